@@ -1,21 +1,45 @@
 //! Bytes by name and range. Everything that is read (weights, datasets, tokenizers) is a
 //! [`Source`]; a checkpoint of several files is a [`Folder`] of them.
 //!
+//! What lies elsewhere comes through a [`Store`]: a Hub repository or a site's files in parts are
+//! listed as a [`Repository`], fetched by range with several requests in flight, kept in the cache
+//! (the browser's private files; natively the cache that the Hub's tools share), checked against
+//! their hashes, and then read as any other source. A [`Log`] keeps lines that must survive.
+//!
 //! Reading is asynchronous because a browser's is; native reads finish at once. Nothing here needs
 //! a whole file in memory.
 
 #[cfg(target_family = "wasm")]
 mod browser;
+mod digest;
+mod download;
+mod http;
+mod hub;
+mod log;
 #[cfg(not(target_family = "wasm"))]
 mod native;
+mod remote;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 #[cfg(target_family = "wasm")]
 use browser as platform;
 #[cfg(not(target_family = "wasm"))]
 use native as platform;
+
+pub use digest::{Digest, Hasher};
+pub use download::{FetchProgress, FetchStage};
+pub use http::Token;
+pub use hub::{HUB, Hub, Store};
+pub use log::Log;
+pub use platform::{LogPlace, Shelf, now_ms, sleep};
+#[cfg(target_family = "wasm")]
+pub use platform::{StorageReport, StoredFile};
+pub use remote::{
+    About, Manifest, ManifestFile, ManifestPart, PARTS_FILE, RemoteFile, Repository, RepositoryId, RepositoryKind,
+};
 
 /// Why bytes could not be had. Every message names the source.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -52,6 +76,66 @@ pub enum StoreError {
         /// What is there instead.
         found: String,
     },
+    /// A document is not what it should be.
+    #[error("reading {name}: {expected} was expected, {found} was found")]
+    Format {
+        /// The document's name.
+        name: String,
+        /// What should be there.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// Bytes do not hash to what they should, even fetched anew.
+    #[error("fetching {name}: it should hash to {expected}, it has {found}; it is not used. Try again later, or tell whoever serves it")]
+    Mismatch {
+        /// The file's name.
+        name: String,
+        /// The hash that it should have.
+        expected: String,
+        /// What came.
+        found: String,
+    },
+    /// There is no room for it.
+    #[error("storing {name}: {found}; {advice}")]
+    OutOfSpace {
+        /// What was to be stored.
+        name: String,
+        /// What was needed and found.
+        found: String,
+        /// What to do.
+        advice: String,
+    },
+    /// The work was cancelled; what came before stays.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// Work that was stopped because somebody asked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("cancelled")]
+pub struct Cancelled;
+
+/// A flag that stops long work at its next step. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Asks the work to stop.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether stopping was asked for.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// # Errors
+    /// [`Cancelled`] once stopping was asked for.
+    pub fn check(&self) -> Result<(), Cancelled> {
+        if self.is_cancelled() { Err(Cancelled) } else { Ok(()) }
+    }
 }
 
 /// A named, immutable run of bytes that can be read by range.
@@ -65,6 +149,8 @@ pub struct Source {
 #[derive(Clone)]
 enum Inner {
     Memory(Arc<[u8]>),
+    /// Several one after another, each with where it begins.
+    Parts(Arc<[(u64, Source)]>),
     Platform(platform::Handle),
 }
 
@@ -79,6 +165,24 @@ impl Source {
     pub fn memory(name: impl Into<Arc<str>>, bytes: impl Into<Arc<[u8]>>) -> Self {
         let bytes = bytes.into();
         Self { name: name.into(), bytes: bytes.len() as u64, inner: Inner::Memory(bytes) }
+    }
+
+    /// Several sources one after another as one.
+    pub fn joined(name: impl Into<Arc<str>>, parts: impl IntoIterator<Item = Self>) -> Self {
+        let mut bytes = 0;
+        let placed = parts.into_iter().map(|part| {
+            let start = bytes;
+            bytes += part.bytes;
+            (start, part)
+        });
+        let parts: Arc<[_]> = placed.collect();
+        Self { name: name.into(), bytes, inner: Inner::Parts(parts) }
+    }
+
+    /// The same bytes under another name.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        Self { name: name.into(), ..self }
     }
 
     /// The name for messages: a file name, a path or an address.
@@ -110,6 +214,16 @@ impl Source {
         }
         match &self.inner {
             Inner::Memory(bytes) => Ok(bytes[start as usize..end as usize].to_vec()),
+            Inner::Parts(parts) => {
+                let mut found = Vec::with_capacity(len);
+                for (first, part) in parts.iter() {
+                    let (from, to) = (start.max(*first), end.min(first + part.bytes));
+                    if from < to {
+                        found.extend(Box::pin(part.read(from - first, (to - from) as usize)).await?);
+                    }
+                }
+                Ok(found)
+            }
             Inner::Platform(handle) => {
                 let found = handle.read(start, len).await.map_err(|reason| self.failed(reason))?;
                 if found.len() != len {
@@ -162,6 +276,43 @@ impl Folder {
         Self { name: name.into(), files }
     }
 
+    /// The folder with files in parts put together, where a manifest names some; every part is
+    /// checked against its hash.
+    ///
+    /// # Errors
+    /// When the manifest is none, or a part is missing or damaged.
+    pub async fn assembled(self, cancel: &Cancel) -> Result<Self, StoreError> {
+        let Some(source) = self.find(PARTS_FILE) else {
+            return Ok(self);
+        };
+        let manifest = Manifest::parse(source.name(), &source.read_all().await?)?;
+        let mut files = self.files.clone();
+        files.remove(PARTS_FILE);
+        for file in &manifest.files {
+            let mut parts = Vec::with_capacity(file.parts.len());
+            for part in &file.parts {
+                cancel.check()?;
+                let source = self.get(&part.name)?.clone();
+                let mut hash = Hasher::sha256();
+                let mut at = 0;
+                while at < source.bytes {
+                    let bytes = source.read(at, (source.bytes - at).min(1 << 20) as usize).await?;
+                    at += bytes.len() as u64;
+                    hash.update(&bytes);
+                }
+                let found = hash.finish().hex();
+                if source.bytes != part.bytes || found != part.sha256 {
+                    let name = source.name().to_owned();
+                    return Err(StoreError::Mismatch { name, expected: part.sha256.clone(), found });
+                }
+                files.remove(&part.name);
+                parts.push(source);
+            }
+            files.insert(file.name.clone(), Source::joined(format!("{}/{}", self.name, file.name), parts));
+        }
+        Ok(Self { name: self.name, files })
+    }
+
     /// The folder's name for messages.
     pub fn name(&self) -> &str {
         &self.name
@@ -205,6 +356,49 @@ mod tests {
         assert_eq!(block_on(source.read(1, 2)).expect("inside"), vec![2, 3]);
         let message = block_on(source.read(2, usize::MAX)).expect_err("outside").to_string();
         assert!(message.contains("four.bin") && message.contains("ends at 4"), "{message}");
+    }
+
+    #[test]
+    fn joined_sources_read_as_one() {
+        let part = |bytes: &[u8]| Source::memory("part", bytes.to_vec());
+        let whole = Source::joined("whole", [part(b"abc"), part(b"d"), part(b"efgh")]);
+        assert_eq!(whole.bytes(), 8);
+        assert_eq!(block_on(whole.read(1, 5)).expect("inside"), b"bcdef");
+        assert_eq!(block_on(whole.read(4, 4)).expect("inside"), b"efgh");
+        assert!(block_on(whole.read(4, 5)).is_err());
+    }
+
+    #[test]
+    fn parts_are_put_together_and_checked() {
+        let hash = |bytes: &[u8]| {
+            let mut hash = Hasher::sha256();
+            hash.update(bytes);
+            hash.finish().hex()
+        };
+        let part = |name: &str, bytes: &[u8]| ManifestPart {
+            name: name.to_owned(),
+            bytes: bytes.len() as u64,
+            sha256: hash(bytes),
+        };
+        let file = ManifestFile {
+            name: "a.gguf".to_owned(),
+            bytes: 5,
+            sha256: hash(b"hello"),
+            parts: vec![part("a.gguf.0", b"hel"), part("a.gguf.1", b"lo")],
+            about: About::default(),
+        };
+        let manifest = Manifest { format: Manifest::FORMAT.to_owned(), files: vec![file] };
+        let manifest = serde_json::to_vec(&manifest).expect("JSON");
+        let folder = |second: &[u8]| {
+            let sources = [(PARTS_FILE, manifest.as_slice()), ("a.gguf.0", b"hel"), ("a.gguf.1", second), ("note", b"")];
+            Folder::new("model", sources.map(|(name, bytes)| Source::memory(name, bytes.to_vec())))
+        };
+        let whole = block_on(folder(b"lo").assembled(&Cancel::default())).expect("whole");
+        let names: Vec<&str> = whole.files.keys().map(String::as_str).collect();
+        assert_eq!(names, ["a.gguf", "note"]);
+        assert_eq!(block_on(whole.get("a.gguf").expect("there").read_all()).expect("read"), b"hello");
+        let message = block_on(folder(b"lO").assembled(&Cancel::default())).expect_err("damaged").to_string();
+        assert!(message.contains("a.gguf.1") && message.contains("hash"), "{message}");
     }
 
     #[test]

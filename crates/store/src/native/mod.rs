@@ -1,11 +1,20 @@
-//! Files and folders of the operating system.
+//! The operating system: files and folders, connections, the cache that the Hub's tools share.
+
+mod raw_file;
+mod shelf;
+mod transport;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{Folder, Inner, Source, StoreError};
+
+pub(crate) use raw_file::RawFile;
+pub use shelf::Shelf;
+pub(crate) use transport::{Response, send};
+pub use transport::{now_ms, sleep};
 
 #[derive(Clone)]
 pub(crate) struct Handle(Arc<Mutex<File>>);
@@ -57,4 +66,17 @@ impl Folder {
         }
         Ok(Self::new(path.display().to_string(), sources))
     }
+}
+
+/// sha256 of part of a source.
+pub(crate) async fn sha256_of(source: &Source, start: u64, len: usize) -> Result<[u8; 32], StoreError> {
+    Ok(crate::digest::sha256(&source.read(start, len).await?))
+}
+
+/// Where a [`crate::Log`] lies.
+pub type LogPlace = PathBuf;
+
+/// Opens a log's file; `None` when another process has it open.
+pub(crate) async fn open_log(place: &LogPlace) -> Result<Option<RawFile>, StoreError> {
+    RawFile::open(place)
 }

@@ -1,0 +1,93 @@
+//! The browser, seen from a worker: picked files, connections, the origin's private files.
+
+mod private_files;
+mod raw_file;
+mod shelf;
+mod transport;
+
+use js_sys::{Reflect, Uint8Array};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{Blob, File, WorkerGlobalScope};
+
+use crate::{Inner, Source, StoreError};
+
+pub(crate) use raw_file::RawFile;
+pub use shelf::{Shelf, StorageReport, StoredFile};
+pub(crate) use transport::{Response, send};
+pub use transport::{now_ms, sleep};
+
+#[derive(Clone)]
+pub(crate) struct Handle(Blob);
+
+impl Handle {
+    async fn part(&self, start: u64, len: usize) -> Result<JsValue, String> {
+        let slice = self.0.slice_with_f64_and_f64(start as f64, (start + len as u64) as f64).map_err(said)?;
+        JsFuture::from(slice.array_buffer()).await.map_err(said)
+    }
+
+    pub(crate) async fn read(&self, start: u64, len: usize) -> Result<Vec<u8>, String> {
+        Ok(Uint8Array::new(&self.part(start, len).await?).to_vec())
+    }
+}
+
+impl Source {
+    /// A file that the visitor picked or dropped. The browser keeps the bytes.
+    pub fn picked(file: &File) -> Self {
+        let path = Reflect::get(file, &"webkitRelativePath".into()).ok().and_then(|p| p.as_string());
+        let name = path.filter(|p| !p.is_empty()).unwrap_or_else(|| file.name());
+        Self::blob(&name, file.clone().unchecked_into())
+    }
+
+    /// Bytes that the browser keeps, in memory or on disk.
+    fn blob(name: &str, blob: Blob) -> Self {
+        Self { name: name.into(), bytes: blob.size() as u64, inner: Inner::Platform(Handle(blob)) }
+    }
+}
+
+/// sha256 of part of a source, by the browser's own means: the bytes do not pass through wasm.
+pub(crate) async fn sha256_of(source: &Source, start: u64, len: usize) -> Result<[u8; 32], StoreError> {
+    let Inner::Platform(handle) = &source.inner else {
+        return Ok(crate::digest::sha256(&source.read(start, len).await?));
+    };
+    let hash = async {
+        let bytes = Uint8Array::new(&handle.part(start, len).await?);
+        let subtle = scope()?.crypto().map_err(said)?.subtle();
+        let hash = subtle.digest_with_str_and_js_u8_array("SHA-256", &bytes).map_err(said)?;
+        let hash = Uint8Array::new(&JsFuture::from(hash).await.map_err(said)?).to_vec();
+        <[u8; 32]>::try_from(hash).map_err(|hash| format!("a hash of {} bytes came", hash.len()))
+    };
+    hash.await.map_err(|reason| source.failed(reason))
+}
+
+/// A log's name among the private files.
+pub type LogPlace = String;
+
+/// Opens a log's file; `None` when another tab has it open. Where the browser gives no private
+/// files the log lives as long as the worker.
+pub(crate) async fn open_log(place: &LogPlace) -> Result<Option<RawFile>, StoreError> {
+    // A worker that was just ended may hold its files a moment longer.
+    for _ in 0..20 {
+        if let Some(file) = RawFile::open(shelf::LOGS, place).await? {
+            return Ok(Some(file));
+        }
+        sleep(100.0).await;
+    }
+    Ok(None)
+}
+
+fn scope() -> Result<WorkerGlobalScope, String> {
+    js_sys::global().dyn_into().map_err(|_| "files are read in the page's worker only".to_owned())
+}
+
+/// What the browser says of a failure.
+fn said(value: impl Into<JsValue>) -> String {
+    let value = value.into();
+    let message = Reflect::get(&value, &"message".into()).ok().and_then(|m| m.as_string());
+    message.unwrap_or_else(|| format!("{value:?}"))
+}
+
+/// The kind of a failure, such as `QuotaExceededError`.
+fn kind(value: &JsValue) -> String {
+    Reflect::get(value, &"name".into()).ok().and_then(|name| name.as_string()).unwrap_or_default()
+}

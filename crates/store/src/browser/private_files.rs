@@ -1,0 +1,97 @@
+//! The origin's private file system, below one folder of ours.
+
+use js_sys::{Array, AsyncIterator, Reflect};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{
+    Blob, FileSystemDirectoryHandle, FileSystemFileHandle, FileSystemGetDirectoryOptions, FileSystemGetFileOptions,
+    FileSystemHandle, FileSystemHandleKind, FileSystemRemoveOptions, StorageManager,
+};
+
+use super::{kind, scope};
+
+const ROOT: &str = "rewardscope";
+
+/// The browser's storage, where it has one here: private windows and insecure pages have none.
+pub(super) fn storage() -> Option<StorageManager> {
+    let navigator = scope().ok()?.navigator();
+    let storage = Reflect::get(&navigator, &"storage".into()).ok()?;
+    let has = |name: &str| Reflect::get(&storage, &name.into()).is_ok_and(|found| found.is_function());
+    (storage.is_object() && has("getDirectory")).then(|| storage.unchecked_into())
+}
+
+/// A folder below ours, made where it is missing. `None` when the browser gives no private files.
+pub(super) async fn folder(name: &str) -> Option<FileSystemDirectoryHandle> {
+    let mut folder = JsFuture::from(storage()?.get_directory()).await.ok()?.unchecked_into();
+    for part in [ROOT].into_iter().chain(name.split('/')) {
+        folder = below(&folder, part, true).await.ok()??;
+    }
+    Some(folder)
+}
+
+pub(super) async fn below(
+    folder: &FileSystemDirectoryHandle,
+    name: &str,
+    create: bool,
+) -> Result<Option<FileSystemDirectoryHandle>, JsValue> {
+    let options = FileSystemGetDirectoryOptions::new();
+    options.set_create(create);
+    found(JsFuture::from(folder.get_directory_handle_with_options(name, &options)).await)
+}
+
+pub(super) async fn file(
+    folder: &FileSystemDirectoryHandle,
+    name: &str,
+    create: bool,
+) -> Result<Option<FileSystemFileHandle>, JsValue> {
+    let options = FileSystemGetFileOptions::new();
+    options.set_create(create);
+    found(JsFuture::from(folder.get_file_handle_with_options(name, &options)).await)
+}
+
+fn found<T: JsCast>(handle: Result<JsValue, JsValue>) -> Result<Option<T>, JsValue> {
+    match handle {
+        Ok(handle) => Ok(Some(handle.unchecked_into())),
+        Err(error) if kind(&error) == "NotFoundError" => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A file's bytes as they are now.
+pub(super) async fn blob(folder: &FileSystemDirectoryHandle, name: &str) -> Result<Option<Blob>, JsValue> {
+    match file(folder, name, false).await? {
+        Some(handle) => Ok(Some(JsFuture::from(handle.get_file()).await?.unchecked_into())),
+        None => Ok(None),
+    }
+}
+
+/// A small file's text.
+pub(super) async fn text(folder: &FileSystemDirectoryHandle, name: &str) -> Option<String> {
+    let blob = blob(folder, name).await.ok()??;
+    JsFuture::from(blob.text()).await.ok()?.as_string()
+}
+
+/// Everything directly in a folder: names, and whether each is a folder.
+pub(super) async fn entries(folder: &FileSystemDirectoryHandle) -> Result<Vec<(String, bool)>, JsValue> {
+    let entries: AsyncIterator = folder.entries();
+    let mut names = Vec::new();
+    loop {
+        let next = JsFuture::from(entries.next()?).await?;
+        if Reflect::get(&next, &"done".into())?.is_truthy() {
+            return Ok(names);
+        }
+        let entry: Array = Reflect::get(&next, &"value".into())?.unchecked_into();
+        let handle: FileSystemHandle = entry.get(1).unchecked_into();
+        names.push((entry.get(0).as_string().unwrap_or_default(), handle.kind() == FileSystemHandleKind::Directory));
+    }
+}
+
+/// Removes a file, or a folder with all that is in it; one that is not there is no error.
+pub(super) async fn remove(folder: &FileSystemDirectoryHandle, name: &str) -> Result<(), JsValue> {
+    let options = FileSystemRemoveOptions::new();
+    options.set_recursive(true);
+    match JsFuture::from(folder.remove_entry_with_options(name, &options)).await {
+        Err(error) if kind(&error) != "NotFoundError" => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,173 @@
+use std::cell::{Cell, RefCell};
+
+use js_sys::{Array, Uint8Array};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{Blob, FileSystemReadWriteOptions, FileSystemSyncAccessHandle};
+
+use super::private_files::{file, folder};
+use super::{kind, said};
+use crate::StoreError;
+
+/// A file that is written at any place, by one worker at a time.
+pub(crate) struct RawFile {
+    name: String,
+    inner: Inner,
+}
+
+enum Inner {
+    Private(FileSystemSyncAccessHandle),
+    /// Where there are no private files: blocks in the browser's memory, outside wasm's.
+    Memory { blocks: RefCell<Vec<Uint8Array>>, bytes: Cell<u64> },
+}
+
+const BLOCK_BYTES: u64 = 1 << 20;
+
+impl Drop for RawFile {
+    fn drop(&mut self) {
+        if let Inner::Private(handle) = &self.inner {
+            handle.close();
+        }
+    }
+}
+
+impl RawFile {
+    /// Opens or creates a private file; `None` when another worker has it open. In memory where
+    /// the browser gives no private files.
+    pub(crate) async fn open(folder_name: &str, name: &str) -> Result<Option<Self>, StoreError> {
+        let Some(folder) = folder(folder_name).await else {
+            return Ok(Some(Self::memory(name)));
+        };
+        let failed = |error: JsValue| StoreError::Read { name: name.to_owned(), reason: said(error) };
+        let Some(handle) = file(&folder, name, true).await.map_err(failed)? else {
+            return Ok(None);
+        };
+        match JsFuture::from(handle.create_sync_access_handle()).await {
+            Ok(handle) => {
+                Ok(Some(Self { name: name.to_owned(), inner: Inner::Private(handle.unchecked_into()) }))
+            }
+            Err(error) if kind(&error) == "NoModificationAllowedError" => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    pub(crate) fn memory(name: &str) -> Self {
+        Self { name: name.to_owned(), inner: Inner::Memory { blocks: RefCell::default(), bytes: Cell::new(0) } }
+    }
+
+    pub(crate) fn bytes(&self) -> Result<u64, StoreError> {
+        match &self.inner {
+            Inner::Private(handle) => Ok(handle.get_size().map_err(|e| self.failed(said(e)))? as u64),
+            Inner::Memory { bytes, .. } => Ok(bytes.get()),
+        }
+    }
+
+    pub(crate) fn read(&self, start: u64, len: usize) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = vec![0; len];
+        match &self.inner {
+            Inner::Private(handle) => {
+                let read = handle.read_with_u8_array_and_options(&mut bytes, &at(start));
+                let read = read.map_err(|e| self.failed(said(e)))?;
+                if read as usize != len {
+                    return Err(self.failed(format!("{len} bytes from {start} were expected, {read} came")));
+                }
+            }
+            Inner::Memory { blocks, bytes: there } => {
+                if start + len as u64 > there.get() {
+                    return Err(self.failed(format!("{len} bytes from {start} were expected, it ends before")));
+                }
+                let blocks = blocks.borrow();
+                for (block, inside, part) in spans(start, len) {
+                    let from = blocks[block].subarray(inside as u32, (inside + part.len()) as u32);
+                    from.copy_to(&mut bytes[part]);
+                }
+            }
+        }
+        Ok(bytes)
+    }
+
+    pub(crate) fn write(&self, start: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        match &self.inner {
+            Inner::Private(handle) => {
+                let written = handle.write_with_u8_array_and_options(bytes, &at(start));
+                let written = written.map_err(|error| match kind(&error).as_str() {
+                    "QuotaExceededError" => self.full(),
+                    _ => self.failed(said(error)),
+                })?;
+                // A browser that is out of room may also write less than it was given.
+                if written as usize == bytes.len() { Ok(()) } else { Err(self.full()) }
+            }
+            Inner::Memory { blocks, bytes: there } => {
+                let end = start + bytes.len() as u64;
+                let mut blocks = blocks.borrow_mut();
+                while (blocks.len() as u64) * BLOCK_BYTES < end {
+                    blocks.push(Uint8Array::new_with_length(BLOCK_BYTES as u32));
+                }
+                for (block, inside, part) in spans(start, bytes.len()) {
+                    let to = blocks[block].subarray(inside as u32, (inside + part.len()) as u32);
+                    to.copy_from(&bytes[part]);
+                }
+                there.set(there.get().max(end));
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn truncate(&self, bytes: u64) -> Result<(), StoreError> {
+        match &self.inner {
+            Inner::Private(handle) => handle.truncate_with_f64(bytes as f64).map_err(|e| self.failed(said(e))),
+            Inner::Memory { bytes: there, .. } => {
+                there.set(there.get().min(bytes));
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn flush(&self) -> Result<(), StoreError> {
+        match &self.inner {
+            Inner::Private(handle) => handle.flush().map_err(|e| self.failed(said(e))),
+            Inner::Memory { .. } => Ok(()),
+        }
+    }
+
+    /// What is in memory as a blob; `None` for a private file.
+    pub(super) fn into_blob(self) -> Result<Option<Blob>, StoreError> {
+        let Inner::Memory { blocks, bytes } = &self.inner else {
+            return Ok(None);
+        };
+        let whole = blocks.take().into_iter().collect::<Array>();
+        let blob = Blob::new_with_u8_array_sequence(&whole).map_err(|e| self.failed(said(e)))?;
+        blob.slice_with_f64_and_f64(0.0, bytes.get() as f64).map(Some).map_err(|e| self.failed(said(e)))
+    }
+
+    fn full(&self) -> StoreError {
+        StoreError::OutOfSpace {
+            name: self.name.clone(),
+            found: "the browser gives this site no more room".to_owned(),
+            advice: String::new(),
+        }
+    }
+
+    pub(crate) fn failed(&self, reason: impl ToString) -> StoreError {
+        StoreError::Read { name: self.name.clone(), reason: reason.to_string() }
+    }
+}
+
+fn at(start: u64) -> FileSystemReadWriteOptions {
+    let options = FileSystemReadWriteOptions::new();
+    options.set_at_f64(start as f64);
+    options
+}
+
+/// The blocks that a range touches: block, first byte in it, place in the range.
+fn spans(start: u64, len: usize) -> impl Iterator<Item = (usize, usize, std::ops::Range<usize>)> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        let place = start + done as u64;
+        let inside = (place % BLOCK_BYTES) as usize;
+        let part = (len - done).min(BLOCK_BYTES as usize - inside);
+        let span = ((place / BLOCK_BYTES) as usize, inside, done..done + part);
+        done += part;
+        (part > 0).then_some(span)
+    })
+}

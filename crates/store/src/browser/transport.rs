@@ -1,0 +1,147 @@
+use js_sys::{Array, Boolean, Function, Promise, Reflect, Uint8Array};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{
+    AbortController, Headers, ReadableStreamDefaultReader, RequestCache, RequestInit, RequestMode, WorkerGlobalScope,
+};
+
+use super::{said, scope};
+use crate::Cancel;
+use crate::http::{Fault, Request, STALL_MS, again};
+
+/// An answer whose body comes in chunks; dropped, it closes its connection.
+pub(crate) struct Response {
+    pub status: u16,
+    headers: Headers,
+    reader: Option<ReadableStreamDefaultReader>,
+    abort: AbortController,
+}
+
+impl Drop for Response {
+    fn drop(&mut self) {
+        self.abort.abort();
+    }
+}
+
+pub(crate) async fn send(request: &Request<'_>) -> Result<Response, Fault> {
+    let scope = scope().map_err(again)?;
+    let prepared = || -> Result<_, JsValue> {
+        let headers = Headers::new()?;
+        if let Some((start, end)) = request.range {
+            headers.set("Range", &format!("bytes={start}-{}", end - 1))?;
+        }
+        if let Some(token) = request.token {
+            headers.set("Authorization", &token.header())?;
+        }
+        let abort = AbortController::new()?;
+        let init = RequestInit::new();
+        init.set_headers(&headers);
+        init.set_signal(Some(&abort.signal()));
+        // What is kept is kept by the cache here; the browser's own would keep it twice.
+        init.set_cache(RequestCache::NoStore);
+        Ok((web_sys::Request::new_with_str_and_init(request.url, &init)?, abort))
+    };
+    let (prepared, abort) = prepared().map_err(|e| again(said(e)))?;
+    let fetched = within(STALL_MS, scope.fetch_with_request(&prepared)).await;
+    let response = match fetched {
+        Ok(Some(response)) => response,
+        Ok(None) => {
+            abort.abort();
+            return Err(again(format!("{} did not answer within {:.0} s", host(request.url), STALL_MS / 1e3)));
+        }
+        Err(error) => return Err(again(unreachable(&scope, request.url, &said(error)).await)),
+    };
+    let response: web_sys::Response = response.dyn_into().map_err(|e| again(said(e)))?;
+    let reader = response.body().map(|body| body.get_reader().unchecked_into());
+    Ok(Response { status: response.status(), headers: response.headers(), reader, abort })
+}
+
+/// Browsers say the same of a server that is down and of one that allows no other sites: whether it
+/// answers at all tells them apart.
+async fn unreachable(scope: &WorkerGlobalScope, url: &str, reason: &str) -> String {
+    let host = host(url);
+    if !scope.navigator().on_line() {
+        return format!("{host} could not be reached: this computer is offline");
+    }
+    if url.starts_with(&scope.location().origin()) {
+        return format!("{host} could not be reached ({reason})");
+    }
+    let init = RequestInit::new();
+    init.set_method("HEAD");
+    init.set_mode(RequestMode::NoCors);
+    init.set_cache(RequestCache::NoStore);
+    match within(5_000.0, scope.fetch_with_str_and_init(url, &init)).await {
+        Ok(Some(_)) => format!(
+            "{host} answers, but not to this page: it sends no CORS headers that allow {}, or the connection broke",
+            scope.location().origin()
+        ),
+        _ => format!("{host} could not be reached ({reason})"),
+    }
+}
+
+fn host(url: &str) -> &str {
+    url.split('/').nth(2).unwrap_or(url)
+}
+
+impl Response {
+    /// A header by its name in small letters; only those that the server shows to other sites.
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        self.headers.get(name).ok().flatten()
+    }
+
+    /// The next bytes; `None` at the end.
+    pub(crate) async fn chunk(&mut self, cancel: &Cancel) -> Result<Option<Vec<u8>>, Fault> {
+        /// How often a cancellation is looked for.
+        const STEP_MS: f64 = 250.0;
+        let Some(reader) = &self.reader else {
+            return Ok(None);
+        };
+        let next = reader.read();
+        let started = now_ms();
+        loop {
+            cancel.check().map_err(|e| Fault::Final(e.into()))?;
+            let read = within(STEP_MS, next.clone()).await;
+            match read.map_err(|e| again(format!("the connection broke ({})", said(e))))? {
+                Some(read) => {
+                    let field = |name: &str| Reflect::get(&read, &name.into()).unwrap_or(JsValue::UNDEFINED);
+                    if field("done").is_truthy() {
+                        return Ok(None);
+                    }
+                    return Ok(Some(Uint8Array::new(&field("value")).to_vec()));
+                }
+                None if now_ms() - started > STALL_MS => {
+                    return Err(again(format!("nothing came for {:.0} s", STALL_MS / 1e3)));
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+/// What a promise comes to; `None` when it takes longer.
+async fn within(ms: f64, promise: Promise) -> Result<Option<JsValue>, JsValue> {
+    // `false` is nothing that a fetch or a read comes to.
+    let late = timer(ms, &Boolean::from(false));
+    let first = JsFuture::from(Promise::race(&Array::of2(&promise, &late))).await?;
+    Ok((first != JsValue::FALSE).then_some(first))
+}
+
+fn timer(ms: f64, value: &JsValue) -> Promise {
+    Promise::new(&mut |resolve: Function, _| {
+        let resolve = resolve.bind1(&JsValue::NULL, value);
+        let set = scope().map(|scope| scope.set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, ms as i32));
+        if !matches!(set, Ok(Ok(_))) {
+            let _ = resolve.call0(&JsValue::NULL);
+        }
+    })
+}
+
+/// Waits; messages to the worker are received meanwhile, even at 0 ms.
+pub async fn sleep(ms: f64) {
+    let _ = JsFuture::from(timer(ms, &JsValue::UNDEFINED)).await;
+}
+
+/// Milliseconds on the worker's clock.
+pub fn now_ms() -> f64 {
+    scope().ok().and_then(|scope| scope.performance()).map(|performance| performance.now()).unwrap_or_default()
+}

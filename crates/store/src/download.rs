@@ -1,0 +1,432 @@
+//! A remote file into the cache: pieces in flight, written where they belong, resumed where they
+//! broke off, checked against their hashes before anything of them is used.
+
+use std::cell::{Cell, RefCell};
+
+use futures_util::stream::{self, StreamExt};
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{Digest, Hasher, bytes_of, hex};
+use crate::http::{self, Sink, Token, Wanted};
+use crate::platform::{self, RawFile, Shelf};
+use crate::remote::{Piece, RemoteFile, Repository};
+use crate::{Cancel, Source, StoreError};
+
+/// Pieces asked for at once; a browser opens six connections to a host.
+const IN_FLIGHT: usize = 4;
+
+/// Bytes between two notes of how far a piece is: at most so many are fetched again after a crash.
+const NOTE_BYTES: u64 = 1 << 20;
+
+/// Bytes hashed at once.
+const HASH_BYTES: u64 = 1 << 20;
+
+/// What a fetch is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FetchStage {
+    /// Bytes come over the network.
+    Downloading,
+    /// Bytes that were stored earlier are checked against their hashes.
+    Checking,
+}
+
+/// How far a fetch is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FetchProgress {
+    /// What it is doing.
+    pub stage: FetchStage,
+    /// Bytes that are there.
+    pub bytes_done: u64,
+    /// Bytes of all files.
+    pub bytes_total: u64,
+    /// What went wrong and is tried again: a sentence.
+    pub trouble: Option<String>,
+}
+
+/// Counts for several files and tells of it.
+pub(crate) struct Meter<'a> {
+    now: RefCell<FetchProgress>,
+    tell: RefCell<&'a mut dyn FnMut(FetchProgress)>,
+}
+
+impl<'a> Meter<'a> {
+    pub(crate) fn new(bytes_total: u64, tell: &'a mut dyn FnMut(FetchProgress)) -> Self {
+        let now = FetchProgress { stage: FetchStage::Checking, bytes_done: 0, bytes_total, trouble: None };
+        Self { now: RefCell::new(now), tell: RefCell::new(tell) }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut FetchProgress)) {
+        let now = {
+            let mut now = self.now.borrow_mut();
+            change(&mut now);
+            now.clone()
+        };
+        self.tell.borrow_mut()(now);
+    }
+
+    fn stage(&self, stage: FetchStage) {
+        self.change(|now| now.stage = stage);
+    }
+
+    fn add(&self, bytes: u64) {
+        self.change(|now| {
+            now.bytes_done += bytes;
+            now.trouble = None;
+        });
+    }
+
+    /// Bytes that turned out to be none.
+    fn take_back(&self, bytes: u64) {
+        self.change(|now| now.bytes_done = now.bytes_done.saturating_sub(bytes));
+    }
+
+    pub(crate) fn trouble(&self, sentence: String) {
+        self.change(|now| now.trouble = Some(sentence));
+    }
+}
+
+/// A line of the note beside a file that is being fetched.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum NoteLine {
+    /// What is being fetched: the first line.
+    File {
+        /// The repository's name.
+        of: String,
+        name: String,
+        bytes: u64,
+        pieces: Vec<u64>,
+    },
+    /// Piece, bytes of it that are there.
+    Got(usize, u64),
+    /// The pieces' sha256, once the whole was checked: the last line.
+    Done(Vec<String>),
+}
+
+/// What a note says.
+#[derive(Debug, Default)]
+pub(crate) struct Note {
+    pub head: Option<NoteLine>,
+    pub got: Vec<u64>,
+    pub done: Option<Vec<[u8; 32]>>,
+}
+
+impl Note {
+    /// Reads as far as it is whole: a note's last line may have been cut off.
+    pub(crate) fn parse(text: &[u8]) -> Self {
+        let mut note = Self::default();
+        for line in text.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n")) {
+            let Ok(line) = serde_json::from_slice(line) else {
+                break;
+            };
+            match line {
+                NoteLine::File { ref pieces, .. } => {
+                    note.got = vec![0; pieces.len()];
+                    note.head = Some(line);
+                }
+                NoteLine::Got(piece, bytes) => {
+                    if let Some(got) = note.got.get_mut(piece) {
+                        *got = bytes;
+                    }
+                }
+                NoteLine::Done(hashes) => note.done = hashes.iter().map(|hash| bytes_of(hash)).collect(),
+            }
+        }
+        note
+    }
+}
+
+/// A file on its way into the cache.
+struct Partial<'a, 'm> {
+    file: &'a RemoteFile,
+    data: RawFile,
+    note: RawFile,
+    note_end: Cell<u64>,
+    /// Bytes there and bytes noted, by piece.
+    got: RefCell<Vec<(u64, u64)>>,
+    meter: &'a Meter<'m>,
+}
+
+impl<'a, 'm> Partial<'a, 'm> {
+    fn open(
+        repository: &Repository,
+        file: &'a RemoteFile,
+        (data, note): (RawFile, RawFile),
+        meter: &'a Meter<'m>,
+    ) -> Result<Self, StoreError> {
+        let head = NoteLine::File {
+            of: repository.name.clone(),
+            name: file.name.clone(),
+            bytes: file.bytes,
+            pieces: file.pieces.iter().map(|piece| piece.bytes).collect(),
+        };
+        let known = Note::parse(&note.read(0, note.bytes()? as usize)?);
+        let partial = Self {
+            file,
+            data,
+            note,
+            note_end: Cell::new(0),
+            got: RefCell::new(vec![(0, 0); file.pieces.len()]),
+            meter,
+        };
+        partial.note.truncate(0)?;
+        partial.write_note(&head)?;
+        if known.head.as_ref() == Some(&head) {
+            let there = partial.data.bytes()?;
+            let mut start = 0;
+            for (i, piece) in file.pieces.iter().enumerate() {
+                let got = known.got[i].min(piece.bytes).min(there.saturating_sub(start));
+                if got > 0 {
+                    partial.got.borrow_mut()[i] = (got, got);
+                    partial.write_note(&NoteLine::Got(i, got))?;
+                    meter.add(got);
+                }
+                start += piece.bytes;
+            }
+        }
+        Ok(partial)
+    }
+
+    fn write_note(&self, line: &NoteLine) -> Result<(), StoreError> {
+        let mut text = serde_json::to_vec(line).map_err(|e| self.note.failed(e))?;
+        text.push(b'\n');
+        self.note.write(self.note_end.get(), &text)?;
+        self.note_end.set(self.note_end.get() + text.len() as u64);
+        Ok(())
+    }
+
+    fn start(&self, piece: usize) -> u64 {
+        self.file.pieces[..piece].iter().map(|piece| piece.bytes).sum()
+    }
+
+    /// Fetches what is missing of a piece.
+    async fn fill(
+        &self,
+        piece: usize,
+        token: Option<&Token>,
+        cancel: &Cancel,
+        trouble: &RefCell<dyn FnMut(String) + '_>,
+    ) -> Result<(), StoreError> {
+        let Piece { url, start, bytes, resource_bytes, .. } = &self.file.pieces[piece];
+        let wanted = Wanted {
+            name: &self.file.name,
+            url,
+            token,
+            start: *start,
+            bytes: *bytes,
+            resource_bytes: *resource_bytes,
+        };
+        let done = self.got.borrow()[piece].0;
+        let sink = PieceSink { partial: self, piece, start: self.start(piece) };
+        http::fetch(&wanted, done, &sink, cancel, trouble).await
+    }
+
+    fn forget(&self, piece: usize) -> Result<(), StoreError> {
+        let (got, _) = std::mem::take(&mut self.got.borrow_mut()[piece]);
+        self.meter.take_back(got);
+        self.write_note(&NoteLine::Got(piece, 0))
+    }
+
+    /// sha256 of a piece as it lies in the cache; the whole's hash takes the same bytes.
+    fn hash(&self, piece: usize, whole: &mut Option<Hasher>) -> Result<[u8; 32], StoreError> {
+        let mut hash = Hasher::sha256();
+        let mut at = self.start(piece);
+        let end = at + self.file.pieces[piece].bytes;
+        while at < end {
+            let bytes = self.data.read(at, HASH_BYTES.min(end - at) as usize)?;
+            hash.update(&bytes);
+            if let Some(whole) = whole {
+                whole.update(&bytes);
+            }
+            at += bytes.len() as u64;
+        }
+        match hash.finish() {
+            Digest::Sha256(hash) => Ok(hash),
+            Digest::GitBlob(_) => unreachable!("a sha256 hasher gives a sha256"),
+        }
+    }
+
+    /// Brings every piece, in order of their places. `Ok(None)` when the whole does not hash to
+    /// what it should.
+    async fn fetch(&self, token: Option<&Token>, cancel: &Cancel) -> Result<Option<Vec<[u8; 32]>>, StoreError> {
+        let tell = RefCell::new(|sentence: String| self.meter.trouble(sentence));
+        let trouble: &RefCell<dyn FnMut(String)> = &tell;
+        let known = self.file.pieces.iter().all(|piece| piece.sha256.is_some());
+        let mut whole = (!known).then(|| Hasher::like(&self.file.digest, self.file.bytes));
+        let mut hashes = Vec::with_capacity(self.file.pieces.len());
+        let mut filled = stream::iter(0..self.file.pieces.len())
+            .map(|piece| async move { self.fill(piece, token, cancel, trouble).await.map(|()| piece) })
+            .buffered(IN_FLIGHT);
+        while let Some(piece) = filled.next().await {
+            let piece = piece?;
+            let mut hash = self.hash(piece, &mut whole)?;
+            let wanted = self.file.pieces[piece].sha256;
+            if wanted.is_some_and(|wanted| wanted != hash) {
+                trouble.borrow_mut()(format!("{}: part {} came damaged; it is fetched again", self.file.name, piece + 1));
+                self.forget(piece)?;
+                self.fill(piece, token, cancel, trouble).await?;
+                hash = self.hash(piece, &mut None)?;
+            }
+            if wanted.is_some_and(|wanted| wanted != hash) {
+                let wanted = wanted.map(|wanted| hex(&wanted)).unwrap_or_default();
+                self.forget(piece)?;
+                return Err(mismatch(&self.file.name, wanted, hex(&hash)));
+            }
+            hashes.push(hash);
+        }
+        Ok(whole.is_none_or(|whole| whole.finish() == self.file.digest).then_some(hashes))
+    }
+}
+
+struct PieceSink<'a, 'm> {
+    partial: &'a Partial<'a, 'm>,
+    piece: usize,
+    /// Where the piece begins in the file.
+    start: u64,
+}
+
+impl Sink for PieceSink<'_, '_> {
+    async fn take(&self, at: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let partial = self.partial;
+        partial.data.write(self.start + at, bytes)?;
+        let end = at + bytes.len() as u64;
+        let due = {
+            let mut got = partial.got.borrow_mut();
+            let (there, noted) = &mut got[self.piece];
+            *there = end;
+            let due = end - *noted >= NOTE_BYTES || end == partial.file.pieces[self.piece].bytes;
+            if due {
+                *noted = end;
+            }
+            due
+        };
+        if due {
+            partial.write_note(&NoteLine::Got(self.piece, end))?;
+        }
+        partial.meter.add(bytes.len() as u64);
+        Ok(())
+    }
+}
+
+fn mismatch(name: &str, expected: String, found: String) -> StoreError {
+    StoreError::Mismatch { name: name.to_owned(), expected, found }
+}
+
+/// A file that the cache says is complete.
+pub(crate) struct Kept {
+    pub source: Source,
+    /// What its pieces must hash to, as found when it was fetched; the whole's digest without.
+    pub pieces: Vec<(u64, [u8; 32])>,
+}
+
+impl Kept {
+    /// Whether the bytes on disk are still those that were fetched.
+    async fn is_sound(&self, file: &RemoteFile, cancel: &Cancel, meter: &Meter<'_>) -> Result<bool, StoreError> {
+        if self.source.bytes() != file.bytes {
+            return Ok(false);
+        }
+        meter.stage(FetchStage::Checking);
+        let mut at = 0;
+        if !self.pieces.is_empty() {
+            for &(bytes, wanted) in &self.pieces {
+                cancel.check()?;
+                if platform::sha256_of(&self.source, at, bytes as usize).await? != wanted {
+                    meter.take_back(at);
+                    return Ok(false);
+                }
+                meter.add(bytes);
+                at += bytes;
+            }
+            return Ok(at == file.bytes);
+        }
+        let mut hash = Hasher::like(&file.digest, file.bytes);
+        while at < file.bytes {
+            cancel.check()?;
+            let bytes = self.source.read(at, HASH_BYTES.min(file.bytes - at) as usize).await?;
+            hash.update(&bytes);
+            meter.add(bytes.len() as u64);
+            at += bytes.len() as u64;
+        }
+        let sound = hash.finish() == file.digest;
+        if !sound {
+            meter.take_back(at);
+        }
+        Ok(sound)
+    }
+}
+
+/// The file from the cache, fetched first where it is missing or damaged. A damaged one is fetched
+/// anew once.
+pub(crate) async fn obtain(
+    shelf: &Shelf,
+    repository: &Repository,
+    file: &RemoteFile,
+    token: Option<&Token>,
+    cancel: &Cancel,
+    meter: &Meter<'_>,
+) -> Result<Source, StoreError> {
+    let name = format!("{}/{}", repository.name, file.name);
+    let mut tried = false;
+    loop {
+        if let Some(kept) = shelf.kept(repository, file).await? {
+            if kept.is_sound(file, cancel, meter).await? {
+                return Ok(kept.source.named(&name));
+            }
+            meter.trouble(format!("{name}: what was stored is damaged; it is fetched again"));
+            shelf.discard(repository, file).await?;
+        }
+        meter.stage(FetchStage::Downloading);
+        let opened = loop {
+            cancel.check()?;
+            match shelf.open_partial(repository, file).await? {
+                Some(opened) => break opened,
+                None => {
+                    meter.trouble(format!("{name}: it is being fetched elsewhere on this machine; waiting for that"));
+                    platform::sleep(500.0).await;
+                }
+            }
+        };
+        // Whoever was waited for may have finished it.
+        if tried || shelf.kept(repository, file).await?.is_none() {
+            let partial = Partial::open(repository, file, opened, meter)?;
+            match partial.fetch(token, cancel).await? {
+                Some(hashes) => {
+                    partial.write_note(&NoteLine::Done(hashes.iter().map(|hash| hex(hash)).collect()))?;
+                    let source = shelf.finish(repository, file, partial.data, partial.note).await?;
+                    return Ok(source.named(&name));
+                }
+                None => {
+                    for piece in 0..file.pieces.len() {
+                        partial.forget(piece)?;
+                    }
+                    drop(partial);
+                    shelf.discard(repository, file).await?;
+                    if tried {
+                        return Err(mismatch(&name, file.digest.hex(), "other bytes, twice".to_owned()));
+                    }
+                    meter.trouble(format!("{name}: it came damaged or changed meanwhile; it is fetched again"));
+                    tried = true;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_read_as_far_as_it_is_whole() {
+        let head = NoteLine::File { of: "a/b".to_owned(), name: "f".to_owned(), bytes: 30, pieces: vec![20, 10] };
+        let mut text = serde_json::to_string(&head).expect("JSON") + "\n";
+        text += "{\"got\":[0,5]}\n{\"got\":[1,10]}\n{\"got\":[0,20]}\n{\"got\":[1,0]";
+        let note = Note::parse(text.as_bytes());
+        assert_eq!(note.head, Some(head));
+        assert_eq!(note.got, [20, 10]);
+        assert!(note.done.is_none());
+        let done = format!("{text}}}\n{{\"done\":[\"{}\",\"{}\"]}}\n", "00".repeat(32), "11".repeat(32));
+        let note = Note::parse(done.as_bytes());
+        assert_eq!((note.got, note.done), (vec![20, 0], Some(vec![[0; 32], [0x11; 32]])));
+    }
+}

@@ -1,0 +1,251 @@
+//! The store: files by a Hub id or a site's manifest, through the cache.
+
+use std::cell::RefCell;
+use std::fmt::Write;
+
+use crate::digest::{hex, sha256};
+use crate::download::{FetchProgress, Meter, obtain};
+use crate::http::{Token, fetch_small};
+use crate::platform::Shelf;
+use crate::remote::{HubListing, Manifest, Origin, PARTS_FILE, Repository, RepositoryId, RepositoryKind};
+use crate::{Cancel, Source, StoreError};
+
+/// The Hub's own address.
+pub const HUB: &str = "https://huggingface.co";
+
+/// Attempts at a listing, of which an earlier copy may be stored.
+const LISTING_ATTEMPTS: u32 = 5;
+
+/// Which Hub, and as whom.
+#[derive(Debug, Clone)]
+pub struct Hub {
+    endpoint: String,
+    token: Option<Token>,
+}
+
+impl Hub {
+    /// A Hub by its address, such as [`HUB`] or a mirror's.
+    ///
+    /// # Errors
+    /// When the address is none of `http` or `https`.
+    pub fn new(endpoint: &str, token: Option<Token>) -> Result<Self, StoreError> {
+        let endpoint = endpoint.trim().trim_end_matches('/');
+        let web = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
+        if web.is_none_or(|host| host.is_empty() || host.contains(|c: char| c.is_whitespace() || "?#@".contains(c))) {
+            return Err(StoreError::Read {
+                name: endpoint.chars().take(200).collect(),
+                reason: format!("a Hub's address such as {HUB} was expected"),
+            });
+        }
+        Ok(Self { endpoint: endpoint.to_owned(), token })
+    }
+
+    fn listing_url(&self, kind: RepositoryKind, id: &RepositoryId) -> String {
+        let revision = encoded(&id.revision, b"");
+        format!("{}/api/{}/{}/revision/{revision}?blobs=true", self.endpoint, kind.plural(), id.name)
+    }
+
+    fn file_url(&self, kind: RepositoryKind, id: &RepositoryId, commit: &str, file: &str) -> String {
+        let folder = match kind {
+            RepositoryKind::Model => "",
+            RepositoryKind::Dataset => "datasets/",
+        };
+        format!("{}/{folder}{}/resolve/{commit}/{}", self.endpoint, id.name, encoded(file, b"/"))
+    }
+}
+
+/// A text as part of an address; what is not plain, and not in `kept`, as `%XX`.
+fn encoded(text: &str, kept: &[u8]) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut url, byte| {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) || kept.contains(&byte) {
+            url.push(byte as char);
+        } else {
+            let _ = write!(url, "%{byte:02X}");
+        }
+        url
+    })
+}
+
+/// Files that lie elsewhere, through the cache of this machine or browser.
+#[derive(Debug, Clone)]
+pub struct Store {
+    hub: Hub,
+    shelf: Shelf,
+}
+
+impl Store {
+    /// Files of this Hub, kept on this shelf.
+    pub fn new(hub: Hub, shelf: Shelf) -> Self {
+        Self { hub, shelf }
+    }
+
+    /// What a Hub repository has at a revision. Where the Hub cannot be reached, what the cache
+    /// has of it.
+    ///
+    /// # Errors
+    /// When there is no such repository, it may not be read, or nothing of it is in the cache and
+    /// the Hub cannot be reached.
+    pub async fn repository(
+        &self,
+        kind: RepositoryKind,
+        id: &RepositoryId,
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(FetchProgress),
+    ) -> Result<Repository, StoreError> {
+        let url = self.hub.listing_url(kind, id);
+        let listed = self.listing(&id.to_string(), &url, self.hub.token.as_ref(), cancel, progress).await;
+        let listing = match listed {
+            Ok(json) => HubListing::parse(&id.to_string(), &json)?,
+            // The native cache knows repositories that other programs have fetched.
+            Err(error) => match self.shelf.offline(kind, id).await {
+                Some(repository) => return Ok(repository),
+                None => return Err(error),
+            },
+        };
+        let commit = listing.sha.clone();
+        let files = listing.files(|file| self.hub.file_url(kind, id, &commit, file));
+        let origin = Origin::Hub { kind, id: id.clone(), commit };
+        let repository = Repository { name: id.name.clone(), origin, files };
+        self.with_parts(repository, cancel, progress).await
+    }
+
+    /// A folder of files in parts, by the address of its manifest.
+    ///
+    /// # Errors
+    /// When the manifest cannot be had or is none.
+    pub async fn site(
+        &self,
+        manifest_url: &str,
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(FetchProgress),
+    ) -> Result<Repository, StoreError> {
+        let json = self.listing(manifest_url, manifest_url, None, cancel, progress).await?;
+        let folder = manifest_url.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let manifest = Manifest::parse(manifest_url, &json)?;
+        let files = manifest.files(|part| format!("{folder}/{}", encoded(part, b"")));
+        let name = folder.rsplit('/').next().unwrap_or(folder).to_owned();
+        Ok(Repository { name, origin: Origin::Site, files })
+    }
+
+    /// A repository whose files are in parts shows the files, not the parts.
+    async fn with_parts(
+        &self,
+        mut repository: Repository,
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(FetchProgress),
+    ) -> Result<Repository, StoreError> {
+        if repository.get(PARTS_FILE).is_err() {
+            return Ok(repository);
+        }
+        let sources = self.fetch(&repository, &[PARTS_FILE.to_owned()], cancel, progress).await?;
+        for source in sources {
+            let manifest = Manifest::parse(source.name(), &source.read_all().await?)?;
+            let url_of = |part: &str| {
+                let piece = repository.files.iter().find(|file| file.name == part).and_then(|file| file.pieces.first());
+                piece.map(|piece| piece.url.clone()).unwrap_or_default()
+            };
+            let files = manifest.files(url_of);
+            let parts: Vec<&str> =
+                manifest.files.iter().flat_map(|file| file.parts.iter().map(|part| part.name.as_str())).collect();
+            if let Some(missing) = parts.iter().find(|part| repository.get(part).is_err()) {
+                return Err(StoreError::Missing {
+                    folder: repository.name.clone(),
+                    file: (*missing).to_owned(),
+                    found: "a manifest that names it".to_owned(),
+                });
+            }
+            repository.files.retain(|file| file.name != PARTS_FILE && !parts.contains(&file.name.as_str()));
+            repository.files.extend(files);
+        }
+        Ok(repository)
+    }
+
+    /// A small document at an address, or the copy of it that was stored when it last came.
+    async fn listing(
+        &self,
+        name: &str,
+        url: &str,
+        token: Option<&Token>,
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(FetchProgress),
+    ) -> Result<Vec<u8>, StoreError> {
+        let key = hex(&sha256(url.as_bytes()));
+        let known = self.shelf.document(&key).await;
+        let meter = Meter::new(0, progress);
+        let tell = RefCell::new(|sentence: String| meter.trouble(sentence));
+        if self.shelf.is_offline() {
+            return known.ok_or_else(|| StoreError::Read {
+                name: name.to_owned(),
+                reason: "this machine is offline, and nothing of it was stored earlier".to_owned(),
+            });
+        }
+        let attempts = if known.is_some() { 2 } else { LISTING_ATTEMPTS };
+        match fetch_small(name, url, token, attempts, cancel, &tell).await {
+            Ok(json) => {
+                self.shelf.keep_document(&key, &json).await;
+                Ok(json)
+            }
+            Err(StoreError::Cancelled(cancelled)) => Err(cancelled.into()),
+            Err(error) => known.ok_or(error),
+        }
+    }
+
+    /// Files of a repository, each checked against its hash.
+    ///
+    /// # Errors
+    /// When one of them cannot be had whole; what came of it stays, and is gone on from next time.
+    pub async fn fetch(
+        &self,
+        repository: &Repository,
+        names: &[String],
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(FetchProgress),
+    ) -> Result<Vec<Source>, StoreError> {
+        let files: Vec<_> = names.iter().map(|name| repository.get(name)).collect::<Result<_, _>>()?;
+        self.shelf.refuse_larger(repository, &files).await?;
+        let meter = Meter::new(files.iter().map(|file| file.bytes).sum(), progress);
+        // A site's own files need no token, and must not see one.
+        let token = match repository.origin {
+            Origin::Hub { .. } => self.hub.token.as_ref(),
+            Origin::Site => None,
+        };
+        let mut sources = Vec::with_capacity(files.len());
+        for file in files {
+            match obtain(&self.shelf, repository, file, token, cancel, &meter).await {
+                Ok(source) => sources.push(source),
+                Err(StoreError::OutOfSpace { name, found, .. }) => {
+                    return Err(StoreError::OutOfSpace { name, found, advice: self.shelf.advice().await });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(sources)
+    }
+
+    /// The cache, to list and to remove from.
+    pub fn shelf(&self) -> &Shelf {
+        &self.shelf
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_the_hubs() {
+        let hub = Hub::new("https://hub.test/", None).expect("an address");
+        let id: RepositoryId = "a/b@refs/pr/1".parse().expect("an id");
+        assert_eq!(
+            hub.listing_url(RepositoryKind::Model, &id),
+            "https://hub.test/api/models/a/b/revision/refs%2Fpr%2F1?blobs=true"
+        );
+        assert_eq!(
+            hub.file_url(RepositoryKind::Dataset, &id, "c0ffee", "data/x y#1.parquet"),
+            "https://hub.test/datasets/a/b/resolve/c0ffee/data/x%20y%231.parquet"
+        );
+        for wrong in ["", "ftp://x", "https://", "huggingface.co", "https://user@host", "https://a b"] {
+            assert!(Hub::new(wrong, None).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::failed;
+use crate::StoreError;
+
+/// A file that is written at any place, by one process at a time.
+pub(crate) struct RawFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl RawFile {
+    /// Opens or creates it; `None` when another process has it open.
+    pub(crate) fn open(path: &Path) -> Result<Option<Self>, StoreError> {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
+        }
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(path);
+        let file = file.map_err(|e| failed(path, e))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { path: path.to_owned(), file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            // Some network file systems know no locks; one process alone is well there.
+            Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {
+                Ok(Some(Self { path: path.to_owned(), file }))
+            }
+            Err(TryLockError::Error(e)) => Err(failed(path, e)),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn bytes(&self) -> Result<u64, StoreError> {
+        Ok(self.file.metadata().map_err(|e| self.failed(e))?.len())
+    }
+
+    pub(crate) fn read(&self, start: u64, len: usize) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = vec![0; len];
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(start)).and_then(|_| file.read_exact(&mut bytes)).map_err(|e| self.failed(e))?;
+        Ok(bytes)
+    }
+
+    pub(crate) fn write(&self, start: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let mut file = &self.file;
+        let written = file.seek(SeekFrom::Start(start)).and_then(|_| file.write_all(bytes));
+        written.map_err(|e| match e.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::OutOfSpace {
+                name: self.path.display().to_string(),
+                found: "the disk is full".to_owned(),
+                advice: "free some space there".to_owned(),
+            },
+            _ => self.failed(e),
+        })
+    }
+
+    pub(crate) fn truncate(&self, bytes: u64) -> Result<(), StoreError> {
+        self.file.set_len(bytes).map_err(|e| self.failed(e))
+    }
+
+    /// Waits until what was written would survive the machine's end.
+    pub(crate) fn flush(&self) -> Result<(), StoreError> {
+        self.file.sync_data().map_err(|e| self.failed(e))
+    }
+
+    pub(crate) fn failed(&self, reason: impl ToString) -> StoreError {
+        failed(&self.path, reason)
+    }
+}
