@@ -205,12 +205,16 @@ pub async fn open(choice: DeviceChoice) -> Result<OpenDevice, EngineError> {
     }
 }
 
-pub use platform::{now_ms, pause};
+pub use rewardscope_store::now_ms;
+
+/// Lets the worker receive messages, such as a cancellation; natively there is nobody to wait for.
+pub async fn pause() {
+    rewardscope_store::sleep(0.0).await;
+}
 
 #[cfg(not(target_family = "wasm"))]
 mod platform {
     use std::sync::OnceLock;
-    use std::time::Instant;
 
     use super::*;
 
@@ -235,15 +239,6 @@ mod platform {
     pub(super) async fn opened(adapter: Adapter, reason: String) -> Result<OpenDevice, String> {
         Ok(OpenDevice::gpu(gpu()?.usable()?, adapter, reason))
     }
-
-    /// Milliseconds since the first call.
-    pub fn now_ms() -> f64 {
-        static START: OnceLock<Instant> = OnceLock::new();
-        START.get_or_init(Instant::now).elapsed().as_secs_f64() * 1e3
-    }
-
-    /// Lets others run; natively there is nobody to wait for.
-    pub async fn pause() {}
 }
 
 #[cfg(target_family = "wasm")]
@@ -314,23 +309,5 @@ mod platform {
             }
         };
         Ok(OpenDevice::gpu(gpu.usable()?, adapter, reason))
-    }
-
-    /// Milliseconds on the worker's clock.
-    pub fn now_ms() -> f64 {
-        let performance = get(&js_sys::global(), "performance");
-        let now: Result<Function, JsValue> = get(&performance, "now").dyn_into();
-        now.and_then(|now| now.call0(&performance)).ok().and_then(|ms| ms.as_f64()).unwrap_or_default()
-    }
-
-    /// Lets the worker receive messages, such as a cancellation.
-    pub async fn pause() {
-        let promise = Promise::new(&mut |resolve, _| {
-            let timeout: Result<Function, JsValue> = get(&js_sys::global(), "setTimeout").dyn_into();
-            if let Ok(timeout) = timeout {
-                let _ = timeout.call2(&JsValue::NULL, &resolve, &0.into());
-            }
-        });
-        let _ = JsFuture::from(promise).await;
     }
 }

@@ -1,7 +1,7 @@
 use rewardscope_models::{Architecture, Description, describe};
-use rewardscope_store::{Folder, Source};
+use rewardscope_store::{Cancel, FetchProgress, Folder, Hasher, Repository, Source, Store};
 use rewardscope_text::{ChatTemplate, Clock, TextError, TextPipeline, Tokenizer};
-use rewardscope_weights::Checkpoint;
+use rewardscope_weights::{Checkpoint, safetensors};
 
 use crate::EngineError;
 
@@ -19,6 +19,29 @@ pub(crate) struct Opened {
     pub checkpoint: Checkpoint,
     pub architecture: Box<dyn Architecture>,
     pub text: TextPipeline,
+}
+
+/// What a checkpoint has beside its weights.
+const CHECKPOINT_FILES: [&str; 4] = ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
+
+/// Those of them without which it cannot be opened.
+const REQUIRED_FILES: [&str; 3] = ["config.json", "tokenizer.json", "tokenizer_config.json"];
+
+fn only_gguf(repository: &Repository) -> Result<String, EngineError> {
+    let names = || repository.files.iter().map(|file| file.name.as_str());
+    let ggufs: Vec<&str> = names().filter(|name| name.ends_with(".gguf")).collect();
+    match ggufs.as_slice() {
+        [only] => Ok((*only).to_owned()),
+        [] => {
+            let found = names().take(5).collect::<Vec<_>>().join(", ");
+            Err(EngineError::NoModel { found: format!("{} with {found}", repository.name) })
+        }
+        [example, ..] => Err(EngineError::SeveralModels {
+            repository: repository.name.clone(),
+            found: ggufs.iter().take(20).copied().collect::<Vec<_>>().join(", "),
+            example: (*example).to_owned(),
+        }),
+    }
 }
 
 impl ModelFiles {
@@ -41,6 +64,69 @@ impl ModelFiles {
             found.push("and others");
         }
         Err(EngineError::NoModel { found: if found.is_empty() { "nothing".to_owned() } else { found.join(", ") } })
+    }
+
+    /// The files of a model in a repository: `file` where one is named, a checkpoint, or the only
+    /// GGUF.
+    ///
+    /// # Errors
+    /// When there is no model or several, or a file cannot be had.
+    pub async fn fetch(
+        store: &Store,
+        repository: &Repository,
+        file: Option<&str>,
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(FetchProgress),
+    ) -> Result<Self, EngineError> {
+        let has = |name: &str| repository.files.iter().any(|file| file.name == name);
+        let mut names: Vec<String> = match file {
+            Some(file) => vec![file.to_owned()],
+            None if has("config.json") => CHECKPOINT_FILES
+                .into_iter()
+                .filter(|name| has(name) || REQUIRED_FILES.contains(name))
+                .map(str::to_owned)
+                .collect(),
+            None => vec![only_gguf(repository)?],
+        };
+        if names.len() > 1 {
+            if has(safetensors::INDEX) {
+                let index = store.fetch(repository, &[safetensors::INDEX.to_owned()], cancel, progress).await?;
+                names.push(safetensors::INDEX.to_owned());
+                for index in &index {
+                    names.extend(safetensors::shards(index).await?);
+                }
+            } else {
+                names.push(safetensors::SINGLE.to_owned());
+            }
+        }
+        let sources = store.fetch(repository, &names, cancel, progress).await?;
+        Self::from_sources(&repository.name, sources)
+    }
+
+    /// A hash over samples of every file: sizes, beginnings, ends and sixteen places between. Two
+    /// models that differ at all in training differ everywhere, so this tells them apart without
+    /// reading gigabytes.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub async fn fingerprint(&self) -> Result<String, EngineError> {
+        const ENDS: u64 = 1 << 20;
+        const SAMPLE: u64 = 4 << 10;
+        let sources: Vec<&Source> = match self {
+            Self::Gguf(source) => vec![source],
+            Self::Folder(folder) => folder.sources().collect(),
+        };
+        let mut hash = Hasher::sha256();
+        for source in sources {
+            let bytes = source.bytes();
+            hash.update(&bytes.to_le_bytes());
+            let between = (1..17).map(|i| (bytes / 17 * i, SAMPLE));
+            let places = [(0, ENDS), (bytes.saturating_sub(ENDS), ENDS)].into_iter().chain(between);
+            for (start, len) in places {
+                hash.update(&source.read(start, len.min(bytes - start) as usize).await?);
+            }
+        }
+        Ok(hash.finish().hex())
     }
 
     /// The name for messages and reports.

@@ -12,17 +12,15 @@ mod scorer;
 mod selftest;
 mod upload;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use rewardscope_models::ModelError;
-use rewardscope_store::StoreError;
+use rewardscope_store::{Cancelled, StoreError};
 use rewardscope_text::TextError;
 use rewardscope_weights::WeightsError;
 
 pub use device::{DeviceChoice, DeviceKind, DeviceReport, OpenDevice};
 pub use files::ModelFiles;
 pub use rewardscope_models::{ARCHITECTURES, Head};
+pub use rewardscope_store::Cancel;
 pub use rewardscope_text::{Clock, Message};
 pub use score::{Aggregate, LogProbabilities, Score};
 pub use scorer::{LoadOptions, LoadProgress, LoadStage, ModelReport, Scorer, TokenSequence};
@@ -33,7 +31,7 @@ pub use selftest::SelfTest;
 pub enum EngineError {
     /// Bytes could not be had.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
     /// The weights are damaged, incomplete or of an unsupported type.
     #[error(transparent)]
     Weights(#[from] WeightsError),
@@ -50,6 +48,16 @@ pub enum EngineError {
     NoModel {
         /// What was picked instead.
         found: String,
+    },
+    /// A repository has several models.
+    #[error("opening {repository}: one model was expected, it has {found}; name one after a colon, as in {repository}:{example}")]
+    SeveralModels {
+        /// The repository's name.
+        repository: String,
+        /// The models' file names.
+        found: String,
+        /// One of them.
+        example: String,
     },
     /// No device of the wanted kind.
     #[error("opening the {wanted}: {reason}")]
@@ -124,24 +132,17 @@ pub enum EngineError {
     Cancelled,
 }
 
-/// A flag that stops long work at its next step. Clones share it.
-#[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
-
-impl Cancel {
-    /// Asks the work to stop.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+impl From<Cancelled> for EngineError {
+    fn from(_: Cancelled) -> Self {
+        Self::Cancelled
     }
+}
 
-    /// Whether stopping was asked for.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// # Errors
-    /// [`EngineError::Cancelled`] once stopping was asked for.
-    pub fn check(&self) -> Result<(), EngineError> {
-        if self.is_cancelled() { Err(EngineError::Cancelled) } else { Ok(()) }
+impl From<StoreError> for EngineError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Cancelled(cancelled) => cancelled.into(),
+            other => Self::Store(other),
+        }
     }
 }

@@ -1,4 +1,5 @@
 use rewardscope_models::Head;
+use rewardscope_store::{FetchProgress, FetchStage};
 use rewardscope_text::{Clock, Message, TextPipeline};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,10 @@ pub struct LoadOptions {
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 #[serde(rename_all = "lowercase")]
 pub enum LoadStage {
+    /// Files over the network into the cache.
+    Download,
+    /// Files of the cache against their hashes.
+    Check,
     /// Configuration, tokenizer and the weights' headers.
     Headers,
     /// The weights onto the device.
@@ -32,15 +37,27 @@ pub enum LoadStage {
 }
 
 /// How far a loading model is.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct LoadProgress {
     /// What is being done.
     pub stage: LoadStage,
-    /// Stored bytes of weights on the device.
+    /// Bytes fetched, checked or on the device, as stored.
     pub bytes_done: u64,
-    /// Stored bytes of weights in all.
+    /// Bytes of that stage in all.
     pub bytes_total: u64,
+    /// What went wrong and is tried again: a sentence.
+    pub trouble: Option<String>,
+}
+
+impl From<FetchProgress> for LoadProgress {
+    fn from(now: FetchProgress) -> Self {
+        let stage = match now.stage {
+            FetchStage::Downloading => LoadStage::Download,
+            FetchStage::Checking => LoadStage::Check,
+        };
+        Self { stage, bytes_done: now.bytes_done, bytes_total: now.bytes_total, trouble: now.trouble }
+    }
 }
 
 /// What there is to say of a loaded model.
@@ -49,10 +66,14 @@ pub struct LoadProgress {
 pub struct ModelReport {
     /// The file's or folder's name.
     pub name: String,
+    /// A hash over samples of its files, which tells models apart.
+    pub fingerprint: String,
     /// The architecture's name.
     pub architecture: String,
     /// Whether scores are rewards; otherwise they are log-probabilities.
     pub is_reward_model: bool,
+    /// How log-probabilities become a score; a reward model's need not.
+    pub aggregate: Option<Aggregate>,
     /// Tokens that it can attend over, after any limit that was set.
     pub context_tokens: usize,
     /// Number of layers.
@@ -111,24 +132,27 @@ impl Scorer {
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Self, EngineError> {
         let started = crate::device::now_ms();
-        let mut now = LoadProgress { stage: LoadStage::Headers, bytes_done: 0, bytes_total: 0 };
-        progress(now);
+        let mut now = LoadProgress { stage: LoadStage::Headers, bytes_done: 0, bytes_total: 0, trouble: None };
+        progress(now.clone());
+        let fingerprint = files.fingerprint().await?;
         let opened = files.open(options.clock).await?;
         now.stage = LoadStage::Weights;
         let (forward, parameters) =
             Forward::load(&opened.checkpoint, opened.architecture.as_ref(), device, cancel, &mut |done, total| {
                 (now.bytes_done, now.bytes_total) = (done, total);
-                progress(now);
+                progress(now.clone());
             })
             .await?;
         let load_ms = crate::device::now_ms() - started;
         now.stage = LoadStage::SelfTest;
-        progress(now);
+        progress(now.clone());
         let self_test = selftest::run(&forward.device, &forward.summary).await?;
         let summary = &forward.summary;
         let context_tokens = summary.context_tokens.min(options.max_tokens.unwrap_or(usize::MAX));
         let report = ModelReport {
             name: files.name().to_owned(),
+            fingerprint,
+            aggregate: (summary.head == Head::LanguageModel).then_some(options.aggregate),
             architecture: summary.architecture.to_owned(),
             is_reward_model: summary.head == Head::Score,
             context_tokens,
@@ -149,6 +173,11 @@ impl Scorer {
     /// What there is to say of the model.
     pub fn report(&self) -> &ModelReport {
         &self.report
+    }
+
+    /// The time that templates are told from now on.
+    pub fn set_clock(&self, clock: Clock) {
+        self.text.template.set_clock(clock);
     }
 
     /// Milliseconds that it takes to hand one layer's work over `tokens` tokens to the device,

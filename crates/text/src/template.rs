@@ -2,6 +2,8 @@
 //! `trim_blocks` and `lstrip_blocks`, Python's string methods, `raise_exception`, `strftime_now`
 //! and a `tojson` that writes JSON as Python does.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use chrono::{DateTime, NaiveDateTime};
 use minijinja::value::Kwargs;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
@@ -28,6 +30,11 @@ impl Clock {
         Self(DateTime::from_timestamp(seconds, 0).unwrap_or_default().naive_utc())
     }
 
+    /// Seconds after 1970-01-01T00:00:00 by the local calendar.
+    pub fn local_seconds(&self) -> i64 {
+        self.0.and_utc().timestamp()
+    }
+
     /// A local time in ISO 8601 without a zone, such as `2025-02-03T04:05:06`.
     pub fn parse(iso: &str) -> Option<Self> {
         iso.parse().ok().map(Self)
@@ -39,6 +46,7 @@ impl Clock {
 pub struct ChatTemplate {
     file: String,
     environment: Environment<'static>,
+    clock: Arc<Mutex<Clock>>,
     special_tokens: Vec<(&'static str, String)>,
 }
 
@@ -66,14 +74,23 @@ impl ChatTemplate {
         environment.set_fuel(Some(FUEL));
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", raise_exception);
-        environment.add_function("strftime_now", move |format: String| strftime(clock, &format));
+        let clock = Arc::new(Mutex::new(clock));
+        let told = clock.clone();
+        environment.add_function("strftime_now", move |format: String| {
+            strftime(*told.lock().unwrap_or_else(PoisonError::into_inner), &format)
+        });
         environment.add_filter("tojson", to_json);
         environment.add_template_owned(NAME, source).map_err(|e| TextError::Format {
             file: file.to_owned(),
             expected: "a valid chat template".to_owned(),
             found: e.to_string(),
         })?;
-        Ok(Self { file: file.to_owned(), environment, special_tokens })
+        Ok(Self { file: file.to_owned(), environment, clock, special_tokens })
+    }
+
+    /// The time that is told from now on.
+    pub fn set_clock(&self, clock: Clock) {
+        *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = clock;
     }
 
     /// The text of a conversation; with `add_generation_prompt` it ends where an answer begins.

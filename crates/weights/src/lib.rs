@@ -4,7 +4,7 @@
 
 mod dtype;
 pub mod gguf;
-mod safetensors;
+pub mod safetensors;
 
 use std::collections::BTreeMap;
 

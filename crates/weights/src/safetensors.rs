@@ -6,8 +6,11 @@ use rewardscope_store::{Folder, Source};
 
 use crate::{Checkpoint, DType, TensorInfo, WeightsError, format_error};
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+/// The file of a checkpoint in one file.
+pub const SINGLE: &str = "model.safetensors";
+
+/// The file that names a checkpoint's shards.
+pub const INDEX: &str = "model.safetensors.index.json";
 
 /// The format's own bound on a header.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -25,8 +28,11 @@ pub(crate) async fn open_folder(folder: &Folder) -> Result<Checkpoint, WeightsEr
     Checkpoint::new(folder.name(), files, tensors, None)
 }
 
-/// The file names in `weight_map`, without repeats.
-async fn shards(index: &Source) -> Result<BTreeSet<String>, WeightsError> {
+/// The shards' file names: those in the `weight_map` of an [`INDEX`], without repeats.
+///
+/// # Errors
+/// When it is no such index.
+pub async fn shards(index: &Source) -> Result<BTreeSet<String>, WeightsError> {
     #[derive(serde::Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,

@@ -63,7 +63,7 @@ async fn unreachable(scope: &WorkerGlobalScope, url: &str, reason: &str) -> Stri
     if !scope.navigator().on_line() {
         return format!("{host} could not be reached: this computer is offline");
     }
-    if url.starts_with(&scope.location().origin()) {
+    if url.starts_with(&scope.origin()) {
         return format!("{host} could not be reached ({reason})");
     }
     let init = RequestInit::new();
@@ -73,7 +73,7 @@ async fn unreachable(scope: &WorkerGlobalScope, url: &str, reason: &str) -> Stri
     match within(5_000.0, scope.fetch_with_str_and_init(url, &init)).await {
         Ok(Some(_)) => format!(
             "{host} answers, but not to this page: it sends no CORS headers that allow {}, or the connection broke",
-            scope.location().origin()
+            scope.origin()
         ),
         _ => format!("{host} could not be reached ({reason})"),
     }
@@ -128,7 +128,7 @@ async fn within(ms: f64, promise: Promise) -> Result<Option<JsValue>, JsValue> {
 
 fn timer(ms: f64, value: &JsValue) -> Promise {
     Promise::new(&mut |resolve: Function, _| {
-        let resolve = resolve.bind1(&JsValue::NULL, value);
+        let resolve: Function = resolve.bind1(&JsValue::NULL, value).unchecked_into();
         let set = scope().map(|scope| scope.set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, ms as i32));
         if !matches!(set, Ok(Ok(_))) {
             let _ = resolve.call0(&JsValue::NULL);
