@@ -9,6 +9,7 @@ use rewardscope_tests::root;
 /// What each crate may use of the others.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("store", &[]),
+    ("serve", &[]),
     ("benchmarks", &[]),
     ("data", &["store"]),
     ("weights", &["store"]),

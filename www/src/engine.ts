@@ -2,6 +2,16 @@
 // it fails with a sentence.
 import type { CallName, Calls, ProgressOf, Reply, Request } from "./protocol";
 
+/** A worker or its device failed: another worker can do better. Anything else is a plain error. */
+export class EngineFailure extends Error {
+  readonly worker: Worker;
+
+  constructor(message: string, worker: Worker) {
+    super(message);
+    this.worker = worker;
+  }
+}
+
 interface Waiting {
   done: (result: unknown) => void;
   failed: (error: Error) => void;
@@ -28,7 +38,7 @@ export class Engine {
       event.preventDefault();
       const reason = event.message || "the worker could not start; reload the page";
       if (this.#answered) this.replace(reason);
-      else this.#failWaiting(reason);
+      else this.#failWaiting(new Error(reason));
     };
     return worker;
   }
@@ -43,22 +53,32 @@ export class Engine {
     }
     this.#waiting.delete(reply.id);
     if (reply.kind === "done") waiting.done(reply.result);
-    else waiting.failed(new Error(reply.message));
+    else waiting.failed(reply.deviceFailed ? new EngineFailure(reply.message, this.#worker) : new Error(reply.message));
+  }
+
+  /** Ends the worker that failed, unless another has taken its place already. */
+  restartAfter(failure: EngineFailure) {
+    if (failure.worker === this.#worker) this.#restart(failure.message);
   }
 
   /** Ends the worker and starts a new one, without model or dataset. */
   replace(reason: string) {
-    this.#worker.terminate();
-    this.#answered = false;
-    this.#worker = this.#start();
-    this.#failWaiting(reason);
+    this.#restart(reason);
     this.#onReplaced(reason);
   }
 
-  #failWaiting(reason: string) {
+  #restart(reason: string) {
+    const old = this.#worker;
+    old.terminate();
+    this.#answered = false;
+    this.#worker = this.#start();
+    this.#failWaiting(new EngineFailure(reason, old));
+  }
+
+  #failWaiting(error: Error) {
     const waiting = [...this.#waiting.values()];
     this.#waiting.clear();
-    for (const { failed } of waiting) failed(new Error(`The engine stopped: ${reason}`));
+    for (const { failed } of waiting) failed(error);
   }
 
   call<K extends CallName>(call: K, args: Calls[K]["args"], progress?: (progress: ProgressOf<K>) => void): Promise<Calls[K]["result"]> {

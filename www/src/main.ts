@@ -17,3 +17,6 @@ ignoreStrayDrops();
 
 const target = document.getElementById("app");
 if (target) mount(App, { target });
+
+// The page itself is kept for visits without a network; models and rows are kept by the engine.
+if (import.meta.env.PROD) navigator.serviceWorker?.register(new URL("sw.js", document.baseURI)).catch(() => {});

@@ -8,18 +8,24 @@ import type {
   ItemReport,
   LoadProgress,
   ModelReport,
+  OfficialRows,
   Report,
   RunProgress,
   Score,
+  Storage,
 } from "./wasm/rewardscope";
 
 export interface Calls {
   openDevice: { args: [choice: DeviceChoice]; result: DeviceReport };
-  loadUrl: { args: [url: string, choice: DeviceChoice]; result: ModelReport; progress: LoadProgress };
+  configure: { args: [endpoint: string | undefined, token: string | undefined, keep: boolean]; result: void };
+  loadSite: { args: [manifest: string, choice: DeviceChoice]; result: ModelReport; progress: LoadProgress };
+  loadHub: { args: [id: string, choice: DeviceChoice]; result: ModelReport; progress: LoadProgress };
   loadFiles: { args: [name: string, files: File[], choice: DeviceChoice]; result: ModelReport; progress: LoadProgress };
-  openDataUrl: { args: [url: string]; result: DatasetReport };
+  officialRows: { args: []; result: OfficialRows };
+  openDataSite: { args: [manifest: string, file: string]; result: DatasetReport; progress: LoadProgress };
+  openDataHub: { args: [id: string]; result: DatasetReport; progress: LoadProgress };
   openDataFile: { args: [file: File]; result: DatasetReport };
-  plan: { args: [limit: number | undefined, seed: number]; result: RunProgress };
+  plan: { args: [limit: number | undefined, seed: number, anew: boolean]; result: RunProgress };
   estimate: { args: []; result: Estimate };
   run: { args: []; result: void; progress: RunProgress };
   cancel: { args: []; result: void };
@@ -29,6 +35,9 @@ export interface Calls {
   marksJson: { args: []; result: string };
   score: { args: [prompt: string, completions: string[]]; result: Score[] };
   scoreTokens: { args: [inputIds: number[][], firstCompletionToken: number]; result: Score[] };
+  storage: { args: []; result: Storage };
+  removeFile: { args: [key: string]; result: void };
+  removeRun: { args: [key: string]; result: void };
   encodeMs: { args: [tokens: number]; result: number };
   memoryBytes: { args: []; result: number };
 }
@@ -45,4 +54,4 @@ export interface Request<K extends CallName = CallName> {
 export type Reply =
   | { id: number; kind: "done"; result: unknown }
   | { id: number; kind: "progress"; progress: unknown }
-  | { id: number; kind: "failed"; message: string };
+  | { id: number; kind: "failed"; message: string; deviceFailed: boolean };

@@ -1,5 +1,5 @@
 // What the page knows. One engine, one model, one run; panels read and call it.
-import { Engine } from "./engine";
+import { Engine, EngineFailure } from "./engine";
 import type {
   DatasetReport,
   DeviceChoice,
@@ -9,9 +9,25 @@ import type {
   ModelReport,
   Report,
   RunProgress,
+  Storage,
 } from "./wasm/rewardscope";
 
 export type Work = "idle" | "loading" | "opening" | "estimating" | "running" | "scoring";
+
+/** Where a model comes from; enough to load it again. */
+export type ModelSource =
+  | { kind: "site"; manifest: string }
+  | { kind: "hub"; id: string }
+  | { kind: "files"; files: File[] };
+
+/** Where rows come from; enough to open them again. */
+export type DataSource =
+  | { kind: "site"; manifest: string; file: string }
+  | { kind: "hub"; id: string }
+  | { kind: "file"; file: File };
+
+/** A new worker that gets no further than the one before is not followed by another. */
+const FRUITLESS_RESTARTS = 2;
 
 class AppState {
   device = $state<DeviceReport>();
@@ -21,19 +37,70 @@ class AppState {
   estimate = $state<Estimate>();
   progress = $state<RunProgress>();
   report = $state<Report>();
+  storage = $state<Storage>();
   work = $state<Work>("idle");
   error = $state("");
   notice = $state("");
+  /** What broke during the run and was mended. */
+  incidents = $state<string[]>([]);
+  /** The Hub's address where it is not the usual one. */
+  hub = $state("");
+  /** An access token for the Hub; it stays in memory. */
+  token = $state("");
+  /** Whether what is fetched is stored on this device. */
+  keep = $state(true);
   engine = new Engine((reason) => this.#replaced(reason));
 
+  #modelSource: { source: ModelSource; choice: DeviceChoice } | undefined;
+  #dataSource: DataSource | undefined;
+  #selection: { limit: number | undefined; seed: number } | undefined;
+
   #replaced(reason: string) {
-    // The marks stay on the page; the model has to be loaded and the run started again.
+    // Whatever was under way learns of it by its own failure, and goes on by itself.
+    if (this.work !== "idle") return;
+    this.during("loading", async () => {
+      await this.#restore();
+      this.notice = `The engine stopped (${reason}) and was started again.`;
+    }).catch((error: unknown) => this.fail(error));
+  }
+
+  /** Brings a new worker to where the old one was: model, rows, run. */
+  async #restore() {
+    const { source, choice } = this.#modelSource ?? {};
+    if (!source || !choice) return;
     this.model = undefined;
-    this.load = undefined;
-    this.dataset = undefined;
-    this.progress = undefined;
-    this.estimate = undefined;
-    this.notice = `The engine stopped (${reason}) and was started again, without model and dataset. The marks so far are still shown; load the model and run again for the rest.`;
+    try {
+      this.model = await this.#loadFrom(source, choice);
+    } finally {
+      this.load = undefined;
+    }
+    this.device = this.model.device;
+    if (!this.#dataSource) return;
+    this.dataset = await this.#openFrom(this.#dataSource);
+    if (this.#selection) {
+      this.progress = await this.engine.call("plan", [this.#selection.limit, this.#selection.seed, false]);
+    }
+  }
+
+  /** Does a task of the engine; when the engine breaks, a new one takes its place and does it again. */
+  async #withstanding<T>(task: () => Promise<T>): Promise<T> {
+    let fruitless = 0;
+    let reached = this.progress?.items_done ?? 0;
+    for (;;) {
+      try {
+        return await task();
+      } catch (error) {
+        if (!(error instanceof EngineFailure)) throw error;
+        const done = this.progress?.items_done ?? 0;
+        fruitless = done > reached ? 1 : fruitless + 1;
+        reached = done;
+        if (fruitless > FRUITLESS_RESTARTS) throw error;
+        this.engine.restartAfter(error);
+        await this.#restore();
+        const where = this.work === "running" ? `; the run went on after ${this.progress?.items_done ?? 0} items` : "";
+        this.incidents.push(`The engine stopped (${error.message}) and was started again${where}.`);
+      }
+    }
   }
 
   /** Does long work: one at a time, its failure shown as the sentence that it is. */
@@ -52,11 +119,13 @@ class AppState {
       }
     } finally {
       this.work = "idle";
+      void this.refreshStorage();
     }
   }
 
   fail(error: unknown) {
-    this.error = error instanceof Error ? error.message : String(error);
+    const message = error instanceof Error ? error.message : String(error);
+    this.error = error instanceof EngineFailure ? `The engine stopped: ${message}` : message;
   }
 
   async start() {
@@ -65,28 +134,32 @@ class AppState {
     } catch (error) {
       this.fail(error);
     }
+    await this.refreshStorage();
   }
 
-  loadDefault(choice: DeviceChoice, address: string) {
-    return this.#load(() => this.engine.call("loadUrl", [address, choice], (now) => (this.load = now)));
-  }
-
-  loadFiles(choice: DeviceChoice, files: File[]) {
+  async #loadFrom(source: ModelSource, choice: DeviceChoice): Promise<ModelReport> {
+    await this.engine.call("configure", [this.hub.trim() || undefined, this.token.trim() || undefined, this.keep]);
+    const tell = (now: LoadProgress) => (this.load = now);
+    if (source.kind === "site") return this.engine.call("loadSite", [source.manifest, choice], tell);
+    if (source.kind === "hub") return this.engine.call("loadHub", [source.id, choice], tell);
+    const { files } = source;
     const path = files[0]?.webkitRelativePath ?? "";
     const name = path.split("/")[0] || (files.length === 1 ? (files[0]?.name ?? "") : `the ${files.length} picked files`);
-    return this.#load(() => this.engine.call("loadFiles", [name, files, choice], (now) => (this.load = now)));
+    return this.engine.call("loadFiles", [name, files, choice], tell);
   }
 
-  #load(call: () => Promise<ModelReport>) {
+  loadModel(source: ModelSource, choice: DeviceChoice) {
     return this.during("loading", async () => {
       this.model = undefined;
       this.load = undefined;
       this.estimate = undefined;
+      this.#modelSource = undefined;
       try {
-        this.model = await call();
+        this.model = await this.#loadFrom(source, choice);
       } finally {
         this.load = undefined;
       }
+      this.#modelSource = { source, choice };
       this.device = this.model.device;
       // Scores of two models never stand in one table.
       this.forget();
@@ -94,57 +167,115 @@ class AppState {
     });
   }
 
-  openDataset(file: File | string) {
+  async #openFrom(source: DataSource): Promise<DatasetReport> {
+    await this.engine.call("configure", [this.hub.trim() || undefined, this.token.trim() || undefined, this.keep]);
+    const tell = (now: LoadProgress) => (this.load = now);
+    try {
+      if (source.kind === "site") return await this.engine.call("openDataSite", [source.manifest, source.file], tell);
+      if (source.kind === "hub") return await this.engine.call("openDataHub", [source.id], tell);
+      return await this.engine.call("openDataFile", [source.file]);
+    } finally {
+      this.load = undefined;
+    }
+  }
+
+  openDataset(source: DataSource) {
     return this.during("opening", async () => {
-      const opened =
-        typeof file === "string"
-          ? await this.engine.call("openDataUrl", [file])
-          : await this.engine.call("openDataFile", [file]);
-      this.dataset = opened;
+      this.dataset = await this.#openFrom(source);
+      this.#dataSource = source;
       this.forget();
     });
   }
 
-  /** Forgets the run, its selection and its estimate. */
+  closeDataset() {
+    this.dataset = undefined;
+    this.#dataSource = undefined;
+    this.forget();
+  }
+
+  /** Forgets the run's selection and what is shown of it; its journal stays. */
   forget() {
     this.progress = undefined;
     this.estimate = undefined;
     this.report = undefined;
+    this.incidents = [];
+    this.#selection = undefined;
   }
 
-  estimateRun(limit: number | undefined, seed: number) {
+  async #plan(limit: number | undefined, seed: number, anew: boolean) {
+    this.report = undefined;
+    this.progress = await this.engine.call("plan", [limit, seed, anew]);
+    this.#selection = { limit, seed };
+    await this.#refresh();
+  }
+
+  estimateRun(limit: number | undefined, seed: number, anew: boolean) {
     return this.during("estimating", async () => {
-      this.progress = await this.engine.call("plan", [limit, seed]);
-      this.report = undefined;
-      this.estimate = await this.engine.call("estimate", []);
+      await this.#plan(limit, seed, anew);
+      this.estimate = await this.#withstanding(() => this.engine.call("estimate", []));
     });
   }
 
   /** Starts the run, or goes on with one that was stopped. */
-  run(limit: number | undefined, seed: number) {
+  run(limit: number | undefined, seed: number, anew: boolean) {
     return this.during("running", async () => {
-      if (!this.progress) {
-        this.report = undefined;
-        this.progress = await this.engine.call("plan", [limit, seed]);
-      }
+      if (!this.progress || anew) await this.#plan(limit, seed, anew);
+      const before = this.progress?.items_done ?? 0;
       let refreshed = performance.now();
       try {
-        await this.engine.call("run", [], (now) => {
-          this.progress = now;
-          if (performance.now() - refreshed > 1000) {
-            refreshed = performance.now();
-            this.#refresh().catch((error: unknown) => this.fail(error));
-          }
-        });
+        await this.#withstanding(() =>
+          this.engine.call("run", [], (now) => {
+            this.progress = now;
+            if (performance.now() - refreshed > 1000) {
+              refreshed = performance.now();
+              // A worker that ends now takes the run with it, not this table.
+              this.#refresh().catch(() => {});
+            }
+          }),
+        );
       } finally {
-        await this.#refresh();
+        await this.#refresh().catch(() => {});
       }
-      this.notice = "The run is done.";
+      this.notice = before > 0 ? `The run is done; ${before} of its items were scored earlier.` : "The run is done.";
     });
+  }
+
+  score(prompt: string, completions: string[]) {
+    return this.#withstanding(() => this.engine.call("score", [prompt, completions]));
   }
 
   async #refresh() {
     if (this.progress) this.report = await this.engine.call("report", []);
+  }
+
+  async refreshStorage() {
+    try {
+      this.storage = await this.engine.call("storage", []);
+    } catch {
+      // A worker that ends now is replaced, and asked again then.
+    }
+  }
+
+  async remove(call: "removeFile" | "removeRun", key: string) {
+    try {
+      await this.engine.call(call, [key]);
+      // The run that is shown may be the one that is gone.
+      if (call === "removeRun") this.forget();
+    } catch (error) {
+      this.fail(error);
+    }
+    await this.refreshStorage();
+  }
+
+  /** Asks the browser not to remove what is stored on its own. */
+  async persist() {
+    try {
+      const granted = await navigator.storage.persist();
+      if (!granted) this.notice = "The browser did not promise to keep it; it may remove it when space runs out.";
+    } catch (error) {
+      this.fail(error);
+    }
+    await this.refreshStorage();
   }
 
   cancel() {

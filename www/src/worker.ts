@@ -3,8 +3,46 @@ import init, { Session } from "./wasm/rewardscope";
 import wasmAddress from "./wasm/rewardscope_bg.wasm?url";
 import type { CallName, Calls, Reply, Request } from "./protocol";
 
+/** The built site has the wasm in these forms alone; empty where it is served as it is. */
+declare const __WASM_FORMS__: { ending: string; format: string }[];
+
+/** The engine's bytes, kept for visits without a network. Their address changes with them. */
+async function kept(address: string): Promise<Response> {
+  let cache: Cache | undefined;
+  try {
+    cache = await caches.open("rewardscope-engine");
+  } catch {
+    // Private windows and insecure pages keep nothing.
+  }
+  const known = await cache?.match(address);
+  if (known) return known;
+  const response = await fetch(address);
+  if (!response.ok) throw new Error(`fetching the engine: ${address} answered ${response.status}; reload the page`);
+  if (cache) {
+    for (const other of await cache.keys()) await cache.delete(other);
+    // Out of room: the next visit fetches it again.
+    await cache.put(address, response.clone()).catch(() => {});
+  }
+  return response;
+}
+
+async function engine(): Promise<Response> {
+  for (const { ending, format } of __WASM_FORMS__) {
+    let unpacked;
+    try {
+      unpacked = new DecompressionStream(format as CompressionFormat);
+    } catch {
+      continue;
+    }
+    const { body } = await kept(wasmAddress + ending);
+    if (!body) continue;
+    return new Response(body.pipeThrough(unpacked), { headers: { "Content-Type": "application/wasm" } });
+  }
+  return kept(wasmAddress);
+}
+
 // Set when the module is in; calls wait for it.
-const ready = init({ module_or_path: wasmAddress }).then((wasm) => ({ memory: wasm.memory, session: new Session() }));
+const ready = init({ module_or_path: engine() }).then((wasm) => ({ memory: wasm.memory, session: new Session() }));
 
 type Handler<K extends CallName> = (
   engine: Awaited<typeof ready>,
@@ -14,11 +52,15 @@ type Handler<K extends CallName> = (
 
 const handlers: { [K in CallName]: Handler<K> } = {
   openDevice: ({ session }, _tell, choice) => session.openDevice(choice),
-  loadUrl: ({ session }, tell, url, choice) => session.loadUrl(url, choice, tell),
+  configure: ({ session }, _tell, endpoint, token, keep) => session.configure(endpoint, token, keep),
+  loadSite: ({ session }, tell, manifest, choice) => session.loadSite(manifest, choice, tell),
+  loadHub: ({ session }, tell, id, choice) => session.loadHub(id, choice, tell),
   loadFiles: ({ session }, tell, name, files, choice) => session.loadFiles(name, files, choice, tell),
-  openDataUrl: ({ session }, _tell, url) => session.openDataUrl(url),
+  officialRows: ({ session }) => session.officialRows(),
+  openDataSite: ({ session }, tell, manifest, file) => session.openDataSite(manifest, file, tell),
+  openDataHub: ({ session }, tell, id) => session.openDataHub(id, tell),
   openDataFile: ({ session }, _tell, file) => session.openDataFile(file),
-  plan: ({ session }, _tell, limit, seed) => session.plan(limit, seed),
+  plan: ({ session }, _tell, limit, seed, anew) => session.plan(limit, seed, anew),
   estimate: ({ session }) => session.estimate(),
   run: ({ session }, tell) => session.run(tell),
   cancel: ({ session }) => session.cancel(),
@@ -28,6 +70,9 @@ const handlers: { [K in CallName]: Handler<K> } = {
   marksJson: ({ session }) => session.marksJson(),
   score: ({ session }, _tell, prompt, completions) => session.score(prompt, completions),
   scoreTokens: ({ session }, _tell, ids, first) => session.scoreTokens(ids, first),
+  storage: ({ session }) => session.storage(),
+  removeFile: ({ session }, _tell, key) => session.removeFile(key),
+  removeRun: ({ session }, _tell, key) => session.removeRun(key),
   encodeMs: ({ session }, _tell, tokens) => session.encodeMs(tokens),
   memoryBytes: ({ memory }) => memory.buffer.byteLength,
 };
@@ -43,7 +88,8 @@ async function answer<K extends CallName>({ id, call, args }: Request<K>) {
   } catch (error) {
     // A trap leaves the module unusable: let it reach the page, which starts a new worker.
     if (error instanceof WebAssembly.RuntimeError) throw error;
-    post({ id, kind: "failed", message: error instanceof Error ? error.message : String(error) });
+    const message = error instanceof Error ? error.message : String(error);
+    post({ id, kind: "failed", message, deviceFailed: error instanceof Error && error.name === "DeviceFailed" });
   }
 }
 

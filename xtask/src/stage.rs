@@ -55,6 +55,14 @@ pub fn has(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
+/// sha256 of a file, in hexadecimal digits.
+pub fn sha256(path: &Path) -> anyhow::Result<String> {
+    let mut hash = Sha256::new();
+    let mut file = std::fs::File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    std::io::copy(&mut file, &mut hash)?;
+    Ok(format!("{:x}", hash.finalize()))
+}
+
 /// sha256 over files and, of folders, every file below them, with their paths.
 pub fn fingerprint<'a>(paths: impl IntoIterator<Item = &'a Path>) -> anyhow::Result<String> {
     let mut hash = Sha256::new();

@@ -3,8 +3,8 @@
 use std::process::Command;
 
 use crate::browsers::{self, Browsers};
+use crate::setup;
 use crate::stage::{Stages, call, run as run_command};
-use crate::{server, setup};
 
 /// What builds natively; `rewardscope-web` is wasm alone. Always the same set, so that features
 /// are unified the same way and nothing is built twice.
@@ -44,7 +44,7 @@ pub fn bench() -> anyhow::Result<()> {
 }
 
 fn node(browsers: &Browsers, all: bool, arguments: &[&str]) -> anyhow::Result<()> {
-    let port = server::background()?;
+    let port = setup::served().serve(0)?.port;
     let mut node = Command::new("node");
     node.args(arguments).env("REWARDSCOPE_URL", format!("http://localhost:{port}/"));
     run_command(with_environment(&mut node, browsers, all))

@@ -14,6 +14,37 @@ use crate::{Item, ScoredItem};
 /// The name that data and commands use.
 pub const NAME: &str = "reward-bench-2";
 
+/// The official rows: a file of a Hub dataset, pinned.
+pub const OFFICIAL_ROWS: OfficialRows = OfficialRows {
+    repository: "allenai/reward-bench-2",
+    revision: "7ff08853b0d5686e79b13fda8677024f566a104a",
+    file: "data/test-00000-of-00001.parquet",
+    bytes: 13_772_499,
+    sha256: "c8ec60efbd75d2f9dcba4121e6101f7a6015abc38a34e034ae2c7ae886265958",
+};
+
+/// Where a benchmark's official rows are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OfficialRows {
+    /// The Hub dataset.
+    pub repository: &'static str,
+    /// Its commit.
+    pub revision: &'static str,
+    /// The file in it.
+    pub file: &'static str,
+    /// The file's size.
+    pub bytes: u64,
+    /// The file's sha256, in hexadecimal digits.
+    pub sha256: &'static str,
+}
+
+impl OfficialRows {
+    /// As a Hub id with revision and file.
+    pub fn id(&self) -> String {
+        format!("{}@{}:{}", self.repository, self.revision, self.file)
+    }
+}
+
 /// The subset that is marked as a whole rather than item by item.
 pub const TIES: &str = "Ties";
 

@@ -1,8 +1,6 @@
 //! `rewardscope eval`: a benchmark's items scored and marked.
 
-use std::fs::File;
-use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -10,9 +8,10 @@ use clap::Args;
 use indicatif::ProgressBar;
 use rewardscope_benchmarks::{Selection, reward_bench_2};
 use rewardscope_engine::Cancel;
-use rewardscope_eval::{Run, read_items, score_item};
-use rewardscope_store::Source;
+use rewardscope_eval::{Journal, RunIdentity, fetch_dataset, read_items, score_item};
+use rewardscope_store::{FetchProgress, RepositoryKind, Source, Store};
 
+use crate::model::Named;
 use crate::{metrics, model};
 
 #[derive(Args)]
@@ -22,18 +21,21 @@ pub struct Arguments {
     /// Which benchmark's marks.
     #[arg(long, default_value = reward_bench_2::NAME)]
     benchmark: String,
-    /// Its rows, parquet or JSON Lines; the bundled sample without it.
+    /// Its rows: a parquet or JSON Lines file, or a Hub id OWNER/NAME[@REVISION][:FILE]; the bundled sample without it.
     #[arg(long)]
-    data: Option<PathBuf>,
+    data: Option<String>,
     /// At most so many items a subset, drawn by the seed, ref/tied pairs kept together.
     #[arg(long, value_name = "ITEMS")]
     limit: Option<usize>,
     /// Seed of the draw.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// A folder for scores.jsonl and marks.json.
+    /// A folder for journal.jsonl, scores.jsonl and marks.json. A run that was stopped goes on from the journal there.
     #[arg(long)]
     out: PathBuf,
+    /// Score everything anew, forgetting the journal there.
+    #[arg(long)]
+    restart: bool,
 }
 
 /// The sample that the page bundles.
@@ -44,43 +46,67 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         bail!("evaluating {}: there is no such benchmark; there is {}", arguments.benchmark, reward_bench_2::NAME);
     }
     let source = match &arguments.data {
-        Some(path) => Source::file(path)?,
+        Some(name) => dataset(name).await?,
         None => {
             eprintln!(
-                "Using the bundled sample, which is not RewardBench 2; --data takes the official parquet of allenai/reward-bench-2."
+                "Using the bundled sample, which is not RewardBench 2; --data allenai/reward-bench-2 takes the official rows."
             );
             Source::memory("the bundled sample", SAMPLE)
         }
     };
     let items = read_items(&source).await?;
     let selection = Selection { limit_per_subset: arguments.limit, seed: arguments.seed };
-    let mut run = Run::new(&items, selection);
     std::fs::create_dir_all(&arguments.out).with_context(|| format!("creating {}", arguments.out.display()))?;
-    let scorer = model::load(&arguments.model).await?;
-    let scores_path = arguments.out.join("scores.jsonl");
-    let mut scores = File::create(&scores_path).with_context(|| format!("creating {}", scores_path.display()))?;
-    let bar = ProgressBar::new(run.items().len() as u64)
-        .with_style(model::style("scoring {bar:30} {pos}/{len} items, {msg}, {eta} left")?);
-    while let Some(item) = run.next_item() {
+    let (scorer, clock) = model::load(&arguments.model).await?;
+    let identity = RunIdentity::new(scorer.report(), source.name(), &items, selection);
+    let place = arguments.out.join("journal.jsonl");
+    let device = &scorer.report().device;
+    let mut journal = Journal::open(&place, identity, &items, device, clock, arguments.restart).await?;
+    // An item scored the next day reads the date that the first one read.
+    scorer.set_clock(journal.clock());
+    let (done, total) = (journal.run().results().len(), journal.run().items().len());
+    if done > 0 {
+        eprintln!("{} of {} items were scored earlier ({}); going on.", done, total, place.display());
+    }
+    let bar = ProgressBar::new(total as u64)
+        .with_style(model::style("scoring {bar:30} {pos}/{len} items, {msg}, {eta} left")?)
+        .with_position(done as u64);
+    while let Some(item) = journal.run().next_item() {
         let outcome = score_item(&scorer, item, &Cancel::default()).await?;
-        run.push(outcome);
-        // Written as it comes: what is scored stays, whatever happens next.
-        if let Some(row) = run.last_scored_row() {
-            writeln!(scores, "{}", serde_json::to_string(&row)?)
-                .with_context(|| format!("writing {}", scores_path.display()))?;
-        }
-        bar.set_message(format!("{:.0} tokens/s", run.progress().tokens_per_second));
+        journal.push(outcome)?;
+        bar.set_message(format!("{:.0} tokens/s", journal.run().progress().tokens_per_second));
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let report = run.report()?;
+    let report = journal.run().report()?;
     for remark in &report.remarks {
         eprintln!("{remark}");
     }
-    let path = arguments.out.join("marks.json");
-    std::fs::write(&path, serde_json::to_string(&report.marks)?)
-        .with_context(|| format!("writing {}", path.display()))?;
+    let scores: Result<Vec<String>, _> = journal.run().scored_rows().iter().map(serde_json::to_string).collect();
+    write(&arguments.out.join("scores.jsonl"), &scores?.into_iter().map(|line| line + "\n").collect::<String>())?;
+    write(&arguments.out.join("marks.json"), &serde_json::to_string(&report.marks)?)?;
     metrics::print_table(&report.marks);
     println!("{} tokens in {:.1} s", report.tokens, report.ms / 1e3);
     Ok(ExitCode::from(u8::from(report.items_failed > 0)))
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+/// A file on disk, or a Hub dataset's only rows.
+async fn dataset(name: &str) -> anyhow::Result<Source> {
+    let id = match model::named(name)? {
+        Named::File(path) => return Ok(Source::file(&path)?),
+        Named::Folder(path) => bail!("opening {}: a file was expected, a folder was found", path.display()),
+        Named::Hub(id) => id,
+    };
+    let store = Store::from_environment()?;
+    let bar = ProgressBar::new(0).with_style(model::bytes_style()?);
+    let cancel = Cancel::default();
+    let mut tell = |now: FetchProgress| model::bytes_bar(&bar, &now);
+    let repository = store.repository(RepositoryKind::Dataset, &id, &cancel, &mut tell).await?;
+    let source = fetch_dataset(&store, &repository, id.file.as_deref(), &cancel, &mut tell).await;
+    bar.finish_and_clear();
+    Ok(source?)
 }

@@ -4,6 +4,7 @@ mod eval;
 mod metrics;
 mod model;
 mod score;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -24,6 +25,8 @@ enum Command {
     Eval(eval::Arguments),
     /// Mark scores that exist already.
     Metrics(metrics::Arguments),
+    /// Serve a built site on localhost.
+    Serve(serve::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         Command::Score(arguments) => pollster::block_on(score::run(&arguments)),
         Command::Eval(arguments) => pollster::block_on(eval::run(&arguments)),
         Command::Metrics(arguments) => pollster::block_on(metrics::run(&arguments)),
+        Command::Serve(arguments) => serve::run(&arguments),
     };
     match done {
         Ok(code) => code,

@@ -6,14 +6,15 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use rewardscope_engine::{Aggregate, Cancel, Clock, DeviceChoice, LoadOptions, LoadStage, ModelFiles, Scorer, device};
-use rewardscope_store::{Folder, Source};
+use rewardscope_store::{FetchProgress, FetchStage, Folder, RepositoryId, RepositoryKind, Source, Store};
 
 #[derive(Args)]
 #[group(skip)]
 pub struct Arguments {
-    /// A .gguf file, or a folder with config.json, safetensors and tokenizer.json.
+    /// A .gguf file, a folder with config.json, safetensors and tokenizer.json, or a Hub id:
+    /// OWNER/NAME[@REVISION][:FILE], fetched into the Hub's usual cache.
     #[arg(long)]
-    pub model: PathBuf,
+    pub model: String,
     /// What computes; auto takes a hardware GPU, else the CPU.
     #[arg(long, value_enum, default_value = "auto")]
     pub device: Device,
@@ -39,18 +40,66 @@ pub enum Logprob {
     Norm,
 }
 
-fn files(path: &Path) -> anyhow::Result<ModelFiles> {
-    if path.is_dir() {
-        let folder = Folder::open(path)?;
-        return Ok(ModelFiles::from_sources(&path.display().to_string(), folder.sources().cloned().collect())?);
-    }
-    if path.is_file() {
-        return Ok(ModelFiles::from_sources(&path.display().to_string(), vec![Source::file(path)?])?);
-    }
-    bail!("opening the model {}: there is no such file or folder", path.display())
+/// What a name on the command line stands for: what is on disk goes before what is on the Hub.
+pub enum Named {
+    Folder(PathBuf),
+    File(PathBuf),
+    Hub(RepositoryId),
 }
 
-pub async fn load(arguments: &Arguments) -> anyhow::Result<Scorer> {
+pub fn named(name: &str) -> anyhow::Result<Named> {
+    let path = Path::new(name);
+    if path.is_dir() {
+        return Ok(Named::Folder(path.to_owned()));
+    }
+    if path.is_file() {
+        return Ok(Named::File(path.to_owned()));
+    }
+    match name.parse() {
+        Ok(id) => Ok(Named::Hub(id)),
+        Err(_) => bail!("opening {name}: there is no such file or folder, and it is no Hub id (owner/name) either"),
+    }
+}
+
+/// A bar for bytes that come over the network or are checked, with what goes wrong above it.
+pub fn bytes_bar(bar: &ProgressBar, now: &FetchProgress) {
+    bar.set_length(now.bytes_total);
+    bar.set_position(now.bytes_done);
+    bar.set_message(match now.stage {
+        FetchStage::Downloading => "fetching",
+        FetchStage::Checking => "checking",
+    });
+    if let Some(trouble) = &now.trouble {
+        bar.suspend(|| eprintln!("{trouble}"));
+    }
+}
+
+pub fn bytes_style() -> anyhow::Result<ProgressStyle> {
+    style("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left")
+}
+
+async fn files(name: &str) -> anyhow::Result<ModelFiles> {
+    let cancel = Cancel::default();
+    match named(name)? {
+        Named::Folder(path) => {
+            let folder = Folder::open(&path)?.assembled(&cancel).await?;
+            Ok(ModelFiles::from_sources(&path.display().to_string(), folder.sources().cloned().collect())?)
+        }
+        Named::File(path) => Ok(ModelFiles::from_sources(&path.display().to_string(), vec![Source::file(&path)?])?),
+        Named::Hub(id) => {
+            let store = Store::from_environment()?;
+            let bar = ProgressBar::new(0).with_style(bytes_style()?);
+            let mut tell = |now: FetchProgress| bytes_bar(&bar, &now);
+            let repository = store.repository(RepositoryKind::Model, &id, &cancel, &mut tell).await?;
+            let files = ModelFiles::fetch(&store, &repository, id.file.as_deref(), &cancel, &mut tell).await;
+            bar.finish_and_clear();
+            Ok(files?)
+        }
+    }
+}
+
+/// The model and the time that its templates are told.
+pub async fn load(arguments: &Arguments) -> anyhow::Result<(Scorer, Clock)> {
     let choice = match arguments.device {
         Device::Auto => DeviceChoice::Auto,
         Device::Gpu => DeviceChoice::Gpu,
@@ -64,7 +113,7 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Scorer> {
     // Local time by the calendar, as transformers' templates read it.
     let clock = Clock::from_local_seconds(chrono::Local::now().naive_local().and_utc().timestamp());
     let options = LoadOptions { clock, aggregate, max_tokens: arguments.max_length };
-    let files = files(&arguments.model)?;
+    let files = files(&arguments.model).await?;
     let device = device::open(choice).await?;
     eprintln!("{}", device.report.reason);
     let bar = ProgressBar::new(0).with_style(style("loading {bar:30} {bytes}/{total_bytes} {eta}")?);
@@ -86,7 +135,7 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Scorer> {
         report.context_tokens,
         if report.is_reward_model { "rewards" } else { "log-probabilities, a likelihood baseline and no reward" }
     );
-    Ok(scorer)
+    Ok((scorer, clock))
 }
 
 pub fn style(template: &str) -> anyhow::Result<ProgressStyle> {

@@ -50,7 +50,9 @@ pub enum EngineError {
         found: String,
     },
     /// A repository has several models.
-    #[error("opening {repository}: one model was expected, it has {found}; name one after a colon, as in {repository}:{example}")]
+    #[error(
+        "opening {repository}: one model was expected, it has {found}; name one after a colon, as in {repository}:{example}"
+    )]
     SeveralModels {
         /// The repository's name.
         repository: String,

@@ -1,6 +1,9 @@
-//! A run: items in, scores kept as they come, report out. A run that was stopped goes on where it
-//! was: every scored item stays.
+//! A run: items in, scores kept as they come, report out. A [`Journal`] has every finished item on
+//! disk before the next is begun, so a run that was stopped, by whatever, goes on where it was and
+//! scores nothing twice.
 
+mod journal;
+mod json_floats;
 mod report;
 
 use rewardscope_benchmarks::reward_bench_2::{self, MarkError};
@@ -8,9 +11,10 @@ use rewardscope_benchmarks::{Item, ScoredItem, Selection, stratified};
 use rewardscope_data::{DataError, Row, read_rows};
 use rewardscope_engine::device::now_ms;
 use rewardscope_engine::{Cancel, EngineError, Message, Score, Scorer};
-use rewardscope_store::Source;
+use rewardscope_store::{FetchProgress, Repository, Source, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
+pub use journal::{Journal, JournalError, JournalSummary, RunIdentity};
 pub use report::{CompletionReport, ItemReport, ItemSummary, Report, ScoredRow};
 
 /// Why a dataset cannot be run.
@@ -27,6 +31,19 @@ pub enum DatasetError {
         /// What is wrong with the first such row.
         source: MarkError,
     },
+    /// The repository's rows could not be had.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A repository has not just one file of rows.
+    #[error(
+        "opening {repository}: one .parquet or .jsonl file was expected, it has {found}; name one after a colon, as in {repository}:FILE"
+    )]
+    NotOne {
+        /// The repository's name.
+        repository: String,
+        /// What it has.
+        found: String,
+    },
 }
 
 /// The items of a dataset file.
@@ -40,6 +57,36 @@ pub async fn read_items(source: &Source) -> Result<Vec<Item>, DatasetError> {
     Ok(items)
 }
 
+/// The dataset file of a repository: `file` where one is named, else its only parquet or JSON Lines.
+///
+/// # Errors
+/// When there is none or there are several, or it cannot be had.
+pub async fn fetch_dataset(
+    store: &Store,
+    repository: &Repository,
+    file: Option<&str>,
+    cancel: &Cancel,
+    progress: &mut dyn FnMut(FetchProgress),
+) -> Result<Source, DatasetError> {
+    let rows = |name: &&str| name.ends_with(".parquet") || name.ends_with(".jsonl");
+    let names: Vec<&str> = match file {
+        Some(file) => vec![file],
+        None => repository.files.iter().map(|file| file.name.as_str()).filter(rows).collect(),
+    };
+    let [name] = names.as_slice() else {
+        let shown = names.iter().take(20).copied().collect::<Vec<_>>().join(", ");
+        return Err(DatasetError::NotOne {
+            repository: repository.name.clone(),
+            found: if names.is_empty() { "none".to_owned() } else { shown },
+        });
+    };
+    let sources = store.fetch(repository, &[(*name).to_owned()], cancel, progress).await?;
+    sources
+        .into_iter()
+        .next()
+        .ok_or_else(|| DatasetError::NotOne { repository: repository.name.clone(), found: "none".to_owned() })
+}
+
 fn item(row: Row) -> Item {
     Item {
         id: row.id,
@@ -51,11 +98,35 @@ fn item(row: Row) -> Item {
     }
 }
 
+/// What a run keeps of a completion's score.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CompletionScore {
+    /// As in [`Score::score`].
+    pub score: f64,
+    /// As in [`Score::tokens`].
+    pub tokens: usize,
+    /// As in [`Score::cut_tokens`].
+    pub cut_tokens: usize,
+}
+
+impl CompletionScore {
+    /// Whether the conversation was longer than the context.
+    pub fn truncated(&self) -> bool {
+        self.cut_tokens > 0
+    }
+}
+
+impl From<&Score> for CompletionScore {
+    fn from(score: &Score) -> Self {
+        Self { score: score.score, tokens: score.tokens, cut_tokens: score.cut_tokens }
+    }
+}
+
 /// What came of scoring an item.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ItemOutcome {
     /// One score a completion, or the sentence that says why there is none.
-    pub scores: Result<Vec<Score>, String>,
+    pub scores: Result<Vec<CompletionScore>, String>,
     /// What the reader should know of the scores: a sentence each.
     pub remarks: Vec<String>,
     /// Milliseconds that it took.
@@ -95,7 +166,7 @@ pub async fn score_item(scorer: &Scorer, item: &Item, cancel: &Cancel) -> Result
     let started = now_ms();
     let prompt = [Message::new("user", item.prompt.as_str())];
     let scores = match scorer.score(&prompt, item.completions.iter().map(String::as_str), cancel).await {
-        Ok(scores) => Ok(scores),
+        Ok(scores) => Ok(scores.iter().map(CompletionScore::from).collect::<Vec<_>>()),
         Err(stop @ (EngineError::Cancelled | EngineError::DeviceFailed { .. })) => {
             return Err(stop);
         }
@@ -129,13 +200,14 @@ pub struct Estimate {
 pub struct Run {
     items: Vec<Item>,
     results: Vec<ItemResult>,
+    devices: Vec<String>,
 }
 
 impl Run {
     /// A run over the selected items of a dataset.
     pub fn new(dataset: &[Item], selection: Selection) -> Self {
         let items = stratified(dataset, selection).into_iter().map(|i| dataset[i].clone()).collect();
-        Self { items, results: Vec::new() }
+        Self { items, results: Vec::new(), devices: Vec::new() }
     }
 
     /// The selected items, in the dataset's order.
@@ -163,6 +235,20 @@ impl Run {
         if !self.is_done() {
             self.results.push(ItemResult { item: self.results.len(), outcome });
         }
+    }
+
+    /// Notes the device that scores from here on.
+    fn sit_down_at(&mut self, device: &str) {
+        if !self.devices.iter().any(|known| known == device) {
+            self.devices.push(device.to_owned());
+        }
+    }
+
+    /// Devices differ in a score's last digits, so a run that was on several says so.
+    fn device_remark(&self) -> Option<String> {
+        let several = self.devices.len() > 1;
+        several
+            .then(|| format!("the run was scored on several devices, one after another: {}", self.devices.join(", ")))
     }
 
     /// How far the run is.
@@ -217,7 +303,7 @@ impl Run {
     }
 }
 
-fn remarks(item: &Item, scores: &[Score]) -> Vec<String> {
+fn remarks(item: &Item, scores: &[CompletionScore]) -> Vec<String> {
     let mut remarks = Vec::new();
     for (position, (score, completion)) in scores.iter().zip(&item.completions).enumerate() {
         let which = format!("{}/{}, completion {}", item.subset, item.id, position + 1);

@@ -2,7 +2,7 @@ use rewardscope_benchmarks::ScoredItem;
 use rewardscope_benchmarks::reward_bench_2::{self, MarkError, Marks};
 use serde::{Deserialize, Serialize};
 
-use crate::{ItemResult, Run, scored};
+use crate::{CompletionScore, ItemResult, Run, json_floats, scored};
 
 /// What a run has come to so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -159,7 +159,7 @@ impl Run {
                         prompt: item.prompt.chars().take(PROMPT_CHARACTERS).collect(),
                         mark: mark_of[result.item],
                         margin: margin(scores, item.num_correct),
-                        truncated: result.outcome.scores.iter().flatten().any(rewardscope_engine::Score::truncated),
+                        truncated: result.outcome.scores.iter().flatten().any(CompletionScore::truncated),
                     }
                 })
                 .collect(),
@@ -170,11 +170,11 @@ impl Run {
             tokens: all().map(|score| score.tokens as u64).sum(),
             ms: self.results().iter().map(|result| result.outcome.ms).sum(),
             remarks: self
-                .results()
-                .iter()
-                .flat_map(|result| {
+                .device_remark()
+                .into_iter()
+                .chain(self.results().iter().flat_map(|result| {
                     result.outcome.scores.as_ref().err().into_iter().chain(&result.outcome.remarks).cloned()
-                })
+                }))
                 .collect(),
         })
     }
@@ -217,53 +217,6 @@ fn margin(scores: &[f64], num_correct: usize) -> Option<f64> {
     let worst = correct.iter().copied().reduce(f64::min)?;
     let best = incorrect.iter().copied().reduce(f64::max)?;
     Some(worst - best)
-}
-
-/// JSON has no NaN and no infinity; they are written as `"NaN"`, `"Infinity"`, `"-Infinity"`. A
-/// score may also stand in a list of one, as the reference evaluator writes it.
-mod json_floats {
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(untagged)]
-    enum Number {
-        Plain(f64),
-        Named(String),
-        Nested([Box<Number>; 1]),
-    }
-
-    pub(super) fn serialize<S: Serializer>(values: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
-        let name = |v: f64| {
-            if v.is_nan() {
-                "NaN"
-            } else if v > 0.0 {
-                "Infinity"
-            } else {
-                "-Infinity"
-            }
-        };
-        serializer.collect_seq(
-            values.iter().map(|&v| if v.is_finite() { Number::Plain(v) } else { Number::Named(name(v).to_owned()) }),
-        )
-    }
-
-    fn value<E: Error>(number: Number) -> Result<f64, E> {
-        match number {
-            Number::Plain(value) => Ok(value),
-            Number::Nested([inner]) => value(*inner),
-            Number::Named(name) => match name.as_str() {
-                "NaN" => Ok(f64::NAN),
-                "Infinity" => Ok(f64::INFINITY),
-                "-Infinity" => Ok(f64::NEG_INFINITY),
-                other => Err(E::custom(format!("a score, NaN or an infinity was expected, {other:?} was found"))),
-            },
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
-        Vec::<Number>::deserialize(deserializer)?.into_iter().map(value).collect()
-    }
 }
 
 #[cfg(test)]

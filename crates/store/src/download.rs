@@ -208,14 +208,8 @@ impl<'a, 'm> Partial<'a, 'm> {
         trouble: &RefCell<dyn FnMut(String) + '_>,
     ) -> Result<(), StoreError> {
         let Piece { url, start, bytes, resource_bytes, .. } = &self.file.pieces[piece];
-        let wanted = Wanted {
-            name: &self.file.name,
-            url,
-            token,
-            start: *start,
-            bytes: *bytes,
-            resource_bytes: *resource_bytes,
-        };
+        let wanted =
+            Wanted { name: &self.file.name, url, token, start: *start, bytes: *bytes, resource_bytes: *resource_bytes };
         let done = self.got.borrow()[piece].0;
         let sink = PieceSink { partial: self, piece, start: self.start(piece) };
         http::fetch(&wanted, done, &sink, cancel, trouble).await
@@ -262,7 +256,11 @@ impl<'a, 'm> Partial<'a, 'm> {
             let mut hash = self.hash(piece, &mut whole)?;
             let wanted = self.file.pieces[piece].sha256;
             if wanted.is_some_and(|wanted| wanted != hash) {
-                trouble.borrow_mut()(format!("{}: part {} came damaged; it is fetched again", self.file.name, piece + 1));
+                trouble.borrow_mut()(format!(
+                    "{}: part {} came damaged; it is fetched again",
+                    self.file.name,
+                    piece + 1
+                ));
                 self.forget(piece)?;
                 self.fill(piece, token, cancel, trouble).await?;
                 hash = self.hash(piece, &mut None)?;

@@ -185,12 +185,7 @@ async fn wait_or_give_up(
     Ok(())
 }
 
-async fn attempt_once(
-    wanted: &Wanted<'_>,
-    done: &mut u64,
-    sink: &impl Sink,
-    cancel: &Cancel,
-) -> Result<(), Fault> {
+async fn attempt_once(wanted: &Wanted<'_>, done: &mut u64, sink: &impl Sink, cancel: &Cancel) -> Result<(), Fault> {
     cancel.check().map_err(|e| Fault::Final(e.into()))?;
     let name = wanted.name;
     let (first, end) = (wanted.start + *done, wanted.start + wanted.bytes);
@@ -283,14 +278,19 @@ fn refuse_status(name: &str, response: &platform::Response, token: Option<&Token
             "the repository is gated: accept its conditions on the Hub, then give an access token of that account"
                 .to_owned(),
         ),
-        (401 | 403, "GatedRepo") => {
-            refused("the repository is gated, and the token's account has not been let in; accept its conditions on the Hub".to_owned())
+        (401 | 403, "GatedRepo") => refused(
+            "the repository is gated, and the token's account has not been let in; accept its conditions on the Hub"
+                .to_owned(),
+        ),
+        (404, "RevisionNotFound") => {
+            refused("the repository has no such revision; check what follows the @".to_owned())
         }
-        (404, "RevisionNotFound") => refused("the repository has no such revision; check what follows the @".to_owned()),
-        (401 | 404, "RepoNotFound") | (401, _) if token.is_none() => {
-            refused(format!("the server answered {status}: there is no such repository, or it is private; check the name, or give an access token that may read it"))
+        (401 | 404, "RepoNotFound") | (401, _) if token.is_none() => refused(format!(
+            "the server answered {status}: there is no such repository, or it is private; check the name, or give an access token that may read it"
+        )),
+        (401 | 403, _) => {
+            refused(format!("the server answered {status}: the access token may not read this; check the token"))
         }
-        (401 | 403, _) => refused(format!("the server answered {status}: the access token may not read this; check the token")),
         (404 | 410, _) => refused(format!("the server answered {status}: there is no such file; check the name")),
         (408 | 425 | 429 | 500..=599, _) => Err(Fault::Again {
             reason: format!("the server answered {status}"),

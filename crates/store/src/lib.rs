@@ -87,7 +87,9 @@ pub enum StoreError {
         found: String,
     },
     /// Bytes do not hash to what they should, even fetched anew.
-    #[error("fetching {name}: it should hash to {expected}, it has {found}; it is not used. Try again later, or tell whoever serves it")]
+    #[error(
+        "fetching {name}: it should hash to {expected}, it has {found}; it is not used. Try again later, or tell whoever serves it"
+    )]
     Mismatch {
         /// The file's name.
         name: String,
@@ -390,7 +392,8 @@ mod tests {
         let manifest = Manifest { format: Manifest::FORMAT.to_owned(), files: vec![file] };
         let manifest = serde_json::to_vec(&manifest).expect("JSON");
         let folder = |second: &[u8]| {
-            let sources = [(PARTS_FILE, manifest.as_slice()), ("a.gguf.0", b"hel"), ("a.gguf.1", second), ("note", b"")];
+            let sources =
+                [(PARTS_FILE, manifest.as_slice()), ("a.gguf.0", b"hel"), ("a.gguf.1", second), ("note", b"")];
             Folder::new("model", sources.map(|(name, bytes)| Source::memory(name, bytes.to_vec())))
         };
         let whole = block_on(folder(b"lo").assembled(&Cancel::default())).expect("whole");

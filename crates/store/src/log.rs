@@ -1,8 +1,8 @@
 //! Lines that must survive: each is on disk before the next is begun, and a line that was cut off
 //! when the process ended is forgotten.
 
-use crate::platform::{LogPlace, RawFile, open_log};
 use crate::StoreError;
+use crate::platform::{LogPlace, RawFile, open_log};
 
 /// An append-only file of lines, open in one process or tab at a time.
 pub struct Log {
@@ -28,6 +28,11 @@ impl Log {
         let lines = text.lines().map(str::to_owned).collect();
         file.truncate(whole as u64)?;
         Ok((Self { file, end: whole as u64 }, lines))
+    }
+
+    /// The name for messages.
+    pub fn name(&self) -> &str {
+        self.file.name()
     }
 
     /// Appends a line; it has survived when this returns.

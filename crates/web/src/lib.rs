@@ -7,13 +7,16 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use js_sys::{Array, Function};
+use rewardscope_benchmarks::reward_bench_2::OFFICIAL_ROWS;
 use rewardscope_benchmarks::{Item, Selection};
 use rewardscope_engine::{
-    Aggregate, Cancel, Clock, DeviceChoice, EngineError, LoadOptions, Message, ModelFiles, Scorer, TokenSequence,
-    device,
+    Aggregate, Cancel, Clock, DeviceChoice, EngineError, LoadOptions, LoadProgress, Message, ModelFiles, Scorer,
+    TokenSequence, device,
 };
-use rewardscope_eval::{Run, read_items, score_item};
-use rewardscope_store::Source;
+use rewardscope_eval::{Journal, JournalSummary, Run, RunIdentity, fetch_dataset, read_items, score_item};
+use rewardscope_store::{
+    FetchProgress, Folder, HUB, Hub, Repository, RepositoryId, RepositoryKind, Shelf, Source, Store, Token,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::*;
@@ -33,6 +36,15 @@ extern "C" {
     fn report_panic(message: &str);
 }
 
+/// Where the official rows of RewardBench 2 are.
+#[derive(Serialize, tsify::Tsify)]
+pub struct OfficialRows {
+    /// A Hub id with revision and file.
+    pub id: String,
+    /// The file's size.
+    pub bytes: u64,
+}
+
 /// A dataset that was opened.
 #[derive(Serialize, tsify::Tsify)]
 pub struct DatasetReport {
@@ -42,6 +54,10 @@ pub struct DatasetReport {
     pub items: usize,
     /// Items by subset, in the order in which subsets appear.
     pub subsets: Vec<SubsetCount>,
+    /// Whose work it is, where its manifest says so.
+    pub attribution: String,
+    /// What to know before opening it, where its manifest says so.
+    pub warning: String,
 }
 
 /// Items of one subset.
@@ -53,9 +69,61 @@ pub struct SubsetCount {
     pub count: usize,
 }
 
+/// What is stored on the visitor's device.
+#[derive(Serialize, tsify::Tsify)]
+pub struct Storage {
+    /// Whether this browser keeps anything here.
+    pub is_available: bool,
+    /// Whether the browser promised not to remove it on its own.
+    pub is_persisted: bool,
+    /// Bytes that this site uses.
+    pub usage_bytes: u64,
+    /// Bytes that this site may use.
+    pub quota_bytes: u64,
+    /// Files of models and datasets, largest first.
+    pub files: Vec<StoredFile>,
+    /// Runs that were begun.
+    pub runs: Vec<StoredRun>,
+}
+
+/// A file of a model or dataset.
+#[derive(Serialize, tsify::Tsify)]
+pub struct StoredFile {
+    /// What removes it.
+    pub key: String,
+    /// The repository that it is of.
+    pub of: String,
+    /// Its name there.
+    pub name: String,
+    /// Its whole size.
+    pub bytes: u64,
+    /// What of it is here.
+    pub stored_bytes: u64,
+    /// Whether it is whole.
+    pub is_complete: bool,
+}
+
+/// A run's journal.
+#[derive(Serialize, tsify::Tsify)]
+pub struct StoredRun {
+    /// What removes it.
+    pub key: String,
+    /// Which run it is and how far; none where the journal cannot be read.
+    pub summary: Option<JournalSummary>,
+}
+
 /// Errors reach the page as the sentences that they are.
 fn sentence(error: impl std::fmt::Display) -> JsError {
     JsError::new(&error.to_string())
+}
+
+/// As [`sentence`]; a device that failed is named, because another worker may do better.
+fn engine_sentence(error: EngineError) -> JsValue {
+    let said = js_sys::Error::new(&error.to_string());
+    if matches!(error, EngineError::DeviceFailed { .. }) {
+        said.set_name("DeviceFailed");
+    }
+    said.into()
 }
 
 fn to_js(value: &impl Serialize) -> Result<JsValue, JsError> {
@@ -83,8 +151,9 @@ fn tell(callback: &Function, value: &impl Serialize) {
 #[derive(Default)]
 pub struct Session {
     scorer: RefCell<Option<Rc<Scorer>>>,
-    dataset: RefCell<Vec<Item>>,
-    run: RefCell<Option<Run>>,
+    store: RefCell<Option<Store>>,
+    dataset: RefCell<(String, Vec<Item>)>,
+    journal: RefCell<Option<Journal>>,
     cancel: RefCell<Cancel>,
     busy: Cell<bool>,
 }
@@ -116,17 +185,46 @@ impl Session {
         to_js(&device::open(choice).await.map_err(sentence)?.report)
     }
 
-    /// Loads the site's own model at an address.
-    #[wasm_bindgen(js_name = loadUrl, unchecked_return_type = "ModelReport")]
-    pub async fn load_url(
+    /// Which Hub is asked and as whom, and whether files are kept on the visitor's device. The
+    /// token stays in memory.
+    pub fn configure(&self, endpoint: Option<String>, token: Option<String>, keep: bool) -> Result<(), JsError> {
+        let token = token.as_deref().and_then(Token::new);
+        let hub = Hub::new(endpoint.as_deref().unwrap_or(HUB), token).map_err(sentence)?;
+        *self.store.borrow_mut() = Some(Store::new(hub, Shelf::new(keep)));
+        Ok(())
+    }
+
+    /// Loads the site's own model by the address of its manifest.
+    #[wasm_bindgen(js_name = loadSite, unchecked_return_type = "ModelReport")]
+    pub async fn load_site(
         &self,
-        url: String,
+        manifest: String,
         #[wasm_bindgen(unchecked_param_type = "DeviceChoice")] choice: JsValue,
         #[wasm_bindgen(unchecked_param_type = "(progress: LoadProgress) => void")] progress: Function,
-    ) -> Result<JsValue, JsError> {
+    ) -> Result<JsValue, JsValue> {
         let (_busy, cancel) = self.begin()?;
-        let source = Source::http(&url).await.map_err(sentence)?;
-        self.load(ModelFiles::from_sources(&url, vec![source]), choice, progress, &cancel).await
+        let store = self.store()?;
+        let tell = &mut |now: FetchProgress| tell(&progress, &LoadProgress::from(now));
+        let repository = store.site(&manifest, &cancel, tell).await.map_err(sentence)?;
+        let files = ModelFiles::fetch(&store, &repository, None, &cancel, tell).await;
+        self.load(files, choice, &progress, &cancel).await
+    }
+
+    /// Loads a model of the Hub: `owner/name[@revision][:file]`.
+    #[wasm_bindgen(js_name = loadHub, unchecked_return_type = "ModelReport")]
+    pub async fn load_hub(
+        &self,
+        id: String,
+        #[wasm_bindgen(unchecked_param_type = "DeviceChoice")] choice: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "(progress: LoadProgress) => void")] progress: Function,
+    ) -> Result<JsValue, JsValue> {
+        let (_busy, cancel) = self.begin()?;
+        let store = self.store()?;
+        let tell = &mut |now: FetchProgress| tell(&progress, &LoadProgress::from(now));
+        let id: RepositoryId = id.trim().parse().map_err(sentence)?;
+        let repository = store.repository(RepositoryKind::Model, &id, &cancel, tell).await.map_err(sentence)?;
+        let files = ModelFiles::fetch(&store, &repository, id.file.as_deref(), &cancel, tell).await;
+        self.load(files, choice, &progress, &cancel).await
     }
 
     /// Loads a model from files that were picked or dropped.
@@ -137,48 +235,91 @@ impl Session {
         files: Vec<web_sys::File>,
         #[wasm_bindgen(unchecked_param_type = "DeviceChoice")] choice: JsValue,
         #[wasm_bindgen(unchecked_param_type = "(progress: LoadProgress) => void")] progress: Function,
-    ) -> Result<JsValue, JsError> {
+    ) -> Result<JsValue, JsValue> {
         let (_busy, cancel) = self.begin()?;
-        let sources = files.iter().map(Source::picked).collect();
-        self.load(ModelFiles::from_sources(&name, sources), choice, progress, &cancel).await
+        let folder = Folder::new(&name, files.iter().map(Source::picked)).assembled(&cancel).await.map_err(sentence)?;
+        let files = ModelFiles::from_sources(&name, folder.sources().cloned().collect());
+        self.load(files, choice, &progress, &cancel).await
     }
 
     async fn load(
         &self,
         files: Result<ModelFiles, EngineError>,
         choice: JsValue,
-        progress: Function,
+        progress: &Function,
         cancel: &Cancel,
-    ) -> Result<JsValue, JsError> {
-        let files = files.map_err(sentence)?;
+    ) -> Result<JsValue, JsValue> {
+        let files = files.map_err(engine_sentence)?;
         let choice: DeviceChoice = from_js(choice)?;
         // The old model goes first: two do not fit beside each other.
         self.scorer.take();
-        let device = device::open(choice).await.map_err(sentence)?;
+        self.journal.take();
+        let device = device::open(choice).await.map_err(engine_sentence)?;
         let options = LoadOptions { clock: clock(), aggregate: Aggregate::default(), max_tokens: None };
-        let scorer = Scorer::load(&files, device, options, cancel, &mut |now| tell(&progress, &now)).await;
-        let scorer = Rc::new(scorer.map_err(sentence)?);
+        let scorer = Scorer::load(&files, device, options, cancel, &mut |now| tell(progress, &now)).await;
+        let scorer = Rc::new(scorer.map_err(engine_sentence)?);
         let report = to_js(scorer.report())?;
         *self.scorer.borrow_mut() = Some(scorer);
         Ok(report)
     }
 
-    /// Opens the site's own dataset at an address.
-    #[wasm_bindgen(js_name = openDataUrl, unchecked_return_type = "DatasetReport")]
-    pub async fn open_data_url(&self, url: String) -> Result<JsValue, JsError> {
-        let _busy = self.begin()?;
-        let source = Source::http(&url).await.map_err(sentence)?;
-        self.open_data(source).await
+    /// Where the official rows of RewardBench 2 are.
+    #[wasm_bindgen(js_name = officialRows, unchecked_return_type = "OfficialRows")]
+    pub fn official_rows(&self) -> Result<JsValue, JsError> {
+        to_js(&OfficialRows { id: OFFICIAL_ROWS.id(), bytes: OFFICIAL_ROWS.bytes })
+    }
+
+    /// Opens a dataset of the site by the address of its manifest.
+    #[wasm_bindgen(js_name = openDataSite, unchecked_return_type = "DatasetReport")]
+    pub async fn open_data_site(
+        &self,
+        manifest: String,
+        file: String,
+        #[wasm_bindgen(unchecked_param_type = "(progress: LoadProgress) => void")] progress: Function,
+    ) -> Result<JsValue, JsError> {
+        let (_busy, cancel) = self.begin()?;
+        let store = self.store()?;
+        let tell = &mut |now: FetchProgress| tell(&progress, &LoadProgress::from(now));
+        let repository = store.site(&manifest, &cancel, tell).await.map_err(sentence)?;
+        self.open_remote_data(&store, &repository, Some(&file), &cancel, tell).await
+    }
+
+    /// Opens a dataset of the Hub: `owner/name[@revision][:file]`.
+    #[wasm_bindgen(js_name = openDataHub, unchecked_return_type = "DatasetReport")]
+    pub async fn open_data_hub(
+        &self,
+        id: String,
+        #[wasm_bindgen(unchecked_param_type = "(progress: LoadProgress) => void")] progress: Function,
+    ) -> Result<JsValue, JsError> {
+        let (_busy, cancel) = self.begin()?;
+        let store = self.store()?;
+        let tell = &mut |now: FetchProgress| tell(&progress, &LoadProgress::from(now));
+        let id: RepositoryId = id.trim().parse().map_err(sentence)?;
+        let repository = store.repository(RepositoryKind::Dataset, &id, &cancel, tell).await.map_err(sentence)?;
+        self.open_remote_data(&store, &repository, id.file.as_deref(), &cancel, tell).await
+    }
+
+    async fn open_remote_data(
+        &self,
+        store: &Store,
+        repository: &Repository,
+        file: Option<&str>,
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(FetchProgress),
+    ) -> Result<JsValue, JsError> {
+        let source = fetch_dataset(store, repository, file, cancel, progress).await.map_err(sentence)?;
+        let about = file.and_then(|file| repository.get(file).ok()).map(|file| file.about.clone()).unwrap_or_default();
+        self.open_data(source, about.attribution, about.warning).await
     }
 
     /// Opens a dataset file that was picked or dropped.
     #[wasm_bindgen(js_name = openDataFile, unchecked_return_type = "DatasetReport")]
     pub async fn open_data_file(&self, file: web_sys::File) -> Result<JsValue, JsError> {
         let _busy = self.begin()?;
-        self.open_data(Source::picked(&file)).await
+        self.open_data(Source::picked(&file), String::new(), String::new()).await
     }
 
-    async fn open_data(&self, source: Source) -> Result<JsValue, JsError> {
+    async fn open_data(&self, source: Source, attribution: String, warning: String) -> Result<JsValue, JsError> {
         let items = read_items(&source).await.map_err(sentence)?;
         let mut subsets: Vec<SubsetCount> = Vec::new();
         for item in &items {
@@ -187,52 +328,61 @@ impl Session {
                 None => subsets.push(SubsetCount { subset: item.subset.clone(), count: 1 }),
             }
         }
-        let report = to_js(&DatasetReport { name: source.name().to_owned(), items: items.len(), subsets })?;
-        *self.dataset.borrow_mut() = items;
+        let name = source.name().to_owned();
+        let report = to_js(&DatasetReport { name: name.clone(), items: items.len(), subsets, attribution, warning })?;
+        *self.dataset.borrow_mut() = (name, items);
+        self.journal.take();
         Ok(report)
     }
 
-    /// Selects the items of a new run: at most `limit` a subset, all without one. Returns how many
-    /// items and completions that is.
+    /// Opens the run of the loaded model over the items selected: at most `limit` a subset, all
+    /// without one. What was scored of it earlier is there already, unless `anew` forgets it.
     #[wasm_bindgen(unchecked_return_type = "RunProgress")]
-    pub fn plan(&self, limit: Option<usize>, seed: u32) -> Result<JsValue, JsError> {
+    pub async fn plan(&self, limit: Option<usize>, seed: u32, anew: bool) -> Result<JsValue, JsError> {
         let _busy = self.begin()?;
+        let scorer = self.scorer()?;
+        // The old journal's file is closed before it may be opened again.
+        self.journal.take();
         let selection = Selection { limit_per_subset: limit, seed: u64::from(seed) };
-        let run = Run::new(&self.dataset.borrow(), selection);
-        let progress = to_js(&run.progress());
-        *self.run.borrow_mut() = Some(run);
+        let (name, items) = self.dataset.borrow().clone();
+        let identity = RunIdentity::new(scorer.report(), &name, &items, selection);
+        let place = format!("{}.jsonl", identity.key());
+        let device = &scorer.report().device;
+        let journal = Journal::open(&place, identity, &items, device, clock(), anew).await.map_err(sentence)?;
+        let progress = to_js(&journal.run().progress());
+        *self.journal.borrow_mut() = Some(journal);
         progress
     }
 
     /// The size of what is left of the run, with a trial for the speed.
     #[wasm_bindgen(unchecked_return_type = "Estimate")]
-    pub async fn estimate(&self) -> Result<JsValue, JsError> {
+    pub async fn estimate(&self) -> Result<JsValue, JsValue> {
         let (_busy, cancel) = self.begin()?;
         let scorer = self.scorer()?;
-        let run =
-            self.run.borrow().clone().ok_or_else(|| sentence("estimating: no dataset was chosen; choose one first"))?;
-        to_js(&run.estimate(&scorer, &cancel).await.map_err(sentence)?)
+        let run = self.with_run(|run| Ok(run.clone()))?;
+        Ok(to_js(&run.estimate(&scorer, &cancel).await.map_err(engine_sentence)?)?)
     }
 
     /// Scores what is left of the run; cancelled, it keeps what is done and can be called again.
     pub async fn run(
         &self,
         #[wasm_bindgen(unchecked_param_type = "(progress: RunProgress) => void")] progress: Function,
-    ) -> Result<(), JsError> {
+    ) -> Result<(), JsValue> {
         let (_busy, cancel) = self.begin()?;
         let scorer = self.scorer()?;
+        // An item scored the next day reads the date that the first one read.
+        if let Some(journal) = self.journal.borrow().as_ref() {
+            scorer.set_clock(journal.clock());
+        }
         loop {
-            let next = self.run.borrow().as_ref().and_then(Run::next_item).cloned();
+            let next = self.with_run(|run| Ok(run.next_item().cloned()))?;
             let Some(item) = next else {
                 return Ok(());
             };
-            let outcome = score_item(&scorer, &item, &cancel).await.map_err(sentence)?;
-            let now = self.run.borrow_mut().as_mut().map(|run| {
-                run.push(outcome);
-                run.progress()
-            });
-            if let Some(now) = now {
-                tell(&progress, &now);
+            let outcome = score_item(&scorer, &item, &cancel).await.map_err(engine_sentence)?;
+            if let Some(journal) = self.journal.borrow_mut().as_mut() {
+                journal.push(outcome).map_err(sentence)?;
+                tell(&progress, &journal.run().progress());
             }
             device::pause().await;
         }
@@ -241,6 +391,47 @@ impl Session {
     /// Stops the long call that is under way at its next step.
     pub fn cancel(&self) {
         self.cancel.borrow().cancel();
+    }
+
+    /// What is stored on the visitor's device.
+    #[wasm_bindgen(unchecked_return_type = "Storage")]
+    pub async fn storage(&self) -> Result<JsValue, JsError> {
+        let shelf = Shelf::new(true);
+        let found = shelf.report().await.map_err(sentence)?;
+        let mut runs = Vec::with_capacity(found.logs.len());
+        for (key, _) in found.logs {
+            let text = shelf.log_text(&key).await.unwrap_or_default();
+            runs.push(StoredRun { summary: JournalSummary::of(&text), key });
+        }
+        let file = |file: rewardscope_store::StoredFile| StoredFile {
+            key: file.key,
+            of: file.of,
+            name: file.name,
+            bytes: file.bytes,
+            stored_bytes: file.stored_bytes,
+            is_complete: file.is_complete,
+        };
+        to_js(&Storage {
+            is_available: found.is_available,
+            is_persisted: found.is_persisted,
+            usage_bytes: found.usage_bytes,
+            quota_bytes: found.quota_bytes,
+            files: found.files.into_iter().map(file).collect(),
+            runs,
+        })
+    }
+
+    /// Removes a stored file.
+    #[wasm_bindgen(js_name = removeFile)]
+    pub async fn remove_file(&self, key: String) -> Result<(), JsError> {
+        Shelf::new(true).remove_file(&key).await.map_err(sentence)
+    }
+
+    /// Removes a run's journal.
+    #[wasm_bindgen(js_name = removeRun)]
+    pub async fn remove_run(&self, key: String) -> Result<(), JsError> {
+        self.journal.take();
+        Shelf::new(true).remove_log(&key).await.map_err(sentence)
     }
 
     /// What the run has come to so far.
@@ -274,12 +465,13 @@ impl Session {
 
     /// Scores completions of one prompt.
     #[wasm_bindgen(unchecked_return_type = "Score[]")]
-    pub async fn score(&self, prompt: String, completions: Vec<String>) -> Result<JsValue, JsError> {
+    pub async fn score(&self, prompt: String, completions: Vec<String>) -> Result<JsValue, JsValue> {
         let (_busy, cancel) = self.begin()?;
         let scorer = self.scorer()?;
+        scorer.set_clock(clock());
         let prompt = [Message::new("user", prompt)];
         let scores = scorer.score(&prompt, completions.iter().map(String::as_str), &cancel).await;
-        to_js(&scores.map_err(sentence)?)
+        Ok(to_js(&scores.map_err(engine_sentence)?)?)
     }
 
     /// Scores token ids as they are; a language model's values begin at `first_completion_token`.
@@ -288,13 +480,13 @@ impl Session {
         &self,
         #[wasm_bindgen(unchecked_param_type = "number[][]")] input_ids: Array,
         first_completion_token: usize,
-    ) -> Result<JsValue, JsError> {
+    ) -> Result<JsValue, JsValue> {
         let (_busy, cancel) = self.begin()?;
         let scorer = self.scorer()?;
         let input_ids: Vec<Vec<u32>> = from_js(input_ids.into())?;
         let sequences: Vec<TokenSequence> =
             input_ids.into_iter().map(|input_ids| TokenSequence { input_ids, first_completion_token }).collect();
-        to_js(&scorer.score_tokens(&sequences, &cancel).await.map_err(sentence)?)
+        Ok(to_js(&scorer.score_tokens(&sequences, &cancel).await.map_err(engine_sentence)?)?)
     }
 
     /// Milliseconds to hand one layer's work over `tokens` tokens to the device.
@@ -305,7 +497,15 @@ impl Session {
     }
 
     fn with_run<T>(&self, use_run: impl FnOnce(&Run) -> Result<T, JsError>) -> Result<T, JsError> {
-        use_run(self.run.borrow().as_ref().ok_or_else(|| sentence("reporting: no run was started"))?)
+        let journal = self.journal.borrow();
+        use_run(journal.as_ref().ok_or_else(|| sentence("reporting: no run was started"))?.run())
+    }
+
+    fn store(&self) -> Result<Store, JsError> {
+        if self.store.borrow().is_none() {
+            self.configure(None, None, true)?;
+        }
+        self.store.borrow().clone().ok_or_else(|| sentence("fetching: the store is not set up"))
     }
 
     fn scorer(&self) -> Result<Rc<Scorer>, JsError> {

@@ -18,7 +18,10 @@ pub(crate) struct RawFile {
 enum Inner {
     Private(FileSystemSyncAccessHandle),
     /// Where there are no private files: blocks in the browser's memory, outside wasm's.
-    Memory { blocks: RefCell<Vec<Uint8Array>>, bytes: Cell<u64> },
+    Memory {
+        blocks: RefCell<Vec<Uint8Array>>,
+        bytes: Cell<u64>,
+    },
 }
 
 const BLOCK_BYTES: u64 = 1 << 20;
@@ -43,9 +46,7 @@ impl RawFile {
             return Ok(None);
         };
         match JsFuture::from(handle.create_sync_access_handle()).await {
-            Ok(handle) => {
-                Ok(Some(Self { name: name.to_owned(), inner: Inner::Private(handle.unchecked_into()) }))
-            }
+            Ok(handle) => Ok(Some(Self { name: name.to_owned(), inner: Inner::Private(handle.unchecked_into()) })),
             Err(error) if kind(&error) == "NoModificationAllowedError" => Ok(None),
             Err(error) => Err(failed(error)),
         }
@@ -53,6 +54,10 @@ impl RawFile {
 
     pub(crate) fn memory(name: &str) -> Self {
         Self { name: name.to_owned(), inner: Inner::Memory { blocks: RefCell::default(), bytes: Cell::new(0) } }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(crate) fn bytes(&self) -> Result<u64, StoreError> {

@@ -98,11 +98,7 @@ impl Shelf {
     }
 
     /// Refuses what cannot fit before anything of it is fetched.
-    pub(crate) async fn refuse_larger(
-        &self,
-        repository: &Repository,
-        files: &[&RemoteFile],
-    ) -> Result<(), StoreError> {
+    pub(crate) async fn refuse_larger(&self, repository: &Repository, files: &[&RemoteFile]) -> Result<(), StoreError> {
         if !self.keep || folder(FILES).await.is_none() {
             return Ok(());
         }

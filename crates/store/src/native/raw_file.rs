@@ -8,6 +8,7 @@ use crate::StoreError;
 /// A file that is written at any place, by one process at a time.
 pub(crate) struct RawFile {
     path: PathBuf,
+    name: String,
     file: File,
 }
 
@@ -21,14 +22,20 @@ impl RawFile {
         let file = options.read(true).write(true).create(true).truncate(false).open(path);
         let file = file.map_err(|e| failed(path, e))?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self { path: path.to_owned(), file })),
+            Ok(()) => Ok(Some(Self::new(path, file))),
             Err(TryLockError::WouldBlock) => Ok(None),
             // Some network file systems know no locks; one process alone is well there.
-            Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {
-                Ok(Some(Self { path: path.to_owned(), file }))
-            }
+            Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => Ok(Some(Self::new(path, file))),
             Err(TryLockError::Error(e)) => Err(failed(path, e)),
         }
+    }
+
+    fn new(path: &Path, file: File) -> Self {
+        Self { path: path.to_owned(), name: path.display().to_string(), file }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -51,7 +58,7 @@ impl RawFile {
         let written = file.seek(SeekFrom::Start(start)).and_then(|_| file.write_all(bytes));
         written.map_err(|e| match e.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::OutOfSpace {
-                name: self.path.display().to_string(),
+                name: self.name.clone(),
                 found: "the disk is full".to_owned(),
                 advice: "free some space there".to_owned(),
             },

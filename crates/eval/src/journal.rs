@@ -1,0 +1,420 @@
+//! The journal of a run: a header that says which run it is, then a line for every finished item.
+
+use rewardscope_benchmarks::{Item, Selection};
+use rewardscope_engine::{Aggregate, Clock, DeviceReport, ModelReport};
+use rewardscope_store::{Hasher, Log, LogPlace, StoreError};
+use serde::{Deserialize, Serialize};
+
+use crate::{CompletionScore, ItemOutcome, Run, json_floats};
+
+/// Why a journal cannot be gone on with.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum JournalError {
+    /// The journal's file could not be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The journal is of another run.
+    #[error(
+        "going on with {place}: a run of {expected} was expected, the journal is of {found}; choose another place, or start anew there"
+    )]
+    OtherRun {
+        /// The journal's place.
+        place: String,
+        /// The run that was to go on.
+        expected: String,
+        /// The run that the journal is of.
+        found: String,
+    },
+    /// A whole line of the journal is not what it should be.
+    #[error("going on with {place}: {expected} was expected on line {line}, {found} was found; start the run anew")]
+    Damaged {
+        /// The journal's place.
+        place: String,
+        /// From 1.
+        line: usize,
+        /// What should be there.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+}
+
+/// What makes two runs one: the same model, dataset and selection give the same marks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct RunIdentity {
+    /// The model's name; it may be called something else another time.
+    pub model: String,
+    /// [`ModelReport::fingerprint`].
+    pub model_fingerprint: String,
+    /// How a language model's log-probabilities become a score.
+    pub aggregate: Option<Aggregate>,
+    /// Where conversations are cut.
+    pub context_tokens: usize,
+    /// The dataset's name; it may be called something else another time.
+    pub dataset: String,
+    /// sha256 over every item.
+    pub dataset_fingerprint: String,
+    /// As in [`Selection`].
+    pub limit_per_subset: Option<usize>,
+    /// As in [`Selection`].
+    pub seed: u64,
+}
+
+impl RunIdentity {
+    /// The identity of a run over a dataset's items.
+    pub fn new(model: &ModelReport, dataset: &str, items: &[Item], selection: Selection) -> Self {
+        let mut hash = Hasher::sha256();
+        for item in items {
+            // Lengths between, so that no text can pass for its neighbour.
+            let completions = item.completions.iter();
+            for text in [&item.subset, &item.id, &item.prompt].into_iter().chain(completions) {
+                hash.update(&(text.len() as u64).to_le_bytes());
+                hash.update(text.as_bytes());
+            }
+            hash.update(&(item.num_correct as u64).to_le_bytes());
+        }
+        Self {
+            model: model.name.clone(),
+            model_fingerprint: model.fingerprint.clone(),
+            aggregate: model.aggregate,
+            context_tokens: model.context_tokens,
+            dataset: dataset.to_owned(),
+            dataset_fingerprint: hash.finish().hex(),
+            limit_per_subset: selection.limit_per_subset,
+            seed: selection.seed,
+        }
+    }
+
+    /// A name for the run's journal: the same for the same run, whatever model and dataset are
+    /// called.
+    pub fn key(&self) -> String {
+        let mut hash = Hasher::sha256();
+        let Self { model: _, dataset: _, model_fingerprint, dataset_fingerprint, .. } = self;
+        let rest = (self.aggregate, self.context_tokens, self.limit_per_subset, self.seed);
+        hash.update(format!("{model_fingerprint} {dataset_fingerprint} {rest:?}").as_bytes());
+        hash.finish().hex()[..32].to_owned()
+    }
+
+    fn described(&self) -> String {
+        let size = match self.limit_per_subset {
+            Some(limit) => format!("at most {limit} items a subset by seed {}", self.seed),
+            None => "all items".to_owned(),
+        };
+        format!("{} on {}, {size}, at most {} tokens", self.model, self.dataset, self.context_tokens)
+    }
+}
+
+/// A line of a journal.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    /// The first: which run it is.
+    Run {
+        identity: RunIdentity,
+        /// Items selected.
+        items: usize,
+        /// What templates are told of the time, from first to last item.
+        local_seconds: i64,
+    },
+    /// Whoever scores the items that follow.
+    Device {
+        name: String,
+        backend: String,
+        version: String,
+    },
+    Item(ItemLine),
+}
+
+#[derive(Serialize, Deserialize)]
+struct ItemLine {
+    item: usize,
+    subset: String,
+    id: String,
+    #[serde(with = "json_floats")]
+    scores: Vec<f64>,
+    tokens: Vec<usize>,
+    cut_tokens: Vec<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    remarks: Vec<String>,
+    ms: f64,
+}
+
+impl ItemLine {
+    fn new(place: usize, item: &Item, outcome: &ItemOutcome) -> Self {
+        let scores = outcome.scores.as_deref().unwrap_or_default();
+        Self {
+            item: place,
+            subset: item.subset.clone(),
+            id: item.id.clone(),
+            scores: scores.iter().map(|s| s.score).collect(),
+            tokens: scores.iter().map(|s| s.tokens).collect(),
+            cut_tokens: scores.iter().map(|s| s.cut_tokens).collect(),
+            error: outcome.scores.as_ref().err().cloned(),
+            remarks: outcome.remarks.clone(),
+            ms: outcome.ms,
+        }
+    }
+
+    /// The outcome; `None` when the line contradicts itself or the item.
+    fn outcome(self, item: &Item) -> Option<ItemOutcome> {
+        let scores = match self.error {
+            Some(error) => Err(error),
+            None => {
+                let count = item.completions.len();
+                if [self.scores.len(), self.tokens.len(), self.cut_tokens.len()] != [count; 3] {
+                    return None;
+                }
+                let lengths = self.tokens.into_iter().zip(self.cut_tokens);
+                let scores = self.scores.into_iter().zip(lengths);
+                Ok(scores.map(|(score, (tokens, cut_tokens))| CompletionScore { score, tokens, cut_tokens }).collect())
+            }
+        };
+        Some(ItemOutcome { scores, remarks: self.remarks, ms: self.ms })
+    }
+}
+
+/// A run whose finished items are on disk.
+pub struct Journal {
+    log: Log,
+    run: Run,
+    clock: Clock,
+    /// Not written before there is an item for it.
+    device: Option<Line>,
+}
+
+impl Journal {
+    /// Opens the journal of a run: an empty one is begun, an earlier one gone on with. With
+    /// `anew` an earlier one is forgotten.
+    ///
+    /// # Errors
+    /// When the journal is of another run, damaged, open elsewhere, or cannot be read or written.
+    pub async fn open(
+        place: &LogPlace,
+        identity: RunIdentity,
+        dataset: &[Item],
+        device: &DeviceReport,
+        clock: Clock,
+        anew: bool,
+    ) -> Result<Self, JournalError> {
+        let (mut log, mut lines) = Log::open(place).await?;
+        if anew {
+            log.clear()?;
+            lines.clear();
+        }
+        let shown = log.name().to_owned();
+        let selection = Selection { limit_per_subset: identity.limit_per_subset, seed: identity.seed };
+        let mut run = Run::new(dataset, selection);
+        let damaged = |line: usize, expected: &str, found: String| JournalError::Damaged {
+            place: shown.clone(),
+            line: line + 1,
+            expected: expected.to_owned(),
+            found,
+        };
+        let mut clock = clock;
+        for (number, line) in lines.iter().enumerate() {
+            let parsed = serde_json::from_str(line).map_err(|e| damaged(number, "a journal's line", e.to_string()))?;
+            match parsed {
+                Line::Run { identity: found, local_seconds, .. } if number == 0 => {
+                    if found.key() != identity.key() {
+                        return Err(JournalError::OtherRun {
+                            place: shown.clone(),
+                            expected: identity.described(),
+                            found: found.described(),
+                        });
+                    }
+                    clock = Clock::from_local_seconds(local_seconds);
+                }
+                Line::Device { name, .. } if number > 0 => run.sit_down_at(&name),
+                Line::Item(line) if number > 0 => {
+                    let next = run.next_item().filter(|item| {
+                        (line.item, &line.subset, &line.id) == (run.results().len(), &item.subset, &item.id)
+                    });
+                    let found = format!("item {} ({}/{})", line.item, line.subset, line.id);
+                    let outcome = next.and_then(|item| line.outcome(item));
+                    let expected = format!("item {} of the run", run.results().len());
+                    run.push(outcome.ok_or_else(|| damaged(number, &expected, found))?);
+                }
+                _ => {
+                    return Err(damaged(
+                        number,
+                        "a run's header first, then its items",
+                        line.chars().take(80).collect(),
+                    ));
+                }
+            }
+        }
+        let mut journal = Self { log, run, clock, device: None };
+        if lines.is_empty() {
+            let items = journal.run.items().len();
+            journal.write(&Line::Run { identity, items, local_seconds: clock.local_seconds() })?;
+        }
+        journal.device = Some(Line::Device {
+            name: device.name.clone(),
+            backend: device.backend.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        });
+        Ok(journal)
+    }
+
+    /// The run as far as it is.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// What templates are told of the time: that of the run's first item, so that an item scored
+    /// the next day reads the same date.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Takes the outcome of [`Run::next_item`]; it is on disk when this returns.
+    ///
+    /// # Errors
+    /// When it cannot be written; the item has no outcome then.
+    pub fn push(&mut self, outcome: ItemOutcome) -> Result<(), StoreError> {
+        if let Some(device) = self.device.take() {
+            self.write(&device)?;
+            if let Line::Device { name, .. } = &device {
+                self.run.sit_down_at(name);
+            }
+        }
+        if let Some(item) = self.run.next_item() {
+            let line = Line::Item(ItemLine::new(self.run.results().len(), item, &outcome));
+            self.write(&line)?;
+            self.run.push(outcome);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, line: &Line) -> Result<(), StoreError> {
+        let text = serde_json::to_string(line)
+            .map_err(|e| StoreError::Read { name: self.log.name().to_owned(), reason: e.to_string() })?;
+        self.log.append(&text)
+    }
+}
+
+/// What a journal tells without its dataset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct JournalSummary {
+    /// Which run it is.
+    pub identity: RunIdentity,
+    /// Items that have their outcome.
+    pub items_done: usize,
+    /// Items selected.
+    pub items_total: usize,
+}
+
+impl JournalSummary {
+    /// Of a journal's text; `None` when that is no journal.
+    pub fn of(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        let Ok(Line::Run { identity, items, .. }) = serde_json::from_str(lines.next()?) else {
+            return None;
+        };
+        let items_done = lines.filter(|line| line.starts_with("{\"item\":")).count();
+        Some(Self { identity, items_done, items_total: items })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pollster::block_on;
+    use std::path::PathBuf;
+
+    fn item(id: &str) -> Item {
+        Item {
+            id: id.to_owned(),
+            subset: "Math".to_owned(),
+            prompt: "Why?".to_owned(),
+            completions: vec!["a".to_owned(), "b".to_owned()],
+            num_correct: 1,
+            models: Vec::new(),
+        }
+    }
+
+    fn identity(model: &str, items: &[Item]) -> RunIdentity {
+        let device = device("CPU");
+        let model = ModelReport {
+            name: "m".to_owned(),
+            fingerprint: model.to_owned(),
+            architecture: "Llama".to_owned(),
+            is_reward_model: true,
+            aggregate: None,
+            context_tokens: 64,
+            layers: 1,
+            parameters: 1,
+            weight_bytes: 4,
+            device,
+            self_test: rewardscope_engine::SelfTest::default(),
+            load_ms: 0.0,
+        };
+        RunIdentity::new(&model, "rows", items, Selection { limit_per_subset: None, seed: 0 })
+    }
+
+    fn device(name: &str) -> DeviceReport {
+        DeviceReport {
+            kind: rewardscope_engine::DeviceKind::Cpu,
+            name: name.to_owned(),
+            backend: "flex".to_owned(),
+            software: false,
+            reason: String::new(),
+        }
+    }
+
+    fn outcome(scores: [f64; 2]) -> ItemOutcome {
+        let score = |score| CompletionScore { score, tokens: 7, cut_tokens: 0 };
+        ItemOutcome { scores: Ok(scores.map(score).to_vec()), remarks: vec!["so".to_owned()], ms: 1.5 }
+    }
+
+    fn open(path: &PathBuf, model: &str, items: &[Item], on: &str, anew: bool) -> Result<Journal, JournalError> {
+        let clock = Clock::from_local_seconds(if on == "CPU" { 1000 } else { 99_000 });
+        block_on(Journal::open(path, identity(model, items), items, &device(on), clock, anew))
+    }
+
+    #[test]
+    fn a_run_goes_on_from_its_journal() {
+        let path = std::env::temp_dir().join(format!("rewardscope-journal-{}.jsonl", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let items = [item("1"), item("2"), item("3")];
+        let mut journal = open(&path, "f", &items, "CPU", false).expect("new");
+        let odd = outcome([0.1 + 0.2, f64::NAN]);
+        journal.push(odd).expect("written");
+        let failed = ItemOutcome { scores: Err("Math/2: no".to_owned()), remarks: Vec::new(), ms: 0.0 };
+        journal.push(failed.clone()).expect("written");
+        drop(journal);
+
+        // Torn in its third item, as by the end of the process.
+        let text = std::fs::read_to_string(&path).expect("there");
+        std::fs::write(&path, format!("{text}{{\"item\":{{\"item\":2,\"sub")).expect("torn");
+        let summary = JournalSummary::of(&text).expect("a journal");
+        assert_eq!((summary.items_done, summary.items_total), (2, 3));
+        let mut journal = open(&path, "f", &items, "GPU", false).expect("goes on");
+        assert_eq!(journal.run().results().len(), 2);
+        assert_eq!(journal.clock().local_seconds(), 1000);
+        let kept = journal.run().results()[0].outcome.scores.as_ref().expect("scores");
+        assert_eq!(kept[0].score.to_bits(), (0.1f64 + 0.2).to_bits());
+        assert!(kept[1].score.is_nan());
+        assert_eq!(journal.run().results()[1].outcome, failed);
+        journal.push(outcome([1.0, 2.0])).expect("written");
+        assert!(journal.run().is_done());
+        assert!(journal.run().device_remark().expect("two devices").contains("CPU, GPU"));
+        drop(journal);
+
+        let message = open(&path, "g", &items, "CPU", false).err().expect("another model").to_string();
+        assert!(message.contains("m on rows"), "{message}");
+        let renamed = [item("1"), item("2"), item("4")];
+        assert!(open(&path, "f", &renamed, "CPU", false).is_err());
+        let text = std::fs::read_to_string(&path).expect("there");
+        let doubled = text.lines().chain(text.lines().filter(|l| l.contains("\"item\":0"))).collect::<Vec<_>>();
+        std::fs::write(&path, doubled.join("\n") + "\n").expect("doubled");
+        let message = open(&path, "f", &items, "CPU", false).err().expect("an item twice").to_string();
+        assert!(message.contains("line 7"), "{message}");
+        assert_eq!(open(&path, "g", &items, "CPU", true).expect("anew").run().results().len(), 0);
+        std::fs::remove_file(&path).expect("removed");
+    }
+}

@@ -1,0 +1,182 @@
+//! A folder that any static host serves at any address, with no special headers.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use rewardscope_benchmarks::reward_bench_2::OFFICIAL_ROWS;
+use rewardscope_store::{About, Cancel, FetchProgress, RepositoryId, RepositoryKind, Store};
+
+use crate::stage::{self, Stages, call, fingerprint, unless_current};
+use crate::{licences, setup};
+
+/// A dataset that can be bundled.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Dataset {
+    /// The official rows of `allenai/reward-bench-2`, 13.8 MB, ODC-BY.
+    RewardBench2,
+}
+
+/// What the site calls them.
+const REWARD_BENCH_2_NAME: &str = "reward-bench-2.parquet";
+
+/// No file may be larger: some hosts refuse it.
+const MOST_FILE_BYTES: u64 = 25_000_000;
+
+/// The wasm as it travels, at most.
+const MOST_WASM_BYTES: u64 = 5_000_000;
+
+/// Builds the folder and prints what is in it.
+pub fn run(out: &Path, with: Option<Dataset>) -> anyhow::Result<()> {
+    let mut stages = Stages::default();
+    setup::site(&mut stages)?;
+    build(&mut stages, out, with)?;
+    stages.summary();
+    Ok(())
+}
+
+/// As [`run`], when the page's parts are built already.
+pub fn build(stages: &mut Stages, out: &Path, with: Option<Dataset>) -> anyhow::Result<()> {
+    let optimised = stages.run("wasm-opt", optimise)?;
+    stages.run("front end for any host", || front_end(out, &optimised, with))?;
+    stages.run("models, data, licences", || {
+        setup::pack_model(&out.join("models"))?;
+        let bundled = match with {
+            Some(Dataset::RewardBench2) => vec![reward_bench_2()?],
+            None => Vec::new(),
+        };
+        setup::pack_data(&out.join("data"), &bundled)?;
+        // Stamps of what was packed are not for visitors.
+        for stamp in ["models/smollm2-135m-instruct.packed", "data.packed"] {
+            std::fs::remove_file(out.join(stamp)).with_context(|| format!("removing {stamp}"))?;
+        }
+        for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
+            std::fs::copy(licence, out.join(licence))?;
+        }
+        Ok(std::fs::write(out.join("THIRD-PARTY-LICENCES.txt"), licences::text(setup::TARGET)?)?)
+    })?;
+    stages.run("sizes", || sizes(out))
+}
+
+/// The wasm through binaryen's optimiser, which is a package of npm.
+fn optimise() -> anyhow::Result<PathBuf> {
+    let input = Path::new(setup::WASM_OUT).join("rewardscope_bg.wasm");
+    let made = PathBuf::from("target/xtask/rewardscope_bg.wasm");
+    let key = fingerprint([input.as_path(), Path::new("package-lock.json")])? + &WASM_OPT.join(" ");
+    unless_current(Path::new("target/xtask/wasm-opt"), &key, &made, || {
+        let paths = [input.display().to_string(), "-o".to_owned(), made.display().to_string()];
+        call("node_modules/.bin/wasm-opt", WASM_OPT.map(str::to_owned).into_iter().chain(paths))
+    })?;
+    Ok(made)
+}
+
+/// What rustc's wasm uses, and how hard to try: higher levels take minutes more and win little.
+const WASM_OPT: [&str; 8] = [
+    "-O2",
+    "--enable-simd",
+    "--enable-bulk-memory",
+    "--enable-sign-ext",
+    "--enable-mutable-globals",
+    "--enable-nontrapping-float-to-int",
+    "--enable-reference-types",
+    "--enable-multivalue",
+];
+
+fn front_end(out: &Path, wasm: &Path, with: Option<Dataset>) -> anyhow::Result<()> {
+    if out.exists() {
+        // Nothing but what an earlier call made is removed.
+        if !out.join("THIRD-PARTY-LICENCES.txt").exists() && std::fs::read_dir(out)?.next().is_some() {
+            bail!("making {}: an empty or earlier built folder was expected, something else is there", out.display());
+        }
+        std::fs::remove_dir_all(out)?;
+    }
+    let absolute = |path: &Path| std::path::absolute(path).map(|path| path.display().to_string());
+    let mut vite = Command::new("npm");
+    vite.args(["run", "--silent", "build", "--workspace", "www", "--", "--outDir", &absolute(out)?, "--emptyOutDir"]);
+    vite.env("REWARDSCOPE_OPTIMISED_WASM", absolute(wasm)?);
+    if with == Some(Dataset::RewardBench2) {
+        vite.env("REWARDSCOPE_BUNDLED_ROWS", REWARD_BENCH_2_NAME);
+    }
+    stage::run(&mut vite)
+}
+
+/// Fetches the pinned file through the Hub's usual cache and checks it.
+fn reward_bench_2() -> anyhow::Result<(PathBuf, About)> {
+    let store = Store::from_environment()?;
+    let rows = OFFICIAL_ROWS;
+    let id: RepositoryId = rows.id().parse()?;
+    let cancel = Cancel::default();
+    let mut said = String::new();
+    let mut tell = |now: FetchProgress| {
+        if let Some(trouble) = now.trouble.filter(|trouble| *trouble != said) {
+            println!("{trouble}");
+            said = trouble;
+        }
+    };
+    let path = Path::new(".cache/data").join(REWARD_BENCH_2_NAME);
+    if !std::fs::metadata(&path).is_ok_and(|found| found.len() == rows.bytes) {
+        let bytes = pollster::block_on(async {
+            let repository = store.repository(RepositoryKind::Dataset, &id, &cancel, &mut tell).await?;
+            let sources = store.fetch(&repository, &[rows.file.to_owned()], &cancel, &mut tell).await?;
+            match sources.first() {
+                Some(source) => source.read_all().await,
+                None => Ok(Vec::new()),
+            }
+        })?;
+        std::fs::create_dir_all(".cache/data")?;
+        std::fs::write(&path, bytes)?;
+    }
+    let found = stage::sha256(&path)?;
+    if found != rows.sha256 {
+        std::fs::remove_file(&path)?;
+        bail!("{} of {} should have the sha256 {}, it has {found}", rows.file, rows.repository, rows.sha256);
+    }
+    let about = About {
+        licence: "ODC-BY-1.0".to_owned(),
+        attribution: format!(
+            "RewardBench 2 by Malik et al. (Allen Institute for AI), {} at {}, unchanged; it contains completions of \
+             other models, under their terms",
+            rows.repository, rows.revision
+        ),
+        warning: "RewardBench 2 contains harmful requests and answers, so that models can be marked on refusing them."
+            .to_owned(),
+    };
+    Ok((path, about))
+}
+
+/// Prints the largest file and the wasm as it travels, and refuses what is over its bound.
+fn sizes(out: &Path) -> anyhow::Result<()> {
+    let mut files = Vec::new();
+    collect(out, &mut files)?;
+    files.sort();
+    let Some((largest_bytes, largest)) = files.last() else {
+        bail!("{} is empty", out.display());
+    };
+    let total: u64 = files.iter().map(|(bytes, _)| bytes).sum();
+    println!("{} files, {total} bytes; the largest is {} with {largest_bytes}", files.len(), largest.display());
+    if *largest_bytes > MOST_FILE_BYTES {
+        bail!("{} has {largest_bytes} bytes, more than the {MOST_FILE_BYTES} that every host takes", largest.display());
+    }
+    for (ending, most) in [("wasm.br", MOST_WASM_BYTES), ("wasm.gz", MOST_FILE_BYTES)] {
+        let wasm = files.iter().find(|(_, path)| path.to_string_lossy().ends_with(ending));
+        let (bytes, path) = wasm.with_context(|| format!("finding the .{ending} of {}", out.display()))?;
+        println!("{} has {bytes} bytes", path.display());
+        if *bytes > most {
+            bail!("{} has {bytes} bytes, more than {most}", path.display());
+        }
+    }
+    Ok(())
+}
+
+fn collect(folder: &Path, files: &mut Vec<(u64, PathBuf)>) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.path().is_dir() {
+            collect(&entry.path(), files)?;
+        } else {
+            files.push((entry.metadata()?.len(), entry.path()));
+        }
+    }
+    Ok(())
+}
