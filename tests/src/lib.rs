@@ -1,5 +1,7 @@
 //! What the tests share: where things lie, and the sample's rows.
 
+pub mod hub;
+
 use std::path::{Path, PathBuf};
 
 use rewardscope_data::{Row, read_rows};

@@ -3,9 +3,6 @@ import init, { Session } from "./wasm/rewardscope";
 import wasmAddress from "./wasm/rewardscope_bg.wasm?url";
 import type { CallName, Calls, Reply, Request } from "./protocol";
 
-/** The built site has the wasm in these forms alone; empty where it is served as it is. */
-declare const __WASM_FORMS__: { ending: string; format: string }[];
-
 /** The engine's bytes, kept for visits without a network. Their address changes with them. */
 async function kept(address: string): Promise<Response> {
   let cache: Cache | undefined;

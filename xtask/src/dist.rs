@@ -71,9 +71,9 @@ fn optimise() -> anyhow::Result<PathBuf> {
     Ok(made)
 }
 
-/// What rustc's wasm uses, and how hard to try: higher levels take minutes more and win little.
+/// What rustc's wasm uses, and how hard to try: -O2 takes two minutes more, and compresses less well.
 const WASM_OPT: [&str; 8] = [
-    "-O2",
+    "-O1",
     "--enable-simd",
     "--enable-bulk-memory",
     "--enable-sign-ext",

@@ -47,11 +47,16 @@ impl Hasher {
         Self::Sha256(Sha256::new())
     }
 
+    /// git's hash of a file of so many bytes.
+    pub fn git_blob(bytes: u64) -> Self {
+        Self::GitBlob(Sha1::new_with_prefix(format!("blob {bytes}\0")))
+    }
+
     /// One of the same kind as `digest`, for a file of so many bytes.
     pub(crate) fn like(digest: &Digest, bytes: u64) -> Self {
         match digest {
             Digest::Sha256(_) => Self::sha256(),
-            Digest::GitBlob(_) => Self::GitBlob(Sha1::new_with_prefix(format!("blob {bytes}\0"))),
+            Digest::GitBlob(_) => Self::git_blob(bytes),
         }
     }
 
