@@ -1,6 +1,6 @@
 // Two real browsers behind one small surface: Chromium on SwiftShader through Playwright, Firefox
 // on lavapipe through Puppeteer. Which programs those are is said by the environment.
-import { mkdtempSync } from "node:fs";
+import { mkdirSync, mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
@@ -61,26 +61,40 @@ const common = (page, close) => ({
   screenshot: (path) => page.screenshot({ path, fullPage: true }),
 });
 
-async function openChromium({ webgpu = true } = {}) {
+async function openChromium({ webgpu = true, address = url } = {}) {
   const browser = await chromium.launch({
     executablePath: required("REWARDSCOPE_CHROMIUM"),
     headless: true,
     args: [...CHROMIUM_FLAGS, ...(webgpu ? WEBGPU_FLAGS : [])],
   });
-  const page = await browser.newPage();
-  page.setDefaultTimeout(PATIENCE_MS);
-  await page.goto(url);
-  return {
-    name: "Chromium",
-    ...common(page, () => browser.close()),
-    fill: (selector, text) => page.fill(selector, text),
-    select: (selector, value) => page.selectOption(selector, value),
-    pick: (selector, paths) => picking(page, selector, () => page.setInputFiles(selector, paths)),
-    reload: () => page.reload(),
+  const context = await browser.newContext();
+  const visit = async () => {
+    const page = await context.newPage();
+    page.setDefaultTimeout(PATIENCE_MS);
+    await page.goto(address);
+    return {
+      name: "Chromium",
+      ...common(page, () => browser.close()),
+      revisit: async () => {
+        await page.close();
+        return visit();
+      },
+      fill: (selector, text) => page.fill(selector, text),
+      select: (selector, value) => page.selectOption(selector, value),
+      pick: (selector, paths) => picking(page, selector, () => page.setInputFiles(selector, paths)),
+      /** Runs a function in the engine's worker. */
+      inWorker: (work, argument) => page.workers().at(-1).evaluate(work, argument),
+      /** Bounds what this site may store, in bytes. */
+      async boundStorage(bytes) {
+        const client = await context.newCDPSession(page);
+        await client.send("Storage.overrideQuotaForOrigin", { origin: new URL(address).origin, quotaSize: bytes });
+      },
+    };
   };
+  return visit();
 }
 
-async function openFirefox() {
+async function openFirefox({ address = url } = {}) {
   const browser = await puppeteer.launch({
     browser: "firefox",
     executablePath: required("REWARDSCOPE_FIREFOX"),
@@ -90,20 +104,26 @@ async function openFirefox() {
     extraPrefsFirefox: { "dom.webgpu.enabled": true, "gfx.webgpu.ignore-blocklist": true },
     protocolTimeout: PATIENCE_MS,
   });
-  const page = await browser.newPage();
-  page.setDefaultTimeout(PATIENCE_MS);
-  await page.goto(url);
-  return {
-    name: "Firefox",
-    ...common(page, () => browser.close()),
-    fill: (selector, text) => page.locator(selector).fill(text),
-    select: (selector, value) => page.select(selector, value),
-    async pick(selector, paths) {
-      const input = await page.$(selector);
-      await picking(page, selector, () => input.uploadFile(...[paths].flat()));
-    },
-    reload: () => page.reload(),
+  const visit = async () => {
+    const page = await browser.newPage();
+    page.setDefaultTimeout(PATIENCE_MS);
+    await page.goto(address);
+    return {
+      name: "Firefox",
+      ...common(page, () => browser.close()),
+      revisit: async () => {
+        await page.close();
+        return visit();
+      },
+      fill: (selector, text) => page.locator(selector).fill(text),
+      select: (selector, value) => page.select(selector, value),
+      async pick(selector, paths) {
+        const input = await page.$(selector);
+        await picking(page, selector, () => input.uploadFile(...[paths].flat()));
+      },
+    };
   };
+  return visit();
 }
 
 export const open = { Chromium: openChromium, Firefox: openFirefox };
@@ -114,6 +134,20 @@ export async function loadDefault(browser, device) {
   await browser.select("#model-source", "default");
   await browser.select("#device", device);
   await load(browser);
+}
+
+/** Loads a model by its Hub id from a Hub at another address; the page may refuse it with a sentence. */
+export async function loadHub(browser, device, id, hub, { token = "", allowError = false } = {}) {
+  await browser.select("#model-source", "hub");
+  await browser.select("#device", device);
+  await browser.evaluate(() => document.querySelector("#model details").setAttribute("open", ""));
+  await browser.fill("#hub-address", hub);
+  await browser.fill("#hub-id", id);
+  await browser.fill("#hub-token", token);
+  await browser.click("#load");
+  const settled = () => !document.querySelector("#cancel-load") && document.querySelector("#self-test, #error") !== null;
+  await browser.until("the model", settled, undefined, { allowError });
+  return browser.text("#error");
 }
 
 export async function loadFiles(browser, device, paths) {
@@ -127,4 +161,21 @@ export async function loadFiles(browser, device, paths) {
 async function load(browser) {
   await browser.click("#load");
   await browser.until("the model", () => document.querySelector("#self-test") !== null && !document.querySelector("#cancel-load"));
+}
+
+export const scoreTokens = (browser, ids, first) =>
+  browser.evaluate(([ids, first]) => window.rewardscope.call("scoreTokens", [ids, first]), [ids, first]);
+
+const shots = new URL("../../test-output/", import.meta.url).pathname;
+mkdirSync(shots, { recursive: true });
+
+/** Opens a browser, does the work, closes it; a screenshot is kept either way. */
+export async function using(name, title, work, options) {
+  const browser = await open[name](options);
+  try {
+    await work(browser);
+  } finally {
+    await browser.screenshot(join(shots, `${name}-${title}.png`.replaceAll(" ", "-"))).catch(() => {});
+    await browser.close();
+  }
 }

@@ -2,20 +2,18 @@
 // an adapter that is missing fails.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
 
-import { PATIENCE_MS, loadDefault, loadFiles, open } from "./browsers.mjs";
+import { PATIENCE_MS, loadDefault, loadFiles, scoreTokens, using } from "./browsers.mjs";
 
 const all = process.env.REWARDSCOPE_ALL === "1";
 const fixtures = new URL("../fixtures/", import.meta.url).pathname;
 const root = new URL("../../", import.meta.url).pathname;
 const target = resolve(root, process.env.REWARDSCOPE_TARGET || "target");
 const scratch = mkdtempSync(join(tmpdir(), "rewardscope-page-"));
-const shots = join(root, "test-output");
-mkdirSync(shots, { recursive: true });
 
 const CLASSIFIERS = ["llama_plain", "llama_gqa_tied", "llama_rope_scaled"];
 
@@ -27,24 +25,10 @@ const checkpoint = (name) => {
 const expected = (name) => JSON.parse(readFileSync(join(fixtures, "parity", name, "expected.json")));
 const smollm2 = JSON.parse(readFileSync(join(fixtures, "smollm2_logprobs.json"))).cases;
 
-const scoreTokens = (browser, ids, first) =>
-  browser.evaluate(([ids, first]) => window.rewardscope.call("scoreTokens", [ids, first]), [ids, first]);
-
 const largest = (found, want) => {
   assert.equal(found.length, want.length);
   return Math.max(...found.map((value, i) => Math.abs(value - want[i])));
 };
-
-/** Opens a browser, does the work, closes it; a screenshot is kept either way. */
-async function using(name, title, work, options) {
-  const browser = await open[name](options);
-  try {
-    await work(browser);
-  } finally {
-    await browser.screenshot(join(shots, `${name}-${title}.png`.replaceAll(" ", "-"))).catch(() => {});
-    await browser.close();
-  }
-}
 
 /** Marks that the native command makes of the page's score file. */
 function nativeMarks(scores) {

@@ -1,0 +1,334 @@
+// What arrives, stays and survives, in two real browsers: downloads from a Hub that misbehaves, a
+// second visit without a network, runs that lose their tab, their worker or their GPU.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { after, test } from "node:test";
+
+import { loadDefault, loadHub, scoreTokens, url, using } from "./browsers.mjs";
+
+const all = process.env.REWARDSCOPE_ALL === "1";
+const root = new URL("../../", import.meta.url).pathname;
+const fixtures = join(root, "tests/fixtures");
+const target = resolve(root, process.env.REWARDSCOPE_TARGET || "target");
+const scratch = mkdtempSync(join(tmpdir(), "rewardscope-keep-"));
+const smollm2 = JSON.parse(readFileSync(join(fixtures, "smollm2_logprobs.json"))).cases;
+const shortest = smollm2.reduce((a, b) => (a.input_ids.length <= b.input_ids.length ? a : b));
+const classifier = JSON.parse(readFileSync(join(fixtures, "parity/llama_plain/expected.json"))).conversations[0];
+
+// One Hub for all tests; it ends when its standard input does.
+const hubProcess = spawn(join(target, "debug/test-hub"), { stdio: ["pipe", "pipe", "inherit"] });
+const hub = await new Promise((done, failed) => {
+  hubProcess.stdout.once("data", (line) => done(String(line).trim()));
+  hubProcess.once("error", failed);
+  hubProcess.once("exit", (code) => failed(new Error(`test-hub ended with ${code}; cargo xtask test builds it`)));
+});
+after(() => hubProcess.kill());
+
+/** Spoils the next answers; says how many the last fault had still to spoil. */
+const misbehave = async (kind, times, path) => Number(await (await fetch(`${hub}/faults?kind=${kind}&times=${times}&path=${path}`)).text());
+const behave = () => misbehave("none", 0, "");
+
+const emptied = (browser) =>
+  browser.evaluate(async () => {
+    for (const { key } of (await window.rewardscope.call("storage", [])).files) await window.rewardscope.call("removeFile", [key]);
+  });
+
+async function classifierIsRight(browser) {
+  const [score] = await scoreTokens(browser, [classifier.input_ids], 1);
+  assert.ok(Math.abs(score.score - classifier.score) < 1e-3, `${score.score} is not ${classifier.score}`);
+}
+
+async function smollm2IsRight(browser) {
+  const [score] = await scoreTokens(browser, [shortest.input_ids], 1);
+  const worst = Math.max(...score.token_scores.map((value, i) => Math.abs(value - shortest.token_logprobs[i])));
+  assert.ok(worst < 2e-3, `${worst}`);
+  return [...score.token_scores];
+}
+
+const PASSING = ["cut", "short", "wrong-range", "429", "503", "500", "changed", "drip", "no-cors"];
+
+test("Chromium: models come by id through every passing fault", async () => {
+  await using("Chromium", "faults", async (browser) => {
+    for (const fault of PASSING) {
+      await emptied(browser);
+      // Changed content is seen by its hash alone; a missing CORS header takes its probe with it.
+      const times = { changed: 1, drip: 1, "no-cors": 2 }[fault] ?? 3;
+      await misbehave(fault, times, "/cdn/models/test/llama_plain/model.safetensors");
+      await loadHub(browser, "cpu", "test/llama_plain", hub);
+      assert.equal(await behave(), 0, `${fault} did not happen`);
+      await classifierIsRight(browser);
+    }
+    const models = all ? ["test/smollm2", "test/smollm2-parts"] : ["test/smollm2-parts"];
+    for (const model of models) {
+      for (const fault of all ? PASSING : ["cut"]) {
+        await emptied(browser);
+        await misbehave(fault, { changed: 1, drip: 1, "no-cors": 2 }[fault] ?? 3, "SmolLM2-135M-Instruct.Q4_1.gguf");
+        await loadHub(browser, "cpu", model, hub);
+        assert.equal(await behave(), 0, `${fault} did not happen`);
+        await smollm2IsRight(browser);
+      }
+    }
+  });
+});
+
+test("Chromium: what cannot be mended is one sentence", async () => {
+  await using("Chromium", "refusals", async (browser) => {
+    const cases = [
+      ["web-page", "/cdn/", /model\.safetensors: a file was expected, the server sent a web page/],
+      ["long-wait", "/cdn/", /asks to come back in 3600 s/],
+      ["changed", "/cdn/", /should hash to [0-9a-f]{64}/],
+      ["no-cors", "/cdn/", /sends no CORS headers that allow http:\/\/localhost/],
+      ["web-page", "/api/", /test\/llama_plain: .*a web page/],
+    ];
+    for (const [fault, path, named] of cases) {
+      await emptied(browser);
+      await browser.evaluate(async () => (await (await navigator.storage.getDirectory()).getDirectoryHandle("rewardscope")).removeEntry("documents", { recursive: true }).catch(() => {}));
+      await misbehave(fault, 1e9, path === "/cdn/" ? "/cdn/models/test/llama_plain/model.safetensors" : path);
+      const said = await loadHub(browser, "cpu", "test/llama_plain", hub, { allowError: true });
+      await behave();
+      assert.match(said, named);
+      assert.equal(await browser.exists("#model-report"), false);
+    }
+    assert.match(await loadHub(browser, "cpu", "test/gated", hub, { allowError: true }), /gated.*access token/);
+    assert.match(await loadHub(browser, "cpu", "test/nothing", hub, { allowError: true }), /no such repository, or it is private/);
+    assert.match(await loadHub(browser, "cpu", "nonsense", hub, { allowError: true }), /owner\/name.* was expected/);
+    await loadHub(browser, "cpu", "test/gated", hub, { token: "hf_test_token" });
+    await classifierIsRight(browser);
+    // The token is nowhere but in memory.
+    const kept = await browser.evaluate(async () => {
+      const texts = [JSON.stringify({ ...localStorage }), JSON.stringify({ ...sessionStorage }), document.cookie, location.href];
+      const walk = async (folder) => {
+        for await (const handle of folder.values()) {
+          if (handle.kind === "directory") await walk(handle);
+          else texts.push(await (await handle.getFile()).text());
+        }
+      };
+      await walk(await navigator.storage.getDirectory());
+      return texts.some((text) => text.includes("hf_test_token"));
+    });
+    assert.equal(kept, false);
+  });
+});
+
+test("Chromium: no room, damage and removal are said and mended", async () => {
+  await using("Chromium", "storage", async (browser) => {
+    await browser.boundStorage(60e6);
+    await browser.select("#device", "cpu");
+    await browser.click("#load");
+    await browser.until("the refusal", () => document.querySelector("#error") !== null, undefined, { allowError: true });
+    assert.match(await browser.text("#error"), /storing smollm2-135m-instruct: it needs 98\.4 MB more, the browser gives this site [\d.]+ MB/);
+    await browser.click("#keep-files");
+    await loadDefault(browser, "cpu");
+    await smollm2IsRight(browser);
+    assert.equal(await browser.exists("#stored-files"), false, "nothing was stored");
+    await browser.click("#keep-files");
+    await browser.boundStorage(2e9);
+
+    // A stored file that is damaged is fetched again once.
+    await loadHub(browser, "cpu", "test/llama_plain", hub);
+    const damage = () =>
+      browser.evaluate(async () => {
+        const { files } = await window.rewardscope.call("storage", []);
+        const { key } = files.find((file) => file.name === "model.safetensors");
+        const folder = await (await (await (await navigator.storage.getDirectory()).getDirectoryHandle("rewardscope")).getDirectoryHandle("files")).getDirectoryHandle(key);
+        const stream = await (await folder.getFileHandle("data")).createWritable({ keepExistingData: true });
+        await stream.write({ type: "write", position: 70_000, data: new Uint8Array(64) });
+        await stream.close();
+      });
+    await damage();
+    await loadHub(browser, "cpu", "test/llama_plain", hub);
+    await classifierIsRight(browser);
+    await damage();
+    await misbehave("changed", 1e9, "/cdn/models/test/llama_plain/model.safetensors");
+    assert.match(await loadHub(browser, "cpu", "test/llama_plain", hub, { allowError: true }), /should hash to/);
+    await behave();
+    assert.equal(await browser.exists("#model-report"), false);
+
+    const rows = () => browser.evaluate(() => document.querySelectorAll("#stored-files tbody tr").length);
+    await browser.until("the list", () => document.querySelector("#stored-files") !== null, undefined, { allowError: true });
+    const before = await rows();
+    await browser.click("#stored-files tbody tr:first-child button");
+    await browser.until("the removal", (n) => document.querySelectorAll("#stored-files tbody tr").length === n - 1, before, { allowError: true });
+    await browser.click("#keep");
+    await browser.until("an answer", () => document.querySelector("#notice") !== null || document.querySelector("#keep") === null, undefined, { allowError: true });
+  });
+});
+
+/** The page through a line that can be cut: its own address, and a way to end it. */
+async function cuttableLine() {
+  const { hostname, port } = new URL(url);
+  const open = new Set();
+  const server = createServer((near) => {
+    const far = connect(Number(port), hostname);
+    for (const [from, to] of [[near, far], [far, near]]) {
+      open.add(from);
+      from.on("error", () => to.destroy()).on("close", () => open.delete(from));
+      from.pipe(to);
+    }
+  });
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  return {
+    address: `http://localhost:${server.address().port}/`,
+    cut() {
+      server.close();
+      for (const socket of open) socket.destroy();
+    },
+  };
+}
+
+for (const name of ["Chromium", "Firefox"]) {
+  test(`${name}: a second visit scores with the network off`, async () => {
+    const line = await cuttableLine();
+    await using(
+      name,
+      "offline",
+      async (browser) => {
+        await loadDefault(browser, "cpu");
+        const online = await smollm2IsRight(browser);
+        await browser.until("the shell to be kept", async () => (await navigator.serviceWorker.getRegistration())?.active?.state === "activated");
+        line.cut();
+        await assert.rejects(fetch(line.address));
+        const again = await browser.revisit();
+        await loadDefault(again, "cpu");
+        assert.deepEqual(await smollm2IsRight(again), online);
+        await again.click("#score");
+        await again.until("scores", () => document.querySelectorAll("#try-scores tbody tr").length === 5);
+      },
+      { address: line.address },
+    );
+  });
+}
+
+const ROWS = 24;
+
+function rows() {
+  const subset = (file, count) => readFileSync(join(root, "sample", file), "utf8").split("\n").slice(0, count);
+  const path = join(scratch, "rows.jsonl");
+  const files = ["math.jsonl", "safety.jsonl", "focus.jsonl", "factuality.jsonl", "precise-if.jsonl", "ties.jsonl"];
+  writeFileSync(path, `${files.flatMap((file) => subset(file, ROWS / files.length)).join("\n")}\n`);
+  return path;
+}
+
+async function openRows(browser, path) {
+  await browser.select("#dataset", "own");
+  await browser.pick("#data-file", path);
+  await browser.until("the dataset", () => document.querySelector("#dataset-report") !== null);
+}
+
+const done = (browser) => browser.text("#progress").then((text) => Number(text.match(/^(\d+) of/)?.[1] ?? 0));
+const marks = (browser) => browser.evaluate(() => window.rewardscope.call("marksJson", []));
+
+async function ran(browser) {
+  await browser.until("the run to end", (n) => document.querySelector("#progress")?.textContent.trim().startsWith(`${n} of`) && document.querySelector("#cancel-run") === null, ROWS);
+}
+
+/** Waits until so many items are done, in a run that goes on. */
+const reached = (browser, items) =>
+  browser.until(`${items} items`, (items) => Number(document.querySelector("#progress")?.textContent.trim().match(/^(\d+)/)?.[1]) >= items, items);
+
+/** The places of the items in the run's journal, in its order. */
+const journalled = (browser) =>
+  browser.evaluate(async () => {
+    const logs = await (await (await navigator.storage.getDirectory()).getDirectoryHandle("rewardscope")).getDirectoryHandle("logs");
+    const found = [];
+    for await (const handle of logs.values()) {
+      const lines = (await (await handle.getFile()).text()).split("\n").filter(Boolean).map((line) => JSON.parse(line));
+      found.push(lines.flatMap((line) => (line.item ? [line.item.item] : [])));
+    }
+    return found;
+  });
+
+/** A run without trouble, for its marks. */
+async function undisturbed(device, path) {
+  let found;
+  await using("Chromium", `undisturbed-${device}`, async (browser) => {
+    await loadHub(browser, device, "test/llama_plain", hub);
+    await openRows(browser, path);
+    await browser.click("#run");
+    await ran(browser);
+    found = await marks(browser);
+  });
+  return found;
+}
+
+test("Chromium: a run survives a closed tab and killed workers", async () => {
+  const path = rows();
+  const quiet = await undisturbed("cpu", path);
+  await using("Chromium", "killed", async (browser) => {
+    await loadHub(browser, "cpu", "test/llama_plain", hub);
+    await openRows(browser, path);
+    await browser.click("#run");
+    await reached(browser, 5);
+    // The tab is closed in mid-run.
+    const again = await browser.revisit();
+    await again.until("the run in the list", () => document.querySelector("#stored-runs") !== null);
+    assert.match(await again.text("#stored-runs"), /llama_plain on .*rows\.jsonl.* of 24/);
+    await loadHub(again, "cpu", "test/llama_plain", hub);
+    await openRows(again, path);
+    await again.click("#run");
+    await reached(again, 10);
+    assert.ok((await done(again)) >= 10);
+    // An error that nobody catches, as a panic in wasm is.
+    await again.inWorker(() => setTimeout(() => { throw new Error("broken by a test"); }, 0));
+    await again.until("the incident", () => document.querySelectorAll(".incident").length === 1);
+    await reached(again, 15);
+    // The worker ends from outside.
+    await again.evaluate(() => window.rewardscope.replace("killed by a test"));
+    await ran(again);
+    const incidents = await again.text("#benchmark");
+    assert.match(incidents, /broken by a test\) and was started again; the run went on after \d+ items/);
+    assert.match(incidents, /killed by a test\) and was started again; the run went on after \d+ items/);
+    assert.equal(await marks(again), quiet);
+    assert.deepEqual(await journalled(again), [[...Array(ROWS).keys()]]);
+    // Items of before open like those of after.
+    await again.click("#benchmark .items summary");
+    await again.until("the item", () => document.querySelectorAll("#benchmark .items table tbody tr").length >= 2);
+  });
+});
+
+test("Chromium: a run survives its GPU", async () => {
+  const path = rows();
+  const quiet = await undisturbed("gpu", path);
+  await using("Chromium", "gpu-lost", async (browser) => {
+    const remember = () => {
+      const original = GPUAdapter.prototype.requestDevice;
+      GPUAdapter.prototype.requestDevice = async function (...options) {
+        self.lastDevice = await original.apply(this, options);
+        return self.lastDevice;
+      };
+    };
+    await browser.until("the worker", () => document.querySelector("#device-reason") !== null);
+    await browser.inWorker(remember);
+    await loadHub(browser, "gpu", "test/llama_plain", hub);
+    await openRows(browser, path);
+    await browser.click("#run");
+    await reached(browser, 6);
+    await browser.inWorker(() => self.lastDevice.destroy());
+    await browser.until("the incident", () => document.querySelectorAll(".incident").length === 1);
+    console.log(await browser.text(".incident"));
+    await ran(browser);
+    assert.equal(await marks(browser), quiet);
+    assert.deepEqual(await journalled(browser), [[...Array(ROWS).keys()]]);
+  });
+});
+
+test("Chromium: 1.19 GB of bf16 stream onto the device in little memory", { skip: !all && "with --all" }, async () => {
+  await using("Chromium", "large", async (browser) => {
+    const started = Date.now();
+    await loadHub(browser, "gpu", "test/qwen3-0.6b-sized", hub);
+    const bytes = await browser.evaluate(() => window.rewardscope.call("memoryBytes", []));
+    console.log(`${await browser.text("#model-report")} From the click in ${((Date.now() - started) / 1000).toFixed(0)} s; peak wasm memory ${(bytes / 1e6).toFixed(0)} MB`);
+    assert.ok(bytes < 256e6, `${bytes} bytes`);
+  });
+});
+
+test("the built site has every part that its manifests name", () => {
+  const folder = join(root, ".cache/site/models/smollm2-135m-instruct");
+  const { files } = JSON.parse(readFileSync(join(folder, "parts.json")));
+  const there = new Set(readdirSync(folder));
+  assert.ok(files[0].parts.length > 1 && files[0].parts.every((part) => there.has(part.name) && part.bytes <= 20 * 2 ** 20));
+});
