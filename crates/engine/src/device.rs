@@ -172,8 +172,21 @@ impl OpenDevice {
     }
 
     pub(crate) fn failed(&self, reason: impl ToString) -> EngineError {
-        EngineError::DeviceFailed { device: self.report.name.clone(), reason: reason.to_string() }
+        EngineError::DeviceFailed { device: self.report.name.clone(), reason: one_sentence(&reason.to_string()) }
     }
+}
+
+/// burn's errors come as chains over several lines, with a backtrace below and repetitions within.
+fn one_sentence(reason: &str) -> String {
+    const MOST_CHARACTERS: usize = 400;
+    let lines = reason.lines().map(str::trim).take_while(|line| !line.starts_with("Backtrace"));
+    let mut parts: Vec<&str> = Vec::new();
+    for line in lines.filter(|line| !line.is_empty() && *line != "Caused by:") {
+        if !parts.contains(&line) {
+            parts.push(line);
+        }
+    }
+    parts.join(": ").chars().take(MOST_CHARACTERS).collect()
 }
 
 /// The device of this choice. A GPU is opened once a process or worker and shared afterwards.
@@ -309,5 +322,16 @@ mod platform {
             }
         };
         Ok(OpenDevice::gpu(gpu.usable()?, adapter, reason))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chains_of_errors_become_one_sentence() {
+        let chain = "An error happened\n\nCaused by:\n  An error happened\n\nCaused by:\n  the buffer is gone\nBacktrace:\n  1: x";
+        assert_eq!(one_sentence(chain), "An error happened: the buffer is gone");
     }
 }

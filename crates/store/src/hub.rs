@@ -213,8 +213,9 @@ impl Store {
         for file in files {
             match obtain(&self.shelf, repository, file, token, cancel, &meter).await {
                 Ok(source) => sources.push(source),
-                Err(StoreError::OutOfSpace { name, found, .. }) => {
-                    return Err(StoreError::OutOfSpace { name, found, advice: self.shelf.advice().await });
+                Err(StoreError::OutOfSpace { found, .. }) => {
+                    let name = format!("{}/{}", repository.name, file.name);
+                    return Err(StoreError::OutOfSpace { name, found, advice: self.shelf.advice(&[file]).await });
                 }
                 Err(error) => return Err(error),
             }

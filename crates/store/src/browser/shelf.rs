@@ -118,17 +118,18 @@ impl Shelf {
         Err(StoreError::OutOfSpace {
             name: repository.name.clone(),
             found: format!("it needs {} more, the browser gives this site {left}", megabytes(needed)),
-            advice: self.advice().await,
+            advice: self.advice(files).await,
         })
     }
 
-    /// What to do when there is no room.
-    pub(crate) async fn advice(&self) -> String {
+    /// What to do when there is no room for what is wanted.
+    pub(crate) async fn advice(&self, wanted: &[&RemoteFile]) -> String {
         let names: Vec<String> = self
             .files()
             .await
             .unwrap_or_default()
             .iter()
+            .filter(|stored| wanted.iter().all(|file| file.digest.hex() != stored.key))
             .take(3)
             .map(|file| format!("{}/{} ({})", file.of, file.name, megabytes(file.stored_bytes)))
             .collect();

@@ -105,7 +105,7 @@ impl Shelf {
     }
 
     /// What to do when there is no room.
-    pub(crate) async fn advice(&self) -> String {
+    pub(crate) async fn advice(&self, _wanted: &[&RemoteFile]) -> String {
         format!("free some space for {}, or choose another place with HF_HOME", self.folder.display())
     }
 
