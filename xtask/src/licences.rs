@@ -32,7 +32,7 @@ pub fn text(target: &str) -> anyhow::Result<String> {
         let files = licence_files(&folder)?;
         if files.is_empty() {
             bodies
-                .entry("(no licence file is shipped with it; the licence named above applies)".to_owned())
+                .entry("(no licence file is shipped with it; the licence named above applies, whose usual texts are in LICENSE-MIT and LICENSE-APACHE)".to_owned())
                 .or_default()
                 .push(title);
             continue;
@@ -50,46 +50,48 @@ pub fn text(target: &str) -> anyhow::Result<String> {
 
 type Component = (String, std::path::PathBuf);
 
+/// The crates that are compiled into the site's wasm. `cargo tree` knows which optional ones are;
+/// `cargo metadata` knows where they lie.
 fn crates(target: &str) -> anyhow::Result<Vec<Component>> {
-    let output = Command::new("cargo")
-        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", target])
-        .output()
-        .context("asking cargo for the crates")?;
-    if !output.status.success() {
-        bail!("asking cargo for the crates: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    let metadata: Value = serde_json::from_slice(&output.stdout)?;
-    let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
-    let nodes: BTreeMap<String, Value> = list(&metadata["resolve"], "nodes")
-        .into_iter()
-        .filter_map(|node| Some((node["id"].as_str()?.to_owned(), node)))
+    let edges = ["--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}"];
+    let tree =
+        asked(["tree", "--locked", "--package", "rewardscope-web", "--target", target].into_iter().chain(edges))?;
+    // "name v1.2.3 (*)"
+    let compiled: BTreeSet<(String, String)> = tree
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            Some((words.next()?.to_owned(), words.next()?.trim_start_matches('v').to_owned()))
+        })
         .collect();
-    let packages = list(&metadata, "packages");
-    let id_of = |package: &Value| package["id"].as_str().unwrap_or_default().to_owned();
-    let root =
-        packages.iter().find(|package| package["name"] == "rewardscope-web").context("finding rewardscope-web")?;
-    let (mut seen, mut left) = (BTreeSet::new(), vec![id_of(root)]);
-    while let Some(id) = left.pop() {
-        if !seen.insert(id.clone()) {
+    let metadata: Value = serde_json::from_str(&asked(["metadata", "--format-version", "1", "--locked"])?)?;
+    let packages = metadata["packages"].as_array().context("reading cargo's metadata: it has no packages")?;
+    let mut found = Vec::new();
+    for package in packages.iter().filter(|package| !package["source"].is_null()) {
+        let field = |key: &str| package[key].as_str().unwrap_or_default().to_owned();
+        if !compiled.contains(&(field("name"), field("version"))) {
             continue;
         }
-        for dependency in nodes.get(&id).map(|node| list(node, "deps")).unwrap_or_default() {
-            // What only builds or tests is not in the site.
-            let linked = list(&dependency, "dep_kinds").iter().any(|kind| kind["kind"].is_null());
-            if let Some(id) = dependency["pkg"].as_str().filter(|_| linked) {
-                left.push(id.to_owned());
-            }
-        }
-    }
-    let mut found = Vec::new();
-    for package in packages.iter().filter(|package| seen.contains(&id_of(package)) && !package["source"].is_null()) {
-        let field = |key: &str| package[key].as_str().unwrap_or_default().to_owned();
         let manifest = field("manifest_path");
         let folder = Path::new(&manifest).parent().context("finding a crate's folder")?.to_owned();
         let licence = if field("license").is_empty() { "see its licence file".to_owned() } else { field("license") };
-        found.push((format!("{} {} (crate), {licence}", field("name"), field("version")), folder));
+        let authors: Vec<&str> =
+            package["authors"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let authors = if authors.is_empty() { String::new() } else { format!(", by {}", authors.join(", ")) };
+        found.push((format!("{} {} (crate), {licence}{authors}", field("name"), field("version")), folder));
+    }
+    if found.len() < 100 {
+        bail!("listing licences: some hundred crates were expected, cargo named {}", found.len());
     }
     Ok(found)
+}
+
+fn asked<'a>(arguments: impl IntoIterator<Item = &'a str>) -> anyhow::Result<String> {
+    let output = Command::new("cargo").args(arguments).output().context("asking cargo for the crates")?;
+    if !output.status.success() {
+        bail!("asking cargo for the crates: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 fn packages() -> anyhow::Result<Vec<Component>> {

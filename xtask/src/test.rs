@@ -1,14 +1,23 @@
 //! Every check.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::browsers::{self, Browsers};
-use crate::setup;
 use crate::stage::{Stages, call, run as run_command};
+use crate::{dist, setup};
 
 /// What builds natively; `rewardscope-web` is wasm alone. Always the same set, so that features
 /// are unified the same way and nothing is built twice.
 const NATIVE: [&str; 3] = ["--workspace", "--exclude", "rewardscope-web"];
+
+/// Where tools that are compiled for the tests lie.
+const TOOLS: &str = ".cache/tools";
+
+const DENY_VERSION: &str = "0.20.2";
+
+/// The built folder that is tested.
+const DIST: &str = "target/dist";
 
 pub fn run(all: bool) -> anyhow::Result<()> {
     let mut stages = Stages::default();
@@ -23,7 +32,16 @@ pub fn run(all: bool) -> anyhow::Result<()> {
         tests.args(["test", "--locked", "--quiet"]).args(NATIVE);
         run_command(with_environment(&mut tests, &browsers, all))
     })?;
-    stages.run("browser tests", || node(&browsers, all, &["--test", "tests/browser/page.test.mjs"]))?;
+    stages.run("browser tests", || {
+        node(
+            &browsers,
+            all,
+            &["--test", "--test-concurrency=1", "tests/browser/page.test.mjs", "tests/browser/keep.test.mjs"],
+        )
+    })?;
+    dist::build(&mut stages, Path::new(DIST), None)?;
+    stages.run("built folder", || node(&browsers, all, &["--test", "tests/browser/dist.test.mjs"]))?;
+    stages.run("licences and duplicates", deny)?;
     stages.run("clippy", || {
         let deny = ["--", "-D", "warnings"];
         call("cargo", ["clippy", "--locked", "--all-targets"].into_iter().chain(NATIVE).chain(deny))?;
@@ -33,6 +51,21 @@ pub fn run(all: bool) -> anyhow::Result<()> {
     })?;
     stages.summary();
     Ok(())
+}
+
+/// Licences, banned and doubled crates, unknown sources. Known vulnerabilities are looked up where
+/// the advisory database can be reached, which is not everywhere: `cargo deny check advisories`.
+fn deny() -> anyhow::Result<()> {
+    let command = format!("{TOOLS}/bin/cargo-deny");
+    let version = format!("cargo-deny {DENY_VERSION}");
+    let there = Command::new(&command).arg("--version").output();
+    if !there.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).trim() == version) {
+        let arguments = ["install", "cargo-deny", "--version", DENY_VERSION, "--locked", "--force", "--root", TOOLS];
+        // It runs for a second: optimising it would take minutes.
+        let quick = ["--debug", "--config", "profile.dev.debug=0", "--target-dir", "target/tools"];
+        call("cargo", arguments.into_iter().chain(quick))?;
+    }
+    call(&command, ["--locked", "check", "licenses", "bans", "sources"])
 }
 
 /// Sizes, times and memory of the page.
@@ -56,5 +89,6 @@ fn with_environment<'a>(command: &'a mut Command, browsers: &Browsers, all: bool
         .env("REWARDSCOPE_FIREFOX", &browsers.firefox)
         .env("VK_DRIVER_FILES", &browsers.lavapipe)
         .env("REWARDSCOPE_TARGET", setup::target_folder())
+        .env("REWARDSCOPE_DIST", DIST)
         .env("REWARDSCOPE_ALL", if all { "1" } else { "" })
 }

@@ -1,0 +1,97 @@
+// The built folder on a plain static server: at a sub-path, without ranges, compression or any
+// header but a type. It must load, score, and come back without a network.
+import assert from "node:assert/strict";
+import { createReadStream, readdirSync, statSync } from "node:fs";
+import { createServer } from "node:http";
+import { extname, join, normalize, resolve } from "node:path";
+import { test } from "node:test";
+
+import { loadDefault, using } from "./browsers.mjs";
+
+const root = new URL("../../", import.meta.url).pathname;
+const folder = resolve(root, process.env.REWARDSCOPE_DIST || "dist");
+const PREFIX = "/some/where/";
+const WASM_DELAY_MS = 3000;
+const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".json": "application/json" };
+
+function serve() {
+  const strays = [];
+  const sockets = new Set();
+  const server = createServer((request, response) => {
+    const path = new URL(request.url, "http://x").pathname;
+    if (!path.startsWith(PREFIX)) strays.push(path);
+    const name = normalize(path.slice(PREFIX.length) || "index.html");
+    const file = join(folder, name);
+    if (!path.startsWith(PREFIX) || name.startsWith("..") || !statSync(file, { throwIfNoEntry: false })?.isFile()) {
+      response.writeHead(404).end();
+      return;
+    }
+    const send = () => {
+      response.writeHead(200, { "Content-Type": TYPES[extname(name)] ?? "application/octet-stream" });
+      createReadStream(file).pipe(response);
+    };
+    // The page must be there before the engine is.
+    setTimeout(send, name.includes(".wasm") ? WASM_DELAY_MS : 0);
+  });
+  server.on("connection", (socket) => sockets.add(socket.on("close", () => sockets.delete(socket))));
+  return new Promise((done) => {
+    server.listen(0, "127.0.0.1", () =>
+      done({
+        address: `http://localhost:${server.address().port}${PREFIX}`,
+        strays,
+        stop() {
+          server.close();
+          for (const socket of sockets) socket.destroy();
+        },
+      }),
+    );
+  });
+}
+
+const score = (browser) => browser.evaluate(async () => (await window.rewardscope.call("score", ["Name a colour of the rainbow.", ["Violet.", "Brown."]])).map((score) => score.score));
+
+for (const name of ["Chromium", "Firefox"]) {
+  test(`${name}: the built folder works at a sub-path of a plain server, and without it afterwards`, async () => {
+    const server = await serve();
+    await using(
+      name,
+      "dist",
+      async (browser) => {
+        const paint = await browser.evaluate(
+          () =>
+            new Promise((done) => {
+              const found = performance.getEntriesByName("first-contentful-paint")[0];
+              if (found) done(found.startTime);
+              else new PerformanceObserver((list) => done(list.getEntries()[0].startTime)).observe({ type: "paint", buffered: true });
+            }),
+        );
+        await browser.until("the engine", () => document.querySelector("#device-reason") !== null);
+        const engine = await browser.evaluate(() => performance.now());
+        console.log(`${name}: first paint after ${paint.toFixed(0)} ms, the engine, held back by ${WASM_DELAY_MS} ms, after ${engine.toFixed(0)} ms`);
+        assert.ok(paint < WASM_DELAY_MS && engine > WASM_DELAY_MS);
+        await loadDefault(browser, "cpu");
+        const online = await score(browser);
+        await browser.select("#size", "quick");
+        await browser.until("the shell to be kept", async () => (await navigator.serviceWorker.getRegistration())?.active?.state === "activated");
+        assert.deepEqual(server.strays.filter((path) => path !== "/favicon.ico"), []);
+        server.stop();
+        const again = await browser.revisit();
+        await loadDefault(again, "cpu");
+        assert.deepEqual(await score(again), online);
+      },
+      { address: server.address },
+    );
+  });
+}
+
+test("the built folder has its licences and no file that a host refuses", () => {
+  const files = readdirSync(folder, { recursive: true }).map((name) => [String(name), statSync(join(folder, String(name)))]).filter(([, found]) => found.isFile());
+  const names = files.map(([name]) => name);
+  for (const name of ["index.html", "sw.js", "THIRD-PARTY-LICENCES.txt", "LICENSE-APACHE", "LICENSE-MIT", "models/smollm2-135m-instruct/parts.json", "data/parts.json"]) {
+    assert.ok(names.includes(name), name);
+  }
+  const [largest, found] = files.toSorted((a, b) => b[1].size - a[1].size)[0];
+  const brotli = files.find(([name]) => name.endsWith(".wasm.br"))[1].size;
+  console.log(`the largest of ${files.length} files is ${largest} with ${found.size} bytes; the wasm travels in ${brotli} bytes of brotli`);
+  assert.ok(found.size <= 25e6 && brotli <= 5e6);
+});
