@@ -5,7 +5,10 @@ export const score = (value: number | undefined) =>
 
 export const count = (value: number) => new Intl.NumberFormat("en").format(value);
 
-export const bytes = (value: number) => `${(value / 1e6).toFixed(1)} MB`;
+export function bytes(value: number): string {
+  if (value < 1e5) return `${(value / 1e3).toFixed(1)} kB`;
+  return value < 1e10 ? `${(value / 1e6).toFixed(1)} MB` : `${(value / 1e9).toFixed(1)} GB`;
+}
 
 export function duration(ms: number): string {
   if (ms < 10_000) return `${(Math.max(0, ms) / 1000).toFixed(1)} s`;

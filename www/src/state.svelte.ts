@@ -256,11 +256,20 @@ class AppState {
     }
   }
 
-  async remove(call: "removeFile" | "removeRun", key: string) {
+  async removeFiles(keys: string[]) {
     try {
-      await this.engine.call(call, [key]);
+      for (const key of keys) await this.engine.call("removeFile", [key]);
+    } catch (error) {
+      this.fail(error);
+    }
+    await this.refreshStorage();
+  }
+
+  async removeRun(key: string) {
+    try {
+      await this.engine.call("removeRun", [key]);
       // The run that is shown may be the one that is gone.
-      if (call === "removeRun") this.forget();
+      this.forget();
     } catch (error) {
       this.fail(error);
     }

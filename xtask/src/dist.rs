@@ -15,6 +15,7 @@ use crate::{licences, setup};
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Dataset {
     /// The official rows of `allenai/reward-bench-2`, 13.8 MB, ODC-BY.
+    #[value(name = "reward-bench-2")]
     RewardBench2,
 }
 
