@@ -27,6 +27,12 @@ const CHECKPOINT_FILES: [&str; 4] = ["config.json", "tokenizer.json", "tokenizer
 /// Those of them without which it cannot be opened.
 const REQUIRED_FILES: [&str; 3] = ["config.json", "tokenizer.json", "tokenizer_config.json"];
 
+/// Whether a file of a folder is read when the model is; the others do not make it another model.
+fn is_of_model(name: &str) -> bool {
+    let file = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    CHECKPOINT_FILES.contains(&file) || file.ends_with(".safetensors") || file == safetensors::INDEX
+}
+
 fn only_gguf(repository: &Repository) -> Result<String, EngineError> {
     let names = || repository.files.iter().map(|file| file.name.as_str());
     let ggufs: Vec<&str> = names().filter(|name| name.ends_with(".gguf")).collect();
@@ -103,28 +109,21 @@ impl ModelFiles {
         Self::from_sources(&repository.name, sources)
     }
 
-    /// A hash over samples of every file: sizes, beginnings, ends and sixteen places between. Two
-    /// models that differ at all in training differ everywhere, so this tells them apart without
-    /// reading gigabytes.
+    /// A hash over every byte of every file, which tells models apart whatever they are called and
+    /// wherever they lie.
     ///
     /// # Errors
-    /// When a file cannot be read.
-    pub async fn fingerprint(&self) -> Result<String, EngineError> {
-        const ENDS: u64 = 1 << 20;
-        const SAMPLE: u64 = 4 << 10;
+    /// When a file cannot be read, or the work is cancelled.
+    pub async fn fingerprint(&self, cancel: &Cancel) -> Result<String, EngineError> {
         let sources: Vec<&Source> = match self {
             Self::Gguf(source) => vec![source],
-            Self::Folder(folder) => folder.sources().collect(),
+            Self::Folder(folder) => folder.sources().filter(|source| is_of_model(source.name())).collect(),
         };
         let mut hash = Hasher::sha256();
         for source in sources {
-            let bytes = source.bytes();
-            hash.update(&bytes.to_le_bytes());
-            let between = (1..17).map(|i| (bytes / 17 * i, SAMPLE));
-            let places = [(0, ENDS), (bytes.saturating_sub(ENDS), ENDS)].into_iter().chain(between);
-            for (start, len) in places {
-                hash.update(&source.read(start, len.min(bytes - start) as usize).await?);
-            }
+            cancel.check()?;
+            hash.update(&source.bytes().to_le_bytes());
+            hash.update(&source.content_hash().await?);
         }
         Ok(hash.finish().hex())
     }

@@ -66,7 +66,7 @@ impl From<FetchProgress> for LoadProgress {
 pub struct ModelReport {
     /// The file's or folder's name.
     pub name: String,
-    /// A hash over samples of its files, which tells models apart.
+    /// A hash over its files, which tells models apart.
     pub fingerprint: String,
     /// The architecture's name.
     pub architecture: String,
@@ -134,7 +134,7 @@ impl Scorer {
         let started = crate::device::now_ms();
         let mut now = LoadProgress { stage: LoadStage::Headers, bytes_done: 0, bytes_total: 0, trouble: None };
         progress(now.clone());
-        let fingerprint = files.fingerprint().await?;
+        let fingerprint = files.fingerprint(cancel).await?;
         let opened = files.open(options.clock).await?;
         now.stage = LoadStage::Weights;
         let (forward, parameters) =

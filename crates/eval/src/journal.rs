@@ -199,11 +199,7 @@ impl Journal {
         clock: Clock,
         anew: bool,
     ) -> Result<Self, JournalError> {
-        let (mut log, mut lines) = Log::open(place).await?;
-        if anew {
-            log.clear()?;
-            lines.clear();
-        }
+        let (log, lines) = Log::open(place, anew).await?;
         let shown = log.name().to_owned();
         let selection = Selection { limit_per_subset: identity.limit_per_subset, seed: identity.seed };
         let mut run = Run::new(dataset, selection);
@@ -276,7 +272,10 @@ impl Journal {
     /// When it cannot be written; the item has no outcome then.
     pub fn push(&mut self, outcome: ItemOutcome) -> Result<(), StoreError> {
         if let Some(device) = self.device.take() {
-            self.write(&device)?;
+            if let Err(error) = self.write(&device) {
+                self.device = Some(device);
+                return Err(error);
+            }
             if let Line::Device { name, .. } = &device {
                 self.run.sit_down_at(name);
             }

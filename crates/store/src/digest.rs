@@ -34,6 +34,7 @@ impl Digest {
 }
 
 /// A digest in the making, fed in order.
+#[derive(Clone)]
 pub enum Hasher {
     /// For [`Digest::Sha256`].
     Sha256(Sha256),

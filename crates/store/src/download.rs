@@ -81,7 +81,10 @@ impl<'a> Meter<'a> {
     }
 
     pub(crate) fn trouble(&self, sentence: String) {
-        self.change(|now| now.trouble = Some(sentence));
+        // Said once, however often it is tried.
+        if self.now.borrow().trouble.as_ref() != Some(&sentence) {
+            self.change(|now| now.trouble = Some(sentence));
+        }
     }
 }
 
@@ -103,6 +106,16 @@ pub(crate) enum NoteLine {
     Done(Vec<String>),
 }
 
+impl NoteLine {
+    /// Of a first line: the sizes of what is fetched as one.
+    fn pieces(&self) -> Option<&[u64]> {
+        match self {
+            Self::File { pieces, .. } => Some(pieces),
+            _ => None,
+        }
+    }
+}
+
 /// What a note says.
 #[derive(Debug, Default)]
 pub(crate) struct Note {
@@ -112,6 +125,10 @@ pub(crate) struct Note {
 }
 
 impl Note {
+    fn pieces(&self) -> Option<&[u64]> {
+        self.head.as_ref()?.pieces()
+    }
+
     /// Reads as far as it is whole: a note's last line may have been cut off.
     pub(crate) fn parse(text: &[u8]) -> Self {
         let mut note = Self::default();
@@ -139,6 +156,7 @@ impl Note {
 /// A file on its way into the cache.
 struct Partial<'a, 'm> {
     file: &'a RemoteFile,
+    pieces: Vec<Piece>,
     data: RawFile,
     note: RawFile,
     note_end: Cell<u64>,
@@ -154,11 +172,12 @@ impl<'a, 'm> Partial<'a, 'm> {
         (data, note): (RawFile, RawFile),
         meter: &'a Meter<'m>,
     ) -> Result<Self, StoreError> {
+        let pieces = file.pieces();
         let head = NoteLine::File {
             of: repository.name.clone(),
             name: file.name.clone(),
             bytes: file.bytes,
-            pieces: file.pieces.iter().map(|piece| piece.bytes).collect(),
+            pieces: pieces.iter().map(|piece| piece.bytes).collect(),
         };
         let known = Note::parse(&note.read(0, note.bytes()? as usize)?);
         let partial = Self {
@@ -166,15 +185,16 @@ impl<'a, 'm> Partial<'a, 'm> {
             data,
             note,
             note_end: Cell::new(0),
-            got: RefCell::new(vec![(0, 0); file.pieces.len()]),
+            got: RefCell::new(vec![(0, 0); pieces.len()]),
+            pieces,
             meter,
         };
         partial.note.truncate(0)?;
         partial.write_note(&head)?;
-        if known.head.as_ref() == Some(&head) {
+        if known.pieces() == head.pieces() {
             let there = partial.data.bytes()?;
             let mut start = 0;
-            for (i, piece) in file.pieces.iter().enumerate() {
+            for (i, piece) in partial.pieces.iter().enumerate() {
                 let got = known.got[i].min(piece.bytes).min(there.saturating_sub(start));
                 if got > 0 {
                     partial.got.borrow_mut()[i] = (got, got);
@@ -183,6 +203,8 @@ impl<'a, 'm> Partial<'a, 'm> {
                 }
                 start += piece.bytes;
             }
+        } else {
+            partial.data.truncate(0)?;
         }
         Ok(partial)
     }
@@ -196,7 +218,7 @@ impl<'a, 'm> Partial<'a, 'm> {
     }
 
     fn start(&self, piece: usize) -> u64 {
-        self.file.pieces[..piece].iter().map(|piece| piece.bytes).sum()
+        self.pieces[..piece].iter().map(|piece| piece.bytes).sum()
     }
 
     /// Fetches what is missing of a piece.
@@ -207,7 +229,7 @@ impl<'a, 'm> Partial<'a, 'm> {
         cancel: &Cancel,
         trouble: &RefCell<dyn FnMut(String) + '_>,
     ) -> Result<(), StoreError> {
-        let Piece { url, start, bytes, resource_bytes, .. } = &self.file.pieces[piece];
+        let Piece { url, start, bytes, resource_bytes, .. } = &self.pieces[piece];
         let wanted =
             Wanted { name: &self.file.name, url, token, start: *start, bytes: *bytes, resource_bytes: *resource_bytes };
         let done = self.got.borrow()[piece].0;
@@ -221,21 +243,19 @@ impl<'a, 'm> Partial<'a, 'm> {
         self.write_note(&NoteLine::Got(piece, 0))
     }
 
-    /// sha256 of a piece as it lies in the cache; the whole's hash takes the same bytes.
-    fn hash(&self, piece: usize, whole: &mut Option<Hasher>) -> Result<[u8; 32], StoreError> {
-        let mut hash = Hasher::sha256();
+    /// sha256 of a piece as it lies in the cache, and that of all pieces up to it.
+    fn hash(&self, piece: usize, before: &Hasher) -> Result<([u8; 32], Hasher), StoreError> {
+        let (mut hash, mut whole) = (Hasher::sha256(), before.clone());
         let mut at = self.start(piece);
-        let end = at + self.file.pieces[piece].bytes;
+        let end = at + self.pieces[piece].bytes;
         while at < end {
             let bytes = self.data.read(at, HASH_BYTES.min(end - at) as usize)?;
             hash.update(&bytes);
-            if let Some(whole) = whole {
-                whole.update(&bytes);
-            }
+            whole.update(&bytes);
             at += bytes.len() as u64;
         }
         match hash.finish() {
-            Digest::Sha256(hash) => Ok(hash),
+            Digest::Sha256(hash) => Ok((hash, whole)),
             Digest::GitBlob(_) => unreachable!("a sha256 hasher gives a sha256"),
         }
     }
@@ -245,34 +265,30 @@ impl<'a, 'm> Partial<'a, 'm> {
     async fn fetch(&self, token: Option<&Token>, cancel: &Cancel) -> Result<Option<Vec<[u8; 32]>>, StoreError> {
         let tell = RefCell::new(|sentence: String| self.meter.trouble(sentence));
         let trouble: &RefCell<dyn FnMut(String)> = &tell;
-        let known = self.file.pieces.iter().all(|piece| piece.sha256.is_some());
-        let mut whole = (!known).then(|| Hasher::like(&self.file.digest, self.file.bytes));
-        let mut hashes = Vec::with_capacity(self.file.pieces.len());
-        let mut filled = stream::iter(0..self.file.pieces.len())
+        let mut whole = Hasher::like(&self.file.digest, self.file.bytes);
+        let mut hashes = Vec::with_capacity(self.pieces.len());
+        let mut filled = stream::iter(0..self.pieces.len())
             .map(|piece| async move { self.fill(piece, token, cancel, trouble).await.map(|()| piece) })
             .buffered(IN_FLIGHT);
         while let Some(piece) = filled.next().await {
             let piece = piece?;
-            let mut hash = self.hash(piece, &mut whole)?;
-            let wanted = self.file.pieces[piece].sha256;
+            let (mut hash, mut up_to) = self.hash(piece, &whole)?;
+            let wanted = self.pieces[piece].sha256;
             if wanted.is_some_and(|wanted| wanted != hash) {
-                trouble.borrow_mut()(format!(
-                    "{}: part {} came damaged; it is fetched again",
-                    self.file.name,
-                    piece + 1
-                ));
+                trouble.borrow_mut()(format!("{}: part {} is damaged; it is fetched again", self.file.name, piece + 1));
                 self.forget(piece)?;
                 self.fill(piece, token, cancel, trouble).await?;
-                hash = self.hash(piece, &mut None)?;
+                (hash, up_to) = self.hash(piece, &whole)?;
             }
-            if wanted.is_some_and(|wanted| wanted != hash) {
-                let wanted = wanted.map(|wanted| hex(&wanted)).unwrap_or_default();
+            if let Some(wanted) = wanted.filter(|wanted| *wanted != hash) {
                 self.forget(piece)?;
-                return Err(mismatch(&self.file.name, wanted, hex(&hash)));
+                return Err(mismatch(&self.file.name, hex(&wanted), hex(&hash)));
             }
+            whole = up_to;
             hashes.push(hash);
         }
-        Ok(whole.is_none_or(|whole| whole.finish() == self.file.digest).then_some(hashes))
+        self.data.truncate(self.file.bytes)?;
+        Ok((whole.finish() == self.file.digest).then_some(hashes))
     }
 }
 
@@ -292,7 +308,7 @@ impl Sink for PieceSink<'_, '_> {
             let mut got = partial.got.borrow_mut();
             let (there, noted) = &mut got[self.piece];
             *there = end;
-            let due = end - *noted >= NOTE_BYTES || end == partial.file.pieces[self.piece].bytes;
+            let due = end - *noted >= NOTE_BYTES || end == partial.pieces[self.piece].bytes;
             if due {
                 *noted = end;
             }
@@ -325,7 +341,8 @@ impl Kept {
         }
         meter.stage(FetchStage::Checking);
         let mut at = 0;
-        if !self.pieces.is_empty() {
+        let known = self.pieces.iter().map(|(bytes, _)| *bytes);
+        if !self.pieces.is_empty() && known.eq(file.pieces().iter().map(|piece| piece.bytes)) {
             for &(bytes, wanted) in &self.pieces {
                 cancel.check()?;
                 if platform::sha256_of(&self.source, at, bytes as usize).await? != wanted {
@@ -364,50 +381,48 @@ pub(crate) async fn obtain(
     meter: &Meter<'_>,
 ) -> Result<Source, StoreError> {
     let name = format!("{}/{}", repository.name, file.name);
-    let mut tried = false;
-    loop {
-        if let Some(kept) = shelf.kept(repository, file).await? {
-            if kept.is_sound(file, cancel, meter).await? {
-                return Ok(kept.source.named(&name));
-            }
-            meter.trouble(format!("{name}: what was stored is damaged; it is fetched again"));
-            shelf.discard(repository, file).await?;
+    if let Some(kept) = shelf.kept(repository, file).await? {
+        if kept.is_sound(file, cancel, meter).await? {
+            return Ok(kept.source.named(&name));
         }
-        meter.stage(FetchStage::Downloading);
-        let opened = loop {
-            cancel.check()?;
-            match shelf.open_partial(repository, file).await? {
-                Some(opened) => break opened,
-                None => {
-                    meter.trouble(format!("{name}: it is being fetched elsewhere on this machine; waiting for that"));
-                    platform::sleep(500.0).await;
-                }
-            }
-        };
-        // Whoever was waited for may have finished it.
-        if tried || shelf.kept(repository, file).await?.is_none() {
-            let partial = Partial::open(repository, file, opened, meter)?;
-            match partial.fetch(token, cancel).await? {
-                Some(hashes) => {
-                    partial.write_note(&NoteLine::Done(hashes.iter().map(|hash| hex(hash)).collect()))?;
-                    let source = shelf.finish(repository, file, partial.data, partial.note).await?;
-                    return Ok(source.named(&name));
-                }
-                None => {
-                    for piece in 0..file.pieces.len() {
-                        partial.forget(piece)?;
-                    }
-                    drop(partial);
-                    shelf.discard(repository, file).await?;
-                    if tried {
-                        return Err(mismatch(&name, file.digest.hex(), "other bytes, twice".to_owned()));
-                    }
-                    meter.trouble(format!("{name}: it came damaged or changed meanwhile; it is fetched again"));
-                    tried = true;
-                }
-            }
-        }
+        meter.trouble(format!("{name}: what was stored is damaged; it is fetched again"));
     }
+    let (data, note) = loop {
+        cancel.check()?;
+        if let Some(opened) = shelf.open_partial(repository, file).await? {
+            break opened;
+        }
+        meter.trouble(format!("{name}: it is being fetched elsewhere on this machine; waiting for that"));
+        platform::sleep(500.0).await;
+    };
+    // Whoever was waited for may have finished it; from here on nobody else touches it.
+    if let Some(kept) = shelf.kept(repository, file).await? {
+        if kept.is_sound(file, cancel, meter).await? {
+            if shelf.keeps_partials_apart() {
+                shelf.release(file, data, note).await?;
+            }
+            return Ok(kept.source.named(&name));
+        }
+        shelf.forget(repository, file).await?;
+    }
+    meter.stage(FetchStage::Downloading);
+    let partial = Partial::open(repository, file, (data, note), meter)?;
+    let mut hashes = partial.fetch(token, cancel).await?;
+    if hashes.is_none() {
+        meter.trouble(format!("{name}: it came damaged or changed meanwhile; it is fetched again"));
+        for piece in 0..partial.pieces.len() {
+            partial.forget(piece)?;
+        }
+        hashes = partial.fetch(token, cancel).await?;
+    }
+    let Some(hashes) = hashes else {
+        let Partial { data, note, .. } = partial;
+        shelf.release(file, data, note).await?;
+        return Err(mismatch(&name, file.digest.hex(), "other bytes, twice".to_owned()));
+    };
+    partial.write_note(&NoteLine::Done(hashes.iter().map(|hash| hex(hash)).collect()))?;
+    let source = shelf.finish(repository, file, partial.data, partial.note).await?;
+    Ok(source.named(&name))
 }
 
 #[cfg(test)]

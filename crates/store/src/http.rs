@@ -44,8 +44,8 @@ const ATTEMPTS: u32 = 6;
 /// Bytes after which an attempt counts as one that got somewhere.
 const WORTHWHILE_BYTES: u64 = 64 << 10;
 
-/// Longest time that a server may ask to wait.
-const LONGEST_WAIT_MS: f64 = 30_000.0;
+/// Longest time that a server may ask to wait: the Hub counts requests over five minutes.
+const LONGEST_WAIT_MS: f64 = 330_000.0;
 
 /// No bytes for so long is a dead connection.
 pub(crate) const STALL_MS: f64 = 15_000.0;
@@ -129,15 +129,17 @@ pub(crate) async fn fetch_small(
             refuse_web_page(name, &response)?;
             let announced: Option<usize> = response.header("content-length").and_then(|length| length.parse().ok());
             let mut bytes = Vec::new();
+            let mut pace = Pace::new();
             while let Some(chunk) = response.chunk(cancel).await? {
                 bytes.extend_from_slice(&chunk);
+                pace.keep(chunk.len())?;
                 if bytes.len() > MOST {
                     let reason = format!("at most {MOST} bytes were expected, the server sends more");
                     return Err(Fault::Final(StoreError::Read { name: name.to_owned(), reason }));
                 }
             }
             // A compressed answer announces its compressed length.
-            let plain = response.header("content-encoding").is_none();
+            let plain = response.shows_encoding() && response.header("content-encoding").is_none();
             match announced {
                 Some(announced) if plain && announced != bytes.len() => {
                     Err(again(format!("the connection ended after {} of {announced} bytes", bytes.len())))
@@ -217,7 +219,7 @@ async fn attempt_once(wanted: &Wanted<'_>, done: &mut u64, sink: &impl Sink, can
         }
         200 => {
             refuse_web_page(name, &response)?;
-            let plain = response.header("content-encoding").is_none();
+            let plain = response.shows_encoding() && response.header("content-encoding").is_none();
             let length = response.header("content-length").and_then(|length| length.parse().ok());
             if let Some(length) = length.filter(|&length| plain && length != wanted.resource_bytes) {
                 return Err(changed(length));
@@ -228,12 +230,12 @@ async fn attempt_once(wanted: &Wanted<'_>, done: &mut u64, sink: &impl Sink, can
         416 => return Err(changed_range(&response)),
         status => return Err(again(format!("part of a file was asked for, the server answered {status}"))),
     };
-    let (mut window_start, mut window_bytes) = (platform::now_ms(), 0u64);
+    let mut pace = Pace::new();
     while *done < wanted.bytes {
         let Some(chunk) = response.chunk(cancel).await? else {
             return Err(again(format!("the connection ended after {} of {} bytes", *done, wanted.bytes)));
         };
-        window_bytes += chunk.len() as u64;
+        let came = chunk.len();
         let mut chunk = chunk.as_slice();
         let passed = skip.min(chunk.len() as u64);
         skip -= passed;
@@ -244,15 +246,36 @@ async fn attempt_once(wanted: &Wanted<'_>, done: &mut u64, sink: &impl Sink, can
             sink.take(*done, &chunk[..kept]).await.map_err(Fault::Final)?;
             *done += kept as u64;
         }
-        let passed_ms = platform::now_ms() - window_start;
-        if passed_ms > PACE_MS {
-            if window_bytes < LEAST_BYTES && *done < wanted.bytes {
-                return Err(again(format!("the server sent {window_bytes} bytes in {:.0} s", passed_ms / 1e3)));
-            }
-            (window_start, window_bytes) = (platform::now_ms(), 0);
+        if *done < wanted.bytes {
+            pace.keep(came)?;
         }
     }
     Ok(())
+}
+
+/// Whether enough comes: [`LEAST_BYTES`] in every [`PACE_MS`].
+struct Pace {
+    since_ms: f64,
+    bytes: u64,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { since_ms: platform::now_ms(), bytes: 0 }
+    }
+
+    fn keep(&mut self, came: usize) -> Result<(), Fault> {
+        self.bytes += came as u64;
+        let passed_ms = platform::now_ms() - self.since_ms;
+        if passed_ms <= PACE_MS {
+            return Ok(());
+        }
+        if self.bytes < LEAST_BYTES {
+            return Err(again(format!("the server sent {} bytes in {:.0} s", self.bytes, passed_ms / 1e3)));
+        }
+        *self = Self::new();
+        Ok(())
+    }
 }
 
 fn changed_range(response: &platform::Response) -> Fault {
@@ -285,16 +308,21 @@ fn refuse_status(name: &str, response: &platform::Response, token: Option<&Token
         (404, "RevisionNotFound") => {
             refused("the repository has no such revision; check what follows the @".to_owned())
         }
-        (401 | 404, "RepoNotFound") | (401, _) if token.is_none() => refused(format!(
-            "the server answered {status}: there is no such repository, or it is private; check the name, or give an access token that may read it"
-        )),
-        (401 | 403, _) => {
+        (404, "RepoNotFound") => refused("there is no such repository, or the token may not read it; check both".to_owned()),
+        (401, _) if token.is_none() => refused(
+            "the server answered 401: there is no such repository, or it is private; check the name, or give an access token that may read it".to_owned(),
+        ),
+        (401 | 403, _) if token.is_some() => {
             refused(format!("the server answered {status}: the access token may not read this; check the token"))
         }
+        (403, _) => refused("the server answered 403: it does not give this out, or it is not there; check the name".to_owned()),
         (404 | 410, _) => refused(format!("the server answered {status}: there is no such file; check the name")),
         (408 | 425 | 429 | 500..=599, _) => Err(Fault::Again {
             reason: format!("the server answered {status}"),
-            wait_ms: response.header("retry-after").and_then(|value| retry_after_ms(&value)),
+            wait_ms: response
+                .header("retry-after")
+                .and_then(|value| retry_after_ms(&value))
+                .or_else(|| rate_limit_ms(&response.header("ratelimit")?)),
         }),
         (400..=499, _) if status != 416 => refused(format!("the server answered {status}")),
         _ => Ok(()),
@@ -305,6 +333,12 @@ fn refuse_status(name: &str, response: &platform::Response, token: Option<&Token
 fn retry_after_ms(value: &str) -> Option<f64> {
     let seconds: f64 = value.trim().parse().ok()?;
     (seconds.is_finite() && seconds >= 0.0).then_some(seconds * 1e3)
+}
+
+/// The seconds after which a limit is lifted: `t=` of a `RateLimit` header, such as
+/// `"resolvers";r=0;t=57`.
+fn rate_limit_ms(value: &str) -> Option<f64> {
+    retry_after_ms(value.split(';').find_map(|part| part.trim().strip_prefix("t="))?)
 }
 
 /// Error pages and sign-in pages of networks come as web pages with status 200.
@@ -334,6 +368,8 @@ mod tests {
         assert_eq!(retry_after_ms(" 2 "), Some(2000.0));
         assert_eq!(retry_after_ms("Wed, 21 Oct 2026 07:28:00 GMT"), None);
         assert_eq!(retry_after_ms("-3"), None);
+        assert_eq!(rate_limit_ms("\"resolvers\";r=0;t=57"), Some(57_000.0));
+        assert_eq!(rate_limit_ms("\"resolvers\";r=0"), None);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! The store: files by a Hub id or a site's manifest, through the cache.
 
 use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::sync::Arc;
 
 use crate::digest::{hex, sha256};
 use crate::download::{FetchProgress, Meter, obtain};
 use crate::http::{Token, fetch_small};
 use crate::platform::Shelf;
-use crate::remote::{HubListing, Manifest, Origin, PARTS_FILE, Repository, RepositoryId, RepositoryKind};
+use crate::remote::{HubListing, Manifest, Origin, PARTS_FILE, Place, Repository, RepositoryId, RepositoryKind};
 use crate::{Cancel, Source, StoreError};
 
 /// The Hub's own address.
@@ -93,19 +95,24 @@ impl Store {
         progress: &mut dyn FnMut(FetchProgress),
     ) -> Result<Repository, StoreError> {
         let url = self.hub.listing_url(kind, id);
-        let listed = self.listing(&id.to_string(), &url, self.hub.token.as_ref(), cancel, progress).await;
-        let listing = match listed {
-            Ok(json) => HubListing::parse(&id.to_string(), &json)?,
+        let shown = id.to_string();
+        let parse = |json: &[u8]| HubListing::parse(&shown, json);
+        let listing = match self.listing(&shown, &url, self.hub.token.as_ref(), parse, cancel, progress).await {
+            Ok(listing) => listing,
+            Err(StoreError::Cancelled(cancelled)) => return Err(cancelled.into()),
             // The native cache knows repositories that other programs have fetched.
             Err(error) => match self.shelf.offline(kind, id).await {
-                Some(repository) => return Ok(repository),
+                Some(repository) => {
+                    Meter::new(0, progress).trouble(format!("{error}; going on with what the cache has"));
+                    return Ok(Repository { unreached: Some(error.to_string()), ..repository });
+                }
                 None => return Err(error),
             },
         };
         let commit = listing.sha.clone();
-        let files = listing.files(|file| self.hub.file_url(kind, id, &commit, file));
+        let files = listing.files(|file| self.hub.file_url(kind, id, &commit, file).into());
         let origin = Origin::Hub { kind, id: id.clone(), commit };
-        let repository = Repository { name: id.name.clone(), origin, files };
+        let repository = Repository { name: id.name.clone(), origin, unreached: None, files };
         self.with_parts(repository, cancel, progress).await
     }
 
@@ -119,12 +126,12 @@ impl Store {
         cancel: &Cancel,
         progress: &mut dyn FnMut(FetchProgress),
     ) -> Result<Repository, StoreError> {
-        let json = self.listing(manifest_url, manifest_url, None, cancel, progress).await?;
+        let parse = |json: &[u8]| Manifest::parse(manifest_url, json);
+        let manifest = self.listing(manifest_url, manifest_url, None, parse, cancel, progress).await?;
         let folder = manifest_url.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let manifest = Manifest::parse(manifest_url, &json)?;
-        let files = manifest.files(|part| format!("{folder}/{}", encoded(part, b"")));
+        let files = manifest.files(|part| format!("{folder}/{}", encoded(part, b"")).into());
         let name = folder.rsplit('/').next().unwrap_or(folder).to_owned();
-        Ok(Repository { name, origin: Origin::Site, files })
+        Ok(Repository { name, origin: Origin::Site, unreached: None, files })
     }
 
     /// A repository whose files are in parts shows the files, not the parts.
@@ -140,50 +147,56 @@ impl Store {
         let sources = self.fetch(&repository, &[PARTS_FILE.to_owned()], cancel, progress).await?;
         for source in sources {
             let manifest = Manifest::parse(source.name(), &source.read_all().await?)?;
-            let url_of = |part: &str| {
-                let piece = repository.files.iter().find(|file| file.name == part).and_then(|file| file.pieces.first());
-                piece.map(|piece| piece.url.clone()).unwrap_or_default()
-            };
-            let files = manifest.files(url_of);
-            let parts: Vec<&str> =
+            let places: BTreeMap<&str, &Place> =
+                repository.files.iter().map(|file| (file.name.as_str(), &file.place)).collect();
+            let files = manifest.files(|part| match places.get(part) {
+                Some(Place::Ranges(url)) => url.clone(),
+                _ => Arc::from(""),
+            });
+            let parts: BTreeSet<&str> =
                 manifest.files.iter().flat_map(|file| file.parts.iter().map(|part| part.name.as_str())).collect();
-            if let Some(missing) = parts.iter().find(|part| repository.get(part).is_err()) {
+            if let Some(missing) = parts.iter().find(|part| !places.contains_key(*part)) {
                 return Err(StoreError::Missing {
                     folder: repository.name.clone(),
                     file: (*missing).to_owned(),
                     found: "a manifest that names it".to_owned(),
                 });
             }
-            repository.files.retain(|file| file.name != PARTS_FILE && !parts.contains(&file.name.as_str()));
+            repository.files.retain(|file| file.name != PARTS_FILE && !parts.contains(file.name.as_str()));
             repository.files.extend(files);
         }
         Ok(repository)
     }
 
-    /// A small document at an address, or the copy of it that was stored when it last came.
-    async fn listing(
+    /// A small document at an address, or the copy of it that was stored when it last came whole.
+    async fn listing<T>(
         &self,
         name: &str,
         url: &str,
         token: Option<&Token>,
+        parse: impl Fn(&[u8]) -> Result<T, StoreError>,
         cancel: &Cancel,
         progress: &mut dyn FnMut(FetchProgress),
-    ) -> Result<Vec<u8>, StoreError> {
+    ) -> Result<T, StoreError> {
         let key = hex(&sha256(url.as_bytes()));
-        let known = self.shelf.document(&key).await;
+        let known = self.shelf.document(&key).await.and_then(|json| parse(&json).ok());
         let meter = Meter::new(0, progress);
         let tell = RefCell::new(|sentence: String| meter.trouble(sentence));
         if self.shelf.is_offline() {
             return known.ok_or_else(|| StoreError::Read {
                 name: name.to_owned(),
-                reason: "this machine is offline, and nothing of it was stored earlier".to_owned(),
+                reason: "this machine is set to be offline, and nothing of it was stored earlier".to_owned(),
             });
         }
         let attempts = if known.is_some() { 2 } else { LISTING_ATTEMPTS };
-        match fetch_small(name, url, token, attempts, cancel, &tell).await {
-            Ok(json) => {
+        let fetched = match fetch_small(name, url, token, attempts, cancel, &tell).await {
+            Ok(json) => parse(&json).map(|parsed| (json, parsed)),
+            Err(error) => Err(error),
+        };
+        match fetched {
+            Ok((json, parsed)) => {
                 self.shelf.keep_document(&key, &json).await;
-                Ok(json)
+                Ok(parsed)
             }
             Err(StoreError::Cancelled(cancelled)) => Err(cancelled.into()),
             Err(error) => known.ok_or(error),

@@ -248,6 +248,26 @@ impl Source {
         self.read(0, self.bytes as usize).await
     }
 
+    /// A hash of every byte: sha256 over the sha256 of each 8 MiB. The same for the same bytes,
+    /// wherever they lie; not the file's own sha256.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn content_hash(&self) -> Result<[u8; 32], StoreError> {
+        const PIECE: u64 = 8 << 20;
+        let mut hash = Hasher::sha256();
+        let mut at = 0;
+        while at < self.bytes {
+            let len = PIECE.min(self.bytes - at);
+            hash.update(&platform::sha256_of(self, at, len as usize).await?);
+            at += len;
+        }
+        match hash.finish() {
+            Digest::Sha256(hash) => Ok(hash),
+            Digest::GitBlob(_) => unreachable!("a sha256 hasher gives a sha256"),
+        }
+    }
+
     fn failed(&self, reason: impl Into<String>) -> StoreError {
         StoreError::Read { name: self.name.to_string(), reason: reason.into() }
     }
@@ -292,6 +312,7 @@ impl Folder {
         files.remove(PARTS_FILE);
         for file in &manifest.files {
             let mut parts = Vec::with_capacity(file.parts.len());
+            let mut whole = Hasher::sha256();
             for part in &file.parts {
                 cancel.check()?;
                 let source = self.get(&part.name)?.clone();
@@ -301,6 +322,7 @@ impl Folder {
                     let bytes = source.read(at, (source.bytes - at).min(1 << 20) as usize).await?;
                     at += bytes.len() as u64;
                     hash.update(&bytes);
+                    whole.update(&bytes);
                 }
                 let found = hash.finish().hex();
                 if source.bytes != part.bytes || found != part.sha256 {
@@ -309,6 +331,11 @@ impl Folder {
                 }
                 files.remove(&part.name);
                 parts.push(source);
+            }
+            let found = whole.finish().hex();
+            if found != file.sha256 {
+                let name = format!("{}/{}", self.name, file.name);
+                return Err(StoreError::Mismatch { name, expected: file.sha256.clone(), found });
             }
             files.insert(file.name.clone(), Source::joined(format!("{}/{}", self.name, file.name), parts));
         }

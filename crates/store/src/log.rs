@@ -11,17 +11,20 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens a log and gives the lines that are whole.
+    /// Opens a log and gives the lines that are whole; with `anew` it is emptied first.
     ///
     /// # Errors
     /// When it cannot be read or is open elsewhere.
-    pub async fn open(place: &LogPlace) -> Result<(Self, Vec<String>), StoreError> {
+    pub async fn open(place: &LogPlace, anew: bool) -> Result<(Self, Vec<String>), StoreError> {
         let Some(file) = open_log(place).await? else {
             return Err(StoreError::Read {
                 name: format!("{place:?}"),
                 reason: "it is open in another process or tab; end that first".to_owned(),
             });
         };
+        if anew {
+            file.truncate(0)?;
+        }
         let bytes = file.read(0, file.bytes()? as usize)?;
         let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
         let text = std::str::from_utf8(&bytes[..whole]).map_err(|e| file.failed(e))?;
@@ -41,20 +44,14 @@ impl Log {
     /// When it cannot be written.
     pub fn append(&mut self, line: &str) -> Result<(), StoreError> {
         let text = format!("{line}\n");
-        self.file.write(self.end, text.as_bytes())?;
-        self.file.flush()?;
+        let written = self.file.write(self.end, text.as_bytes()).and_then(|()| self.file.flush());
+        if let Err(error) = written {
+            // Nothing of a line that has not survived stays behind.
+            let _ = self.file.truncate(self.end);
+            return Err(error);
+        }
         self.end += text.len() as u64;
         Ok(())
-    }
-
-    /// Forgets every line.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn clear(&mut self) -> Result<(), StoreError> {
-        self.file.truncate(0)?;
-        self.end = 0;
-        self.file.flush()
     }
 }
 
@@ -67,16 +64,16 @@ mod tests {
     fn whole_lines_survive_and_a_cut_one_does_not() {
         let path = std::env::temp_dir().join(format!("rewardscope-log-{}.jsonl", std::process::id()));
         let _ = std::fs::remove_file(&path);
-        let (mut log, lines) = block_on(Log::open(&path)).expect("new");
+        let (mut log, lines) = block_on(Log::open(&path, false)).expect("new");
         assert!(lines.is_empty());
         log.append("one").expect("written");
-        let message = block_on(Log::open(&path)).err().expect("open already").to_string();
+        let message = block_on(Log::open(&path, false)).err().expect("open already").to_string();
         assert!(message.contains("another process"), "{message}");
         log.append("two ☀").expect("written");
         drop(log);
         let whole = std::fs::read(&path).expect("there");
         std::fs::write(&path, [&whole[..], b"thr\xe2"].concat()).expect("cut");
-        let (mut log, lines) = block_on(Log::open(&path)).expect("again");
+        let (mut log, lines) = block_on(Log::open(&path, false)).expect("again");
         assert_eq!(lines, ["one", "two ☀"]);
         log.append("three").expect("written");
         drop(log);

@@ -1,6 +1,7 @@
 //! What is where: repositories of the Hub, and folders of files in parts behind a manifest.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +9,13 @@ use crate::StoreError;
 use crate::digest::{Digest, bytes_of};
 
 /// Files of a repository are asked for in pieces of this size.
-const PIECE_BYTES: u64 = 8 << 20;
+const PIECE_BYTES: u64 = 16 << 20;
+
+/// A part is hashed at once where it is stored.
+const MOST_PART_BYTES: u64 = 64 << 20;
+
+/// More than any file here has; a listing's size is a promise that nothing has been seen of yet.
+const MOST_FILE_BYTES: u64 = 1 << 44;
 
 /// What a Hub repository holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +103,8 @@ pub struct Repository {
     /// What it is called: `owner/name`, or the manifest's folder.
     pub name: String,
     pub(crate) origin: Origin,
+    /// Why the Hub itself could not be asked, where only the cache was.
+    pub(crate) unreached: Option<String>,
     /// Its files, ordered by name.
     pub files: Vec<RemoteFile>,
 }
@@ -106,6 +115,7 @@ pub(crate) enum Origin {
         // Where the native cache keeps it.
         #[cfg_attr(target_family = "wasm", allow(dead_code, reason = "the browser's cache goes by content"))]
         kind: RepositoryKind,
+        #[cfg_attr(target_family = "wasm", allow(dead_code, reason = "the browser's cache goes by content"))]
         id: RepositoryId,
         #[cfg_attr(target_family = "wasm", allow(dead_code, reason = "the browser's cache goes by content"))]
         commit: String,
@@ -123,20 +133,18 @@ impl Repository {
         self.files.iter().find(|file| file.name == name).ok_or_else(|| StoreError::Missing {
             folder: self.name.clone(),
             file: name.to_owned(),
-            found: match self.files.len() {
-                0 => "no files".to_owned(),
-                n if n > 8 => format!("{n} others"),
-                _ => self.files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", "),
+            found: {
+                let found = match self.files.len() {
+                    0 => "no files".to_owned(),
+                    n if n > 8 => format!("{n} others"),
+                    _ => self.files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", "),
+                };
+                match &self.unreached {
+                    Some(reason) => format!("{found} in the cache, and the Hub could not be asked ({reason})"),
+                    None => found,
+                }
             },
         })
-    }
-
-    /// What the Hub calls it when a revision was named or found; empty for a site's own.
-    pub fn revision(&self) -> &str {
-        match &self.origin {
-            Origin::Hub { id, .. } => &id.revision,
-            Origin::Site => "",
-        }
     }
 }
 
@@ -150,7 +158,38 @@ pub struct RemoteFile {
     /// Whence it is and under which terms, where a manifest says so.
     pub about: About,
     pub(crate) digest: Digest,
-    pub(crate) pieces: Vec<Piece>,
+    pub(crate) place: Place,
+}
+
+/// Where a file's bytes come from.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    /// One address, asked for in ranges.
+    Ranges(Arc<str>),
+    /// A file of its own for each part.
+    Parts(Vec<Piece>),
+    /// The cache alone: the Hub cannot be reached.
+    #[cfg_attr(target_family = "wasm", allow(dead_code, reason = "the browser's cache has no files of others"))]
+    Cache,
+}
+
+impl RemoteFile {
+    /// What is fetched and checked as one.
+    pub(crate) fn pieces(&self) -> Vec<Piece> {
+        match &self.place {
+            Place::Ranges(url) => (0..self.bytes.div_ceil(PIECE_BYTES))
+                .map(|i| Piece {
+                    url: url.clone(),
+                    start: i * PIECE_BYTES,
+                    bytes: PIECE_BYTES.min(self.bytes - i * PIECE_BYTES),
+                    resource_bytes: self.bytes,
+                    sha256: None,
+                })
+                .collect(),
+            Place::Parts(pieces) => pieces.clone(),
+            Place::Cache => Vec::new(),
+        }
+    }
 }
 
 /// What a manifest says of a file beside its bytes.
@@ -170,7 +209,7 @@ pub struct About {
 /// A run of a file's bytes that is fetched and checked as one.
 #[derive(Debug, Clone)]
 pub(crate) struct Piece {
-    pub url: String,
+    pub url: Arc<str>,
     /// Where it begins in what lies at the address.
     pub start: u64,
     pub bytes: u64,
@@ -241,14 +280,20 @@ impl Manifest {
                 && hex(&file.sha256)
                 && !file.parts.is_empty()
                 && file.parts.len() <= MOST_PARTS
+                && file.bytes <= MOST_FILE_BYTES
                 && parts == Some(file.bytes)
                 && file.parts.iter().all(|part| {
-                    part.bytes > 0 && hex(&part.sha256) && is_path_below(&part.name) && !part.name.contains('/')
+                    (1..=MOST_PART_BYTES).contains(&part.bytes)
+                        && hex(&part.sha256)
+                        && is_path_below(&part.name)
+                        && !part.name.contains('/')
                 });
             if !sound {
                 let shown: String = file.name.chars().take(200).collect();
                 return Err(refuse(
-                    "plain file names, sha256 in 64 digits and parts that add up to their file".to_owned(),
+                    format!(
+                        "plain file names, sha256 in 64 digits, and parts of at most {MOST_PART_BYTES} bytes that add up to their file"
+                    ),
                     format!("something else at {shown:?}"),
                 ));
             }
@@ -257,7 +302,7 @@ impl Manifest {
     }
 
     /// The files, their parts found through `url_of`.
-    pub(crate) fn files(&self, url_of: impl Fn(&str) -> String) -> Vec<RemoteFile> {
+    pub(crate) fn files(&self, url_of: impl Fn(&str) -> Arc<str>) -> Vec<RemoteFile> {
         let pieces = |file: &ManifestFile| {
             let piece = |part: &ManifestPart| Piece {
                 url: url_of(&part.name),
@@ -276,7 +321,7 @@ impl Manifest {
                     bytes: file.bytes,
                     about: file.about.clone(),
                     digest: Digest::parse(&file.sha256)?,
-                    pieces: pieces(file),
+                    place: Place::Parts(pieces(file)),
                 })
             })
             .collect()
@@ -325,7 +370,7 @@ impl HubListing {
     }
 
     /// The files that say their size and hash; others cannot be checked and are left out.
-    pub(crate) fn files(self, url_of: impl Fn(&str) -> String) -> Vec<RemoteFile> {
+    pub(crate) fn files(self, url_of: impl Fn(&str) -> Arc<str>) -> Vec<RemoteFile> {
         let mut files: Vec<RemoteFile> = self
             .siblings
             .into_iter()
@@ -335,17 +380,10 @@ impl HubListing {
                     Some(lfs) => (lfs.size, Digest::Sha256(bytes_of(&lfs.sha256)?)),
                     None => (sibling.size?, Digest::GitBlob(bytes_of(&sibling.blob_id?)?)),
                 };
-                let url = url_of(&sibling.rfilename);
-                let pieces = (0..bytes.div_ceil(PIECE_BYTES)).map(|i| Piece {
-                    url: url.clone(),
-                    start: i * PIECE_BYTES,
-                    bytes: PIECE_BYTES.min(bytes - i * PIECE_BYTES),
-                    resource_bytes: bytes,
-                    sha256: None,
-                });
-                // A listing's size is a promise that nothing has been seen of yet.
-                let pieces = if bytes < 1 << 44 { pieces.collect() } else { return None };
-                Some(RemoteFile { name: sibling.rfilename, bytes, about: About::default(), digest, pieces })
+                let place = Place::Ranges(url_of(&sibling.rfilename));
+                let sound = bytes <= MOST_FILE_BYTES;
+                let file = RemoteFile { name: sibling.rfilename, bytes, about: About::default(), digest, place };
+                sound.then_some(file)
             })
             .collect();
         files.sort_by(|a, b| a.name.cmp(&b.name));
@@ -381,8 +419,8 @@ mod tests {
             )
         };
         let read = Manifest::parse("m", manifest("a.gguf", 3, "a.gguf.0").as_bytes()).expect("sound");
-        let files = read.files(|part| format!("https://host/{part}"));
-        assert_eq!(files[0].pieces[0].url, "https://host/a.gguf.0");
+        let files = read.files(|part| format!("https://host/{part}").into());
+        assert_eq!(&*files[0].pieces()[0].url, "https://host/a.gguf.0");
         assert_eq!(files[0].about.licence, "MIT");
         for (name, bytes, part) in [("a", 4, "a.0"), ("../a", 3, "a.0"), ("a", 3, "../../a"), ("a", 3, "b/a.0")] {
             let message = Manifest::parse("m.json", manifest(name, bytes, part).as_bytes()).expect_err("unsound");
@@ -404,10 +442,10 @@ mod tests {
             {{"rfilename":"unsized"}}]}}"#,
             "cd".repeat(32)
         );
-        let files = HubListing::parse("x", json.as_bytes()).expect("a listing").files(|f| f.to_owned());
-        let seen: Vec<_> = files.iter().map(|f| (f.name.as_str(), f.bytes, f.pieces.len())).collect();
-        assert_eq!(seen, [("config.json", 12, 1), ("model.safetensors", 17_000_000, 3)]);
-        assert_eq!(files[1].pieces.iter().map(|p| p.bytes).sum::<u64>(), 17_000_000);
+        let files = HubListing::parse("x", json.as_bytes()).expect("a listing").files(|file| file.into());
+        let seen: Vec<_> = files.iter().map(|f| (f.name.as_str(), f.bytes, f.pieces().len())).collect();
+        assert_eq!(seen, [("config.json", 12, 1), ("model.safetensors", 17_000_000, 2)]);
+        assert_eq!(files[1].pieces().iter().map(|p| p.bytes).sum::<u64>(), 17_000_000);
         assert!(HubListing::parse("x", br#"{"sha":"main"}"#).is_err());
     }
 }

@@ -21,12 +21,28 @@ pub(super) fn storage() -> Option<StorageManager> {
 }
 
 /// A folder below ours, made where it is missing. `None` when the browser gives no private files.
-pub(super) async fn folder(name: &str) -> Option<FileSystemDirectoryHandle> {
-    let mut folder = JsFuture::from(storage()?.get_directory()).await.ok()?.unchecked_into();
+pub(super) async fn made(name: &str) -> Result<Option<FileSystemDirectoryHandle>, JsValue> {
+    let Some(storage) = storage() else {
+        return Ok(None);
+    };
+    let mut folder: FileSystemDirectoryHandle = match JsFuture::from(storage.get_directory()).await {
+        Ok(root) => root.unchecked_into(),
+        // Private windows refuse it so.
+        Err(error) if kind(&error) == "SecurityError" => return Ok(None),
+        Err(error) => return Err(error),
+    };
     for part in [ROOT].into_iter().chain(name.split('/')) {
-        folder = below(&folder, part, true).await.ok()??;
+        match below(&folder, part, true).await? {
+            Some(below) => folder = below,
+            None => return Ok(None),
+        }
     }
-    Some(folder)
+    Ok(Some(folder))
+}
+
+/// As [`made`], for looking only: a folder that cannot be had has nothing in it.
+pub(super) async fn folder(name: &str) -> Option<FileSystemDirectoryHandle> {
+    made(name).await.ok()?
 }
 
 pub(super) async fn below(

@@ -5,7 +5,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Blob, FileSystemReadWriteOptions, FileSystemSyncAccessHandle};
 
-use super::private_files::{file, folder};
+use super::private_files::{file, made};
 use super::{kind, said};
 use crate::StoreError;
 
@@ -38,16 +38,19 @@ impl RawFile {
     /// Opens or creates a private file; `None` when another worker has it open. In memory where
     /// the browser gives no private files.
     pub(crate) async fn open(folder_name: &str, name: &str) -> Result<Option<Self>, StoreError> {
-        let Some(folder) = folder(folder_name).await else {
+        let failed = |error: JsValue| StoreError::Read { name: name.to_owned(), reason: said(error) };
+        let Some(folder) = made(folder_name).await.map_err(failed)? else {
             return Ok(Some(Self::memory(name)));
         };
-        let failed = |error: JsValue| StoreError::Read { name: name.to_owned(), reason: said(error) };
         let Some(handle) = file(&folder, name, true).await.map_err(failed)? else {
             return Ok(None);
         };
         match JsFuture::from(handle.create_sync_access_handle()).await {
             Ok(handle) => Ok(Some(Self { name: name.to_owned(), inner: Inner::Private(handle.unchecked_into()) })),
-            Err(error) if kind(&error) == "NoModificationAllowedError" => Ok(None),
+            // WebKit calls the same an invalid state.
+            Err(error) if ["NoModificationAllowedError", "InvalidStateError"].contains(&kind(&error).as_str()) => {
+                Ok(None)
+            }
             Err(error) => Err(failed(error)),
         }
     }

@@ -73,6 +73,11 @@ impl Shelf {
         below(&folder(FILES).await?, &file.digest.hex(), false).await.ok()?
     }
 
+    /// A partial becomes the whole file where it lies.
+    pub(crate) fn keeps_partials_apart(&self) -> bool {
+        false
+    }
+
     /// A browser says itself, request by request, whether it is offline.
     pub(crate) fn is_offline(&self) -> bool {
         false
@@ -100,6 +105,19 @@ impl Shelf {
     /// Refuses what cannot fit before anything of it is fetched.
     pub(crate) async fn refuse_larger(&self, repository: &Repository, files: &[&RemoteFile]) -> Result<(), StoreError> {
         if !self.keep || folder(FILES).await.is_none() {
+            /// What a tab may well hold beside wasm's own memory.
+            const MOST_IN_MEMORY: u64 = 4_000_000_000;
+            let bytes: u64 = files.iter().map(|file| file.bytes).fold(0, u64::saturating_add);
+            if bytes > MOST_IN_MEMORY {
+                return Err(StoreError::OutOfSpace {
+                    name: repository.name.clone(),
+                    found: format!(
+                        "it has {}, and without storing it the browser must hold it in memory",
+                        megabytes(bytes)
+                    ),
+                    advice: "let it be stored on this device".to_owned(),
+                });
+            }
             return Ok(());
         }
         let Some((usage, quota)) = estimate().await else {
@@ -110,8 +128,9 @@ impl Shelf {
             let key = file.digest.hex();
             stored.iter().find(|stored| stored.key == key).map_or(0, |stored| stored.stored_bytes)
         };
-        let needed: u64 = files.iter().map(|file| file.bytes - there(file).min(file.bytes)).sum();
-        if usage.saturating_add(needed) <= quota {
+        let missing = |file: &&RemoteFile| file.bytes - there(file).min(file.bytes);
+        let needed: u64 = files.iter().map(missing).fold(0, u64::saturating_add);
+        if needed == 0 || usage.saturating_add(needed) <= quota {
             return Ok(());
         }
         let left = megabytes(quota.saturating_sub(usage));
@@ -192,8 +211,15 @@ impl Shelf {
         Ok(Source::blob(&file.name, blob))
     }
 
-    pub(crate) async fn discard(&self, _repository: &Repository, file: &RemoteFile) -> Result<(), StoreError> {
-        self.remove_file(&file.digest.hex()).await
+    /// A damaged file is written over where it lies.
+    pub(crate) async fn forget(&self, _repository: &Repository, _file: &RemoteFile) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Gives up a partial that is of no use.
+    pub(crate) async fn release(&self, file: &RemoteFile, data: RawFile, note: RawFile) -> Result<(), StoreError> {
+        drop((data, note));
+        if self.keep { self.remove_file(&file.digest.hex()).await } else { Ok(()) }
     }
 
     async fn files(&self) -> Result<Vec<StoredFile>, JsValue> {

@@ -13,6 +13,7 @@ use crate::http::{Fault, Request, STALL_MS, again};
 pub(crate) struct Response {
     pub status: u16,
     headers: Headers,
+    is_own: bool,
     reader: Option<ReadableStreamDefaultReader>,
     abort: AbortController,
 }
@@ -53,7 +54,9 @@ pub(crate) async fn send(request: &Request<'_>) -> Result<Response, Fault> {
     };
     let response: web_sys::Response = response.dyn_into().map_err(|e| again(said(e)))?;
     let reader = response.body().map(|body| body.get_reader().unchecked_into());
-    Ok(Response { status: response.status(), headers: response.headers(), reader, abort })
+    let kind = Reflect::get(&response, &"type".into()).ok().and_then(|kind| kind.as_string());
+    let is_own = kind.as_deref() == Some("basic");
+    Ok(Response { status: response.status(), headers: response.headers(), is_own, reader, abort })
 }
 
 /// Browsers say the same of a server that is down and of one that allows no other sites: whether it
@@ -84,6 +87,12 @@ fn host(url: &str) -> &str {
 }
 
 impl Response {
+    /// Whether a compressed body would be seen as such: other sites show a body's length, but not
+    /// whether it is that of a compressed one. Browsers themselves refuse a body that is cut.
+    pub(crate) fn shows_encoding(&self) -> bool {
+        self.is_own
+    }
+
     /// A header by its name in small letters; only those that the server shows to other sites.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
         self.headers.get(name).ok().flatten()

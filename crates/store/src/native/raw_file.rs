@@ -22,12 +22,12 @@ impl RawFile {
         let file = options.read(true).write(true).create(true).truncate(false).open(path);
         let file = file.map_err(|e| failed(path, e))?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self::new(path, file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::WouldBlock) => return Ok(None),
             // Some network file systems know no locks; one process alone is well there.
-            Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => Ok(Some(Self::new(path, file))),
-            Err(TryLockError::Error(e)) => Err(failed(path, e)),
+            Ok(()) | Err(TryLockError::Error(_)) => {}
         }
+        // Between opening and locking, whoever held it may have renamed or removed it.
+        Ok(is_at(&file, path).then(|| Self::new(path, file)))
     }
 
     fn new(path: &Path, file: File) -> Self {
@@ -78,4 +78,19 @@ impl RawFile {
     pub(crate) fn failed(&self, reason: impl ToString) -> StoreError {
         failed(&self.path, reason)
     }
+}
+
+/// Whether the open file is still the one that the path names.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |found: std::io::Result<std::fs::Metadata>| found.ok().map(|found| (found.dev(), found.ino()));
+    let open = identity(file.metadata());
+    open.is_some() && open == identity(std::fs::metadata(path))
+}
+
+/// Windows neither renames nor removes a file that is open.
+#[cfg(not(unix))]
+fn is_at(_file: &File, _path: &Path) -> bool {
+    true
 }

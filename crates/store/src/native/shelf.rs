@@ -6,7 +6,7 @@ use super::{RawFile, failed};
 use crate::digest::{Digest, Hasher};
 use crate::download::Kept;
 use crate::http::Token;
-use crate::remote::{About, Origin, RemoteFile, Repository, RepositoryId, RepositoryKind};
+use crate::remote::{About, Origin, Place, RemoteFile, Repository, RepositoryId, RepositoryKind};
 use crate::{HUB, Hub, Source, Store, StoreError};
 
 /// The cache that the Hub's tools share: `models--owner--name` with `blobs` by hash, `snapshots` of
@@ -72,6 +72,11 @@ impl Shelf {
         }
     }
 
+    /// A partial lies beside the whole file.
+    pub(crate) fn keeps_partials_apart(&self) -> bool {
+        true
+    }
+
     pub(crate) fn is_offline(&self) -> bool {
         self.offline
     }
@@ -92,7 +97,7 @@ impl Shelf {
         collect(&folder.join("snapshots").join(&commit), "", &mut found);
         let files: Vec<RemoteFile> = found.into_iter().filter_map(|(name, path)| local_file(name, &path)).collect();
         let origin = Origin::Hub { kind, id: id.clone(), commit };
-        (!files.is_empty()).then(|| Repository { name: id.name.clone(), origin, files })
+        (!files.is_empty()).then(|| Repository { name: id.name.clone(), origin, unreached: None, files })
     }
 
     /// Disks say themselves when they are full.
@@ -124,7 +129,7 @@ impl Shelf {
         repository: &Repository,
         file: &RemoteFile,
     ) -> Result<Option<(RawFile, RawFile)>, StoreError> {
-        if file.pieces.is_empty() && file.bytes > 0 {
+        if matches!(file.place, Place::Cache) {
             return Err(StoreError::Read {
                 name: format!("{}/{}", repository.name, file.name),
                 reason: "the stored file is damaged, and the Hub cannot be reached for another".to_owned(),
@@ -146,8 +151,9 @@ impl Shelf {
     ) -> Result<Source, StoreError> {
         let path = data.path().with_extension("");
         data.flush()?;
+        // Both locks are held: what is renamed is what was hashed.
         std::fs::rename(data.path(), &path).map_err(|e| failed(&path, e))?;
-        let _ = std::fs::remove_file(note.path());
+        remove(note.path())?;
         self.link(repository, file)?;
         Source::file(&path)
     }
@@ -183,17 +189,24 @@ impl Shelf {
         }
     }
 
-    pub(crate) async fn discard(&self, repository: &Repository, file: &RemoteFile) -> Result<(), StoreError> {
+    /// Takes a damaged file out of use. Whoever calls holds the partial's lock.
+    pub(crate) async fn forget(&self, repository: &Repository, file: &RemoteFile) -> Result<(), StoreError> {
         let (folder, snapshot) = self.place(repository)?;
-        let blob = folder.join("blobs").join(file.digest.hex());
-        let places = [blob.clone(), blob.with_extension("rewardscope"), blob.with_extension("rewardscope-note")];
-        for path in places.into_iter().chain([snapshot.join(&file.name)]) {
-            match std::fs::remove_file(&path) {
-                Err(e) if e.kind() != ErrorKind::NotFound => return Err(failed(&path, e)),
-                _ => {}
-            }
-        }
-        Ok(())
+        remove(&folder.join("blobs").join(file.digest.hex()))?;
+        remove(&snapshot.join(&file.name))
+    }
+
+    /// Gives up a partial that is of no use, while its lock is still held.
+    pub(crate) async fn release(&self, _file: &RemoteFile, data: RawFile, note: RawFile) -> Result<(), StoreError> {
+        remove(note.path())?;
+        remove(data.path())
+    }
+}
+
+fn remove(path: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(failed(path, e)),
+        _ => Ok(()),
     }
 }
 
@@ -240,5 +253,5 @@ fn local_file(name: String, path: &Path) -> Option<RemoteFile> {
             }
         }
     };
-    Some(RemoteFile { name, bytes, about: About::default(), digest, pieces: Vec::new() })
+    Some(RemoteFile { name, bytes, about: About::default(), digest, place: Place::Cache })
 }

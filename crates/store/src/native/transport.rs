@@ -81,6 +81,11 @@ fn host(url: &str) -> &str {
 }
 
 impl Response {
+    /// Whether a compressed body would be seen as such.
+    pub(crate) fn shows_encoding(&self) -> bool {
+        true
+    }
+
     /// A header by its name in small letters.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
         Some(self.headers.get(name)?.to_str().ok()?.to_owned())
