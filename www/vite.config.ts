@@ -49,7 +49,9 @@ export default defineConfig({
       manifest: false,
       workbox: {
         globPatterns: ["**/*.{html,js,css}"],
-        navigateFallback: "index.html",
+        // The folder's address is the page; whatever else lies there is itself.
+        navigateFallback: null,
+        ignoreURLParametersMatching: [/./],
         inlineWorkboxRuntime: true,
         cleanupOutdatedCaches: true,
       },

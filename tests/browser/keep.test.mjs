@@ -235,7 +235,6 @@ async function openRows(browser, path) {
   await browser.until("the dataset", () => document.querySelector("#dataset-report") !== null);
 }
 
-const done = (browser) => browser.text("#progress").then((text) => Number(text.match(/^(\d+) of/)?.[1] ?? 0));
 const marks = (browser) => browser.evaluate(() => window.rewardscope.call("marksJson", []));
 
 async function ran(browser) {
@@ -258,6 +257,22 @@ const journalled = (browser) =>
     return found;
   });
 
+/** The text of the run's journal. */
+const journal = (browser) =>
+  browser.evaluate(async () => {
+    const logs = await (await (await navigator.storage.getDirectory()).getDirectoryHandle("rewardscope")).getDirectoryHandle("logs");
+    for await (const handle of logs.values()) return (await handle.getFile()).text();
+    return "";
+  });
+
+/** What was on disk before is there still, to the last digit. */
+async function goesOnFrom(browser, before) {
+  assert.ok((await journal(browser)).startsWith(before), "the journal was begun anew");
+}
+
+/** After how many items an incident says that the run went on. */
+const wentOn = (sentence) => Number(sentence.match(/the run went on after (\d+) items/)?.[1] ?? -1);
+
 /** A run without trouble, for its marks. */
 async function undisturbed(device, path) {
   let found;
@@ -279,6 +294,7 @@ test("Chromium: a run survives a closed tab and killed workers", async () => {
     await openRows(browser, path);
     await browser.click("#run");
     await reached(browser, 5);
+    let before = await journal(browser);
     // The tab is closed in mid-run.
     const again = await browser.revisit();
     await again.until("the run in the list", () => document.querySelector("#stored-runs") !== null);
@@ -287,17 +303,26 @@ test("Chromium: a run survives a closed tab and killed workers", async () => {
     await openRows(again, path);
     await again.click("#run");
     await reached(again, 10);
-    assert.ok((await done(again)) >= 10);
-    // An error that nobody catches, as a panic in wasm is.
-    await again.inWorker(() => setTimeout(() => { throw new Error("broken by a test"); }, 0));
+    await goesOnFrom(again, before);
+    before = await journal(again);
+    // Errors that nobody catches, as a panic in wasm is, and more of them after it.
+    await again.inWorker(() => {
+      for (let i = 0; i < 3; i++) setTimeout(() => { throw new Error("broken by a test"); }, 0);
+    });
     await again.until("the incident", () => document.querySelectorAll(".incident").length === 1);
     await reached(again, 15);
+    await goesOnFrom(again, before);
+    before = await journal(again);
     // The worker ends from outside.
     await again.evaluate(() => window.rewardscope.replace("killed by a test"));
     await ran(again);
-    const incidents = await again.text("#benchmark");
-    assert.match(incidents, /broken by a test\) and was started again; the run went on after \d+ items/);
-    assert.match(incidents, /killed by a test\) and was started again; the run went on after \d+ items/);
+    await goesOnFrom(again, before);
+    const incidents = await again.evaluate(() => [...document.querySelectorAll(".incident")].map((p) => p.textContent));
+    assert.equal(incidents.length, 2, incidents.join("\n"));
+    assert.ok(incidents[0].includes("broken by a test") && wentOn(incidents[0]) >= 10, incidents[0]);
+    assert.ok(incidents[1].includes("killed by a test") && wentOn(incidents[1]) >= 15, incidents[1]);
+    const earlier = Number((await again.text("#notice")).match(/(\d+) of its items were scored earlier/)?.[1]);
+    assert.ok(earlier >= 5, `${earlier} items were scored earlier`);
     assert.equal(await marks(again), quiet);
     assert.deepEqual(await journalled(again), [[...Array(ROWS).keys()]]);
     // Items of before open like those of after.
@@ -323,10 +348,13 @@ test("Chromium: a run survives its GPU", async () => {
     await openRows(browser, path);
     await browser.click("#run");
     await reached(browser, 6);
+    const before = await journal(browser);
     await browser.inWorker(() => self.lastDevice.destroy());
     await browser.until("the incident", () => document.querySelectorAll(".incident").length === 1);
-    console.log(await browser.text(".incident"));
     await ran(browser);
+    await goesOnFrom(browser, before);
+    console.log(await browser.text(".incident"));
+    assert.ok(wentOn(await browser.text(".incident")) >= 6);
     assert.equal(await marks(browser), quiet);
     assert.deepEqual(await journalled(browser), [[...Array(ROWS).keys()]]);
   });

@@ -25,6 +25,8 @@ export class Engine {
   #onReplaced: (reason: string) => void;
   /** Whether this worker has ever answered; one that never did would only die again. */
   #answered = false;
+  /** Why the worker never started. */
+  #dead: Error | undefined;
 
   constructor(onReplaced: (reason: string) => void) {
     this.#onReplaced = onReplaced;
@@ -33,12 +35,20 @@ export class Engine {
 
   #start(): Worker {
     const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
-    worker.onmessage = (event: MessageEvent<Reply>) => this.#take(event.data);
+    // A worker that was ended may still have words under way; they are not its successor's.
+    worker.onmessage = (event: MessageEvent<Reply>) => {
+      if (worker === this.#worker) this.#take(event.data);
+    };
     worker.onerror = (event) => {
       event.preventDefault();
+      if (worker !== this.#worker) return;
       const reason = event.message || "the worker could not start; reload the page";
-      if (this.#answered) this.replace(reason);
-      else this.#failWaiting(new Error(reason));
+      if (this.#answered) {
+        this.replace(reason);
+      } else {
+        this.#dead = new Error(reason);
+        this.#failWaiting(this.#dead);
+      }
     };
     return worker;
   }
@@ -71,6 +81,7 @@ export class Engine {
     const old = this.#worker;
     old.terminate();
     this.#answered = false;
+    this.#dead = undefined;
     this.#worker = this.#start();
     this.#failWaiting(new EngineFailure(reason, old));
   }
@@ -82,6 +93,8 @@ export class Engine {
   }
 
   call<K extends CallName>(call: K, args: Calls[K]["args"], progress?: (progress: ProgressOf<K>) => void): Promise<Calls[K]["result"]> {
+    // The next call of one that never started gets another try.
+    if (this.#dead) this.#restart(this.#dead.message);
     const id = this.#next++;
     return new Promise((done, failed) => {
       this.#waiting.set(id, {

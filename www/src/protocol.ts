@@ -37,7 +37,8 @@ export interface Calls {
   scoreTokens: { args: [inputIds: number[][], firstCompletionToken: number]; result: Score[] };
   storage: { args: []; result: Storage };
   removeFile: { args: [key: string]; result: void };
-  removeRun: { args: [key: string]; result: void };
+  removeRun: { args: [key: string]; result: boolean };
+  closeRun: { args: []; result: void };
   encodeMs: { args: [tokens: number]; result: number };
   memoryBytes: { args: []; result: number };
 }

@@ -12,7 +12,7 @@ import type {
   Storage,
 } from "./wasm/rewardscope";
 
-export type Work = "idle" | "loading" | "opening" | "estimating" | "running" | "scoring";
+export type Work = "idle" | "loading" | "opening" | "estimating" | "running" | "scoring" | "removing";
 
 /** Where a model comes from; enough to load it again. */
 export type ModelSource =
@@ -25,6 +25,13 @@ export type DataSource =
   | { kind: "site"; manifest: string; file: string }
   | { kind: "hub"; id: string }
   | { kind: "file"; file: File };
+
+/** The Hub, as whom, and whether to store what comes; as it was when a model or rows were opened. */
+interface Access {
+  hub: string | undefined;
+  token: string | undefined;
+  keep: boolean;
+}
 
 /** A new worker that gets no further than the one before is not followed by another. */
 const FRUITLESS_RESTARTS = 2;
@@ -51,34 +58,61 @@ class AppState {
   keep = $state(true);
   engine = new Engine((reason) => this.#replaced(reason));
 
-  #modelSource: { source: ModelSource; choice: DeviceChoice } | undefined;
-  #dataSource: DataSource | undefined;
+  #modelSource: { source: ModelSource; choice: DeviceChoice; access: Access; fingerprint: string } | undefined;
+  #dataSource: { source: DataSource; access: Access } | undefined;
+  /** Restarts since the visitor last got something done. */
+  #idleRestarts = 0;
+  #cancelled = false;
   #selection: { limit: number | undefined; seed: number } | undefined;
 
   #replaced(reason: string) {
-    // Whatever was under way learns of it by its own failure, and goes on by itself.
+    // Whatever was under way learns of it by its own failure, and sees to it.
     if (this.work !== "idle") return;
-    this.during("loading", async () => {
+    if (this.#idleRestarts++ >= FRUITLESS_RESTARTS) {
+      this.#drop();
+      this.error = `The engine stopped: ${reason}`;
+      return;
+    }
+    void this.#alone("loading", async () => {
       await this.#restore();
       this.notice = `The engine stopped (${reason}) and was started again.`;
-    }).catch((error: unknown) => this.fail(error));
+    });
+  }
+
+  /** What the page shows as open is gone. */
+  #drop() {
+    this.model = undefined;
+    this.#modelSource = undefined;
+    this.closeDataset();
+  }
+
+  #checkCancelled() {
+    if (this.#cancelled) throw new Error("cancelled");
   }
 
   /** Brings a new worker to where the old one was: model, rows, run. */
   async #restore() {
-    const { source, choice } = this.#modelSource ?? {};
-    if (!source || !choice) return;
-    this.model = undefined;
     try {
-      this.model = await this.#loadFrom(source, choice);
-    } finally {
-      this.load = undefined;
-    }
-    this.device = this.model.device;
-    if (!this.#dataSource) return;
-    this.dataset = await this.#openFrom(this.#dataSource);
-    if (this.#selection) {
-      this.progress = await this.engine.call("plan", [this.#selection.limit, this.#selection.seed, false]);
+      if (this.#modelSource) {
+        const { source, choice, access, fingerprint } = this.#modelSource;
+        this.model = undefined;
+        const model = await this.#loadFrom(source, choice, access).finally(() => (this.load = undefined));
+        if (model.fingerprint !== fingerprint) {
+          throw new Error(`${model.name} has changed since it was loaded; load it again, and run it anew`);
+        }
+        this.model = model;
+        this.device = model.device;
+      }
+      this.#checkCancelled();
+      if (this.#dataSource) this.dataset = await this.#openFrom(this.#dataSource.source, this.#dataSource.access);
+      this.#checkCancelled();
+      if (this.#modelSource && this.#dataSource && this.#selection) {
+        const { limit, seed } = this.#selection;
+        this.progress = await this.engine.call("plan", [limit, seed, false]);
+      }
+    } catch (error) {
+      this.#drop();
+      throw error;
     }
   }
 
@@ -88,27 +122,40 @@ class AppState {
     let reached = this.progress?.items_done ?? 0;
     for (;;) {
       try {
+        this.#checkCancelled();
         return await task();
       } catch (error) {
         if (!(error instanceof EngineFailure)) throw error;
         const done = this.progress?.items_done ?? 0;
         fruitless = done > reached ? 1 : fruitless + 1;
-        reached = done;
+        reached = Math.max(reached, done);
         if (fruitless > FRUITLESS_RESTARTS) throw error;
+        const device = this.device?.name;
+        const incident = this.incidents.push(`The engine stopped (${error.message}) and is being started again.`) - 1;
         this.engine.restartAfter(error);
         await this.#restore();
         const where = this.work === "running" ? `; the run went on after ${this.progress?.items_done ?? 0} items` : "";
-        this.incidents.push(`The engine stopped (${error.message}) and was started again${where}.`);
+        const moved = this.device?.name === device ? "" : `, now on ${this.device?.name}`;
+        this.incidents[incident] = `The engine stopped (${error.message}) and was started again${where}${moved}.`;
       }
     }
   }
 
-  /** Does long work: one at a time, its failure shown as the sentence that it is. */
-  async during(work: Work, task: () => Promise<void>) {
+  /** Does long work that the visitor asked for. */
+  during(work: Work, task: () => Promise<void>) {
+    return this.#alone(work, async () => {
+      await task();
+      this.#idleRestarts = 0;
+    });
+  }
+
+  /** One work at a time, its failure shown as the sentence that it is. */
+  async #alone(work: Work, task: () => Promise<void>) {
     if (this.work !== "idle") return;
     this.work = work;
     this.error = "";
     this.notice = "";
+    this.#cancelled = false;
     try {
       await task();
     } catch (error) {
@@ -116,6 +163,11 @@ class AppState {
         this.notice = work === "running" ? "Cancelled; what was scored stays, and the run can go on." : "Cancelled.";
       } else {
         this.fail(error);
+      }
+      if (error instanceof EngineFailure) {
+        // A worker whose device or memory is broken is of no further use.
+        this.engine.restartAfter(error);
+        await this.#restore().catch(() => {});
       }
     } finally {
       this.work = "idle";
@@ -137,8 +189,12 @@ class AppState {
     await this.refreshStorage();
   }
 
-  async #loadFrom(source: ModelSource, choice: DeviceChoice): Promise<ModelReport> {
-    await this.engine.call("configure", [this.hub.trim() || undefined, this.token.trim() || undefined, this.keep]);
+  #access(): Access {
+    return { hub: this.hub.trim() || undefined, token: this.token.trim() || undefined, keep: this.keep };
+  }
+
+  async #loadFrom(source: ModelSource, choice: DeviceChoice, { hub, token, keep }: Access): Promise<ModelReport> {
+    await this.engine.call("configure", [hub, token, keep]);
     const tell = (now: LoadProgress) => (this.load = now);
     if (source.kind === "site") return this.engine.call("loadSite", [source.manifest, choice], tell);
     if (source.kind === "hub") return this.engine.call("loadHub", [source.id, choice], tell);
@@ -154,21 +210,19 @@ class AppState {
       this.load = undefined;
       this.estimate = undefined;
       this.#modelSource = undefined;
-      try {
-        this.model = await this.#loadFrom(source, choice);
-      } finally {
-        this.load = undefined;
-      }
-      this.#modelSource = { source, choice };
-      this.device = this.model.device;
+      const access = this.#access();
+      const model = await this.#loadFrom(source, choice, access).finally(() => (this.load = undefined));
+      this.model = model;
+      this.#modelSource = { source, choice, access, fingerprint: model.fingerprint };
+      this.device = model.device;
       // Scores of two models never stand in one table.
       this.forget();
-      this.notice = `${this.model.name} is loaded.`;
+      this.notice = `${model.name} is loaded.`;
     });
   }
 
-  async #openFrom(source: DataSource): Promise<DatasetReport> {
-    await this.engine.call("configure", [this.hub.trim() || undefined, this.token.trim() || undefined, this.keep]);
+  async #openFrom(source: DataSource, { hub, token, keep }: Access): Promise<DatasetReport> {
+    await this.engine.call("configure", [hub, token, keep]);
     const tell = (now: LoadProgress) => (this.load = now);
     try {
       if (source.kind === "site") return await this.engine.call("openDataSite", [source.manifest, source.file], tell);
@@ -181,8 +235,9 @@ class AppState {
 
   openDataset(source: DataSource) {
     return this.during("opening", async () => {
-      this.dataset = await this.#openFrom(source);
-      this.#dataSource = source;
+      const access = this.#access();
+      this.dataset = await this.#openFrom(source, access);
+      this.#dataSource = { source, access };
       this.forget();
     });
   }
@@ -200,6 +255,8 @@ class AppState {
     this.report = undefined;
     this.incidents = [];
     this.#selection = undefined;
+    // Another tab may go on with it.
+    this.engine.call("closeRun", []).catch(() => {});
   }
 
   async #plan(limit: number | undefined, seed: number, anew: boolean) {
@@ -209,9 +266,9 @@ class AppState {
     await this.#refresh();
   }
 
-  estimateRun(limit: number | undefined, seed: number, anew: boolean) {
+  estimateRun(limit: number | undefined, seed: number) {
     return this.during("estimating", async () => {
-      await this.#plan(limit, seed, anew);
+      await this.#plan(limit, seed, false);
       this.estimate = await this.#withstanding(() => this.engine.call("estimate", []));
     });
   }
@@ -256,24 +313,17 @@ class AppState {
     }
   }
 
-  async removeFiles(keys: string[]) {
-    try {
+  removeFiles(keys: string[]) {
+    return this.during("removing", async () => {
       for (const key of keys) await this.engine.call("removeFile", [key]);
-    } catch (error) {
-      this.fail(error);
-    }
-    await this.refreshStorage();
+    });
   }
 
-  async removeRun(key: string) {
-    try {
-      await this.engine.call("removeRun", [key]);
+  removeRun(key: string) {
+    return this.during("removing", async () => {
       // The run that is shown may be the one that is gone.
-      this.forget();
-    } catch (error) {
-      this.fail(error);
-    }
-    await this.refreshStorage();
+      if (await this.engine.call("removeRun", [key])) this.forget();
+    });
   }
 
   /** Asks the browser not to remove what is stored on its own. */
@@ -288,6 +338,7 @@ class AppState {
   }
 
   cancel() {
+    this.#cancelled = true;
     this.engine.call("cancel", []).catch((error: unknown) => this.fail(error));
   }
 }

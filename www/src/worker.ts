@@ -3,27 +3,41 @@ import init, { Session } from "./wasm/rewardscope";
 import wasmAddress from "./wasm/rewardscope_bg.wasm?url";
 import type { CallName, Calls, Reply, Request } from "./protocol";
 
+/** Another copy of the site at the same host keeps its own. */
+const CACHE = `rewardscope-engine ${new URL("..", self.location.href).pathname}`;
+
 /** The engine's bytes, kept for visits without a network. Their address changes with them. */
-async function kept(address: string): Promise<Response> {
+async function kept(address: string): Promise<ArrayBuffer> {
   let cache: Cache | undefined;
   try {
-    cache = await caches.open("rewardscope-engine");
+    cache = await caches.open(CACHE);
   } catch {
     // Private windows and insecure pages keep nothing.
   }
   const known = await cache?.match(address);
-  if (known) return known;
+  if (known) return known.arrayBuffer();
   const response = await fetch(address);
-  if (!response.ok) throw new Error(`fetching the engine: ${address} answered ${response.status}; reload the page`);
-  if (cache) {
-    for (const other of await cache.keys()) await cache.delete(other);
-    // Out of room: the next visit fetches it again.
-    await cache.put(address, response.clone()).catch(() => {});
+  const kind = response.headers.get("Content-Type") ?? "";
+  if (!response.ok || kind.startsWith("text/html")) {
+    throw new Error(`fetching the engine: ${address} answered ${response.status} with ${kind || "no type"}; reload the page`);
   }
-  return response;
+  const bytes = await response.arrayBuffer();
+  if (cache) {
+    try {
+      await cache.put(address, new Response(bytes));
+      const here = new URL(address, self.location.href).href;
+      for (const other of await cache.keys()) if (other.url !== here) await cache.delete(other);
+    } catch {
+      // Out of room: the next visit fetches it again.
+    }
+  }
+  return bytes;
 }
 
+const isWasm = (bytes: ArrayBuffer) => new DataView(bytes).getUint32(0) === 0x0061736d;
+
 async function engine(): Promise<Response> {
+  const headers = { "Content-Type": "application/wasm" };
   for (const { ending, format } of __WASM_FORMS__) {
     let unpacked;
     try {
@@ -31,15 +45,26 @@ async function engine(): Promise<Response> {
     } catch {
       continue;
     }
-    const { body } = await kept(wasmAddress + ending);
-    if (!body) continue;
-    return new Response(body.pipeThrough(unpacked), { headers: { "Content-Type": "application/wasm" } });
+    const bytes = await kept(wasmAddress + ending);
+    // Some hosts say that it is compressed, and the browser has unpacked it already.
+    if (isWasm(bytes)) return new Response(bytes, { headers });
+    return new Response(new Blob([bytes]).stream().pipeThrough(unpacked), { headers });
   }
-  return kept(wasmAddress);
+  return new Response(await kept(wasmAddress), { headers });
+}
+
+/** A copy that does not start is not kept. */
+async function start() {
+  try {
+    return await init({ module_or_path: engine() });
+  } catch (error) {
+    await caches.delete(CACHE).catch(() => false);
+    throw error;
+  }
 }
 
 // Set when the module is in; calls wait for it.
-const ready = init({ module_or_path: engine() }).then((wasm) => ({ memory: wasm.memory, session: new Session() }));
+const ready = start().then((wasm) => ({ memory: wasm.memory, session: new Session() }));
 
 type Handler<K extends CallName> = (
   engine: Awaited<typeof ready>,
@@ -70,6 +95,7 @@ const handlers: { [K in CallName]: Handler<K> } = {
   storage: ({ session }) => session.storage(),
   removeFile: ({ session }, _tell, key) => session.removeFile(key),
   removeRun: ({ session }, _tell, key) => session.removeRun(key),
+  closeRun: ({ session }) => session.closeRun(),
   encodeMs: ({ session }, _tell, tokens) => session.encodeMs(tokens),
   memoryBytes: ({ memory }) => memory.buffer.byteLength,
 };

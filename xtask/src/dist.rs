@@ -22,6 +22,9 @@ pub enum Dataset {
 /// What the site calls them.
 const REWARD_BENCH_2_NAME: &str = "reward-bench-2.parquet";
 
+/// The licences of others' code; also the mark of a folder that was made here.
+const THIRD_PARTY: &str = "THIRD-PARTY-LICENCES.txt";
+
 /// No file may be larger: some hosts refuse it.
 const MOST_FILE_BYTES: u64 = 25_000_000;
 
@@ -55,7 +58,7 @@ pub fn build(stages: &mut Stages, out: &Path, with: Option<Dataset>) -> anyhow::
         for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
             std::fs::copy(licence, out.join(licence))?;
         }
-        Ok(std::fs::write(out.join("THIRD-PARTY-LICENCES.txt"), licences::text(setup::TARGET)?)?)
+        Ok(std::fs::write(out.join(THIRD_PARTY), licences::text(setup::TARGET)?)?)
     })?;
     stages.run("sizes", || sizes(out))
 }
@@ -87,14 +90,17 @@ const WASM_OPT: [&str; 8] = [
 fn front_end(out: &Path, wasm: &Path, with: Option<Dataset>) -> anyhow::Result<()> {
     if out.exists() {
         // Nothing but what an earlier call made is removed.
-        if !out.join("THIRD-PARTY-LICENCES.txt").exists() && std::fs::read_dir(out)?.next().is_some() {
+        if !out.join(THIRD_PARTY).exists() && std::fs::read_dir(out)?.next().is_some() {
             bail!("making {}: an empty or earlier built folder was expected, something else is there", out.display());
         }
         std::fs::remove_dir_all(out)?;
     }
+    // Written first, so that a build that breaks off is known as ours next time.
+    std::fs::create_dir_all(out)?;
+    std::fs::write(out.join(THIRD_PARTY), "")?;
     let absolute = |path: &Path| std::path::absolute(path).map(|path| path.display().to_string());
     let mut vite = Command::new("npm");
-    vite.args(["run", "--silent", "build", "--workspace", "www", "--", "--outDir", &absolute(out)?, "--emptyOutDir"]);
+    vite.args(["run", "--silent", "build", "--workspace", "www", "--", "--outDir", &absolute(out)?]);
     vite.env("REWARDSCOPE_OPTIMISED_WASM", absolute(wasm)?);
     if with == Some(Dataset::RewardBench2) {
         vite.env("REWARDSCOPE_BUNDLED_ROWS", REWARD_BENCH_2_NAME);

@@ -91,7 +91,9 @@ impl RunIdentity {
     pub fn key(&self) -> String {
         let mut hash = Hasher::sha256();
         let Self { model: _, dataset: _, model_fingerprint, dataset_fingerprint, .. } = self;
-        let rest = (self.aggregate, self.context_tokens, self.limit_per_subset, self.seed);
+        // All items are all items, whatever the seed.
+        let seed = self.limit_per_subset.map(|_| self.seed);
+        let rest = (self.aggregate, self.context_tokens, self.limit_per_subset, seed);
         hash.update(format!("{model_fingerprint} {dataset_fingerprint} {rest:?}").as_bytes());
         hash.finish().hex()[..32].to_owned()
     }
@@ -253,6 +255,11 @@ impl Journal {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         });
         Ok(journal)
+    }
+
+    /// The journal's name for messages.
+    pub fn name(&self) -> &str {
+        self.log.name()
     }
 
     /// The run as far as it is.

@@ -345,6 +345,9 @@ impl Session {
         self.journal.take();
         let selection = Selection { limit_per_subset: limit, seed: u64::from(seed) };
         let (name, items) = self.dataset.borrow().clone();
+        if items.is_empty() {
+            return Err(sentence("running: no dataset is open; open one first"));
+        }
         let identity = RunIdentity::new(scorer.report(), &name, &items, selection);
         let place = format!("{}.jsonl", identity.key());
         let device = &scorer.report().device;
@@ -427,11 +430,21 @@ impl Session {
         Shelf::new(true).remove_file(&key).await.map_err(sentence)
     }
 
-    /// Removes a run's journal.
+    /// Removes a run's journal; whether it was the open one's.
     #[wasm_bindgen(js_name = removeRun)]
-    pub async fn remove_run(&self, key: String) -> Result<(), JsError> {
+    pub async fn remove_run(&self, key: String) -> Result<bool, JsError> {
+        let is_open = self.journal.borrow().as_ref().is_some_and(|journal| journal.name() == key);
+        if is_open {
+            self.close_run();
+        }
+        Shelf::new(true).remove_log(&key).await.map_err(sentence)?;
+        Ok(is_open)
+    }
+
+    /// Closes the run's journal, so that another tab can open it.
+    #[wasm_bindgen(js_name = closeRun)]
+    pub fn close_run(&self) {
         self.journal.take();
-        Shelf::new(true).remove_log(&key).await.map_err(sentence)
     }
 
     /// What the run has come to so far.
