@@ -16,6 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("text", &["weights"]),
     ("models", &["kernels", "weights"]),
     ("engine", &["models", "text", "weights", "store"]),
+    ("fit", &["engine", "data", "benchmarks", "store"]),
     ("eval", &["benchmarks", "data", "engine", "store"]),
 ];
 

@@ -41,7 +41,7 @@ fn load(files: &ModelFiles) -> Scorer {
     let clock = Clock::from_local_seconds(0);
     let options = LoadOptions { clock, aggregate: Aggregate::Avg, max_tokens: None };
     let device = block_on(device::open(DeviceChoice::Cpu)).unwrap();
-    block_on(Scorer::load(files, device, options, &Cancel::default(), &mut |_| {})).unwrap()
+    block_on(Scorer::load(files, None, device, options, &Cancel::default(), &mut |_| {})).unwrap()
 }
 
 /// The fixture's first expected score.

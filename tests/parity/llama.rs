@@ -26,7 +26,7 @@ fn load(files: &ModelFiles, choice: DeviceChoice) -> Scorer {
     // The expected texts were rendered at this time.
     let clock = Clock::parse("2025-02-03T04:05:06").unwrap();
     let options = LoadOptions { clock, aggregate: Aggregate::Avg, max_tokens: None };
-    block_on(Scorer::load(files, device, options, &Cancel::default(), &mut |_| {})).unwrap()
+    block_on(Scorer::load(files, None, device, options, &Cancel::default(), &mut |_| {})).unwrap()
 }
 
 fn folder(case: &str) -> ModelFiles {
@@ -186,7 +186,7 @@ fn what_is_longer_than_the_context_is_cut_and_counted() {
     let device = block_on(device::open(DeviceChoice::Cpu)).unwrap();
     let options = LoadOptions { clock: Clock::from_local_seconds(0), aggregate: Aggregate::Avg, max_tokens: Some(16) };
     let scorer =
-        block_on(Scorer::load(&folder("llama_plain"), device, options, &Cancel::default(), &mut |_| {})).unwrap();
+        block_on(Scorer::load(&folder("llama_plain"), None, device, options, &Cancel::default(), &mut |_| {})).unwrap();
     let sequence = TokenSequence { input_ids: vec![5; 40], first_completion_token: 4 };
     let score = block_on(scorer.score_tokens(&[sequence], &Cancel::default())).unwrap().remove(0);
     assert_eq!((score.tokens, score.cut_tokens, score.completion_tokens), (16, 24, 12));

@@ -6,6 +6,7 @@
 
 mod item;
 pub mod reward_bench_2;
+pub mod statistics;
 mod stratified;
 
 pub use item::{Item, ScoredItem};

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use crate::statistics::finalise;
 use crate::{Item, reward_bench_2};
 
 /// Which items of a dataset a run takes.
@@ -56,9 +57,7 @@ fn hash(seed: u64, subset: &str, unit: &str) -> u64 {
     for b in bytes {
         h = (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
     }
-    h = (h ^ (h >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    h = (h ^ (h >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    h ^ (h >> 31)
+    finalise(h)
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub struct Arguments {
 }
 
 /// The sample that the page bundles.
-const SAMPLE: &[u8] = include_bytes!("../../../sample/sample.parquet");
+pub const SAMPLE: &[u8] = include_bytes!("../../../sample/sample.parquet");
 
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if arguments.benchmark != reward_bench_2::NAME {
@@ -57,7 +57,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let items = read_items(&source).await?;
     let selection = Selection { limit_per_subset: arguments.limit, seed: arguments.seed };
     std::fs::create_dir_all(&arguments.out).with_context(|| format!("creating {}", arguments.out.display()))?;
-    let (scorer, clock) = model::load(&arguments.model).await?;
+    let model::Loaded { scorer, clock, .. } = model::load(&arguments.model).await?;
     let identity = RunIdentity::new(scorer.report(), source.name(), &items, selection);
     let place = arguments.out.join("journal.jsonl");
     let device = &scorer.report().device;
@@ -90,12 +90,12 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(report.items_failed > 0)))
 }
 
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+pub fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
 /// A file on disk, or a Hub dataset's only rows.
-async fn dataset(name: &str) -> anyhow::Result<Source> {
+pub async fn dataset(name: &str) -> anyhow::Result<Source> {
     let id = match model::named(name)? {
         Named::File(path) => return Ok(Source::file(&path)?),
         Named::Folder(path) => bail!("opening {}: a file was expected, a folder was found", path.display()),

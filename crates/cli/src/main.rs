@@ -1,6 +1,7 @@
 //! The `rewardscope` command: the same engine as the page's, natively.
 
 mod eval;
+mod fit;
 mod metrics;
 mod model;
 mod score;
@@ -25,6 +26,8 @@ enum Command {
     Eval(eval::Arguments),
     /// Mark scores that exist already.
     Metrics(metrics::Arguments),
+    /// Fit a reward head on preferences.
+    Fit(fit::Arguments),
     /// Serve a built site on localhost.
     Serve(serve::Arguments),
 }
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         Command::Score(arguments) => pollster::block_on(score::run(&arguments)),
         Command::Eval(arguments) => pollster::block_on(eval::run(&arguments)),
         Command::Metrics(arguments) => pollster::block_on(metrics::run(&arguments)),
+        Command::Fit(arguments) => pollster::block_on(fit::run(&arguments)),
         Command::Serve(arguments) => serve::run(&arguments),
     };
     match done {

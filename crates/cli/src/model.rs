@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use rewardscope_engine::{Aggregate, Cancel, Clock, DeviceChoice, LoadOptions, LoadStage, ModelFiles, Scorer, device};
+use rewardscope_engine::{Aggregate, Cancel, Clock, DeviceChoice, LoadOptions, LoadStage, ModelFiles, RewardHead, Scorer, device};
 use rewardscope_store::{FetchProgress, FetchStage, Folder, RepositoryId, RepositoryKind, Source, Store};
 
 #[derive(Args)]
@@ -15,6 +15,9 @@ pub struct Arguments {
     /// OWNER/NAME[@REVISION][:FILE], fetched into the Hub's usual cache.
     #[arg(long)]
     pub model: String,
+    /// A reward head that `fit` wrote, for the backbone that the model is.
+    #[arg(long, value_name = "FILE")]
+    pub head: Option<PathBuf>,
     /// What computes; auto takes a hardware GPU, else the CPU.
     #[arg(long, value_enum, default_value = "auto")]
     pub device: Device,
@@ -78,14 +81,18 @@ pub fn bytes_style() -> anyhow::Result<ProgressStyle> {
     style("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left")
 }
 
-async fn files(name: &str) -> anyhow::Result<ModelFiles> {
+async fn files(name: &str) -> anyhow::Result<NamedFiles> {
     let cancel = Cancel::default();
+    let local = |path: &Path, sources: Vec<Source>| {
+        let files = ModelFiles::from_sources(&path.display().to_string(), sources)?;
+        anyhow::Ok(NamedFiles { files, id: None })
+    };
     match named(name)? {
         Named::Folder(path) => {
             let folder = Folder::open(&path)?.assembled(&cancel).await?;
-            Ok(ModelFiles::from_sources(&path.display().to_string(), folder.sources().cloned().collect())?)
+            local(&path, folder.sources().cloned().collect())
         }
-        Named::File(path) => Ok(ModelFiles::from_sources(&path.display().to_string(), vec![Source::file(&path)?])?),
+        Named::File(path) => local(&path, vec![Source::file(&path)?]),
         Named::Hub(id) => {
             let store = Store::from_environment()?;
             let bar = ProgressBar::new(0).with_style(bytes_style()?);
@@ -93,13 +100,26 @@ async fn files(name: &str) -> anyhow::Result<ModelFiles> {
             let repository = store.repository(RepositoryKind::Model, &id, &cancel, &mut tell).await?;
             let files = ModelFiles::fetch(&store, &repository, id.file.as_deref(), &cancel, &mut tell).await;
             bar.finish_and_clear();
-            Ok(files?)
+            Ok(NamedFiles { files: files?, id: Some(name.to_owned()) })
         }
     }
 }
 
-/// The model and the time that its templates are told.
-pub async fn load(arguments: &Arguments) -> anyhow::Result<(Scorer, Clock)> {
+/// A model that was loaded.
+pub struct Loaded {
+    pub scorer: Scorer,
+    /// The time that its templates are told.
+    pub clock: Clock,
+    pub files: NamedFiles,
+}
+
+/// A model's files, and the Hub's name for them.
+pub struct NamedFiles {
+    pub files: ModelFiles,
+    pub id: Option<String>,
+}
+
+pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
     let choice = match arguments.device {
         Device::Auto => DeviceChoice::Auto,
         Device::Gpu => DeviceChoice::Gpu,
@@ -114,10 +134,14 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<(Scorer, Clock)> {
     let clock = Clock::from_local_seconds(chrono::Local::now().naive_local().and_utc().timestamp());
     let options = LoadOptions { clock, aggregate, max_tokens: arguments.max_length };
     let files = files(&arguments.model).await?;
+    let head = match &arguments.head {
+        Some(path) => Some(RewardHead::read(&Source::file(path)?).await?),
+        None => None,
+    };
     let device = device::open(choice).await?;
     eprintln!("{}", device.report.reason);
     let bar = ProgressBar::new(0).with_style(style("loading {bar:30} {bytes}/{total_bytes} {eta}")?);
-    let scorer = Scorer::load(&files, device, options, &Cancel::default(), &mut |now| {
+    let scorer = Scorer::load(&files.files, head.as_ref(), device, options, &Cancel::default(), &mut |now| {
         if now.stage == LoadStage::Weights {
             bar.set_length(now.bytes_total);
             bar.set_position(now.bytes_done);
@@ -135,7 +159,7 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<(Scorer, Clock)> {
         report.context_tokens,
         if report.is_reward_model { "rewards" } else { "log-probabilities, a likelihood baseline and no reward" }
     );
-    Ok((scorer, clock))
+    Ok(Loaded { scorer, clock, files })
 }
 
 pub fn style(template: &str) -> anyhow::Result<ProgressStyle> {

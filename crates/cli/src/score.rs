@@ -80,7 +80,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             File::create(&arguments.output).with_context(|| format!("creating {}", arguments.output.display()))?;
         Box::new(BufWriter::new(file))
     };
-    let (scorer, _) = model::load(&arguments.model).await?;
+    let scorer = model::load(&arguments.model).await?.scorer;
     let mut failed = false;
     for (position, line) in input.lines().enumerate() {
         let line = line.with_context(|| format!("reading {}", arguments.input.display()))?;

@@ -1,6 +1,6 @@
 use rewardscope_store::Source;
 
-use crate::{DataError, Row, format_error};
+use crate::{DataError, format_error};
 
 /// Read at once.
 const WINDOW_BYTES: usize = 1 << 20;
@@ -8,38 +8,50 @@ const WINDOW_BYTES: usize = 1 << 20;
 /// A longer line is no row.
 const MAX_LINE_BYTES: usize = 64 << 20;
 
-/// The rows of a JSON Lines file: one object a line, blank lines skipped.
-pub(crate) async fn read(source: &Source) -> Result<Vec<Row>, DataError> {
-    let mut rows = Vec::new();
-    let mut pending: Vec<u8> = Vec::new();
-    let mut line_number = 0;
-    let mut at = 0;
-    while at < source.bytes() {
-        let len = (source.bytes() - at).min(WINDOW_BYTES as u64) as usize;
-        pending.extend(source.read(at, len).await?);
-        at += len as u64;
-        let mut start = 0;
-        while let Some(end) = pending[start..].iter().position(|&b| b == b'\n') {
-            line_number += 1;
-            rows.extend(row(source.name(), line_number, &pending[start..start + end])?);
-            start += end + 1;
-        }
-        pending.drain(..start);
-        if pending.len() > MAX_LINE_BYTES {
-            return Err(format_error(source.name(), "JSON Lines", format!("a line of over {MAX_LINE_BYTES} bytes")));
-        }
-    }
-    rows.extend(row(source.name(), line_number + 1, &pending)?);
-    Ok(rows)
+/// The lines of a JSON Lines file one after the other, blank ones skipped.
+pub(crate) struct Lines<'a> {
+    source: &'a Source,
+    /// First byte that is not read yet.
+    at: u64,
+    /// What is read and not yet given.
+    pending: Vec<u8>,
+    /// Where in `pending` the next line begins.
+    start: usize,
+    number: usize,
 }
 
-fn row(file: &str, number: usize, line: &[u8]) -> Result<Option<Row>, DataError> {
-    if line.trim_ascii().is_empty() {
-        return Ok(None);
+impl<'a> Lines<'a> {
+    pub(crate) fn new(source: &'a Source) -> Self {
+        Self { source, at: 0, pending: Vec::new(), start: 0, number: 0 }
     }
-    let row = serde_json::from_slice(line).map_err(|e| {
-        let expected = format!("a RewardBench 2 row as a JSON object on line {number}");
-        format_error(file, expected, e)
-    })?;
-    Ok(Some(row))
+
+    /// The next line with its number from 1.
+    pub(crate) async fn next(&mut self) -> Result<Option<(usize, Vec<u8>)>, DataError> {
+        loop {
+            let left = &self.pending[self.start..];
+            let end = left.iter().position(|&byte| byte == b'\n');
+            let is_last = end.is_none() && self.at == self.source.bytes();
+            if is_last && left.is_empty() {
+                return Ok(None);
+            }
+            if end.is_some() || is_last {
+                let line = left[..end.unwrap_or(left.len())].to_vec();
+                self.start = (self.start + line.len() + 1).min(self.pending.len());
+                self.number += 1;
+                if !line.trim_ascii().is_empty() {
+                    return Ok(Some((self.number, line)));
+                }
+                continue;
+            }
+            if left.len() > MAX_LINE_BYTES {
+                let found = format!("a line of over {MAX_LINE_BYTES} bytes");
+                return Err(format_error(self.source.name(), "JSON Lines", found));
+            }
+            self.pending.drain(..self.start);
+            self.start = 0;
+            let len = (self.source.bytes() - self.at).min(WINDOW_BYTES as u64) as usize;
+            self.pending.extend(self.source.read(self.at, len).await?);
+            self.at += len as u64;
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod jsonl;
 mod parquet_file;
+mod preferences;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,6 +10,7 @@ use rewardscope_store::{Source, StoreError};
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use parquet_file::to_parquet;
+pub use preferences::{Preference, PreferenceRow, Turn, each_preference};
 
 /// Why a file gave no rows. Every message names the file.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -106,16 +108,29 @@ pub const COLUMNS: [&str; 8] =
 /// [`DataError`] when the file is neither, is damaged, lacks columns, or has a row that contradicts
 /// itself.
 pub async fn read_rows(source: &Source) -> Result<Vec<Row>, DataError> {
+    let rows = if is_parquet(source).await? { parquet_file::read(source).await? } else { jsonl_rows(source).await? };
+    check(source.name(), &rows)?;
+    Ok(rows)
+}
+
+/// Told by what the file begins with; a file that only calls itself parquet is refused.
+async fn is_parquet(source: &Source) -> Result<bool, DataError> {
     let start = source.read(0, source.bytes().min(4) as usize).await?;
-    let rows = if start == b"PAR1" {
-        parquet_file::read(source).await?
-    } else if source.name().ends_with(".parquet") {
+    if start != b"PAR1" && source.name().ends_with(".parquet") {
         let found = format!("a file that begins with {:?}", String::from_utf8_lossy(&start));
         return Err(format_error(source.name(), "parquet, which begins with \"PAR1\"", found));
-    } else {
-        jsonl::read(source).await?
-    };
-    check(source.name(), &rows)?;
+    }
+    Ok(start == b"PAR1")
+}
+
+async fn jsonl_rows(source: &Source) -> Result<Vec<Row>, DataError> {
+    let mut rows = Vec::new();
+    let mut lines = jsonl::Lines::new(source);
+    while let Some((number, line)) = lines.next().await? {
+        rows.push(serde_json::from_slice(&line).map_err(|e| {
+            format_error(source.name(), format!("a RewardBench 2 row as a JSON object on line {number}"), e)
+        })?);
+    }
     Ok(rows)
 }
 

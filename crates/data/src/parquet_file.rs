@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, FieldRef, Schema};
 use bytes::Bytes;
 use parquet::DecodeResult;
-use parquet::arrow::push_decoder::ParquetPushDecoderBuilder;
+use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::Compression;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataPushDecoder};
@@ -36,55 +36,82 @@ struct Stored {
 
 /// The rows, reading only the columns that are needed, a row group at a time.
 pub(crate) async fn read(source: &Source) -> Result<Vec<Row>, DataError> {
-    let damaged = |e: &dyn std::fmt::Display| format_error(source.name(), "a whole parquet file", e);
-    let mut decoder = ParquetMetaDataPushDecoder::try_new(source.bytes())
-        .map_err(|e| damaged(&e))?
-        .with_page_index_policy(PageIndexPolicy::Skip);
-    let metadata = loop {
-        match decoder.try_decode().map_err(|e| damaged(&e))? {
-            DecodeResult::Data(metadata) => break metadata,
-            DecodeResult::NeedsData(ranges) => {
-                let bytes = fetch(source, &ranges).await?;
-                decoder.push_ranges(ranges, bytes).map_err(|e| damaged(&e))?;
-            }
-            DecodeResult::Finished => return Err(damaged(&"no footer")),
-        }
-    };
-    let promised = metadata.file_metadata().num_rows();
-    if !(0..=MAX_ROWS).contains(&promised) {
-        return Err(format_error(
-            source.name(),
-            format!("at most {MAX_ROWS} rows"),
-            format!("a promise of {promised}"),
-        ));
-    }
-    let schema = metadata.file_metadata().schema_descr();
-    let found: BTreeSet<&str> = schema.root_schema().get_fields().iter().map(|field| field.name()).collect();
-    let missing: Vec<&str> = COLUMNS.into_iter().filter(|column| !found.contains(column)).collect();
-    if !missing.is_empty() {
-        return Err(DataError::Columns {
-            file: source.name().to_owned(),
-            missing: missing.join(", "),
-            found: found.into_iter().collect::<Vec<_>>().join(", "),
-        });
-    }
-    let wanted = COLUMNS.into_iter().chain(["models"]);
-    let roots = wanted.filter_map(|column| schema.root_schema().get_fields().iter().position(|f| f.name() == column));
-    let projection = ProjectionMask::roots(schema, roots);
-    let mut decoder = ParquetPushDecoderBuilder::try_new_decoder(Arc::new(metadata))
-        .and_then(|builder| builder.with_projection(projection).build())
-        .map_err(|e| damaged(&e))?;
+    let mut batches = Batches::open(source, &COLUMNS, &["models"]).await?;
     let mut rows = Vec::new();
-    loop {
-        match decoder.try_decode().map_err(|e| damaged(&e))? {
-            DecodeResult::Data(batch) => rows.extend(rows_of(source.name(), &batch)?),
-            DecodeResult::NeedsData(ranges) => {
-                let bytes = fetch(source, &ranges).await?;
-                decoder.push_ranges(ranges, bytes).map_err(|e| damaged(&e))?;
+    while let Some(batch) = batches.next().await? {
+        rows.extend(rows_of(source.name(), &batch)?);
+    }
+    Ok(rows)
+}
+
+/// Some columns of a parquet file, a batch of rows at a time.
+pub(crate) struct Batches<'a> {
+    source: &'a Source,
+    decoder: ParquetPushDecoder,
+}
+
+impl<'a> Batches<'a> {
+    /// Reads the footer; of the columns the `required` ones must be there.
+    pub(crate) async fn open(source: &'a Source, required: &[&str], optional: &[&str]) -> Result<Self, DataError> {
+        let damaged = |e: &dyn std::fmt::Display| damaged(source, e);
+        let mut decoder = ParquetMetaDataPushDecoder::try_new(source.bytes())
+            .map_err(|e| damaged(&e))?
+            .with_page_index_policy(PageIndexPolicy::Skip);
+        let metadata = loop {
+            match decoder.try_decode().map_err(|e| damaged(&e))? {
+                DecodeResult::Data(metadata) => break metadata,
+                DecodeResult::NeedsData(ranges) => {
+                    let bytes = fetch(source, &ranges).await?;
+                    decoder.push_ranges(ranges, bytes).map_err(|e| damaged(&e))?;
+                }
+                DecodeResult::Finished => return Err(damaged(&"no footer")),
             }
-            DecodeResult::Finished => return Ok(rows),
+        };
+        let promised = metadata.file_metadata().num_rows();
+        if !(0..=MAX_ROWS).contains(&promised) {
+            return Err(format_error(
+                source.name(),
+                format!("at most {MAX_ROWS} rows"),
+                format!("a promise of {promised}"),
+            ));
+        }
+        let schema = metadata.file_metadata().schema_descr();
+        let found: BTreeSet<&str> = schema.root_schema().get_fields().iter().map(|field| field.name()).collect();
+        let missing: Vec<&str> = required.iter().copied().filter(|column| !found.contains(column)).collect();
+        if !missing.is_empty() {
+            return Err(DataError::Columns {
+                file: source.name().to_owned(),
+                missing: missing.join(", "),
+                found: found.into_iter().collect::<Vec<_>>().join(", "),
+            });
+        }
+        let wanted = required.iter().chain(optional);
+        let roots =
+            wanted.filter_map(|column| schema.root_schema().get_fields().iter().position(|f| f.name() == *column));
+        let projection = ProjectionMask::roots(schema, roots);
+        let decoder = ParquetPushDecoderBuilder::try_new_decoder(Arc::new(metadata))
+            .and_then(|builder| builder.with_projection(projection).build())
+            .map_err(|e| damaged(&e))?;
+        Ok(Self { source, decoder })
+    }
+
+    /// The next rows; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>, DataError> {
+        loop {
+            match self.decoder.try_decode().map_err(|e| damaged(self.source, &e))? {
+                DecodeResult::Data(batch) => return Ok(Some(batch)),
+                DecodeResult::NeedsData(ranges) => {
+                    let bytes = fetch(self.source, &ranges).await?;
+                    self.decoder.push_ranges(ranges, bytes).map_err(|e| damaged(self.source, &e))?;
+                }
+                DecodeResult::Finished => return Ok(None),
+            }
         }
     }
+}
+
+fn damaged(source: &Source, found: &dyn std::fmt::Display) -> DataError {
+    format_error(source.name(), "a whole parquet file", found)
 }
 
 async fn fetch(source: &Source, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, DataError> {

@@ -56,24 +56,71 @@ impl Forward {
     pub fn encode_ms(&self, tokens: usize) -> f64 {
         let ids = Tensor::<2, Int>::zeros([1, tokens], &self.device.device);
         let started = now_ms();
-        let _hidden = self.network.hidden(ids);
+        let _hidden = self.network.hidden(ids, None);
         (now_ms() - started) / self.summary.layers as f64
     }
 
     /// The per-token values of each row of one batch, in one readback: a logit for every token, or
     /// the log-probability of every token from `firsts` on.
     pub async fn read(&self, rows: &[&[u32]], firsts: &[usize]) -> Result<Vec<Vec<f32>>, EngineError> {
-        let device = &self.device.device;
-        let seq = rows.iter().map(|row| row.len()).max().unwrap_or_default();
-        // Padding stands behind every real token, so no real token sees it; any id will do.
+        let hidden = self.network.hidden(self.ids(rows), None).last;
+        let (values, lengths) = self.token_values(hidden, rows, firsts);
+        let values = self.device.read_back(values).await?;
+        Ok(split(&values, &lengths, rows))
+    }
+
+    /// The hidden states after `layers` layers and the final norm, pooled over each row's tokens in
+    /// `spans`, in one readback with what [`Self::read`] gives for a language model.
+    pub async fn pooled(
+        &self,
+        rows: &[&[u32]],
+        firsts: &[usize],
+        layers: usize,
+        spans: &[Range<usize>],
+    ) -> Result<Vec<Pooled>, EngineError> {
+        let width = self.summary.hidden_size;
+        let seq = longest(rows);
+        let hidden = self.network.hidden(self.ids(rows), Some(layers));
+        let states = hidden.tapped.unwrap_or_else(|| hidden.last.clone());
+        let shares: Vec<f32> = spans
+            .iter()
+            .flat_map(|span| (0..seq).map(|t| if span.contains(&t) { 1.0 / span.len() as f32 } else { 0.0 }))
+            .collect();
+        let shares = Tensor::<3>::from_data(TensorData::new(shares, [rows.len(), seq, 1]), &self.device.device);
+        let pooled: Tensor<1> = (states * shares).sum_dim(1).reshape([rows.len() * width]);
+        let (all, lengths) = match self.summary.head {
+            Head::Score => (pooled, vec![0; rows.len()]),
+            Head::LanguageModel => {
+                let (values, lengths) = self.token_values(hidden.last, rows, firsts);
+                (Tensor::cat(vec![pooled, values], 0), lengths)
+            }
+        };
+        let all = self.device.read_back(all).await?;
+        let (pooled, values) = all.split_at(rows.len() * width);
+        let token_values = split(values, &lengths, rows);
+        Ok(pooled
+            .chunks_exact(width)
+            .zip(token_values)
+            .map(|(state, token_values)| Pooled { state: state.to_vec(), token_values })
+            .collect())
+    }
+
+    /// `[rows, seq]`. Padding stands behind every real token, so no real token sees it; any id will
+    /// do.
+    fn ids(&self, rows: &[&[u32]]) -> Tensor<2, Int> {
+        let seq = longest(rows);
         let padded: Vec<i32> = rows
             .iter()
             .flat_map(|row| row.iter().map(|&id| id as i32).chain(std::iter::repeat_n(0, seq - row.len())))
             .collect();
-        let ids = Tensor::<2, Int>::from_data(TensorData::new(padded, [rows.len(), seq]), device);
-        let hidden = self.network.hidden(ids);
+        Tensor::from_data(TensorData::new(padded, [rows.len(), seq]), &self.device.device)
+    }
+
+    /// The values of all rows one after the other, and how many are each row's.
+    fn token_values(&self, hidden: Tensor<3>, rows: &[&[u32]], firsts: &[usize]) -> (Tensor<1>, Vec<usize>) {
+        let seq = longest(rows);
         let hidden: Tensor<2> = hidden.reshape([rows.len() * seq, self.summary.hidden_size]);
-        let (values, lengths) = match self.summary.head {
+        match self.summary.head {
             Head::Score => (self.network.score(hidden), vec![seq; rows.len()]),
             Head::LanguageModel => {
                 // The hidden state of token t predicts token t + 1.
@@ -89,21 +136,34 @@ impl Forward {
                     .flat_map(|(span, row)| row[span.clone()].iter().map(|&id| id as i32))
                     .collect();
                 let count = from.len();
+                let device = &self.device.device;
                 let column = |values: Vec<i32>| Tensor::<1, Int>::from_data(TensorData::new(values, [count]), device);
                 let hidden = hidden.select(0, column(from));
                 (self.network.log_probability(hidden, column(targets)), spans.iter().map(Range::len).collect())
             }
-        };
-        let values = self.device.read_back(values).await?;
-        let mut left = values.as_slice();
-        Ok(lengths
-            .iter()
-            .zip(rows)
-            .map(|(&length, row)| {
-                let (own, after) = left.split_at(length);
-                left = after;
-                own[..length.min(row.len())].to_vec()
-            })
-            .collect())
+        }
     }
+}
+
+/// What pooling gives of a row.
+pub(crate) struct Pooled {
+    /// `[hidden]`
+    pub state: Vec<f32>,
+    /// A language model: the log-probability of each token of the completion.
+    pub token_values: Vec<f32>,
+}
+
+fn longest(rows: &[&[u32]]) -> usize {
+    rows.iter().map(|row| row.len()).max().unwrap_or_default()
+}
+
+/// Each row's own values, without those of its padding.
+fn split(values: &[f32], lengths: &[usize], rows: &[&[u32]]) -> Vec<Vec<f32>> {
+    let mut left = values;
+    let own = lengths.iter().zip(rows).map(|(&length, row)| {
+        let (own, after) = left.split_at(length);
+        left = after;
+        own[..length.min(row.len())].to_vec()
+    });
+    own.collect()
 }

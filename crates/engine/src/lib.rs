@@ -5,8 +5,10 @@
 //! readback each. Everything long reports progress and can be cancelled.
 
 pub mod device;
+mod export;
 mod files;
 mod forward;
+mod head;
 mod score;
 mod scorer;
 mod selftest;
@@ -18,12 +20,14 @@ use rewardscope_text::TextError;
 use rewardscope_weights::WeightsError;
 
 pub use device::{DeviceChoice, DeviceKind, DeviceReport, OpenDevice};
+pub use export::WriteFile;
 pub use files::ModelFiles;
+pub use head::{Backbone, HeadConfig, Pooling, RewardHead};
 pub use rewardscope_models::{ARCHITECTURES, Head};
 pub use rewardscope_store::Cancel;
 pub use rewardscope_text::{Clock, Message};
 pub use score::{Aggregate, LogProbabilities, Score};
-pub use scorer::{LoadOptions, LoadProgress, LoadStage, ModelReport, Scorer, TokenSequence};
+pub use scorer::{Features, LoadOptions, LoadProgress, LoadStage, ModelReport, Scorer, TokenSequence};
 pub use selftest::SelfTest;
 
 /// Why a model could not be loaded or a text not be scored.
@@ -60,6 +64,34 @@ pub enum EngineError {
         found: String,
         /// One of them.
         example: String,
+    },
+    /// A file is no reward head.
+    #[error("reading {file}: a reward head (score.weight and its description) was expected, {found} was found")]
+    NoHead {
+        /// The file's name.
+        file: String,
+        /// What was found instead.
+        found: String,
+    },
+    /// A reward head does not belong to the backbone.
+    #[error(
+        "putting the head {head} on its backbone: {expected} was expected, {found} was found; load the backbone that the head was fitted on"
+    )]
+    OtherBackbone {
+        /// The head's name.
+        head: String,
+        /// The backbone that it was fitted on.
+        expected: String,
+        /// What was there instead.
+        found: String,
+    },
+    /// A reward head cannot be written as a checkpoint that transformers opens.
+    #[error("writing a checkpoint of {model}: {reason}")]
+    NoCheckpoint {
+        /// The model's name.
+        model: String,
+        /// Why not, and what to do.
+        reason: String,
     },
     /// No device of the wanted kind.
     #[error("opening the {wanted}: {reason}")]

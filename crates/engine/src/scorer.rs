@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use rewardscope_models::Head;
 use rewardscope_store::{FetchProgress, FetchStage};
 use rewardscope_text::{Clock, Message, TextPipeline};
@@ -6,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::{DeviceKind, DeviceReport, OpenDevice, pause};
 use crate::forward::Forward;
 use crate::score::{Aggregate, LogProbabilities, Score};
-use crate::{Cancel, EngineError, ModelFiles, SelfTest, selftest};
+use crate::{Cancel, EngineError, HeadConfig, ModelFiles, Pooling, RewardHead, SelfTest, selftest};
 
 /// What is settled before a model is loaded.
 #[derive(Debug, Clone, Copy)]
@@ -66,8 +68,12 @@ impl From<FetchProgress> for LoadProgress {
 pub struct ModelReport {
     /// The file's or folder's name.
     pub name: String,
-    /// A hash over its files, which tells models apart.
+    /// A hash over its files and its fitted head, which tells models apart.
     pub fingerprint: String,
+    /// A hash over its files alone.
+    pub backbone_fingerprint: String,
+    /// The fitted head on it, where there is one.
+    pub head: Option<HeadConfig>,
     /// The architecture's name.
     pub architecture: String,
     /// Whether scores are rewards; otherwise they are log-probabilities.
@@ -76,8 +82,10 @@ pub struct ModelReport {
     pub aggregate: Option<Aggregate>,
     /// Tokens that it can attend over, after any limit that was set.
     pub context_tokens: usize,
-    /// Number of layers.
+    /// Number of layers that run.
     pub layers: usize,
+    /// Width of the hidden states.
+    pub hidden_size: usize,
     /// Number of weights.
     pub parameters: u64,
     /// Stored bytes of the weights.
@@ -104,8 +112,22 @@ pub struct Scorer {
     forward: Forward,
     text: TextPipeline,
     options: LoadOptions,
+    pooling: Pooling,
     report: ModelReport,
     batch_tokens: usize,
+}
+
+/// What a reward head sees of a conversation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Features {
+    /// `[hidden]`: the pooled hidden state.
+    pub state: Vec<f32>,
+    /// A language model's own word on the completion.
+    pub log_probabilities: Option<LogProbabilities>,
+    /// Tokens of the whole conversation that the model saw.
+    pub tokens: usize,
+    /// Tokens cut off at the context's end.
+    pub cut_tokens: usize,
 }
 
 /// Padded tokens in one batch. On the CPU a batch saves nothing but costs padding and memory.
@@ -119,13 +141,16 @@ impl std::fmt::Debug for Scorer {
 }
 
 impl Scorer {
-    /// Streams a model onto a device and tests the kernels there.
+    /// Streams a model onto a device and tests the kernels there. With `head` the model is that
+    /// reward head's backbone.
     ///
     /// # Errors
-    /// When a file is damaged or unsupported, the device fails, or the self-test is off; each
-    /// message names the file or the device. Nothing is left on the device then.
+    /// When a file is damaged or unsupported, the head is another backbone's, the device fails, or
+    /// the self-test is off; each message names the file or the device. Nothing is left on the
+    /// device then.
     pub async fn load(
         files: &ModelFiles,
+        head: Option<&RewardHead>,
         device: OpenDevice,
         options: LoadOptions,
         cancel: &Cancel,
@@ -134,8 +159,13 @@ impl Scorer {
         let started = crate::device::now_ms();
         let mut now = LoadProgress { stage: LoadStage::Headers, bytes_done: 0, bytes_total: 0, trouble: None };
         progress(now.clone());
-        let fingerprint = files.fingerprint(cancel).await?;
-        let opened = files.open(options.clock).await?;
+        let backbone_fingerprint = files.fingerprint(cancel).await?;
+        let mut opened = files.open(options.clock).await?;
+        let mut fingerprint = backbone_fingerprint.clone();
+        if let Some(head) = head {
+            head.attach(&mut opened, &backbone_fingerprint).await?;
+            fingerprint = head.fingerprint(&backbone_fingerprint);
+        }
         now.stage = LoadStage::Weights;
         let (forward, parameters) =
             Forward::load(&opened.checkpoint, opened.architecture.as_ref(), device, cancel, &mut |done, total| {
@@ -152,11 +182,14 @@ impl Scorer {
         let report = ModelReport {
             name: files.name().to_owned(),
             fingerprint,
+            backbone_fingerprint,
+            head: head.map(|head| head.config.clone()),
             aggregate: (summary.head == Head::LanguageModel).then_some(options.aggregate),
             architecture: summary.architecture.to_owned(),
             is_reward_model: summary.head == Head::Score,
             context_tokens,
             layers: summary.layers,
+            hidden_size: summary.hidden_size,
             parameters,
             weight_bytes: now.bytes_total,
             device: forward.device.report.clone(),
@@ -167,7 +200,8 @@ impl Scorer {
             DeviceKind::Gpu => BATCH_TOKENS_GPU,
             DeviceKind::Cpu => BATCH_TOKENS_CPU,
         };
-        Ok(Self { forward, text: opened.text, options, report, batch_tokens })
+        let pooling = head.map(|head| head.config.pooling).unwrap_or_default();
+        Ok(Self { forward, text: opened.text, options, pooling, report, batch_tokens })
     }
 
     /// What there is to say of the model.
@@ -229,6 +263,59 @@ impl Scorer {
     /// When an id is outside the vocabulary, nothing of a completion is left to score, the device
     /// fails, or the work is cancelled.
     pub async fn score_tokens(&self, sequences: &[TokenSequence], cancel: &Cancel) -> Result<Vec<Score>, EngineError> {
+        let kept = self.kept(sequences)?;
+        let mut scores: Vec<Option<Score>> = vec![None; sequences.len()];
+        for batch in batches(&kept, self.batch_tokens) {
+            cancel.check()?;
+            let ids: Vec<&[u32]> = batch.iter().map(|&i| kept[i]).collect();
+            let firsts: Vec<usize> = batch.iter().map(|&i| sequences[i].first_completion_token).collect();
+            let read = self.forward.read(&ids, &firsts).await?;
+            for (&i, token_scores) in batch.iter().zip(read) {
+                scores[i] = Some(self.score_of(&sequences[i], kept[i], token_scores));
+            }
+            pause().await;
+        }
+        Ok(scores.into_iter().flatten().collect())
+    }
+
+    /// What a head sees of token sequences after `layers` layers, in their order; with the
+    /// log-probabilities of a language model's completions. Cut and refused as by
+    /// [`Self::score_tokens`].
+    ///
+    /// # Errors
+    /// As [`Self::score_tokens`].
+    pub async fn features(
+        &self,
+        sequences: &[TokenSequence],
+        layers: usize,
+        pooling: Pooling,
+        cancel: &Cancel,
+    ) -> Result<Vec<Features>, EngineError> {
+        let kept = self.kept(sequences)?;
+        let mut features: Vec<Option<Features>> = vec![None; sequences.len()];
+        for batch in batches(&kept, self.batch_tokens) {
+            cancel.check()?;
+            let ids: Vec<&[u32]> = batch.iter().map(|&i| kept[i]).collect();
+            let firsts: Vec<usize> = batch.iter().map(|&i| sequences[i].first_completion_token).collect();
+            let spans: Vec<Range<usize>> =
+                ids.iter().zip(&firsts).map(|(ids, &first)| self.pooled_span(pooling, ids, first)).collect();
+            let pooled = self.forward.pooled(&ids, &firsts, layers, &spans).await?;
+            for (&i, pooled) in batch.iter().zip(pooled) {
+                let is_language_model = self.forward.summary.head == Head::LanguageModel;
+                features[i] = Some(Features {
+                    state: pooled.state,
+                    log_probabilities: is_language_model.then(|| LogProbabilities::of(&pooled.token_values)),
+                    tokens: kept[i].len(),
+                    cut_tokens: sequences[i].input_ids.len() - kept[i].len(),
+                });
+            }
+            pause().await;
+        }
+        Ok(features.into_iter().flatten().collect())
+    }
+
+    /// The sequences as far as the model sees them.
+    fn kept<'a>(&self, sequences: &'a [TokenSequence]) -> Result<Vec<&'a [u32]>, EngineError> {
         let context = self.report.context_tokens;
         let mut kept = Vec::with_capacity(sequences.len());
         for sequence in sequences {
@@ -251,18 +338,17 @@ impl Scorer {
             }
             kept.push(ids);
         }
-        let mut scores: Vec<Option<Score>> = vec![None; sequences.len()];
-        for batch in batches(&kept, self.batch_tokens) {
-            cancel.check()?;
-            let ids: Vec<&[u32]> = batch.iter().map(|&i| kept[i]).collect();
-            let firsts: Vec<usize> = batch.iter().map(|&i| sequences[i].first_completion_token).collect();
-            let read = self.forward.read(&ids, &firsts).await?;
-            for (&i, token_scores) in batch.iter().zip(read) {
-                scores[i] = Some(self.score_of(&sequences[i], kept[i], token_scores));
-            }
-            pause().await;
+        Ok(kept)
+    }
+
+    /// The tokens whose hidden states, or logits, are averaged.
+    fn pooled_span(&self, pooling: Pooling, ids: &[u32], first_completion_token: usize) -> Range<usize> {
+        let last = pooled_index(ids, self.forward.summary.pad_token_id);
+        match pooling {
+            Pooling::LastToken => last..last + 1,
+            // A completion that was cut off whole leaves the prompt's last token.
+            Pooling::CompletionMean => first_completion_token.min(ids.len() - 1)..ids.len(),
         }
-        Ok(scores.into_iter().flatten().collect())
     }
 
     fn score_of(&self, sequence: &TokenSequence, ids: &[u32], token_scores: Vec<f32>) -> Score {
@@ -271,7 +357,11 @@ impl Scorer {
         Score {
             score: match log_probabilities {
                 Some(all) => all.get(self.options.aggregate),
-                None => f64::from(token_scores[pooled_index(ids, self.forward.summary.pad_token_id)]),
+                None => {
+                    let pooled = self.pooled_span(self.pooling, ids, sequence.first_completion_token);
+                    let sum: f64 = token_scores[pooled.clone()].iter().map(|&score| f64::from(score)).sum();
+                    sum / pooled.len() as f64
+                }
             },
             log_probabilities,
             tokens: ids.len(),

@@ -77,11 +77,7 @@ impl<'a> Uploader<'a> {
         rows: usize,
     ) -> Result<Vec<u8>, EngineError> {
         self.cancel.check()?;
-        let bytes = self.checkpoint.rows(info, first, rows).await?;
-        Ok(match order {
-            RowOrder::AsStored => bytes,
-            RowOrder::RotaryPairs { heads } => unpair(&bytes, info.row_bytes(), info.rows() / heads),
-        })
+        read_rows(self.checkpoint, info, order, first, rows).await
     }
 
     /// Hands queued work to the device, and now and then waits until it is done.
@@ -94,6 +90,21 @@ impl<'a> Uploader<'a> {
         }
         Ok(())
     }
+}
+
+/// Stored rows in the order that the model takes; rotary ones are read by whole heads.
+pub(crate) async fn read_rows(
+    checkpoint: &Checkpoint,
+    info: &TensorInfo,
+    order: RowOrder,
+    first: usize,
+    rows: usize,
+) -> Result<Vec<u8>, EngineError> {
+    let bytes = checkpoint.rows(info, first, rows).await?;
+    Ok(match order {
+        RowOrder::AsStored => bytes,
+        RowOrder::RotaryPairs { heads } => unpair(&bytes, info.row_bytes(), info.rows() / heads),
+    })
 }
 
 /// Row `2 i + j` of a stored head becomes row `j head_rows / 2 + i`.

@@ -348,6 +348,9 @@ mod tests {
         let model = ModelReport {
             name: "m".to_owned(),
             fingerprint: model.to_owned(),
+            backbone_fingerprint: model.to_owned(),
+            head: None,
+            hidden_size: 1,
             architecture: "Llama".to_owned(),
             is_reward_model: true,
             aggregate: None,

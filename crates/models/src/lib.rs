@@ -140,6 +140,13 @@ pub trait Architecture {
     /// What the rest of the program needs to know.
     fn summary(&self) -> &Summary;
 
+    /// Makes it a sequence classifier: its first `layers` layers, the final norm, and one logit a
+    /// token by a `score.weight` of shape `[1, hidden]`.
+    fn classify(&mut self, layers: usize);
+
+    /// The `config.json` with which transformers opens it as a sequence classifier with one logit.
+    fn classifier_config(&self) -> serde_json::Value;
+
     /// The tensors to bring onto the device.
     fn tensors(&self) -> Vec<TensorSpec>;
 
@@ -150,11 +157,20 @@ pub trait Architecture {
     fn build(&self, tensors: Tensors, device: &Device) -> Result<Box<dyn Network>, ModelError>;
 }
 
+/// What a network makes of ids.
+pub struct Hidden {
+    /// After the last layer: `[batch, seq, hidden]`.
+    pub last: Tensor<3>,
+    /// After the layer that was asked for.
+    pub tapped: Option<Tensor<3>>,
+}
+
 /// A model on a device.
 pub trait Network {
     /// The hidden states after the final norm: `[batch, seq]` ids to `[batch, seq, hidden]`.
-    /// Rows are padded on the right; no token sees those after it.
-    fn hidden(&self, ids: Tensor<2, Int>) -> Tensor<3>;
+    /// Rows are padded on the right; no token sees those after it. Where `tap` is a number of
+    /// layers, also what the final norm makes of the hidden states after so many.
+    fn hidden(&self, ids: Tensor<2, Int>, tap: Option<usize>) -> Hidden;
 
     /// The head's logit at every position: `[tokens, hidden]` to `[tokens]`. For [`Head::Score`].
     fn score(&self, hidden: Tensor<2>) -> Tensor<1>;

@@ -10,7 +10,7 @@ use rewardscope_weights::{Checkpoint, gguf};
 use serde::Deserialize;
 
 use crate::{
-    Architecture, Description, Entry, Head, ModelError, Network, RowOrder, Summary, TensorSpec, Tensors, from_json,
+    Architecture, Description, Entry, Head, Hidden, ModelError, Network, RowOrder, Summary, TensorSpec, Tensors, from_json,
 };
 
 /// Added to the attention scores of tokens that lie ahead: large enough that the softmax gives
@@ -170,7 +170,10 @@ impl LlamaConfig {
                 hidden_size,
                 intermediate_size: unsigned("feed_forward_length")?,
                 layers: unsigned("block_count")?,
-                pad_token_id: None,
+                pad_token_id: metadata
+                    .unsigned("tokenizer.ggml.padding_token_id")
+                    .ok()
+                    .and_then(|id| u32::try_from(id).ok()),
             },
             num_attention_heads,
             num_key_value_heads: unsigned("attention.head_count_kv").unwrap_or(num_attention_heads),
@@ -248,6 +251,48 @@ impl LlamaConfig {
 impl Architecture for LlamaConfig {
     fn summary(&self) -> &Summary {
         &self.summary
+    }
+
+    fn classify(&mut self, layers: usize) {
+        self.summary.head = Head::Score;
+        self.summary.layers = layers.min(self.summary.layers);
+    }
+
+    fn classifier_config(&self) -> serde_json::Value {
+        let s = &self.summary;
+        let mut rope = serde_json::json!({ "rope_type": "default", "rope_theta": self.rope.theta });
+        if let Some(scaling) = &self.rope.scaling {
+            rope["rope_type"] = "llama3".into();
+            rope["factor"] = scaling.factor.into();
+            rope["low_freq_factor"] = scaling.low_freq_factor.into();
+            rope["high_freq_factor"] = scaling.high_freq_factor.into();
+            rope["original_max_position_embeddings"] = scaling.original_max_position_embeddings.into();
+        }
+        serde_json::json!({
+            "architectures": ["LlamaForSequenceClassification"],
+            "model_type": "llama",
+            "vocab_size": s.vocab_size,
+            "hidden_size": s.hidden_size,
+            "intermediate_size": s.intermediate_size,
+            "num_hidden_layers": s.layers,
+            "num_attention_heads": self.num_attention_heads,
+            "num_key_value_heads": self.num_key_value_heads,
+            "head_dim": self.head_dim,
+            "rms_norm_eps": self.rms_norm_eps,
+            "max_position_embeddings": s.context_tokens,
+            "hidden_act": "silu",
+            "attention_bias": false,
+            "mlp_bias": false,
+            "tie_word_embeddings": false,
+            "pad_token_id": s.pad_token_id,
+            // Version 4 reads the last two where version 5 reads the first.
+            "rope_parameters": rope,
+            "rope_theta": self.rope.theta,
+            "rope_scaling": self.rope.scaling.is_some().then_some(&rope),
+            "id2label": { "0": "LABEL_0" },
+            "label2id": { "LABEL_0": 0 },
+            "dtype": "float32",
+        })
     }
 
     fn tensors(&self) -> Vec<TensorSpec> {
@@ -578,17 +623,23 @@ impl Llama {
 }
 
 impl Network for Llama {
-    fn hidden(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+    fn hidden(&self, ids: Tensor<2, Int>, tap: Option<usize>) -> Hidden {
         let [batch, seq] = ids.dims();
         let rope = self.rope.tables(seq, self.head_dim, &self.device);
         let positions = Positions::new(batch, seq, self.heads, rope, &self.device);
         let mut x = self.weights.embed_tokens.val().select(0, ids.reshape([batch * seq]));
-        for layer in &self.weights.layers {
+        let normed = |x: Tensor<2>| -> Tensor<3> {
+            let hidden = x.dims()[1];
+            self.weights.norm.forward(x).reshape([batch, seq, hidden])
+        };
+        let mut tapped = None;
+        for (layer, done) in self.weights.layers.iter().zip(1..) {
             x = layer.forward(x, &positions);
+            if tap == Some(done) {
+                tapped = Some(normed(x.clone()));
+            }
         }
-        let x = self.weights.norm.forward(x);
-        let hidden = x.dims()[1];
-        x.reshape([batch, seq, hidden])
+        Hidden { last: normed(x), tapped }
     }
 
     fn score(&self, hidden: Tensor<2>) -> Tensor<1> {

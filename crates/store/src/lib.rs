@@ -18,6 +18,7 @@ mod hub;
 mod log;
 #[cfg(not(target_family = "wasm"))]
 mod native;
+mod records;
 mod remote;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ pub use log::Log;
 pub use platform::{LogPlace, Shelf, now_ms, sleep};
 #[cfg(target_family = "wasm")]
 pub use platform::{StorageReport, StoredFile};
+pub use records::Records;
 pub use remote::{
     About, Manifest, ManifestFile, ManifestPart, PARTS_FILE, RemoteFile, Repository, RepositoryId, RepositoryKind,
 };

@@ -88,6 +88,16 @@ impl ChatTemplate {
         Ok(Self { file: file.to_owned(), environment, clock, special_tokens })
     }
 
+    /// The template as it was given.
+    pub fn source(&self) -> String {
+        self.environment.get_template(NAME).map(|template| template.source().to_owned()).unwrap_or_default()
+    }
+
+    /// The special tokens that it may name, by name.
+    pub fn special_tokens(&self) -> &[(&'static str, String)] {
+        &self.special_tokens
+    }
+
     /// The time that is told from now on.
     pub fn set_clock(&self, clock: Clock) {
         *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = clock;

@@ -100,6 +100,14 @@ impl Tokenizer {
         Ok(Self { file: file.to_owned(), inner })
     }
 
+    /// As a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// When the library cannot write it.
+    pub fn to_json(&self) -> Result<String, TextError> {
+        self.inner.to_string(true).map_err(|e| TextError::Tokenize { file: self.file.clone(), found: e.to_string() })
+    }
+
     /// The token of an id, as the vocabulary spells it.
     pub fn token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)

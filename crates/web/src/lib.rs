@@ -256,7 +256,7 @@ impl Session {
         self.journal.take();
         let device = device::open(choice).await.map_err(engine_sentence)?;
         let options = LoadOptions { clock: clock(), aggregate: Aggregate::default(), max_tokens: None };
-        let scorer = Scorer::load(&files, device, options, cancel, &mut |now| tell(progress, &now)).await;
+        let scorer = Scorer::load(&files, None, device, options, cancel, &mut |now| tell(progress, &now)).await;
         let scorer = Rc::new(scorer.map_err(engine_sentence)?);
         let report = to_js(scorer.report())?;
         *self.scorer.borrow_mut() = Some(scorer);

@@ -157,6 +157,25 @@ impl Checkpoint {
         gguf::open(source).await
     }
 
+    /// The tensors of one safetensors file, whatever its name.
+    ///
+    /// # Errors
+    /// When it is no safetensors, is damaged or promises more than it has.
+    pub async fn from_safetensors(source: &Source) -> Result<Self, WeightsError> {
+        safetensors::open(source).await
+    }
+
+    /// With another's tensors beside its own; where both have one of a name, the other's counts.
+    #[must_use]
+    pub fn with(mut self, other: Self) -> Self {
+        let shift = self.files.len();
+        self.files.extend(other.files);
+        for (name, tensor) in other.tensors {
+            self.tensors.insert(name, TensorInfo { file: tensor.file + shift, ..tensor });
+        }
+        self
+    }
+
     fn new(
         name: &str,
         files: Vec<Source>,

@@ -15,6 +15,13 @@ pub const INDEX: &str = "model.safetensors.index.json";
 /// The format's own bound on a header.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
+/// The header's key for what is no tensor: a map of texts.
+const METADATA: &str = "__metadata__";
+
+pub(crate) async fn open(source: &Source) -> Result<Checkpoint, WeightsError> {
+    Checkpoint::new(source.name(), vec![source.clone()], header(source, 0).await?, None)
+}
+
 pub(crate) async fn open_folder(folder: &Folder) -> Result<Checkpoint, WeightsError> {
     let files = if let Some(index) = folder.find(INDEX) {
         shards(index).await?.iter().map(|shard| folder.get(shard).cloned()).collect::<Result<Vec<_>, _>>()?
@@ -43,7 +50,67 @@ pub async fn shards(index: &Source) -> Result<BTreeSet<String>, WeightsError> {
     Ok(parsed.weight_map.into_values().collect())
 }
 
+/// A text of a file's metadata, where it has one of this name.
+///
+/// # Errors
+/// When it is no safetensors.
+pub async fn metadata(file: &Source, name: &str) -> Result<Option<String>, WeightsError> {
+    let (entries, _) = entries(file).await?;
+    Ok(match entries.into_iter().find(|(key, _)| key == METADATA) {
+        Some((_, Entry::Metadata(mut texts))) => texts.remove(name),
+        _ => None,
+    })
+}
+
+/// The first bytes of a file that holds tensors in f32 one after the other, by name and shape, in
+/// that order, with texts in its metadata. The values follow in little-endian order.
+pub fn f32_header(tensors: &[(String, Vec<usize>)], metadata: &BTreeMap<String, String>) -> Vec<u8> {
+    let mut entries = serde_json::Map::new();
+    entries.insert(METADATA.to_owned(), serde_json::json!(metadata));
+    let mut start = 0u64;
+    for (name, shape) in tensors {
+        let end = start + 4 * shape.iter().map(|&n| n as u64).product::<u64>();
+        let entry = serde_json::json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, end] });
+        entries.insert(name.clone(), entry);
+        start = end;
+    }
+    let mut json = serde_json::Value::Object(entries).to_string();
+    // The values begin at a multiple of eight, as the format's own writer has it.
+    json.extend(std::iter::repeat_n(' ', json.len().next_multiple_of(8) - json.len()));
+    [&(json.len() as u64).to_le_bytes(), json.as_bytes()].concat()
+}
+
 async fn header(file: &Source, position: usize) -> Result<Vec<TensorInfo>, WeightsError> {
+    let (entries, values) = entries(file).await?;
+    let mut tensors = Vec::new();
+    for (name, entry) in entries {
+        let Entry::Tensor { dtype, shape, data_offsets: (start, end) } = entry else {
+            continue;
+        };
+        let dtype = match dtype.as_str() {
+            "F32" => DType::F32,
+            "F16" => DType::F16,
+            "BF16" => DType::BF16,
+            _ => {
+                return Err(WeightsError::UnsupportedType { file: file.name().to_owned(), tensor: name, found: dtype });
+            }
+        };
+        let info = TensorInfo { name, shape, dtype, file: position, start: values.saturating_add(start) };
+        let bytes = info.checked_bytes(file.name())?;
+        if end.checked_sub(start) != Some(bytes) {
+            return Err(format_error(
+                file.name(),
+                format!("{bytes} bytes for tensor {} of shape {:?}", info.name, info.shape),
+                format!("bytes {start} to {end}"),
+            ));
+        }
+        tensors.push(info);
+    }
+    Ok(tensors)
+}
+
+/// The header's lines, and where in the file the values begin.
+async fn entries(file: &Source) -> Result<(BTreeMap<String, Entry>, u64), WeightsError> {
     let expected = "a safetensors header";
     if file.bytes() < 8 {
         return Err(format_error(file.name(), expected, format!("a file of {} bytes", file.bytes())));
@@ -61,33 +128,8 @@ async fn header(file: &Source, position: usize) -> Result<Vec<TensorInfo>, Weigh
         ));
     }
     let bytes = file.read(8, length as usize).await?;
-    let entries: BTreeMap<String, Entry> =
-        serde_json::from_slice(&bytes).map_err(|e| format_error(file.name(), expected, e.to_string()))?;
-    let mut tensors = Vec::new();
-    for (name, entry) in entries {
-        let Entry::Tensor { dtype, shape, data_offsets: (start, end) } = entry else {
-            continue;
-        };
-        let dtype = match dtype.as_str() {
-            "F32" => DType::F32,
-            "F16" => DType::F16,
-            "BF16" => DType::BF16,
-            _ => {
-                return Err(WeightsError::UnsupportedType { file: file.name().to_owned(), tensor: name, found: dtype });
-            }
-        };
-        let info = TensorInfo { name, shape, dtype, file: position, start: (8 + length).saturating_add(start) };
-        let bytes = info.checked_bytes(file.name())?;
-        if end.checked_sub(start) != Some(bytes) {
-            return Err(format_error(
-                file.name(),
-                format!("{bytes} bytes for tensor {} of shape {:?}", info.name, info.shape),
-                format!("bytes {start} to {end}"),
-            ));
-        }
-        tensors.push(info);
-    }
-    Ok(tensors)
+    let entries = serde_json::from_slice(&bytes).map_err(|e| format_error(file.name(), expected, e.to_string()))?;
+    Ok((entries, 8 + length))
 }
 
 /// A line of the header. Offsets are u64 here, because a browser's usize has 32 bits and files are
@@ -100,6 +142,8 @@ enum Entry {
         shape: Vec<usize>,
         data_offsets: (u64, u64),
     },
-    /// `__metadata__`
+    /// [`METADATA`], as the format has it.
+    Metadata(BTreeMap<String, String>),
+    /// Anything else, such as numbers in the metadata.
     Other(serde::de::IgnoredAny),
 }

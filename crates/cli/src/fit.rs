@@ -1,0 +1,173 @@
+//! `rewardscope fit`: a reward head from preferences.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use indicatif::ProgressBar;
+use rewardscope_engine::{Backbone, Cancel, HeadConfig, Pooling, RewardHead};
+use rewardscope_eval::read_items;
+use rewardscope_fit::{FeatureCache, FeaturesHeader, OverlapRule, gather, learn, marks_on};
+use rewardscope_store::Source;
+
+use crate::eval::{SAMPLE, dataset, write};
+use crate::model;
+
+#[derive(Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: model::Arguments,
+    /// Preferences, JSON Lines or parquet: `prompt` with `chosen` and `rejected` (texts or message lists), or
+    /// HH-RLHF's transcripts; or a Hub dataset OWNER/NAME[@REVISION][:FILE].
+    #[arg(long)]
+    preferences: String,
+    /// A folder for head.safetensors, report.json, report.md, features.bin and checkpoint/.
+    #[arg(long)]
+    out: PathBuf,
+    /// Seed of the folds and of all resampling.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// The head's name; the folder's without it.
+    #[arg(long)]
+    name: Option<String>,
+    /// Take the hidden states after so many layers; all of them without it.
+    #[arg(long)]
+    layers: Option<usize>,
+    /// Which hidden states: the last token's, as transformers' classifiers do, or the mean over the completion.
+    #[arg(long, value_enum, default_value = "last")]
+    pooling: PoolingChoice,
+    /// Benchmark rows to mark the head on and to compare prompts with; the bundled sample without it.
+    #[arg(long)]
+    benchmark_data: Option<String>,
+    /// Leave out pairs whose prompt that benchmark has.
+    #[arg(long)]
+    drop_overlap: bool,
+    /// Write no checkpoint for transformers.
+    #[arg(long)]
+    no_checkpoint: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum PoolingChoice {
+    Last,
+    Mean,
+}
+
+pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if arguments.model.head.is_some() {
+        bail!("fitting: a head sits on a backbone; leave --head out");
+    }
+    let cancel = Cancel::default();
+    let preferences = dataset(&arguments.preferences).await?;
+    let benchmark = match &arguments.benchmark_data {
+        Some(name) => dataset(name).await?,
+        None => Source::memory("the bundled sample", SAMPLE),
+    };
+    let items = read_items(&benchmark).await?;
+    std::fs::create_dir_all(&arguments.out).with_context(|| format!("creating {}", arguments.out.display()))?;
+    let (scorer, files) = model::load(&arguments.model).await.map(|loaded| (loaded.scorer, loaded.files))?;
+    let model = scorer.report();
+    let layers = arguments.layers.unwrap_or(model.layers);
+    if layers == 0 || layers > model.layers {
+        bail!("fitting on {}: 1 to {} layers were expected, {layers} was found", model.name, model.layers);
+    }
+    let pooling = match arguments.pooling {
+        PoolingChoice::Last => Pooling::LastToken,
+        PoolingChoice::Mean => Pooling::CompletionMean,
+    };
+    let header = FeaturesHeader::of(model, layers, pooling);
+    let mut cache = FeatureCache::open(&arguments.out.join("features.bin"), header).await?;
+    if !cache.is_empty() {
+        eprintln!("{} completions were computed earlier; going on.", cache.len());
+    }
+    let rule = if arguments.drop_overlap { OverlapRule::Drop } else { OverlapRule::Keep };
+    let prompts = items.iter().map(|item| item.prompt.as_str());
+    let bar = ProgressBar::new(0).with_style(model::style("{msg} {bar:30} {pos}/{len}, {eta} left")?);
+    bar.set_message("pairs");
+    let gathered = gather(
+        &scorer,
+        &preferences,
+        (benchmark.name(), prompts),
+        rule,
+        &mut cache,
+        &cancel,
+        &mut |done, total| {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+        },
+    )
+    .await;
+    bar.finish_and_clear();
+    let gathered = gathered?;
+    for example in &gathered.form.examples {
+        eprintln!("{example}; left out");
+    }
+    let bar = ProgressBar::new(100).with_style(model::style("fitting {bar:30} {percent} %")?);
+    let learned = learn(&gathered, &cache, arguments.seed, &cancel, &mut |share| {
+        bar.set_position((100.0 * share) as u64);
+    })
+    .await;
+    bar.finish_and_clear();
+    let learned = learned?;
+    let bar = ProgressBar::new(items.len() as u64).with_style(model::style("marking {bar:30} {pos}/{len}, {eta} left")?);
+    let marks = marks_on(
+        &scorer,
+        (benchmark.name(), &items),
+        &learned.weight,
+        &mut cache,
+        arguments.seed,
+        &cancel,
+        &mut |done| bar.set_position(done as u64),
+    )
+    .await;
+    bar.finish_and_clear();
+    let mut report = learned.report;
+    report.benchmark = Some(marks?);
+    let folder = arguments.out.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = arguments.name.clone().or(folder).unwrap_or_else(|| "head".to_owned());
+    let head = RewardHead {
+        config: HeadConfig {
+            name: name.clone(),
+            backbone: Backbone {
+                name: model.name.clone(),
+                id: files.id.clone(),
+                fingerprint: model.backbone_fingerprint.clone(),
+                architecture: model.architecture.clone(),
+                hidden_size: model.hidden_size,
+            },
+            layers,
+            pooling,
+        },
+        weight: learned.weight,
+        report: Some(serde_json::to_string(&report)?),
+    };
+    let markdown = report.markdown(&name);
+    std::fs::write(arguments.out.join("head.safetensors"), head.to_bytes()?)
+        .with_context(|| format!("writing to {}", arguments.out.display()))?;
+    write(&arguments.out.join("report.json"), &(serde_json::to_string_pretty(&report)? + "\n"))?;
+    write(&arguments.out.join("report.md"), &markdown)?;
+    println!("{markdown}");
+    if pooling == Pooling::CompletionMean {
+        eprintln!(
+            "No checkpoint for transformers was written: its classifiers read the last token, this head reads a mean."
+        );
+    } else if !arguments.no_checkpoint {
+        let folder = arguments.out.join("checkpoint");
+        std::fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+        let mut open: HashMap<String, File> = HashMap::new();
+        files
+            .files
+            .write_checkpoint(&head, &cancel, &mut |file, bytes| {
+                if !open.contains_key(file) {
+                    open.insert(file.to_owned(), File::create(folder.join(file))?);
+                }
+                open.get_mut(file).map_or(Ok(()), |file| file.write_all(bytes))
+            })
+            .await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,91 @@
+//! A backbone with its head as a checkpoint folder that transformers opens as a sequence
+//! classifier, in float32.
+
+use std::collections::BTreeMap;
+
+use rewardscope_models::RowOrder;
+use rewardscope_text::Clock;
+use rewardscope_weights::safetensors;
+
+use crate::upload::read_rows;
+use crate::{Cancel, EngineError, ModelFiles, Pooling, RewardHead};
+
+/// Stored bytes read and written at once.
+const PIECE_BYTES: usize = 4 << 20;
+
+/// Takes the next bytes of a file of the checkpoint, by the file's name.
+pub type WriteFile<'a> = dyn FnMut(&str, &[u8]) -> std::io::Result<()> + 'a;
+
+/// Files that belong to a tokenizer, as far as a folder has them.
+const TOKENIZER_FILES: [&str; 4] =
+    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"];
+
+impl ModelFiles {
+    /// Writes the backbone with a head on it as transformers' `LlamaForSequenceClassification` and
+    /// its like, one piece after the other.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written, the head is another backbone's, or transformers'
+    /// classifiers do not pool as the head does.
+    pub async fn write_checkpoint(
+        &self,
+        head: &RewardHead,
+        cancel: &Cancel,
+        write: &mut WriteFile<'_>,
+    ) -> Result<(), EngineError> {
+        let refuse = |reason: String| EngineError::NoCheckpoint { model: self.name().to_owned(), reason };
+        if head.config.pooling != Pooling::LastToken {
+            return Err(refuse(
+                "transformers' sequence classifiers read the last token, this head reads a mean; fit one with --pooling last"
+                    .to_owned(),
+            ));
+        }
+        let mut write = |file: &str, bytes: &[u8]| write(file, bytes).map_err(|e| refuse(format!("{file}: {e}")));
+        // No text is rendered, so the time does not matter.
+        let mut opened = self.open(Clock::from_local_seconds(0)).await?;
+        head.attach(&mut opened, &self.fingerprint(cancel).await?).await?;
+        let json = |value: &serde_json::Value| format!("{value:#}\n");
+        write("config.json", json(&opened.architecture.classifier_config()).as_bytes())?;
+        match self {
+            Self::Folder(folder) => {
+                for file in TOKENIZER_FILES {
+                    if let Some(source) = folder.find(file) {
+                        write(file, &source.read_all().await?)?;
+                    }
+                }
+            }
+            Self::Gguf(_) => {
+                write("tokenizer.json", opened.text.tokenizer.to_json()?.as_bytes())?;
+                let mut config = serde_json::json!({
+                    "tokenizer_class": "PreTrainedTokenizerFast",
+                    "clean_up_tokenization_spaces": false,
+                    "model_max_length": opened.architecture.summary().context_tokens,
+                });
+                for (name, token) in opened.text.template.special_tokens() {
+                    config[name] = token.as_str().into();
+                }
+                write("tokenizer_config.json", json(&config).as_bytes())?;
+                write("chat_template.jinja", opened.text.template.source().as_bytes())?;
+            }
+        }
+        let specs = opened.architecture.tensors();
+        let named: Vec<(String, Vec<usize>)> = specs.iter().map(|s| (s.name.clone(), s.shape.clone())).collect();
+        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        write(safetensors::SINGLE, &safetensors::f32_header(&named, &metadata))?;
+        for spec in &specs {
+            let info = opened.checkpoint.expect(&spec.stored, &spec.shape)?;
+            let unit = match spec.rows {
+                RowOrder::AsStored => 1,
+                RowOrder::RotaryPairs { heads } => info.rows() / heads,
+            };
+            let rows = (PIECE_BYTES / info.row_bytes() / unit).max(1) * unit;
+            for first in (0..info.rows()).step_by(rows) {
+                cancel.check()?;
+                let stored = read_rows(&opened.checkpoint, info, spec.rows, first, rows.min(info.rows() - first)).await?;
+                let values: Vec<u8> = info.dtype.to_f32(&stored).iter().flat_map(|value| value.to_le_bytes()).collect();
+                write(safetensors::SINGLE, &values)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,454 @@
+//! What the backbone makes of each completion, computed once: a cache of pooled hidden states by
+//! the ids that the model saw, and the pairs that refer to it.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use ndarray::Array2;
+use rewardscope_data::{Preference, each_preference};
+use rewardscope_engine::device::pause;
+use rewardscope_engine::{Cancel, EngineError, Message, ModelReport, Pooling, Scorer, TokenSequence};
+use rewardscope_store::{LogPlace, Records, Source};
+use serde::{Deserialize, Serialize};
+
+use crate::preferences::{Benchmark, Checked, Key, key_of, prompt_number};
+use crate::{FitError, FormReport, OverlapReport, OverlapRule};
+
+/// Completions computed between two entries in the cache.
+const AT_ONCE: usize = 32;
+
+/// Pairs in a block of rows.
+const BLOCK: usize = 512;
+
+/// Differences of features that may be held in memory; beyond, they are read anew for each pass.
+const HELD_BYTES: usize = 64 << 20;
+
+/// Whose features a cache holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeaturesHeader {
+    /// The hash over the backbone's files.
+    pub backbone: String,
+    /// Layers before the final norm.
+    pub layers: usize,
+    /// How the hidden states of a completion become one.
+    pub pooling: Pooling,
+    /// Width of the hidden states.
+    pub hidden_size: usize,
+    /// Whether the backbone's log-probabilities are there too.
+    pub has_likelihood: bool,
+}
+
+impl FeaturesHeader {
+    /// Of a loaded backbone.
+    pub fn of(model: &ModelReport, layers: usize, pooling: Pooling) -> Self {
+        Self {
+            backbone: model.backbone_fingerprint.clone(),
+            layers,
+            pooling,
+            hidden_size: model.hidden_size,
+            has_likelihood: !model.is_reward_model,
+        }
+    }
+
+    /// Key, mean log-probability of the completion's tokens in nats, tokens, hidden state.
+    fn record_bytes(&self) -> usize {
+        16 + 8 + 8 + 4 * self.hidden_size
+    }
+
+    fn line(&self) -> String {
+        serde_json::json!({ "rewardscope_features": self }).to_string()
+    }
+}
+
+/// Pooled hidden states by the ids that the model saw, in memory or in a file.
+pub struct FeatureCache {
+    header: FeaturesHeader,
+    records: Records,
+    places: HashMap<Key, u32>,
+}
+
+impl FeatureCache {
+    /// An empty one in memory.
+    pub fn memory(header: FeaturesHeader) -> Self {
+        let records = Records::memory(&header.line(), header.record_bytes());
+        Self { header, records, places: HashMap::new() }
+    }
+
+    /// That of a file; begun anew where the file holds another backbone's.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written, or is open elsewhere.
+    pub async fn open(place: &LogPlace, header: FeaturesHeader) -> Result<Self, FitError> {
+        let records = Records::open(place, &header.line(), header.record_bytes()).await?;
+        let mut cache = Self { header, records, places: HashMap::new() };
+        for first in (0..cache.records.len()).step_by(BLOCK) {
+            let count = BLOCK.min(cache.records.len() - first);
+            cache.index(first, &cache.records.read(first, count)?);
+        }
+        Ok(cache)
+    }
+
+    /// Whose features these are.
+    pub fn header(&self) -> &FeaturesHeader {
+        &self.header
+    }
+
+    /// How many completions it has.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Takes in a file of features that was prepared elsewhere; returns how many were new.
+    ///
+    /// # Errors
+    /// When it is no such file, or is another backbone's.
+    pub async fn import(&mut self, source: &Source) -> Result<usize, FitError> {
+        let line = Records::header_of(source).await?;
+        let refuse = |found: String| FitError::OtherFeatures {
+            file: source.name().to_owned(),
+            expected: describe(&self.header),
+            found,
+        };
+        #[derive(Deserialize)]
+        struct Line {
+            rewardscope_features: FeaturesHeader,
+        }
+        let Ok(Line { rewardscope_features: header }) = serde_json::from_str(&line) else {
+            return Err(refuse("another kind of file".to_owned()));
+        };
+        let is_same = FeaturesHeader { has_likelihood: self.header.has_likelihood, ..header.clone() } == self.header;
+        if !is_same {
+            return Err(refuse(describe(&header)));
+        }
+        let record = self.header.record_bytes();
+        let (mut at, before) = (line.len() as u64 + 1, self.len());
+        while source.bytes() - at >= record as u64 {
+            let count = ((source.bytes() - at) / record as u64).min(BLOCK as u64) as usize;
+            let bytes = source.read(at, count * record).await?;
+            at += bytes.len() as u64;
+            for record in bytes.chunks_exact(record) {
+                if !self.places.contains_key(&key_in(record)) {
+                    self.append(record)?;
+                }
+            }
+        }
+        Ok(self.len() - before)
+    }
+
+    fn append(&mut self, records: &[u8]) -> Result<(), FitError> {
+        let first = self.records.len();
+        self.records.append(records)?;
+        self.index(first, records);
+        Ok(())
+    }
+
+    fn index(&mut self, first: usize, records: &[u8]) {
+        let keys = records.chunks_exact(self.header.record_bytes()).map(key_in);
+        self.places.extend(keys.zip(first as u32..));
+    }
+
+    /// Computes what is not there yet of these sequences, and says where each lies.
+    pub(crate) async fn have(
+        &mut self,
+        scorer: &Scorer,
+        sequences: &[TokenSequence],
+        cancel: &Cancel,
+    ) -> Result<Vec<u32>, FitError> {
+        let keys: Vec<Key> = sequences.iter().map(sequence_key).collect();
+        let mut missing: Vec<(Key, TokenSequence)> = Vec::new();
+        for (key, sequence) in keys.iter().zip(sequences) {
+            if !self.places.contains_key(key) && !missing.iter().any(|(other, _)| other == key) {
+                missing.push((*key, sequence.clone()));
+            }
+        }
+        let wanted: Vec<TokenSequence> = missing.iter().map(|(_, sequence)| sequence.clone()).collect();
+        let found = scorer.features(&wanted, self.header.layers, self.header.pooling, cancel).await?;
+        for ((key, _), features) in missing.iter().zip(found) {
+            let mut record = key.to_vec();
+            let likelihood = features.log_probabilities.map_or(f64::NAN, |all| all.avg);
+            record.extend(likelihood.to_le_bytes());
+            record.extend((features.tokens as u64).to_le_bytes());
+            record.extend(features.state.iter().flat_map(|value| value.to_le_bytes()));
+            self.append(&record)?;
+        }
+        Ok(keys.iter().map(|key| self.places[key]).collect())
+    }
+
+    /// The mean log-probability of a completion's tokens in nats; NaN where it is not known.
+    pub(crate) fn likelihood(&self, place: u32) -> Result<f64, FitError> {
+        let record = self.records.read(place as usize, 1)?;
+        Ok(f64::from_le_bytes(std::array::from_fn(|i| record[16 + i])))
+    }
+
+    /// The hidden state of a completion.
+    pub(crate) fn state(&self, place: u32) -> Result<Vec<f32>, FitError> {
+        Ok(floats(&self.records.read(place as usize, 1)?[32..]).collect())
+    }
+
+    /// Adds a made-up state under a made-up key.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn push(&mut self, key: u64, state: &[f32]) -> Result<(), FitError> {
+        let mut record = key_of([key.to_le_bytes().as_slice()]).to_vec();
+        record.extend(f64::NAN.to_le_bytes());
+        record.extend(1u64.to_le_bytes());
+        record.extend(state.iter().flat_map(|value| value.to_le_bytes()));
+        self.append(&record)
+    }
+}
+
+fn describe(header: &FeaturesHeader) -> String {
+    let FeaturesHeader { backbone, layers, pooling, hidden_size, .. } = header;
+    let backbone: String = backbone.chars().take(12).collect();
+    format!("the backbone {backbone} after {layers} layers, {pooling:?}, {hidden_size} wide")
+}
+
+fn key_in(record: &[u8]) -> Key {
+    std::array::from_fn(|i| record[i])
+}
+
+fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    bytes.chunks_exact(4).map(|four| f32::from_le_bytes(std::array::from_fn(|i| four[i])))
+}
+
+fn sequence_key(sequence: &TokenSequence) -> Key {
+    let ids: Vec<u8> = sequence.input_ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+    key_of([ids.as_slice(), (sequence.first_completion_token as u64).to_le_bytes().as_slice()])
+}
+
+/// A pair to fit on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pair {
+    /// Where the chosen completion lies in the cache.
+    pub chosen: u32,
+    /// Where the rejected one lies.
+    pub rejected: u32,
+    /// Which prompt it is about: the same number for the same prompt.
+    pub prompt: u64,
+    /// Its subset's place among the names.
+    pub subset: Option<usize>,
+    /// Characters of both completions.
+    pub characters: [u32; 2],
+}
+
+/// Pairs with their features.
+pub struct Gathered {
+    /// The file's name.
+    pub name: String,
+    /// A hash over the file.
+    pub data_hash: String,
+    /// The pairs in the file's order.
+    pub pairs: Vec<Pair>,
+    /// Names of subsets.
+    pub subsets: Vec<String>,
+    /// What the file is like.
+    pub form: FormReport,
+    /// What it shares with the benchmark.
+    pub overlap: OverlapReport,
+    /// Completions whose end the context cut off.
+    pub cut_completions: usize,
+    /// Pairs that the template, the tokenizer or the context refused: left out.
+    pub refused: usize,
+}
+
+/// Reads a file of preferences, checks its form, and has the features of every pair that is left.
+/// `prompts` are those of the benchmark that the head will be marked on. `progress` gets pairs done
+/// and in all.
+///
+/// # Errors
+/// When the file is damaged or nothing in it is of use, the device fails, or the work is cancelled.
+pub async fn gather<'a>(
+    scorer: &Scorer,
+    source: &Source,
+    (benchmark, prompts): (&str, impl IntoIterator<Item = &'a str>),
+    rule: OverlapRule,
+    cache: &mut FeatureCache,
+    cancel: &Cancel,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Gathered, FitError> {
+    let mut checked = Checked::read(source, Benchmark::new(benchmark, prompts, rule), cancel).await?;
+    let total = checked.form.kept;
+    let mut gathered = Gathered {
+        name: source.name().to_owned(),
+        data_hash: checked.data_hash.clone(),
+        pairs: Vec::with_capacity(total),
+        subsets: checked.form.subsets.keys().cloned().collect(),
+        form: checked.form.clone(),
+        overlap: checked.overlap.clone(),
+        cut_completions: 0,
+        refused: 0,
+    };
+    progress(0, total);
+    let mut waiting: Vec<Waiting> = Vec::new();
+    each_preference(source, async |_, row| {
+        for preference in row.unwrap_or_default() {
+            if !checked.keeps(&preference) {
+                continue;
+            }
+            let subset = checked.subset(&preference);
+            match Waiting::of(scorer, &preference, subset) {
+                Ok(pair) => {
+                    gathered.cut_completions += pair.cut;
+                    waiting.push(pair);
+                }
+                // A template that knows no system message refuses one row, not the file.
+                Err(EngineError::Text(_) | EngineError::NothingToScore { .. }) => gathered.refused += 1,
+                Err(error) => return Err(error.into()),
+            }
+            if 2 * waiting.len() >= AT_ONCE {
+                settle(scorer, &mut waiting, cache, &mut gathered.pairs, cancel).await?;
+                progress(gathered.pairs.len() + gathered.refused, total);
+                pause().await;
+            }
+        }
+        Ok::<(), FitError>(())
+    })
+    .await?;
+    settle(scorer, &mut waiting, cache, &mut gathered.pairs, cancel).await?;
+    progress(total, total);
+    Ok(gathered)
+}
+
+struct Waiting {
+    sequences: [TokenSequence; 2],
+    pair: Pair,
+    cut: usize,
+}
+
+impl Waiting {
+    fn of(scorer: &Scorer, preference: &Preference, subset: Option<usize>) -> Result<Self, EngineError> {
+        let prompt: Vec<Message> =
+            preference.prompt.iter().map(|turn| Message::new(turn.role.as_str(), turn.content.as_str())).collect();
+        let both = [preference.chosen.as_str(), preference.rejected.as_str()];
+        let sequences = scorer.tokenize(&prompt, both)?;
+        let context = scorer.report().context_tokens;
+        let mut cut = 0;
+        for sequence in &sequences {
+            if sequence.first_completion_token.max(1) >= sequence.input_ids.len().min(context) {
+                return Err(EngineError::NothingToScore {
+                    model: scorer.report().name.clone(),
+                    tokens: sequence.input_ids.len(),
+                    first_completion_token: sequence.first_completion_token,
+                    context_tokens: context,
+                });
+            }
+            cut += usize::from(sequence.input_ids.len() > context);
+        }
+        let sequences: [TokenSequence; 2] = sequences.try_into().map_err(|_| EngineError::Cancelled)?;
+        let characters = both.map(|text| text.chars().count().min(u32::MAX as usize) as u32);
+        let pair = Pair { chosen: 0, rejected: 0, prompt: prompt_number(preference), subset, characters };
+        Ok(Self { sequences, pair, cut })
+    }
+}
+
+async fn settle(
+    scorer: &Scorer,
+    waiting: &mut Vec<Waiting>,
+    cache: &mut FeatureCache,
+    pairs: &mut Vec<Pair>,
+    cancel: &Cancel,
+) -> Result<(), FitError> {
+    let sequences: Vec<TokenSequence> = waiting.iter().flat_map(|pair| pair.sequences.clone()).collect();
+    let places = cache.have(scorer, &sequences, cancel).await?;
+    for (waiting, places) in waiting.drain(..).zip(places.chunks_exact(2)) {
+        pairs.push(Pair { chosen: places[0], rejected: places[1], ..waiting.pair });
+    }
+    Ok(())
+}
+
+/// The differences `chosen - rejected` of pairs' features, block by block.
+pub(crate) struct Differences<'a> {
+    cache: &'a FeatureCache,
+    pairs: &'a [Pair],
+    /// `[pairs, hidden]`, where they are few enough to be held.
+    held: Option<Vec<f32>>,
+    /// What each column is divided by.
+    pub scale: Vec<f64>,
+}
+
+impl<'a> Differences<'a> {
+    /// Reads them once through for their scale: each column's root mean square, 1 where it is 0.
+    pub fn new(name: &str, cache: &'a FeatureCache, pairs: &'a [Pair]) -> Result<Self, FitError> {
+        let width = cache.header.hidden_size;
+        let mut found = Self { cache, pairs, held: None, scale: vec![1.0; width] };
+        let mut held = (pairs.len() * width * 4 <= HELD_BYTES).then(|| Vec::with_capacity(pairs.len() * width));
+        let mut squares = vec![0.0; width];
+        for block in found.blocks() {
+            let rows = found.rows(block.clone())?;
+            for (row, number) in rows.chunks_exact(width).zip(block) {
+                if row.iter().any(|value| !value.is_finite()) {
+                    return Err(FitError::NotFinite { file: name.to_owned(), what: format!("a completion of pair {}", number + 1) });
+                }
+                squares.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x) * f64::from(x));
+            }
+            if let Some(held) = &mut held {
+                held.extend(rows);
+            }
+        }
+        for (scale, sum) in found.scale.iter_mut().zip(squares) {
+            let size = libm::sqrt(sum / pairs.len().max(1) as f64);
+            *scale = if size > 0.0 { size } else { 1.0 };
+        }
+        found.held = held;
+        Ok(found)
+    }
+
+    pub fn width(&self) -> usize {
+        self.scale.len()
+    }
+
+    /// The ranges of pairs that are taken at once.
+    pub fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let pairs = self.pairs.len();
+        (0..pairs).step_by(BLOCK).map(move |first| first..(first + BLOCK).min(pairs))
+    }
+
+    /// The scaled differences of some pairs: `[pairs, hidden]`.
+    pub fn block(&self, block: Range<usize>) -> Result<Array2<f64>, FitError> {
+        let width = self.width();
+        let read;
+        let rows = match &self.held {
+            Some(held) => &held[block.start * width..block.end * width],
+            None => {
+                read = self.rows(block.clone())?;
+                read.as_slice()
+            }
+        };
+        Ok(Array2::from_shape_fn((block.len(), width), |(i, j)| f64::from(rows[i * width + j]) / self.scale[j]))
+    }
+
+    fn rows(&self, block: Range<usize>) -> Result<Vec<f32>, FitError> {
+        let width = self.width();
+        let record = self.cache.header.record_bytes();
+        let pairs = &self.pairs[block];
+        let places = || pairs.iter().flat_map(|pair| [pair.chosen as usize, pair.rejected as usize]);
+        let (first, last) = (places().min().unwrap_or(0), places().max().unwrap_or(0));
+        // Pairs lie in the cache as they came, so that one reading has them; others are read alone.
+        let together = (last - first < 8 * BLOCK).then(|| self.cache.records.read(first, last - first + 1)).transpose()?;
+        let mut rows = Vec::with_capacity(pairs.len() * width);
+        for pair in pairs {
+            let alone = match &together {
+                Some(_) => None,
+                None => Some([
+                    self.cache.records.read(pair.chosen as usize, 1)?,
+                    self.cache.records.read(pair.rejected as usize, 1)?,
+                ]),
+            };
+            let [chosen, rejected] = match (&together, &alone) {
+                (Some(all), _) => {
+                    [pair.chosen, pair.rejected].map(|place| &all[(place as usize - first) * record..][..record])
+                }
+                (None, Some([chosen, rejected])) => [chosen.as_slice(), rejected.as_slice()],
+                (None, None) => continue,
+            };
+            rows.extend(floats(&chosen[32..]).zip(floats(&rejected[32..])).map(|(a, b)| a - b));
+        }
+        Ok(rows)
+    }
+}

@@ -1,0 +1,447 @@
+//! Preferences before anything is fitted: what of a file is of use, what is not and why, and what
+//! it shares with a benchmark.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use rewardscope_data::{DataError, Preference, each_preference};
+use rewardscope_engine::Cancel;
+use rewardscope_store::{Digest, Hasher, Source};
+use serde::{Deserialize, Serialize};
+
+use crate::FitError;
+
+/// Reasons that are shown of rows that gave no pair.
+const SHOWN: usize = 5;
+
+/// More parts than this are one: a column that names each row is no subset.
+const MOST_SUBSETS: usize = 200;
+
+/// Words of an n-gram. Shorter prompts are one gram.
+const GRAM_WORDS: usize = 8;
+
+/// A benchmark's prompt is overlapped when this share of its n-grams is in a prompt.
+const CONTAINED: f64 = 0.5;
+
+/// A prompt of fewer words says nothing by being contained.
+const LEAST_WORDS: usize = 3;
+
+/// What is to be done about pairs whose prompts a benchmark has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+#[serde(rename_all = "lowercase")]
+pub enum OverlapRule {
+    /// They stay, and are counted.
+    #[default]
+    Keep,
+    /// They are left out.
+    Drop,
+}
+
+/// What a file of preferences is like. Pairs are counted under the first reason that holds.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct FormReport {
+    /// Rows of the file.
+    pub rows: usize,
+    /// Rows that are no preference.
+    pub unreadable: usize,
+    /// Pairs in the others.
+    pub pairs: usize,
+    /// Pairs with a completion that is empty: left out.
+    pub empty: usize,
+    /// Pairs whose two completions are the same: left out.
+    pub identical: usize,
+    /// Pairs that stood in the file before: left out.
+    pub duplicates: usize,
+    /// Pairs that stand there the other way round as well: left out, both.
+    pub contradictory: usize,
+    /// Pairs whose prompt a benchmark has, whether or not they are left out.
+    pub overlapping: usize,
+    /// Pairs that are left.
+    pub kept: usize,
+    /// Different prompts among them.
+    pub prompts: usize,
+    /// Share of them whose chosen completion is longer in characters, equal lengths half.
+    pub chosen_longer: f64,
+    /// Mean characters of their chosen completions.
+    pub chosen_characters: f64,
+    /// Mean characters of their rejected completions.
+    pub rejected_characters: f64,
+    /// Pairs by subset, where the file names any.
+    pub subsets: BTreeMap<String, usize>,
+    /// Why rows gave no pair: the first few, each a sentence.
+    pub examples: Vec<String>,
+}
+
+impl FormReport {
+    /// Whether length alone is right or wrong more often than four times in seven.
+    pub fn is_skewed(&self) -> bool {
+        (self.chosen_longer - 0.5).abs() > 1.0 / 14.0
+    }
+}
+
+/// What prompts and a benchmark have in common, by the strictest measure that holds.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct OverlapReport {
+    /// The benchmark's rows.
+    pub benchmark: String,
+    /// Its prompts.
+    pub benchmark_prompts: usize,
+    /// Pairs whose prompt is one of them to the letter.
+    pub exact: usize,
+    /// Pairs whose prompt is one of them but for case, punctuation and spaces.
+    pub normalised: usize,
+    /// Pairs whose prompt contains half the 8-grams of one of them, or all of a shorter one.
+    pub contained: usize,
+    /// Different prompts of the benchmark that are touched.
+    pub benchmark_prompts_touched: usize,
+    /// What was done about them.
+    pub rule: OverlapRule,
+}
+
+/// 16 bytes that tell texts, or ids, apart.
+pub(crate) type Key = [u8; 16];
+
+/// The first half of a sha256.
+pub(crate) fn key_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Key {
+    let mut hash = Hasher::sha256();
+    for part in parts {
+        hash.update(&(part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    match hash.finish() {
+        Digest::Sha256(bytes) => std::array::from_fn(|i| bytes[i]),
+        // A hasher of sha256 gives nothing else.
+        Digest::GitBlob(bytes) => std::array::from_fn(|i| bytes[i]),
+    }
+}
+
+fn key(parts: &[&str]) -> Key {
+    key_of(parts.iter().map(|part| part.as_bytes()))
+}
+
+fn prompt_key(preference: &Preference) -> Key {
+    let parts: Vec<&str> = preference.prompt.iter().flat_map(|turn| [turn.role.as_str(), &turn.content]).collect();
+    key(&parts)
+}
+
+/// The prompt as one text: what the user said last.
+fn asked(preference: &Preference) -> &str {
+    preference.prompt.iter().rfind(|turn| turn.role == "user").map(|turn| turn.content.as_str()).unwrap_or_default()
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.to_lowercase().split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).map(str::to_owned).collect()
+}
+
+fn normalised(text: &str) -> String {
+    words(text).join(" ")
+}
+
+/// A benchmark's prompts, ready to be found in others.
+pub(crate) struct Benchmark {
+    report: OverlapReport,
+    exact: HashSet<Key>,
+    normalised: HashMap<Key, usize>,
+    /// n-grams with the prompts that have them, by their number of words.
+    grams: BTreeMap<usize, HashMap<Key, Vec<usize>>>,
+    /// How many each prompt has.
+    gram_counts: Vec<usize>,
+    touched: HashSet<usize>,
+}
+
+impl Benchmark {
+    pub fn new<'a>(name: &str, prompts: impl IntoIterator<Item = &'a str>, rule: OverlapRule) -> Self {
+        let mut found = Self {
+            report: OverlapReport { benchmark: name.to_owned(), rule, ..OverlapReport::default() },
+            exact: HashSet::new(),
+            normalised: HashMap::new(),
+            grams: BTreeMap::new(),
+            gram_counts: Vec::new(),
+            touched: HashSet::new(),
+        };
+        for prompt in prompts {
+            let number = found.gram_counts.len();
+            let words = words(prompt);
+            found.exact.insert(key(&[prompt]));
+            found.normalised.entry(key(&[&words.join(" ")])).or_insert(number);
+            let length = GRAM_WORDS.min(words.len());
+            let mut count = 0;
+            if length >= LEAST_WORDS {
+                let by_key = found.grams.entry(length).or_default();
+                let grams: HashSet<Key> = words.windows(length).map(|gram| key(&[&gram.join(" ")])).collect();
+                count = grams.len();
+                grams.into_iter().for_each(|gram| by_key.entry(gram).or_default().push(number));
+            }
+            found.gram_counts.push(count);
+        }
+        found.report.benchmark_prompts = found.gram_counts.len();
+        found
+    }
+
+    /// Whether the benchmark has this prompt; counts it.
+    fn has(&mut self, prompt: &str) -> bool {
+        let words = words(prompt);
+        let same = self.normalised.get(&key(&[&words.join(" ")])).copied();
+        if let Some(number) = same {
+            self.touched.insert(number);
+            if self.exact.contains(&key(&[prompt])) {
+                self.report.exact += 1;
+            } else {
+                self.report.normalised += 1;
+            }
+            return true;
+        }
+        let mut hits: HashMap<usize, usize> = HashMap::new();
+        for (length, by_key) in &self.grams {
+            let grams: HashSet<Key> = words.windows(*length).map(|gram| key(&[&gram.join(" ")])).collect();
+            for number in grams.iter().filter_map(|gram| by_key.get(gram)).flatten() {
+                *hits.entry(*number).or_default() += 1;
+            }
+        }
+        let counts = &self.gram_counts;
+        let contained: Vec<usize> = hits
+            .into_iter()
+            .filter(|(number, hits)| *hits as f64 >= CONTAINED * counts[*number] as f64)
+            .map(|(number, _)| number)
+            .collect();
+        if contained.is_empty() {
+            return false;
+        }
+        self.touched.extend(contained);
+        self.report.contained += 1;
+        true
+    }
+}
+
+/// What is known of a file's preferences after the first reading.
+pub(crate) struct Checked {
+    pub form: FormReport,
+    pub overlap: OverlapReport,
+    /// A hash over the file.
+    pub data_hash: String,
+    seen: HashSet<Key>,
+    contradicted: HashSet<Key>,
+    left_out_prompts: HashSet<Key>,
+}
+
+/// A pair's identity whichever way round it stands, and the way it stands.
+fn pair_key(preference: &Preference) -> (Key, Key) {
+    let prompt = prompt_key(preference);
+    let of = |a: &str, b: &str| {
+        let mut all = key(&[a, b]);
+        all.iter_mut().zip(prompt).for_each(|(a, b)| *a ^= b);
+        all
+    };
+    (of(&preference.chosen, &preference.rejected), of(&preference.rejected, &preference.chosen))
+}
+
+/// Why a pair is of no use whatever else the file has.
+fn useless(preference: &Preference) -> Option<fn(&mut FormReport) -> &mut usize> {
+    let (chosen, rejected) = (preference.chosen.trim(), preference.rejected.trim());
+    if chosen.is_empty() || rejected.is_empty() {
+        return Some(|form| &mut form.empty);
+    }
+    if chosen == rejected { Some(|form| &mut form.identical) } else { None }
+}
+
+impl Checked {
+    /// Reads a file of preferences once through.
+    pub async fn read(source: &Source, mut benchmark: Benchmark, cancel: &Cancel) -> Result<Self, FitError> {
+        let mut ways: HashSet<Key> = HashSet::new();
+        let mut form = FormReport::default();
+        let mut examples = Vec::new();
+        let mut overlapping: HashMap<Key, bool> = HashMap::new();
+        each_preference(source, async |number, row| {
+            cancel.check()?;
+            form.rows += 1;
+            match row {
+                Err(reason) => {
+                    form.unreadable += 1;
+                    if examples.len() < SHOWN {
+                        examples.push(format!("{}, row {number}: a preference was expected, {reason} was found", source.name()));
+                    }
+                }
+                Ok(pairs) => {
+                    for pair in &pairs {
+                        if useless(pair).is_none() {
+                            ways.insert(pair_key(pair).0);
+                        }
+                    }
+                }
+            }
+            Ok::<(), FitError>(())
+        })
+        .await?;
+        form.examples = examples;
+        let mut checked = Self {
+            form,
+            overlap: OverlapReport::default(),
+            data_hash: source.content_hash().await.map_err(DataError::from)?.iter().map(|b| format!("{b:02x}")).collect(),
+            seen: HashSet::new(),
+            contradicted: HashSet::new(),
+            left_out_prompts: HashSet::new(),
+        };
+        let mut prompts = HashSet::new();
+        let (mut longer, mut chosen, mut rejected) = (0.0, 0usize, 0usize);
+        each_preference(source, async |_, row| {
+            for pair in row.unwrap_or_default() {
+                cancel.check()?;
+                let form = &mut checked.form;
+                form.pairs += 1;
+                if let Some(count) = useless(&pair) {
+                    *count(form) += 1;
+                    continue;
+                }
+                let (this_way, other_way) = pair_key(&pair);
+                if ways.contains(&other_way) {
+                    form.contradictory += 1;
+                    checked.contradicted.insert(this_way);
+                    continue;
+                }
+                if !checked.seen.insert(this_way) {
+                    form.duplicates += 1;
+                    continue;
+                }
+                let prompt = prompt_key(&pair);
+                let overlaps = match overlapping.get(&prompt) {
+                    // Counted by pair, looked up by prompt.
+                    Some(true) => benchmark.has(asked(&pair)),
+                    Some(false) => false,
+                    None => {
+                        let overlaps = benchmark.has(asked(&pair));
+                        overlapping.insert(prompt, overlaps);
+                        overlaps
+                    }
+                };
+                if overlaps {
+                    form.overlapping += 1;
+                    if benchmark.report.rule == OverlapRule::Drop {
+                        checked.left_out_prompts.insert(prompt);
+                        continue;
+                    }
+                }
+                form.kept += 1;
+                prompts.insert(prompt);
+                let (a, b) = (pair.chosen.chars().count(), pair.rejected.chars().count());
+                longer += if a == b { 0.5 } else { f64::from(u8::from(a > b)) };
+                chosen += a;
+                rejected += b;
+                if let Some(subset) = &pair.subset
+                    && (form.subsets.contains_key(subset) || form.subsets.len() < MOST_SUBSETS)
+                {
+                    *form.subsets.entry(subset.chars().take(80).collect()).or_default() += 1;
+                }
+            }
+            Ok::<(), FitError>(())
+        })
+        .await?;
+        // Whether a pair was given already is asked anew when the features are gathered.
+        checked.seen.clear();
+        let form = &mut checked.form;
+        let kept = form.kept.max(1) as f64;
+        form.prompts = prompts.len();
+        form.chosen_longer = longer / kept;
+        form.chosen_characters = chosen as f64 / kept;
+        form.rejected_characters = rejected as f64 / kept;
+        if form.subsets.len() >= MOST_SUBSETS {
+            form.subsets.clear();
+        }
+        benchmark.report.benchmark_prompts_touched = benchmark.touched.len();
+        checked.overlap = benchmark.report;
+        if checked.form.kept == 0 {
+            return Err(FitError::NoPairs { file: source.name().to_owned(), form: Box::new(checked.form) });
+        }
+        Ok(checked)
+    }
+
+    /// Whether a pair is fitted on; to be asked once a pair, in the file's order.
+    pub fn keeps(&mut self, preference: &Preference) -> bool {
+        let this_way = pair_key(preference).0;
+        useless(preference).is_none()
+            && !self.contradicted.contains(&this_way)
+            && !self.left_out_prompts.contains(&prompt_key(preference))
+            && self.seen.insert(this_way)
+    }
+
+    /// The place of a pair's subset among [`FormReport::subsets`].
+    pub fn subset(&self, preference: &Preference) -> Option<usize> {
+        let subset: String = preference.subset.as_ref()?.chars().take(80).collect();
+        self.form.subsets.keys().position(|name| *name == subset)
+    }
+}
+
+/// Which prompt a preference is about, as a number that the same prompt always gets.
+pub(crate) fn prompt_number(preference: &Preference) -> u64 {
+    // Prompts that differ in case or punctuation alone must not be in two folds.
+    let turns: Vec<String> = preference.prompt.iter().map(|turn| normalised(&turn.content)).collect();
+    let parts: Vec<&str> = turns.iter().map(String::as_str).collect();
+    u64::from_le_bytes(std::array::from_fn(|i| key(&parts)[i]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pollster::block_on;
+
+    fn check(lines: &[&str], benchmark: &[&str], rule: OverlapRule) -> Result<Checked, FitError> {
+        let source = Source::memory("pairs.jsonl", lines.join("\n").into_bytes());
+        let benchmark = Benchmark::new("bench", benchmark.iter().copied(), rule);
+        block_on(Checked::read(&source, benchmark, &Cancel::default()))
+    }
+
+    #[test]
+    fn each_kind_of_bad_pair_is_counted_once() {
+        let found = check(
+            &[
+                r#"{"prompt":"p","chosen":"good","rejected":"bad one","subset":"s"}"#,
+                r#"{"prompt":"p","chosen":"good","rejected":"bad one"}"#,
+                r#"{"prompt":"q","chosen":"same","rejected":" same"}"#,
+                r#"{"prompt":"q","chosen":"","rejected":"x"}"#,
+                r#"{"prompt":"r","chosen":"a","rejected":"b"}"#,
+                r#"{"prompt":"r","chosen":"b","rejected":"a"}"#,
+                r#"{"prompt":"r","chosen":5,"rejected":"a"}"#,
+                r#"{"prompt":"t","chosen":"longer","rejected":"a"}"#,
+            ],
+            &[],
+            OverlapRule::Keep,
+        )
+        .expect("usable");
+        let form = &found.form;
+        assert_eq!((form.rows, form.unreadable, form.pairs, form.kept, form.prompts), (8, 1, 7, 2, 2));
+        assert_eq!((form.empty, form.identical, form.duplicates, form.contradictory), (1, 1, 1, 2));
+        assert_eq!((form.chosen_longer, form.chosen_characters, form.rejected_characters), (0.5, 5.0, 4.0));
+        assert_eq!(form.subsets, BTreeMap::from([("s".to_owned(), 1)]));
+        assert!(form.examples[0].contains("pairs.jsonl, row 7"), "{:?}", form.examples);
+    }
+
+    #[test]
+    fn overlap_is_measured_by_three_measures_and_dropped_by_a_switch() {
+        let long = "one two three four five six seven eight nine ten";
+        let lines = [
+            r#"{"prompt":"What is it?","chosen":"a","rejected":"b"}"#,
+            r#"{"prompt":"what is IT","chosen":"a","rejected":"b"}"#,
+            r#"{"prompt":"Tell me: what is it, really?","chosen":"a","rejected":"b"}"#,
+            r#"{"prompt":"zero one two three four five six seven eight nine eleven","chosen":"a","rejected":"b"}"#,
+            r#"{"prompt":"one two three four five six seven","chosen":"a","rejected":"b"}"#,
+            r#"{"prompt":"something else","chosen":"a","rejected":"b"}"#,
+        ];
+        for (rule, kept) in [(OverlapRule::Keep, 6), (OverlapRule::Drop, 2)] {
+            let found = check(&lines, &["What is it?", long, "never asked at all"], rule).expect("usable");
+            let overlap = &found.overlap;
+            assert_eq!((overlap.exact, overlap.normalised, overlap.contained), (1, 1, 2));
+            assert_eq!((overlap.benchmark_prompts, overlap.benchmark_prompts_touched), (3, 2));
+            assert_eq!((found.form.overlapping, found.form.kept), (4, kept));
+        }
+    }
+
+    #[test]
+    fn a_file_without_a_usable_pair_is_refused_with_the_counts() {
+        let message = check(&[r#"{"prompt":"q","chosen":"same","rejected":"same"}"#], &[], OverlapRule::Keep)
+            .err()
+            .expect("refused")
+            .to_string();
+        assert!(message.contains("pairs.jsonl") && message.contains("1 identical"), "{message}");
+    }
+}

@@ -1,0 +1,481 @@
+//! What a head is worth, as numbers: every pair held out once, beside what needs no head at all.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use rewardscope_benchmarks::reward_bench_2::Marks;
+use rewardscope_benchmarks::statistics::{Interval, bootstrap, percentile};
+use rewardscope_engine::Pooling;
+use serde::{Deserialize, Serialize};
+
+use crate::features::{FeaturesHeader, Gathered, Pair};
+use crate::solve::{log_loss, sigmoid};
+use crate::{FormReport, OverlapReport};
+
+/// Bins of the calibration table.
+const BINS: usize = 5;
+
+/// Percentiles of margins.
+const SHARES: [f64; 7] = [0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0];
+
+/// A share of pairs that are right, equal scores half.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct Accuracy {
+    /// The share.
+    pub value: f64,
+    /// Its 95 % interval, by a bootstrap over prompts: pairs of one prompt go together.
+    pub interval: Interval,
+    /// Pairs.
+    pub pairs: usize,
+}
+
+/// The accuracy on a subset.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct SubsetAccuracy {
+    /// The subset's name.
+    pub subset: String,
+    /// The head's accuracy there.
+    pub accuracy: Accuracy,
+}
+
+/// A way to choose that needs no head, on the same pairs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct RivalReport {
+    /// What it does.
+    pub name: String,
+    /// Its accuracy.
+    pub accuracy: f64,
+    /// By how much the head is right more often.
+    pub lead: f64,
+    /// The 95 % interval of that, over the same resamples of prompts.
+    pub lead_interval: Interval,
+}
+
+/// A point of the learning curve.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct Curve {
+    /// Pairs that the head was fitted on, on average over the folds.
+    pub pairs: usize,
+    /// Its accuracy on the pairs held out.
+    pub accuracy: Accuracy,
+}
+
+/// Pairs of which the head is about as sure.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct CalibrationBin {
+    /// From this probability of its own choice.
+    pub from: f64,
+    /// To this.
+    pub to: f64,
+    /// Pairs.
+    pub pairs: usize,
+    /// The mean probability that it gives its choice.
+    pub confidence: f64,
+    /// The share in which its choice is right.
+    pub accuracy: f64,
+}
+
+/// Held-out margins, `score(chosen) - score(rejected)`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct Margins {
+    /// The smallest.
+    pub least: f64,
+    /// Percentiles.
+    pub p5: f64,
+    /// Percentiles.
+    pub p25: f64,
+    /// The median.
+    pub p50: f64,
+    /// Percentiles.
+    pub p75: f64,
+    /// Percentiles.
+    pub p95: f64,
+    /// The largest.
+    pub most: f64,
+}
+
+/// How the head was fitted: what it takes to do it again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct Training {
+    /// The file of preferences.
+    pub data: String,
+    /// A hash over it: sha256 up to 16 MiB, beyond that a sha256 over its pieces' sha256.
+    pub data_hash: String,
+    /// Pairs fitted on.
+    pub pairs: usize,
+    /// Different prompts among them.
+    pub prompts: usize,
+    /// Completions whose end the context cut off.
+    pub cut_completions: usize,
+    /// Pairs that the template, the tokenizer or the context refused: left out.
+    pub refused: usize,
+    /// The backbone's hash.
+    pub backbone: String,
+    /// Its layers before the final norm.
+    pub layers: usize,
+    /// Where the score is read from.
+    pub pooling: Pooling,
+    /// Seed of the folds and of all resampling.
+    pub seed: u64,
+    /// Parts that prompts were dealt into.
+    pub folds: usize,
+    /// The strength of the penalty, on columns scaled to 1 and a mean loss.
+    pub strength: f64,
+    /// The strengths that were tried with their held-out log loss in nats.
+    pub tried: Vec<(f64, f64)>,
+    /// What scores were divided by, so that their differences are log odds.
+    pub temperature: f64,
+    /// The program's version.
+    pub version: String,
+}
+
+/// One scorer on a benchmark.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct ScorerMarks {
+    /// The scorer.
+    pub name: String,
+    /// Unweighted mean over the subsets that are there; RewardBench 2's overall where all six are.
+    pub mean: f64,
+    /// Its marks.
+    pub marks: Marks,
+    /// By how much the head's mean is higher; none for the head itself.
+    pub lead: Option<f64>,
+    /// The 95 % interval of that, over resamples of items within each subset.
+    pub lead_interval: Option<Interval>,
+}
+
+/// The head on a benchmark's items, none of which it was fitted on unless the overlap says so.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct BenchmarkReport {
+    /// The benchmark's rows.
+    pub name: String,
+    /// Its items.
+    pub items: usize,
+    /// The head, then its rivals.
+    pub scorers: Vec<ScorerMarks>,
+}
+
+/// What a head is worth.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct Report {
+    /// How it was fitted.
+    pub training: Training,
+    /// What the preferences are like.
+    pub form: FormReport,
+    /// What they share with the benchmark.
+    pub overlap: OverlapReport,
+    /// Held-out accuracy.
+    pub accuracy: Accuracy,
+    /// By subset.
+    pub subsets: Vec<SubsetAccuracy>,
+    /// What needs no head: chance, the longest, the shortest, the backbone's likelihood.
+    pub rivals: Vec<RivalReport>,
+    /// Held-out accuracy by the number of pairs fitted on.
+    pub curve: Vec<Curve>,
+    /// Held-out log loss in nats a pair; chance has ln 2 = 0.693.
+    pub log_loss: f64,
+    /// Held-out Brier score; chance has 0.25.
+    pub brier: f64,
+    /// Expected calibration error over the bins.
+    pub calibration_error: f64,
+    /// How often it is right when it is so sure.
+    pub calibration: Vec<CalibrationBin>,
+    /// Held-out margins.
+    pub margins: Margins,
+    /// Marks on a benchmark, where it was marked on one.
+    pub benchmark: Option<BenchmarkReport>,
+}
+
+/// What was found on pairs while they were held out.
+pub(crate) struct Held<'a> {
+    /// Calibrated margins.
+    pub margins: &'a [f64],
+    /// Shares of the training prompts with the margins of heads fitted on them.
+    pub curve: &'a [(f64, Vec<f64>)],
+    /// The backbone's own margins of mean log-probability.
+    pub likelihood_margins: Option<Vec<f64>>,
+    /// The share of pairs that is not held out at a time.
+    pub fold_share: f64,
+}
+
+/// 1 for a right choice, 0 for a wrong one, half for none.
+fn right(margin: f64) -> f64 {
+    if margin == 0.0 { 0.5 } else { f64::from(u8::from(margin > 0.0)) }
+}
+
+fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let n = values.len().max(1);
+    values.sum::<f64>() / n as f64
+}
+
+/// The positions of each prompt's pairs, among those that `takes` names.
+fn by_prompt(pairs: &[Pair], takes: impl Fn(&Pair) -> bool) -> Vec<Vec<usize>> {
+    let mut prompts: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+    for (i, pair) in pairs.iter().enumerate().filter(|(_, pair)| takes(pair)) {
+        prompts.entry(pair.prompt).or_default().push(i);
+    }
+    prompts.into_values().collect()
+}
+
+/// Mean and interval of values over pairs; of nothing, nothing.
+fn interval_of(values: &[f64], prompts: Vec<Vec<usize>>, seed: u64) -> Option<(f64, Interval, usize)> {
+    // Resampling prompts needs no more of each than its sum and count.
+    let sums: Vec<(f64, usize)> =
+        prompts.iter().map(|at| (at.iter().map(|&i| values[i]).sum(), at.len())).collect();
+    let total: usize = sums.iter().map(|(_, count)| count).sum();
+    let mean = |at: &[usize]| {
+        let (sum, count) = at.iter().fold((0.0, 0), |(sum, count), &i| (sum + sums[i].0, count + sums[i].1));
+        sum / count.max(1) as f64
+    };
+    let units = (0..sums.len()).map(|i| vec![i]).collect();
+    let interval = bootstrap(&[units], seed, mean)?;
+    Some((sums.iter().map(|(sum, _)| sum).sum::<f64>() / total.max(1) as f64, interval, total))
+}
+
+fn accuracy(margins: &[f64], pairs: &[Pair], seed: u64, takes: impl Fn(&Pair) -> bool) -> Option<Accuracy> {
+    let rights: Vec<f64> = margins.iter().map(|&margin| right(margin)).collect();
+    let (value, interval, pairs) = interval_of(&rights, by_prompt(pairs, takes), seed)?;
+    Some(Accuracy { value, interval, pairs })
+}
+
+pub(crate) fn of(
+    gathered: &Gathered,
+    header: &FeaturesHeader,
+    held: Held<'_>,
+    (seed, strength, temperature, tried): (u64, f64, f64, Vec<(f64, f64)>),
+) -> Report {
+    let (pairs, margins) = (&gathered.pairs, held.margins);
+    let everyone = |_: &Pair| true;
+    let nothing = Accuracy { value: f64::NAN, interval: Interval { low: f64::NAN, high: f64::NAN }, pairs: 0 };
+    let accuracy_of = |margins: &[f64]| accuracy(margins, pairs, seed, everyone).unwrap_or(nothing);
+    let subset = |(number, name): (usize, &String)| {
+        let accuracy = accuracy(margins, pairs, seed, |pair| pair.subset == Some(number))?;
+        Some(SubsetAccuracy { subset: name.clone(), accuracy })
+    };
+    let longer = |pair: &Pair| f64::from(pair.characters[0]) - f64::from(pair.characters[1]);
+    let mut rivals = vec![
+        ("chance", vec![0.0; pairs.len()]),
+        ("the longest completion", pairs.iter().map(longer).collect()),
+        ("the shortest completion", pairs.iter().map(|pair| -longer(pair)).collect::<Vec<f64>>()),
+    ];
+    rivals.extend(held.likelihood_margins.map(|margins| ("the backbone's likelihood", margins)));
+    let rival = |(name, others): (&str, Vec<f64>)| {
+        let leads: Vec<f64> = margins.iter().zip(&others).map(|(&own, &other)| right(own) - right(other)).collect();
+        let (lead, lead_interval, _) = interval_of(&leads, by_prompt(pairs, everyone), seed)?;
+        Some(RivalReport {
+            name: name.to_owned(),
+            accuracy: mean(others.iter().map(|&other| right(other))),
+            lead,
+            lead_interval,
+        })
+    };
+    let curve = held.curve.iter().map(|(share, margins)| Curve {
+        pairs: (share * held.fold_share * pairs.len() as f64).round() as usize,
+        accuracy: accuracy_of(margins),
+    });
+    let calibration = calibration(margins);
+    let mut sorted = margins.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let [least, p5, p25, p50, p75, p95, most] = SHARES.map(|share| percentile(&sorted, share));
+    Report {
+        training: Training {
+            data: gathered.name.rsplit(['/', '\\']).next().unwrap_or_default().to_owned(),
+            data_hash: gathered.data_hash.clone(),
+            pairs: pairs.len(),
+            prompts: by_prompt(pairs, everyone).len(),
+            cut_completions: gathered.cut_completions,
+            refused: gathered.refused,
+            backbone: header.backbone.clone(),
+            layers: header.layers,
+            pooling: header.pooling,
+            seed,
+            folds: crate::FOLDS,
+            strength,
+            tried,
+            temperature,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+        form: gathered.form.clone(),
+        overlap: gathered.overlap.clone(),
+        accuracy: accuracy_of(margins),
+        subsets: gathered.subsets.iter().enumerate().filter_map(subset).collect(),
+        rivals: rivals.into_iter().filter_map(rival).collect(),
+        curve: curve.collect(),
+        log_loss: mean(margins.iter().map(|&margin| log_loss(margin))),
+        brier: mean(margins.iter().map(|&margin| sigmoid(-margin) * sigmoid(-margin))),
+        calibration_error: calibration
+            .iter()
+            .map(|bin| (bin.confidence - bin.accuracy).abs() * bin.pairs as f64 / pairs.len().max(1) as f64)
+            .sum(),
+        calibration,
+        margins: Margins { least, p5, p25, p50, p75, p95, most },
+        benchmark: None,
+    }
+}
+
+/// Equal bins of the probability that the head gives its own choice, from one half to one.
+fn calibration(margins: &[f64]) -> Vec<CalibrationBin> {
+    let mut bins = vec![(0usize, 0.0, 0.0); BINS];
+    for &margin in margins {
+        let confidence = sigmoid(margin.abs());
+        let bin = (((confidence - 0.5) * 2.0 * BINS as f64) as usize).min(BINS - 1);
+        let (pairs, sure, correct) = &mut bins[bin];
+        *pairs += 1;
+        *sure += confidence;
+        *correct += right(margin);
+    }
+    let edge = |i: usize| 0.5 + 0.5 * i as f64 / BINS as f64;
+    let bin = |(i, (pairs, sure, correct)): (usize, (usize, f64, f64))| CalibrationBin {
+        from: edge(i),
+        to: edge(i + 1),
+        pairs,
+        confidence: sure / pairs.max(1) as f64,
+        accuracy: correct / pairs.max(1) as f64,
+    };
+    bins.into_iter().enumerate().filter(|(_, (pairs, ..))| *pairs > 0).map(bin).collect()
+}
+
+impl Report {
+    /// As Markdown, to be read in a terminal or a repository.
+    pub fn markdown(&self, title: &str) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = self.write(&mut text, title);
+        text
+    }
+
+    fn write(&self, out: &mut String, title: &str) -> std::fmt::Result {
+        let t = &self.training;
+        let percent = |value: f64| format!("{:.1} %", 100.0 * value);
+        let range = |i: &Interval| format!("{:.1} to {:.1} %", 100.0 * i.low, 100.0 * i.high);
+        writeln!(out, "# {title}\n")?;
+        writeln!(
+            out,
+            "A linear reward head, fitted on {} preference pairs over {} prompts ({}, hash {}). Backbone {}, {} layers, {}; seed {}, penalty {}, temperature {:.4}; rewardscope {}.\n",
+            t.pairs,
+            t.prompts,
+            t.data,
+            t.data_hash,
+            t.backbone.chars().take(12).collect::<String>(),
+            t.layers,
+            match t.pooling {
+                Pooling::LastToken => "last token",
+                Pooling::CompletionMean => "mean over the completion",
+            },
+            t.seed,
+            t.strength,
+            t.temperature,
+            t.version
+        )?;
+        let f = &self.form;
+        writeln!(
+            out,
+            "The file: {} rows, {} of them no preference; of {} pairs {} with an empty completion, {} identical, {} duplicates, {} contradictory; {} kept{}. The chosen completion is the longer one in {} (mean {:.0} characters against {:.0}).{} {} completions were cut at the context's end.\n",
+            f.rows,
+            f.unreadable,
+            f.pairs,
+            f.empty,
+            f.identical,
+            f.duplicates,
+            f.contradictory,
+            f.kept,
+            if t.refused > 0 { format!(", {} refused by the model's template or context", t.refused) } else { String::new() },
+            percent(f.chosen_longer),
+            f.chosen_characters,
+            f.rejected_characters,
+            if f.is_skewed() { " That is a length skew: a head can score well by length alone." } else { "" },
+            t.cut_completions
+        )?;
+        let o = &self.overlap;
+        writeln!(
+            out,
+            "Prompts shared with {} ({} prompts): {} pairs exactly, {} but for case and punctuation, {} by half of its 8-grams; {} of its prompts are touched; such pairs were {}.\n",
+            o.benchmark,
+            o.benchmark_prompts,
+            o.exact,
+            o.normalised,
+            o.contained,
+            o.benchmark_prompts_touched,
+            match o.rule {
+                crate::OverlapRule::Keep => "kept",
+                crate::OverlapRule::Drop => "dropped",
+            }
+        )?;
+        writeln!(out, "## On pairs held out ({} folds by prompt)\n", t.folds)?;
+        writeln!(out, "| | pairs | accuracy | 95 % interval |\n|---|---|---|---|")?;
+        let mut line = |name: &str, a: &Accuracy| {
+            writeln!(out, "| {name} | {} | {} | {} |", a.pairs, percent(a.value), range(&a.interval))
+        };
+        line("the head", &self.accuracy)?;
+        for subset in &self.subsets {
+            line(&format!("– {}", subset.subset), &subset.accuracy)?;
+        }
+        writeln!(out, "\n| instead of the head | accuracy | the head's lead | 95 % interval |\n|---|---|---|---|")?;
+        for r in &self.rivals {
+            let (accuracy, lead) = (percent(r.accuracy), percent(r.lead));
+            writeln!(out, "| {} | {accuracy} | {lead} | {} |", r.name, range(&r.lead_interval))?;
+        }
+        writeln!(out, "\n| fitted on pairs | accuracy held out | 95 % interval |\n|---|---|---|")?;
+        for point in &self.curve {
+            let a = &point.accuracy;
+            writeln!(out, "| {} | {} | {} |", point.pairs, percent(a.value), range(&a.interval))?;
+        }
+        writeln!(
+            out,
+            "\nLog loss {:.4} nats (chance 0.6931), Brier score {:.4} (chance 0.25), expected calibration error {:.4}.\n",
+            self.log_loss, self.brier, self.calibration_error
+        )?;
+        writeln!(out, "| the head's probability | pairs | mean | right |\n|---|---|---|---|")?;
+        for bin in &self.calibration {
+            let (from, to) = (percent(bin.from), percent(bin.to));
+            let (sure, right) = (percent(bin.confidence), percent(bin.accuracy));
+            writeln!(out, "| {from} to {to} | {} | {sure} | {right} |", bin.pairs)?;
+        }
+        let m = &self.margins;
+        writeln!(
+            out,
+            "\nMargins: least {:.2}, 5th percentile {:.2}, 25th {:.2}, median {:.2}, 75th {:.2}, 95th {:.2}, largest {:.2}.",
+            m.least, m.p5, m.p25, m.p50, m.p75, m.p95, m.most
+        )?;
+        if let Some(benchmark) = &self.benchmark {
+            writeln!(out, "\n## On {} ({} items)\n", benchmark.name, benchmark.items)?;
+            let names = benchmark.scorers.first().map(|s| s.marks.subsets.iter().map(|m| m.subset.as_str()).collect());
+            let names: Vec<&str> = names.unwrap_or_default();
+            writeln!(out, "| | {} | mean | the head's lead | 95 % interval |", names.join(" | "))?;
+            writeln!(out, "|---|{}---|---|---|", "---|".repeat(names.len()))?;
+            for s in &benchmark.scorers {
+                let marks: Vec<String> = s.marks.subsets.iter().map(|mark| percent(mark.score)).collect();
+                let lead = s.lead.map(percent).unwrap_or_default();
+                let interval = s.lead_interval.as_ref().map(range).unwrap_or_default();
+                writeln!(out, "| {} | {} | {} | {lead} | {interval} |", s.name, marks.join(" | "), percent(s.mean))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calibration_counts_its_own_choice() {
+        // Sure of 0.95 and right in one of two; undecided on one.
+        let sure = libm::log(19.0);
+        let bins = calibration(&[sure, -sure, 0.0]);
+        assert_eq!(bins.iter().map(|bin| bin.pairs).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!((bins[0].confidence, bins[0].accuracy), (0.5, 0.5));
+        assert!((bins[1].confidence - 0.95).abs() < 1e-12 && bins[1].accuracy == 0.5);
+        assert!((bins[1].from - 0.9).abs() < 1e-12 && (bins[1].to - 1.0).abs() < 1e-12);
+    }
+}

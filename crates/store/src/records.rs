@@ -1,0 +1,156 @@
+//! Records of one size behind a line that says what they are: appended as they come, read by their
+//! number, never held whole. A record that was cut off when the process ended is forgotten.
+
+use crate::platform::{LogPlace, RawFile, open_log};
+use crate::{Source, StoreError};
+
+/// A longer first line is no header.
+const MAX_HEADER_BYTES: usize = 1 << 16;
+
+enum Bytes {
+    Memory(Vec<u8>),
+    File { file: RawFile, end: u64 },
+}
+
+/// An append-only sequence of records, in memory or in a file that is open in one process or tab at
+/// a time.
+pub struct Records {
+    bytes: Bytes,
+    /// Bytes of the first line, its end included.
+    header_bytes: usize,
+    record_bytes: usize,
+}
+
+impl Records {
+    /// None yet, in memory.
+    pub fn memory(header: &str, record_bytes: usize) -> Self {
+        Self { bytes: Bytes::Memory(line(header)), header_bytes: header.len() + 1, record_bytes }
+    }
+
+    /// Opens a file of records, or begins it where there is none or one with another header.
+    ///
+    /// # Errors
+    /// When it cannot be read or written, or is open elsewhere.
+    pub async fn open(place: &LogPlace, header: &str, record_bytes: usize) -> Result<Self, StoreError> {
+        let Some(file) = open_log(place).await? else {
+            return Err(StoreError::Read {
+                name: format!("{place:?}"),
+                reason: "it is open in another process or tab; end that first".to_owned(),
+            });
+        };
+        let (header, found) = (line(header), file.bytes()?);
+        let header_bytes = header.len();
+        let is_same = found >= header_bytes as u64 && file.read(0, header_bytes)? == header;
+        let end = if is_same {
+            let records = (found - header_bytes as u64) / record_bytes as u64;
+            header_bytes as u64 + records * record_bytes as u64
+        } else {
+            file.truncate(0)?;
+            file.write(0, &header)?;
+            header_bytes as u64
+        };
+        file.truncate(end)?;
+        Ok(Self { bytes: Bytes::File { file, end }, header_bytes, record_bytes })
+    }
+
+    /// The first line of a file of records, and the whole records behind it.
+    ///
+    /// # Errors
+    /// When it cannot be read or has no such line.
+    pub async fn header_of(source: &Source) -> Result<String, StoreError> {
+        let refuse = |found: &str| StoreError::Format {
+            name: source.name().to_owned(),
+            expected: "records behind a line that says what they are".to_owned(),
+            found: found.to_owned(),
+        };
+        let start = source.read(0, source.bytes().min(MAX_HEADER_BYTES as u64) as usize).await?;
+        let end = start.iter().position(|&byte| byte == b'\n').ok_or_else(|| refuse("no such line"))?;
+        String::from_utf8(start[..end].to_vec()).map_err(|_| refuse("other bytes"))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        let bytes = match &self.bytes {
+            Bytes::Memory(bytes) => bytes.len() as u64,
+            Bytes::File { end, .. } => *end,
+        };
+        ((bytes - self.header_bytes as u64) / self.record_bytes as u64) as usize
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes of `count` records from number `first` on.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn read(&self, first: usize, count: usize) -> Result<Vec<u8>, StoreError> {
+        let start = self.header_bytes as u64 + first as u64 * self.record_bytes as u64;
+        let len = count * self.record_bytes;
+        match &self.bytes {
+            Bytes::Memory(bytes) => {
+                let found = usize::try_from(start).ok().and_then(|start| bytes.get(start..start.checked_add(len)?));
+                let past = || StoreError::PastEnd {
+                    name: "records in memory".to_owned(),
+                    bytes: bytes.len() as u64,
+                    start,
+                    end: start.saturating_add(len as u64),
+                };
+                found.map(<[u8]>::to_vec).ok_or_else(past)
+            }
+            Bytes::File { file, .. } => file.read(start, len),
+        }
+    }
+
+    /// Appends whole records.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn append(&mut self, records: &[u8]) -> Result<(), StoreError> {
+        debug_assert!(records.len().is_multiple_of(self.record_bytes));
+        match &mut self.bytes {
+            Bytes::Memory(bytes) => bytes.extend_from_slice(records),
+            Bytes::File { file, end } => {
+                file.write(*end, records)?;
+                *end += records.len() as u64;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn line(header: &str) -> Vec<u8> {
+    format!("{header}\n").into_bytes()
+}
+
+#[cfg(all(test, not(target_family = "wasm")))]
+mod tests {
+    use super::*;
+    use pollster::block_on;
+
+    #[test]
+    fn whole_records_survive_and_another_header_begins_anew() {
+        let path = std::env::temp_dir().join(format!("rewardscope-records-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let open = |header: &str| block_on(Records::open(&path, header, 4)).expect("open");
+        let mut records = open("of four");
+        records.append(b"onetwofi").expect("written");
+        drop(records);
+        let whole = std::fs::read(&path).expect("there");
+        std::fs::write(&path, [&whole[..], b"cut"].concat()).expect("cut");
+        let mut records = open("of four");
+        assert_eq!((records.len(), records.read(1, 1).expect("read")), (2, b"wofi".to_vec()));
+        records.append(b"more").expect("written");
+        assert_eq!(records.read(0, 3).expect("read"), b"onetwofimore");
+        drop(records);
+        assert_eq!(block_on(Records::header_of(&Source::file(&path).expect("there"))).expect("a line"), "of four");
+        assert!(open("another").is_empty());
+        std::fs::remove_file(&path).expect("removed");
+        let mut memory = Records::memory("of four", 4);
+        memory.append(b"onetwofi").expect("kept");
+        assert_eq!((memory.len(), memory.read(1, 1).expect("read")), (2, b"wofi".to_vec()));
+        assert!(memory.read(2, 1).is_err());
+    }
+}
