@@ -48,7 +48,7 @@ export default defineConfig({
       injectRegister: false,
       manifest: false,
       workbox: {
-        globPatterns: ["**/*.{html,js,css}"],
+        globPatterns: ["**/*.{html,js,css,safetensors}"],
         // The folder's address is the page; whatever else lies there is itself.
         navigateFallback: null,
         ignoreURLParametersMatching: [/./],

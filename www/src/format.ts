@@ -17,3 +17,10 @@ export function duration(ms: number): string {
   const minutes = Math.round(seconds / 60);
   return minutes < 90 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
+
+/** A share, to a tenth of a percent. */
+export const percent = (value: number) => (Number.isFinite(value) ? `${(100 * value).toFixed(1)} %` : "–");
+
+/** A 95 % interval of a share. */
+export const interval = ({ low, high }: { low: number; high: number }) =>
+  `${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)} %`;

@@ -5,6 +5,9 @@ import type {
   DeviceChoice,
   DeviceReport,
   Estimate,
+  FitOptions,
+  FitProgress,
+  HeadReport,
   ItemReport,
   LoadProgress,
   ModelReport,
@@ -18,9 +21,16 @@ import type {
 export interface Calls {
   openDevice: { args: [choice: DeviceChoice]; result: DeviceReport };
   configure: { args: [endpoint: string | undefined, token: string | undefined, keep: boolean]; result: void };
-  loadSite: { args: [manifest: string, choice: DeviceChoice]; result: ModelReport; progress: LoadProgress };
-  loadHub: { args: [id: string, choice: DeviceChoice]; result: ModelReport; progress: LoadProgress };
-  loadFiles: { args: [name: string, files: File[], choice: DeviceChoice]; result: ModelReport; progress: LoadProgress };
+  loadSite: { args: [manifest: string, head: Uint8Array | undefined, choice: DeviceChoice]; result: ModelReport; progress: LoadProgress };
+  loadHub: { args: [id: string, head: Uint8Array | undefined, choice: DeviceChoice]; result: ModelReport; progress: LoadProgress };
+  loadFiles: {
+    args: [name: string, files: File[], head: Uint8Array | undefined, choice: DeviceChoice];
+    result: ModelReport;
+    progress: LoadProgress;
+  };
+  readHead: { args: [bytes: Uint8Array]; result: HeadReport };
+  fit: { args: [preferences: File, features: File | undefined, options: FitOptions]; result: HeadReport; progress: FitProgress };
+  fittedHead: { args: []; result: Uint8Array };
   officialRows: { args: []; result: OfficialRows };
   openDataSite: { args: [manifest: string, file: string]; result: DatasetReport; progress: LoadProgress };
   openDataHub: { args: [id: string]; result: DatasetReport; progress: LoadProgress };

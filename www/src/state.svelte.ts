@@ -5,6 +5,9 @@ import type {
   DeviceChoice,
   DeviceReport,
   Estimate,
+  FitOptions,
+  FitProgress,
+  HeadReport,
   LoadProgress,
   ModelReport,
   Report,
@@ -12,13 +15,24 @@ import type {
   Storage,
 } from "./wasm/rewardscope";
 
-export type Work = "idle" | "loading" | "opening" | "estimating" | "running" | "scoring" | "removing";
+export type Work = "idle" | "loading" | "opening" | "fitting" | "estimating" | "running" | "scoring" | "removing";
 
 /** Where a model comes from; enough to load it again. */
-export type ModelSource =
+export type ModelSource = (
   | { kind: "site"; manifest: string }
   | { kind: "hub"; id: string }
-  | { kind: "files"; files: File[] };
+  | { kind: "files"; files: File[] }
+) & {
+  /** A reward head's file to be put on it, or the address of the site's own. */
+  head?: Uint8Array | URL | undefined;
+};
+
+/** A completion that the visitor preferred to another. */
+export interface Choice {
+  prompt: string;
+  chosen: string;
+  rejected: string;
+}
 
 /** Where rows come from; enough to open them again. */
 export type DataSource =
@@ -45,6 +59,13 @@ class AppState {
   progress = $state<RunProgress>();
   report = $state<Report>();
   storage = $state<Storage>();
+  /** The head on the loaded model, and what it is worth. */
+  head = $state.raw<HeadReport>();
+  /** Preferences clicked in this visit; they stay in memory. */
+  choices = $state<Choice[]>([]);
+  fitProgress = $state<FitProgress>();
+  /** The head that was fitted last. */
+  fitted = $state.raw<{ head: HeadReport; bytes: Uint8Array }>();
   work = $state<Work>("idle");
   error = $state("");
   notice = $state("");
@@ -82,6 +103,7 @@ class AppState {
   /** What the page shows as open is gone. */
   #drop() {
     this.model = undefined;
+    this.head = undefined;
     this.#modelSource = undefined;
     this.closeDataset();
   }
@@ -196,17 +218,48 @@ class AppState {
   async #loadFrom(source: ModelSource, choice: DeviceChoice, { hub, token, keep }: Access): Promise<ModelReport> {
     await this.engine.call("configure", [hub, token, keep]);
     const tell = (now: LoadProgress) => (this.load = now);
-    if (source.kind === "site") return this.engine.call("loadSite", [source.manifest, choice], tell);
-    if (source.kind === "hub") return this.engine.call("loadHub", [source.id, choice], tell);
+    const head = source.head instanceof URL ? await this.#fetchHead(source.head) : source.head;
+    this.head = head && (await this.engine.call("readHead", [head]));
+    if (source.kind === "site") return this.engine.call("loadSite", [source.manifest, head, choice], tell);
+    if (source.kind === "hub") return this.engine.call("loadHub", [source.id, head, choice], tell);
     const { files } = source;
     const path = files[0]?.webkitRelativePath ?? "";
     const name = path.split("/")[0] || (files.length === 1 ? (files[0]?.name ?? "") : `the ${files.length} picked files`);
-    return this.engine.call("loadFiles", [name, files, choice], tell);
+    return this.engine.call("loadFiles", [name, files, head, choice], tell);
+  }
+
+  async #fetchHead(address: URL): Promise<Uint8Array> {
+    const response = await fetch(address);
+    if (!response.ok) throw new Error(`fetching the reward head: ${address.href} answered ${response.status}; reload the page`);
+    return new Uint8Array(await response.arrayBuffer());
+  }
+
+  /** Fits a head on the loaded model; it is not put on it yet. */
+  fit(preferences: File, features: File | undefined, options: FitOptions) {
+    return this.during("fitting", async () => {
+      this.fitted = undefined;
+      try {
+        const tell = (now: FitProgress) => (this.fitProgress = now);
+        const head = await this.#withstanding(() => this.engine.call("fit", [preferences, features, options], tell));
+        this.fitted = { head, bytes: await this.engine.call("fittedHead", []) };
+      } finally {
+        this.fitProgress = undefined;
+      }
+      this.notice = `${options.name} is fitted; its figures are below.`;
+    });
+  }
+
+  /** Puts the fitted head on the loaded model. */
+  useFitted() {
+    if (!this.#modelSource || !this.fitted) return;
+    const { source, choice } = this.#modelSource;
+    return this.loadModel({ ...source, head: this.fitted.bytes }, choice);
   }
 
   loadModel(source: ModelSource, choice: DeviceChoice) {
     return this.during("loading", async () => {
       this.model = undefined;
+      this.head = undefined;
       this.load = undefined;
       this.estimate = undefined;
       this.#modelSource = undefined;
@@ -217,7 +270,7 @@ class AppState {
       this.device = model.device;
       // Scores of two models never stand in one table.
       this.forget();
-      this.notice = `${model.name} is loaded.`;
+      this.notice = `${model.head?.name ?? model.name} is loaded.`;
     });
   }
 

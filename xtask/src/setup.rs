@@ -166,7 +166,7 @@ fn npm() -> anyhow::Result<()> {
 }
 
 fn front_end() -> anyhow::Result<()> {
-    let sources = ["www/src", "www/index.html", "www/vite.config.ts", "www/package.json", "package-lock.json"];
+    let sources = ["www/src", "heads/smollm2-135m-instruct/head.safetensors", "www/index.html", "www/vite.config.ts", "www/package.json", "package-lock.json"];
     let key = fingerprint(sources.map(Path::new))?;
     unless_current(Path::new(&format!("{STAMPS}/front-end")), &key, Path::new("www/dist/index.html"), || {
         call("npm", ["run", "--silent", "build", "--workspace", "www"])

@@ -132,13 +132,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let head = RewardHead {
         config: HeadConfig {
             name: name.clone(),
-            backbone: Backbone {
-                name: model.name.clone(),
-                id: files.id.clone(),
-                fingerprint: model.backbone_fingerprint.clone(),
-                architecture: model.architecture.clone(),
-                hidden_size: model.hidden_size,
-            },
+            backbone: Backbone::of(model, files.id.clone()),
             layers,
             pooling,
         },

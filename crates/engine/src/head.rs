@@ -7,8 +7,8 @@ use rewardscope_store::{Digest, Hasher, Source};
 use rewardscope_weights::{Checkpoint, safetensors};
 use serde::{Deserialize, Serialize};
 
-use crate::EngineError;
 use crate::files::Opened;
+use crate::{EngineError, ModelReport};
 
 /// The head's tensor, named as transformers names a sequence classifier's.
 const WEIGHT: &str = "score.weight";
@@ -46,6 +46,19 @@ pub struct Backbone {
     pub architecture: String,
     /// Width of the hidden states.
     pub hidden_size: usize,
+}
+
+impl Backbone {
+    /// A loaded model as one.
+    pub fn of(model: &ModelReport, id: Option<String>) -> Self {
+        Self {
+            name: model.name.clone(),
+            id,
+            fingerprint: model.backbone_fingerprint.clone(),
+            architecture: model.architecture.clone(),
+            hidden_size: model.hidden_size,
+        }
+    }
 }
 
 /// What a head is, beside its weight.

@@ -278,7 +278,7 @@ pub async fn gather<'a>(
         name: source.name().to_owned(),
         data_hash: checked.data_hash.clone(),
         pairs: Vec::with_capacity(total),
-        subsets: checked.form.subsets.keys().cloned().collect(),
+        subsets: checked.form.subsets.iter().map(|(name, _)| name.clone()).collect(),
         form: checked.form.clone(),
         overlap: checked.overlap.clone(),
         cut_completions: 0,

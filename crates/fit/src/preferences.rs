@@ -67,8 +67,8 @@ pub struct FormReport {
     pub chosen_characters: f64,
     /// Mean characters of their rejected completions.
     pub rejected_characters: f64,
-    /// Pairs by subset, where the file names any.
-    pub subsets: BTreeMap<String, usize>,
+    /// Pairs by subset in the order of their names, where the file names any.
+    pub subsets: Vec<(String, usize)>,
     /// Why rows gave no pair: the first few, each a sentence.
     pub examples: Vec<String>,
 }
@@ -284,6 +284,7 @@ impl Checked {
             left_out_prompts: HashSet::new(),
         };
         let mut prompts = HashSet::new();
+        let mut subsets: BTreeMap<String, usize> = BTreeMap::new();
         let (mut longer, mut chosen, mut rejected) = (0.0, 0usize, 0usize);
         each_preference(source, async |_, row| {
             for pair in row.unwrap_or_default() {
@@ -328,10 +329,10 @@ impl Checked {
                 longer += if a == b { 0.5 } else { f64::from(u8::from(a > b)) };
                 chosen += a;
                 rejected += b;
-                if let Some(subset) = &pair.subset
-                    && (form.subsets.contains_key(subset) || form.subsets.len() < MOST_SUBSETS)
+                if let Some(subset) = subset_name(&pair)
+                    && (subsets.contains_key(&subset) || subsets.len() < MOST_SUBSETS)
                 {
-                    *form.subsets.entry(subset.chars().take(80).collect()).or_default() += 1;
+                    *subsets.entry(subset).or_default() += 1;
                 }
             }
             Ok::<(), FitError>(())
@@ -345,8 +346,8 @@ impl Checked {
         form.chosen_longer = longer / kept;
         form.chosen_characters = chosen as f64 / kept;
         form.rejected_characters = rejected as f64 / kept;
-        if form.subsets.len() >= MOST_SUBSETS {
-            form.subsets.clear();
+        if subsets.len() < MOST_SUBSETS {
+            form.subsets = subsets.into_iter().collect();
         }
         benchmark.report.benchmark_prompts_touched = benchmark.touched.len();
         checked.overlap = benchmark.report;
@@ -367,9 +368,14 @@ impl Checked {
 
     /// The place of a pair's subset among [`FormReport::subsets`].
     pub fn subset(&self, preference: &Preference) -> Option<usize> {
-        let subset: String = preference.subset.as_ref()?.chars().take(80).collect();
-        self.form.subsets.keys().position(|name| *name == subset)
+        let subset = subset_name(preference)?;
+        self.form.subsets.iter().position(|(name, _)| *name == subset)
     }
+}
+
+/// A subset's name as far as it is shown.
+fn subset_name(preference: &Preference) -> Option<String> {
+    preference.subset.as_ref().map(|name| name.chars().take(80).collect())
 }
 
 /// Which prompt a preference is about, as a number that the same prompt always gets.
@@ -412,7 +418,7 @@ mod tests {
         assert_eq!((form.rows, form.unreadable, form.pairs, form.kept, form.prompts), (8, 1, 7, 2, 2));
         assert_eq!((form.empty, form.identical, form.duplicates, form.contradictory), (1, 1, 1, 2));
         assert_eq!((form.chosen_longer, form.chosen_characters, form.rejected_characters), (0.5, 5.0, 4.0));
-        assert_eq!(form.subsets, BTreeMap::from([("s".to_owned(), 1)]));
+        assert_eq!(form.subsets, [("s".to_owned(), 1)]);
         assert!(form.examples[0].contains("pairs.jsonl, row 7"), "{:?}", form.examples);
     }
 

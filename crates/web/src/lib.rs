@@ -10,15 +10,16 @@ use js_sys::{Array, Function};
 use rewardscope_benchmarks::reward_bench_2::OFFICIAL_ROWS;
 use rewardscope_benchmarks::{Item, Selection};
 use rewardscope_engine::{
-    Aggregate, Cancel, Clock, DeviceChoice, EngineError, LoadOptions, LoadProgress, Message, ModelFiles, Scorer,
-    TokenSequence, device,
+    Aggregate, Backbone, Cancel, Clock, DeviceChoice, EngineError, HeadConfig, LoadOptions, LoadProgress, Message,
+    ModelFiles, Pooling, RewardHead, Scorer, TokenSequence, device,
 };
 use rewardscope_eval::{Journal, JournalSummary, Run, RunIdentity, fetch_dataset, read_items, score_item};
+use rewardscope_fit::{FeatureCache, FeaturesHeader, FitError, OverlapRule, gather, learn};
 use rewardscope_store::{
     FetchProgress, Folder, HUB, Hub, Repository, RepositoryId, RepositoryKind, Shelf, Source, Store, Token,
 };
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
 /// Runs once, when the module is instantiated.
@@ -112,6 +113,61 @@ pub struct StoredRun {
     pub summary: Option<JournalSummary>,
 }
 
+/// What is settled before a head is fitted.
+#[derive(Deserialize, tsify::Tsify)]
+pub struct FitOptions {
+    /// The head's name.
+    pub name: String,
+    /// Seed of the folds and of all resampling.
+    pub seed: u32,
+    /// Layers before the final norm; all that run without it.
+    pub layers: Option<usize>,
+    /// Where the score is read from.
+    pub pooling: Pooling,
+    /// What is done about pairs whose prompt the opened dataset has.
+    pub overlap: OverlapRule,
+}
+
+/// How far a fit is.
+#[derive(Serialize, tsify::Tsify)]
+pub struct FitProgress {
+    /// What is being done.
+    pub stage: FitStage,
+    /// How much of it is done.
+    pub done: f64,
+    /// Of how much.
+    pub total: f64,
+}
+
+/// What a fit is doing.
+#[derive(Serialize, tsify::Tsify)]
+#[serde(rename_all = "lowercase")]
+pub enum FitStage {
+    /// Pairs through the backbone.
+    Features,
+    /// The weight, from their features.
+    Fitting,
+}
+
+/// A head, and what it is worth.
+#[derive(Serialize, tsify::Tsify)]
+pub struct HeadReport {
+    /// What it is.
+    pub config: HeadConfig,
+    /// Completions that had to be computed to fit it.
+    pub computed: usize,
+    /// What it is worth, where its file says so.
+    pub report: Option<rewardscope_fit::Report>,
+}
+
+impl HeadReport {
+    fn of(head: &RewardHead, computed: usize) -> Self {
+        // A report of another version is no reason to refuse the head.
+        let report = head.report.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        Self { config: head.config.clone(), computed, report }
+    }
+}
+
 /// Errors reach the page as the sentences that they are.
 fn sentence(error: impl std::fmt::Display) -> JsError {
     JsError::new(&error.to_string())
@@ -124,6 +180,14 @@ fn engine_sentence(error: EngineError) -> JsValue {
         said.set_name("DeviceFailed");
     }
     said.into()
+}
+
+/// As [`engine_sentence`], for what a fit says.
+fn fit_sentence(error: FitError) -> JsValue {
+    match error {
+        FitError::Engine(error) => engine_sentence(error),
+        other => sentence(other).into(),
+    }
 }
 
 fn to_js(value: &impl Serialize) -> Result<JsValue, JsError> {
@@ -146,6 +210,10 @@ fn tell(callback: &Function, value: &impl Serialize) {
     }
 }
 
+async fn read_head(bytes: Vec<u8>) -> Result<RewardHead, EngineError> {
+    RewardHead::read(&Source::memory("the reward head", bytes)).await
+}
+
 /// The model, dataset and run that the page has open.
 #[wasm_bindgen]
 #[derive(Default)]
@@ -154,6 +222,8 @@ pub struct Session {
     store: RefCell<Option<Store>>,
     dataset: RefCell<(String, Vec<Item>)>,
     journal: RefCell<Option<Journal>>,
+    features: RefCell<Option<FeatureCache>>,
+    fitted: RefCell<Option<RewardHead>>,
     cancel: RefCell<Cancel>,
     busy: Cell<bool>,
 }
@@ -194,11 +264,13 @@ impl Session {
         Ok(())
     }
 
-    /// Loads the site's own model by the address of its manifest.
+    /// Loads the site's own model by the address of its manifest. `head` is a reward head's file to
+    /// be put on it.
     #[wasm_bindgen(js_name = loadSite, unchecked_return_type = "ModelReport")]
     pub async fn load_site(
         &self,
         manifest: String,
+        head: Option<Vec<u8>>,
         #[wasm_bindgen(unchecked_param_type = "DeviceChoice")] choice: JsValue,
         #[wasm_bindgen(unchecked_param_type = "(progress: LoadProgress) => void")] progress: Function,
     ) -> Result<JsValue, JsValue> {
@@ -207,7 +279,7 @@ impl Session {
         let tell = &mut |now: FetchProgress| tell(&progress, &LoadProgress::from(now));
         let repository = store.site(&manifest, &cancel, tell).await.map_err(sentence)?;
         let files = ModelFiles::fetch(&store, &repository, None, &cancel, tell).await;
-        self.load(files, choice, &progress, &cancel).await
+        self.load(files, head, choice, &progress, &cancel).await
     }
 
     /// Loads a model of the Hub: `owner/name[@revision][:file]`.
@@ -215,6 +287,7 @@ impl Session {
     pub async fn load_hub(
         &self,
         id: String,
+        head: Option<Vec<u8>>,
         #[wasm_bindgen(unchecked_param_type = "DeviceChoice")] choice: JsValue,
         #[wasm_bindgen(unchecked_param_type = "(progress: LoadProgress) => void")] progress: Function,
     ) -> Result<JsValue, JsValue> {
@@ -224,7 +297,7 @@ impl Session {
         let id: RepositoryId = id.trim().parse().map_err(sentence)?;
         let repository = store.repository(RepositoryKind::Model, &id, &cancel, tell).await.map_err(sentence)?;
         let files = ModelFiles::fetch(&store, &repository, id.file.as_deref(), &cancel, tell).await;
-        self.load(files, choice, &progress, &cancel).await
+        self.load(files, head, choice, &progress, &cancel).await
     }
 
     /// Loads a model from files that were picked or dropped.
@@ -233,34 +306,126 @@ impl Session {
         &self,
         name: String,
         files: Vec<web_sys::File>,
+        head: Option<Vec<u8>>,
         #[wasm_bindgen(unchecked_param_type = "DeviceChoice")] choice: JsValue,
         #[wasm_bindgen(unchecked_param_type = "(progress: LoadProgress) => void")] progress: Function,
     ) -> Result<JsValue, JsValue> {
         let (_busy, cancel) = self.begin()?;
         let folder = Folder::new(&name, files.iter().map(Source::picked)).assembled(&cancel).await.map_err(sentence)?;
         let files = ModelFiles::from_sources(&name, folder.sources().cloned().collect());
-        self.load(files, choice, &progress, &cancel).await
+        self.load(files, head, choice, &progress, &cancel).await
     }
 
     async fn load(
         &self,
         files: Result<ModelFiles, EngineError>,
+        head: Option<Vec<u8>>,
         choice: JsValue,
         progress: &Function,
         cancel: &Cancel,
     ) -> Result<JsValue, JsValue> {
         let files = files.map_err(engine_sentence)?;
         let choice: DeviceChoice = from_js(choice)?;
+        let head = match head {
+            Some(bytes) => Some(read_head(bytes).await.map_err(engine_sentence)?),
+            None => None,
+        };
         // The old model goes first: two do not fit beside each other.
         self.scorer.take();
         self.journal.take();
         let device = device::open(choice).await.map_err(engine_sentence)?;
         let options = LoadOptions { clock: clock(), aggregate: Aggregate::default(), max_tokens: None };
-        let scorer = Scorer::load(&files, None, device, options, cancel, &mut |now| tell(progress, &now)).await;
+        let scorer = Scorer::load(&files, head.as_ref(), device, options, cancel, &mut |now| tell(progress, &now)).await;
         let scorer = Rc::new(scorer.map_err(engine_sentence)?);
         let report = to_js(scorer.report())?;
         *self.scorer.borrow_mut() = Some(scorer);
         Ok(report)
+    }
+
+    /// What a reward head's file says of itself.
+    #[wasm_bindgen(js_name = readHead, unchecked_return_type = "HeadReport")]
+    pub async fn read_head(&self, bytes: Vec<u8>) -> Result<JsValue, JsError> {
+        to_js(&HeadReport::of(&read_head(bytes).await.map_err(sentence)?, 0))
+    }
+
+    /// Fits a reward head on the loaded model's hidden states. `features` is a file of them that was
+    /// prepared elsewhere; what is missing there is computed, and kept while the page is open.
+    #[wasm_bindgen(unchecked_return_type = "HeadReport")]
+    pub async fn fit(
+        &self,
+        preferences: web_sys::File,
+        features: Option<web_sys::File>,
+        #[wasm_bindgen(unchecked_param_type = "FitOptions")] options: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "(progress: FitProgress) => void")] progress: Function,
+    ) -> Result<JsValue, JsValue> {
+        let (_busy, cancel) = self.begin()?;
+        let scorer = self.scorer()?;
+        scorer.set_clock(clock());
+        let options: FitOptions = from_js(options)?;
+        let model = scorer.report();
+        let layers = options.layers.unwrap_or(model.layers);
+        if layers == 0 || layers > model.layers {
+            let expected = format!("1 to {} layers were expected, {layers} was found", model.layers);
+            return Err(sentence(format!("fitting on {}: {expected}", model.name)).into());
+        }
+        let header = FeaturesHeader::of(model, layers, options.pooling);
+        let kept = self.features.take().filter(|cache| *cache.header() == header);
+        let mut cache = kept.unwrap_or_else(|| FeatureCache::memory(header));
+        let fitted = self.fit_with(&scorer, &mut cache, preferences, features, &options, &progress, &cancel).await;
+        *self.features.borrow_mut() = Some(cache);
+        let (head, computed) = fitted.map_err(fit_sentence)?;
+        let report = to_js(&HeadReport::of(&head, computed))?;
+        *self.fitted.borrow_mut() = Some(head);
+        Ok(report)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one caller, above")]
+    async fn fit_with(
+        &self,
+        scorer: &Scorer,
+        cache: &mut FeatureCache,
+        preferences: web_sys::File,
+        features: Option<web_sys::File>,
+        options: &FitOptions,
+        progress: &Function,
+        cancel: &Cancel,
+    ) -> Result<(RewardHead, usize), FitError> {
+        if let Some(file) = features {
+            cache.import(&Source::picked(&file)).await?;
+        }
+        let before = cache.len();
+        let (name, items) = self.dataset.borrow().clone();
+        let benchmark = if items.is_empty() { "no opened dataset".to_owned() } else { name };
+        let prompts = items.iter().map(|item| item.prompt.as_str());
+        let source = Source::picked(&preferences);
+        let at = |stage: FitStage, done: f64, total: f64| tell(progress, &FitProgress { stage, done, total });
+        let gathered =
+            gather(scorer, &source, (&benchmark, prompts), options.overlap, cache, cancel, &mut |done, total| {
+                at(FitStage::Features, done as f64, total as f64);
+            })
+            .await?;
+        let computed = cache.len() - before;
+        let learned = learn(&gathered, cache, u64::from(options.seed), cancel, &mut |share| {
+            at(FitStage::Fitting, share, 1.0);
+        })
+        .await?;
+        let model = scorer.report();
+        let config = HeadConfig {
+            name: options.name.clone(),
+            backbone: Backbone::of(model, None),
+            layers: cache.header().layers,
+            pooling: options.pooling,
+        };
+        let report = serde_json::to_string(&learned.report).ok();
+        Ok((RewardHead { config, weight: learned.weight, report }, computed))
+    }
+
+    /// The file of the head that was fitted last.
+    #[wasm_bindgen(js_name = fittedHead)]
+    pub fn fitted_head(&self) -> Result<Vec<u8>, JsError> {
+        let fitted = self.fitted.borrow();
+        let head = fitted.as_ref().ok_or_else(|| sentence("saving: no head was fitted; fit one first"))?;
+        head.to_bytes().map_err(sentence)
     }
 
     /// Where the official rows of RewardBench 2 are.

@@ -1,0 +1,8 @@
+/** Hands the visitor a file that was made here. */
+export function saveFile(name: string, type: string, content: BlobPart) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([content], { type }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
