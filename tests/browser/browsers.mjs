@@ -130,10 +130,26 @@ export const open = { Chromium: openChromium, Firefox: openFirefox };
 
 // What one does on the page.
 
-export async function loadDefault(browser, device) {
+/** The site's reward model. */
+export async function loadReward(browser, device) {
   await browser.select("#model-source", "default");
   await browser.select("#device", device);
   await load(browser);
+}
+
+/** Its backbone, with a reward head where there is one to be picked. */
+export async function loadLikelihood(browser, device, head) {
+  await browser.select("#model-source", "likelihood");
+  await browser.select("#device", device);
+  await pickHead(browser, head);
+  await load(browser);
+}
+
+async function pickHead(browser, head) {
+  if (!head) return;
+  await browser.evaluate(() => document.querySelector("#own-head").setAttribute("open", ""));
+  await browser.pick("#head-file", head);
+  await browser.until("the picked head", () => document.querySelector("#head-picked") !== null);
 }
 
 /** Loads a model by its Hub id from a Hub at another address; the page may refuse it with a sentence. */
@@ -150,11 +166,12 @@ export async function loadHub(browser, device, id, hub, { token = "", allowError
   return browser.text("#error");
 }
 
-export async function loadFiles(browser, device, paths) {
+export async function loadFiles(browser, device, paths, head) {
   await browser.select("#model-source", "own");
   await browser.select("#device", device);
   await browser.pick("#model-files", paths);
   await browser.until("the picked files", () => !document.querySelector("#load").disabled);
+  await pickHead(browser, head);
   await load(browser);
 }
 

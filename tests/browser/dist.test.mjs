@@ -6,7 +6,7 @@ import { createServer } from "node:http";
 import { extname, join, normalize, resolve } from "node:path";
 import { test } from "node:test";
 
-import { loadDefault, using } from "./browsers.mjs";
+import { loadLikelihood, using } from "./browsers.mjs";
 
 const root = new URL("../../", import.meta.url).pathname;
 const folder = resolve(root, process.env.REWARDSCOPE_DIST || "dist");
@@ -69,7 +69,7 @@ for (const name of ["Chromium", "Firefox"]) {
         const engine = await browser.evaluate(() => performance.now());
         console.log(`${name}: first paint after ${paint.toFixed(0)} ms, the engine, held back by ${WASM_DELAY_MS} ms, after ${engine.toFixed(0)} ms`);
         assert.ok(paint < WASM_DELAY_MS && engine > WASM_DELAY_MS);
-        await loadDefault(browser, "cpu");
+        await loadLikelihood(browser, "cpu");
         const online = await score(browser);
         await browser.until("the shell to be kept", async () => (await navigator.serviceWorker.getRegistration())?.active?.state === "activated");
         assert.deepEqual(server.strays.filter((path) => path !== "/favicon.ico"), []);
@@ -78,7 +78,7 @@ for (const name of ["Chromium", "Firefox"]) {
         assert.match(licences, /under their licences/);
         server.stop();
         const again = await browser.revisit();
-        await loadDefault(again, "cpu");
+        await loadLikelihood(again, "cpu");
         assert.deepEqual(await score(again), online);
       },
       { address: server.address },

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { after, test } from "node:test";
 
-import { loadDefault, loadHub, scoreTokens, url, using } from "./browsers.mjs";
+import { loadLikelihood, loadHub, scoreTokens, url, using } from "./browsers.mjs";
 
 const all = process.env.REWARDSCOPE_ALL === "1";
 const root = new URL("../../", import.meta.url).pathname;
@@ -139,7 +139,7 @@ test("Chromium: no room, damage and removal are said and mended", async () => {
     assert.match(await refused(), /storing smollm2-135m-instruct\/SmolLM2\S+: the browser gives this site no more room; remove test\/llama_plain/);
     assert.equal(await browser.exists("#model-report"), false, "a half-stored model does not load");
     await browser.click("#keep-files");
-    await loadDefault(browser, "cpu");
+    await loadLikelihood(browser, "cpu");
     await smollm2IsRight(browser);
     await browser.click("#keep-files");
     await browser.boundStorage(2e9);
@@ -203,13 +203,13 @@ for (const name of ["Chromium", "Firefox"]) {
       name,
       "offline",
       async (browser) => {
-        await loadDefault(browser, "cpu");
+        await loadLikelihood(browser, "cpu");
         const online = await smollm2IsRight(browser);
         await browser.until("the shell to be kept", async () => (await navigator.serviceWorker.getRegistration())?.active?.state === "activated");
         line.cut();
         await assert.rejects(fetch(line.address));
         const again = await browser.revisit();
-        await loadDefault(again, "cpu");
+        await loadLikelihood(again, "cpu");
         assert.deepEqual(await smollm2IsRight(again), online);
         await again.click("#score");
         await again.until("scores", () => document.querySelectorAll("#try-scores tbody tr").length === 5);

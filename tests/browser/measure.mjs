@@ -5,7 +5,7 @@ import { cpus } from "node:os";
 import { join } from "node:path";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 
-import { loadDefault, loadFiles, open, url } from "./browsers.mjs";
+import { loadLikelihood, loadFiles, open, url } from "./browsers.mjs";
 
 const root = new URL("../../", import.meta.url).pathname;
 const assets = join(root, "www/dist/assets");
@@ -37,7 +37,7 @@ for (let i = 0; i < 5; i++) {
   await browser.until("the page", () => performance.getEntriesByName("first-contentful-paint").length > 0);
   paints.push(await browser.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0].startTime));
   const started = await browser.evaluate(() => performance.timeOrigin);
-  await loadDefault(browser, "cpu");
+  await loadLikelihood(browser, "cpu");
   await browser.evaluate(() => window.rewardscope.call("score", ["Name a colour of the rainbow.", ["Violet."]]));
   firstScores.push(Date.now() - started);
   await browser.close();
@@ -57,7 +57,7 @@ await browser.close();
 
 for (const name of ["Chromium", "Firefox"]) {
   const browser = await open[name]();
-  await loadDefault(browser, "gpu");
+  await loadLikelihood(browser, "gpu");
   const bytes = await browser.evaluate(() => window.rewardscope.call("memoryBytes", []));
   row(`peak wasm memory, SmolLM2 loaded for the GPU, ${name}`, `${(bytes / 1e6).toFixed(0)} MB`);
   await browser.close();

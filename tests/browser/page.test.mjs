@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
 
-import { PATIENCE_MS, loadDefault, loadFiles, scoreTokens, using } from "./browsers.mjs";
+import { PATIENCE_MS, loadLikelihood, loadFiles, scoreTokens, using } from "./browsers.mjs";
 
 const all = process.env.REWARDSCOPE_ALL === "1";
 const fixtures = new URL("../fixtures/", import.meta.url).pathname;
@@ -88,7 +88,7 @@ for (const name of ["Chromium", "Firefox"]) {
 
   test(`${name}: SmolLM2's log-probabilities agree on the CPU`, { skip: name === "Firefox" && !all && "with --all" }, async () => {
     await using(name, "smollm2-cpu", async (browser) => {
-      await loadDefault(browser, "cpu");
+      await loadLikelihood(browser, "cpu");
       assert.match(await browser.text("#model-report"), /likelihood baseline.*not rewards/);
       let worst = 0;
       for (const example of smollm2) {
@@ -109,7 +109,7 @@ for (const name of ["Chromium", "Firefox"]) {
 
 test("Firefox: SmolLM2 agrees on WebGPU, loaded in little memory", async () => {
   await using("Firefox", "smollm2-gpu", async (browser) => {
-    await loadDefault(browser, "gpu");
+    await loadLikelihood(browser, "gpu");
     const bytes = await browser.evaluate(() => window.rewardscope.call("memoryBytes", []));
     console.log(`Firefox, wasm memory after SmolLM2 loaded for the GPU: ${(bytes / 2 ** 20).toFixed(0)} MiB`);
     assert.ok(bytes < 256e6, `${bytes} bytes`);
@@ -158,7 +158,7 @@ test("Chromium: the whole sample runs on WebGPU, cancelled once on the way", asy
 
 test("Chromium: four ref/tied pairs run with SmolLM2 on the CPU", async () => {
   await using("Chromium", "ties", async (browser) => {
-    await loadDefault(browser, "cpu");
+    await loadLikelihood(browser, "cpu");
     const rows = readFileSync(join(root, "sample/ties.jsonl"), "utf8").split("\n").slice(0, 8);
     const path = join(scratch, "four-pairs.jsonl");
     writeFileSync(path, `${rows.join("\n")}\n`);

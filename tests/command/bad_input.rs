@@ -6,24 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use rewardscope_tests::fixture;
+use rewardscope_tests::{fixture, scratch};
 
-/// The command, built beside this test.
 fn command() -> Command {
-    let test = std::env::current_exe().unwrap();
-    let path = test.parent().unwrap().parent().unwrap().join("rewardscope");
-    assert!(path.exists(), "{}: build it first; cargo xtask test does", path.display());
-    let mut command = Command::new(path);
+    let mut command = rewardscope_tests::command();
     command.args(["score", "--device", "cpu", "--output", "-"]);
     command
-}
-
-/// An empty folder of its own.
-fn scratch(name: &str) -> PathBuf {
-    let path = std::env::temp_dir().join(format!("rewardscope-{}-{name}", std::process::id()));
-    let _ = fs::remove_dir_all(&path);
-    fs::create_dir_all(&path).unwrap();
-    path
 }
 
 /// The plain fixture, with one file replaced.

@@ -238,10 +238,7 @@ fn gated_and_missing_repositories_have_their_sentences() {
 }
 
 fn command(hub: &TestHub, cache: &Path, arguments: &[&str]) -> Output {
-    let test = std::env::current_exe().unwrap();
-    let path = test.parent().unwrap().parent().unwrap().join("rewardscope");
-    assert!(path.exists(), "{}: build it first; cargo xtask test does", path.display());
-    let mut command = Command::new(path);
+    let mut command = rewardscope_tests::command();
     command.env("HF_ENDPOINT", hub.endpoint()).env("HF_HOME", cache).env_remove("HF_TOKEN").args(arguments);
     command.output().unwrap()
 }

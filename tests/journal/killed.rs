@@ -42,10 +42,7 @@ fn rows(folder: &Path) -> PathBuf {
 }
 
 fn start(rows: &Path, out: &Path) -> Child {
-    let test = std::env::current_exe().unwrap();
-    let path = test.parent().unwrap().parent().unwrap().join("rewardscope");
-    assert!(path.exists(), "{}: build it first; cargo xtask test does", path.display());
-    let mut command = Command::new(path);
+    let mut command = rewardscope_tests::command();
     command.args(["eval", "--device", "cpu", "--model"]).arg(fixture("parity/llama_plain"));
     command.arg("--data").arg(rows).arg("--out").arg(out);
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()

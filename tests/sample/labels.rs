@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rewardscope_data::Row;
+use rewardscope_tests::construction::is_right;
 use rewardscope_tests::{root, sample_rows};
 
 const BEST_OF_4: [&str; 5] = ["Factuality", "Precise IF", "Math", "Safety", "Focus"];
@@ -18,11 +19,16 @@ fn construction(row: &Row) -> (String, String) {
     (metadata["check"].clone(), metadata["detail"].clone())
 }
 
-/// Holds for the chosen completion and for no rejected one.
-fn only_the_chosen(row: &Row, holds: impl Fn(&str) -> bool) {
-    for (completions, want) in [(&row.chosen, true), (&row.rejected, false)] {
-        for completion in completions {
-            assert_eq!(holds(completion), want, "{}/{}: {completion:?}", row.subset, row.id);
+/// Every row of a subset has this check, which holds for the chosen completion and for no other.
+fn only_the_chosen(subset: &str, wanted: &str) {
+    for row in rows(subset) {
+        let (check, detail) = construction(&row);
+        assert_eq!(check, wanted);
+        for (completions, want) in [(&row.chosen, true), (&row.rejected, false)] {
+            for completion in completions {
+                let found = is_right(&check, &detail, completion);
+                assert_eq!(found, Some(want), "{}/{}: {completion:?}", row.subset, row.id);
+            }
         }
     }
 }
@@ -76,172 +82,26 @@ fn length_and_repetition_do_not_tell_the_label() {
 
 #[test]
 fn math_ends_in_the_value_of_its_expression() {
-    for row in rows("Math") {
-        let (check, expression) = construction(&row);
-        assert_eq!(check, "arithmetic");
-        let value = Expression::evaluate(&expression);
-        only_the_chosen(&row, |text| (last_number(text) - value).abs() < 1e-9);
-    }
-}
-
-fn last_number(text: &str) -> f64 {
-    let numbers = text.split(|c: char| !c.is_ascii_digit() && c != '.');
-    let mut numbers = numbers.map(|number| number.trim_matches('.'));
-    numbers.rfind(|number| !number.is_empty()).and_then(|number| number.parse().ok()).unwrap_or(f64::NAN)
-}
-
-/// `+ - * / ^`, brackets and decimals, by recursive descent.
-struct Expression<'a> {
-    left: std::iter::Peekable<std::str::Chars<'a>>,
-}
-
-impl Expression<'_> {
-    fn evaluate(text: &str) -> f64 {
-        let mut expression = Expression { left: text.chars().peekable() };
-        let value = expression.sum();
-        assert!(expression.left.next().is_none(), "{text:?} is no expression");
-        value
-    }
-
-    fn take(&mut self, operator: char) -> bool {
-        self.left.next_if_eq(&operator).is_some()
-    }
-
-    fn sum(&mut self) -> f64 {
-        let mut value = self.product();
-        loop {
-            if self.take('+') {
-                value += self.product();
-            } else if self.take('-') {
-                value -= self.product();
-            } else {
-                return value;
-            }
-        }
-    }
-
-    fn product(&mut self) -> f64 {
-        let mut value = self.power();
-        loop {
-            if self.take('*') {
-                value *= self.power();
-            } else if self.take('/') {
-                value /= self.power();
-            } else {
-                return value;
-            }
-        }
-    }
-
-    fn power(&mut self) -> f64 {
-        let base = self.atom();
-        if self.take('^') { base.powf(self.power()) } else { base }
-    }
-
-    fn atom(&mut self) -> f64 {
-        if self.take('(') {
-            let value = self.sum();
-            assert!(self.take(')'), "a bracket is not closed");
-            return value;
-        }
-        let mut digits = String::new();
-        while let Some(digit) = self.left.next_if(|c| c.is_ascii_digit() || *c == '.') {
-            digits.push(digit);
-        }
-        digits.parse().unwrap()
-    }
-}
-
-#[test]
-fn the_expressions_are_evaluated_rightly() {
-    for (text, value) in [("2+3*4", 14.0), ("(2+3)*4", 20.0), ("2^3^2", 512.0), ("7/2-1", 2.5), ("3+4*(6-2)^2", 67.0)] {
-        assert_eq!(Expression::evaluate(text), value, "{text}");
-    }
+    only_the_chosen("Math", "arithmetic");
 }
 
 #[test]
 fn only_the_chosen_keeps_the_format() {
-    for row in rows("Precise IF") {
-        let (check, constraints) = construction(&row);
-        assert_eq!(check, "format");
-        only_the_chosen(&row, |text| constraints.split(" & ").all(|constraint| keeps(text, constraint)));
-    }
-}
-
-fn keeps(text: &str, constraint: &str) -> bool {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let lower = text.to_lowercase();
-    let letters = || text.chars().filter(|c| c.is_alphabetic());
-    if let Some(limit) = constraint.strip_prefix("words<=") {
-        return words.len() <= limit.parse().unwrap();
-    }
-    if let Some(limit) = constraint.strip_prefix("words>=") {
-        return words.len() >= limit.parse().unwrap();
-    }
-    if let Some((name, count)) = constraint.split_once('=') {
-        let count: usize = count.parse().unwrap();
-        if let Some(word) = name.strip_prefix("count:") {
-            return lower.matches(word).count() == count;
-        }
-        return match name {
-            "words" => words.len() == count,
-            "lines" => text.lines().count() == count,
-            "sentences" => text.matches(['.', '!', '?']).count() == count,
-            other => panic!("unknown constraint {other:?}"),
-        };
-    }
-    match constraint.split_once(':').unwrap_or((constraint, "")) {
-        ("lowercase", _) => letters().all(char::is_lowercase),
-        ("uppercase", _) => letters().all(char::is_uppercase),
-        ("no-digits", _) => !text.chars().any(|c| c.is_ascii_digit()),
-        ("no-letter" | "no", part) => !lower.contains(part),
-        ("contains", part) => lower.contains(&part.to_lowercase()),
-        ("starts", part) => text.starts_with(part),
-        ("ends", part) => text.ends_with(part),
-        ("ends-word", part) => lower.trim_end_matches(|c: char| !c.is_alphanumeric()).ends_with(part),
-        ("equals", part) => text == part,
-        ("every-line-starts", part) => text.lines().all(|line| line.starts_with(part)),
-        ("every-word-starts", part) => words.iter().all(|word| word.to_lowercase().starts_with(part)),
-        ("json-keys", keys) => {
-            let object: Result<serde_json::Map<String, serde_json::Value>, _> = serde_json::from_str(text);
-            object.is_ok_and(|object| object.keys().map(String::as_str).eq(keys.split(',')))
-        }
-        (other, _) => panic!("unknown constraint {other:?}"),
-    }
+    only_the_chosen("Precise IF", "format");
 }
 
 #[test]
 fn only_the_chosen_states_the_fact() {
-    for row in rows("Factuality") {
-        let (check, fact) = construction(&row);
-        assert_eq!(check, "fact");
-        let fact = fact.to_lowercase();
-        let whole_words = |text: &str| {
-            let words: Vec<String> = text
-                .to_lowercase()
-                .split(|c: char| !c.is_alphanumeric())
-                .filter(|w| !w.is_empty())
-                .map(str::to_owned)
-                .collect();
-            format!(" {} ", words.join(" "))
-        };
-        only_the_chosen(&row, |text| whole_words(text).contains(&format!(" {fact} ")));
-    }
+    only_the_chosen("Factuality", "fact");
 }
 
 #[test]
 fn safety_refuses_where_it_should_and_only_there() {
-    const REFUSALS: [&str; 5] = ["can't", "cannot", "won't", "unable", "not able"];
-    let mut kinds = BTreeMap::new();
-    for row in rows("Safety") {
-        let (check, kind) = construction(&row);
-        assert_eq!(check, "refusal");
-        *kinds.entry(kind.clone()).or_insert(0) += 1;
-        let refuses = |text: &str| REFUSALS.iter().any(|refusal| text.to_lowercase().contains(refusal));
-        only_the_chosen(&row, |text| refuses(text) == (kind == "refuse"));
-    }
+    only_the_chosen("Safety", "refusal");
     // Neither always refusing nor never refusing gets more than half.
-    assert_eq!(kinds, BTreeMap::from([("comply".to_owned(), 10), ("refuse".to_owned(), 10)]));
+    for kind in ["comply", "refuse"] {
+        assert_eq!(rows("Safety").iter().filter(|row| construction(row).1 == kind).count(), 10, "{kind}");
+    }
 }
 
 #[test]

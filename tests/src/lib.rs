@@ -1,8 +1,10 @@
 //! What the tests share: where things lie, and the sample's rows.
 
+pub mod construction;
 pub mod hub;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rewardscope_data::{Row, read_rows};
 use rewardscope_store::Source;
@@ -25,6 +27,28 @@ pub fn json_fixture(path: &str) -> serde_json::Value {
     let path = fixture(path);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// The `rewardscope` command, built beside the test that asks.
+///
+/// # Panics
+/// When it is not there.
+pub fn command() -> Command {
+    let test = std::env::current_exe().unwrap_or_else(|e| panic!("this test's own path: {e}"));
+    let path = test.ancestors().nth(2).unwrap_or(Path::new(".")).join("rewardscope");
+    assert!(path.exists(), "{}: build it first; cargo xtask test does", path.display());
+    Command::new(path)
+}
+
+/// An empty folder of its own.
+///
+/// # Panics
+/// When it cannot be made.
+pub fn scratch(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("rewardscope-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&path);
+    std::fs::create_dir_all(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    path
 }
 
 /// The sample's files, in the order of their rows in the parquet.

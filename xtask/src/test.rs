@@ -36,7 +36,7 @@ pub fn run(all: bool) -> anyhow::Result<()> {
         node(
             &browsers,
             all,
-            &["--test", "--test-concurrency=1", "tests/browser/page.test.mjs", "tests/browser/keep.test.mjs"],
+            &["--test", "--test-concurrency=1", "tests/browser/page.test.mjs", "tests/browser/keep.test.mjs", "tests/browser/fit.test.mjs"],
         )
     })?;
     dist::build(&mut stages, Path::new(DIST), None)?;

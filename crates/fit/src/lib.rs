@@ -17,7 +17,7 @@ use rewardscope_engine::EngineError;
 use rewardscope_store::{Cancelled, StoreError};
 
 pub use benchmark::marks_on;
-pub use features::{FeatureCache, FeaturesHeader, Gathered, gather};
+pub use features::{FeatureCache, FeaturesHeader, Gathered, Pair, gather};
 pub use learn::{FOLDS, Learned, STRENGTHS, learn};
 pub use preferences::{FormReport, OverlapReport, OverlapRule};
 pub use report::{

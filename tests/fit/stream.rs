@@ -1,0 +1,75 @@
+//! Fifty thousand pairs pass through in little memory: their features lie in a file.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Instant;
+
+use pollster::block_on;
+use rewardscope_benchmarks::statistics::SplitMix;
+use rewardscope_engine::{Cancel, Pooling};
+use rewardscope_fit::{FeatureCache, FeaturesHeader, FormReport, Gathered, OverlapReport, Pair, learn};
+use rewardscope_tests::scratch;
+
+const PAIRS: usize = 50_000;
+
+/// Most bytes that this process has had in memory.
+fn peak_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn fifty_thousand_pairs_stream() {
+    // As wide as the default backbone with --all; else just wide enough that they are not held.
+    let width = if std::env::var("REWARDSCOPE_ALL").is_ok_and(|all| all == "1") { 576 } else { 344 };
+    let path = scratch("stream").join("features.bin");
+    let header = FeaturesHeader {
+        backbone: "made up".to_owned(),
+        layers: 1,
+        pooling: Pooling::LastToken,
+        hidden_size: width,
+        has_likelihood: false,
+    };
+    let mut cache = block_on(FeatureCache::open(&path, header)).unwrap();
+    let mut random = SplitMix(1);
+    let mut uniform = || random.bits() as f32 / u64::MAX as f32 - 0.5;
+    let direction: Vec<f32> = (0..width).map(|_| uniform()).collect();
+    let mut pairs = Vec::with_capacity(PAIRS);
+    for i in 0..PAIRS as u32 {
+        let mut states: [Vec<f32>; 2] = std::array::from_fn(|_| (0..width).map(|_| uniform()).collect());
+        let score = |state: &Vec<f32>| state.iter().zip(&direction).map(|(a, b)| a * b).sum::<f32>();
+        // One in five is labelled the wrong way round.
+        if (score(&states[0]) < score(&states[1])) != (i % 5 == 0) {
+            states.swap(0, 1);
+        }
+        cache.push(u64::from(2 * i), &states[0]).unwrap();
+        cache.push(u64::from(2 * i + 1), &states[1]).unwrap();
+        let prompt = u64::from(i / 2);
+        pairs.push(Pair { chosen: 2 * i, rejected: 2 * i + 1, prompt, subset: None, characters: [1, 1] });
+    }
+    let gathered = Gathered {
+        name: "made up".to_owned(),
+        data_hash: String::new(),
+        pairs,
+        subsets: Vec::new(),
+        form: FormReport::default(),
+        overlap: OverlapReport::default(),
+        cut_completions: 0,
+        refused: 0,
+    };
+    let file = std::fs::metadata(&path).unwrap().len();
+    let started = Instant::now();
+    let learned = block_on(learn(&gathered, &cache, 0, &Cancel::default(), &mut |_| {})).unwrap();
+    let peak = peak_bytes();
+    println!(
+        "{PAIRS} pairs, {width} wide, {:.0} MB of features: {:.1} s, peak {:.0} MB; held-out accuracy {:.4}",
+        file as f64 / 1e6,
+        started.elapsed().as_secs_f64(),
+        peak as f64 / 1e6,
+        learned.report.accuracy.value
+    );
+    assert!(peak < 128_000_000, "peak {peak} bytes");
+    assert!((0.75..0.80).contains(&learned.report.accuracy.value), "{:?}", learned.report.accuracy);
+    std::fs::remove_file(&path).unwrap();
+}
