@@ -167,7 +167,13 @@ fn the_command_fits_again_from_what_it_kept_and_eval_takes_the_head() {
     let first = fit(&fixture("fit/preferences.jsonl"), &out, &["--seed", "3"]);
     assert!(first.status.success(), "{}", said(&first));
     let text = String::from_utf8_lossy(&first.stdout).into_owned();
-    for part in ["On pairs held out", "the longest completion", "fitted on pairs", "calibration", "On the bundled sample (140 items)"] {
+    for part in [
+        "On pairs held out",
+        "the longest completion",
+        "fitted on pairs",
+        "calibration",
+        "On the bundled sample (140 items)",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     let bytes = fs::read(out.join("head.safetensors")).unwrap();
@@ -202,7 +208,11 @@ fn bad_preferences_have_their_sentences() {
     let few: String = (0..9).map(|i| row(&format!("prompt {i}"), "good", "bad")).collect();
     let shared: String = rewardscope_tests::sample_rows().iter().map(|r| row(&r.prompt, "good", "bad")).collect();
     let cases = [
-        (file("cut.jsonl", "{\"prompt\": \"a"), vec![], "cut.jsonl: a preference as a JSON object on line 1 was expected"),
+        (
+            file("cut.jsonl", "{\"prompt\": \"a"),
+            vec![],
+            "cut.jsonl: a preference as a JSON object on line 1 was expected",
+        ),
         (file("empty.jsonl", ""), vec![], "empty.jsonl: at least one row was expected"),
         (file("words.parquet", "words"), vec![], "words.parquet: parquet, which begins with"),
         (file("other.jsonl", "{\"question\": 1}\n"), vec![], "1 are no preference"),
@@ -220,4 +230,45 @@ fn bad_preferences_have_their_sentences() {
         assert!(sentence.is_some_and(|sentence| sentence.contains(named)), "{named}: {said}");
         assert!(!said.contains("panicked") && output.status.code() == Some(2), "{said}");
     }
+}
+
+/// The committed report against the committed head, by the other way round: `eval` with the head.
+#[test]
+fn the_default_heads_marks_are_those_of_its_report() {
+    let all = std::env::var("REWARDSCOPE_ALL").is_ok_and(|all| all == "1");
+    let out = scratch("default-head");
+    let folder = root().join("heads/smollm2-135m-instruct");
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("report.json")).unwrap()).unwrap();
+    assert_eq!(
+        head(&folder.join("head.safetensors")).report.map(|text| serde_json::from_str(&text).unwrap()),
+        Some(report.clone()),
+        "the report in the head is the one beside it"
+    );
+    let mut hash = Hasher::sha256();
+    hash.update(&fs::read(folder.join("preferences.jsonl")).unwrap());
+    assert_eq!(report["training"]["data_hash"], Digest::hex(&hash.finish()));
+    // All of it takes minutes: one subset always, the others with --all.
+    let rows = if all { root().join("sample/sample.parquet") } else { root().join("sample/factuality.jsonl") };
+    let evaluated = command()
+        .args(["eval", "--device", "cpu", "--model"])
+        .arg(root().join(".cache/models/SmolLM2-135M-Instruct.Q4_1.gguf"))
+        .arg("--head")
+        .arg(folder.join("head.safetensors"))
+        .arg("--data")
+        .arg(rows)
+        .arg("--out")
+        .arg(&out)
+        .output()
+        .unwrap();
+    assert!(evaluated.status.success(), "{}", said(&evaluated));
+    let marks: serde_json::Value = serde_json::from_slice(&fs::read(out.join("marks.json")).unwrap()).unwrap();
+    let own = &report["benchmark"]["scorers"][0];
+    let (mut compared, mut worst) = (0, 0.0f64);
+    for mark in marks["subsets"].as_array().unwrap() {
+        let told = own["marks"]["subsets"].as_array().unwrap().iter().find(|told| told["subset"] == mark["subset"]);
+        worst = worst.max((told.unwrap()["score"].as_f64().unwrap() - mark["score"].as_f64().unwrap()).abs());
+        compared += 1;
+    }
+    println!("{compared} subsets, largest difference {worst:.1e}");
+    assert!(worst < 1e-6 && compared == if all { 6 } else { 1 }, "{marks}");
 }

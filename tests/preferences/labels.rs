@@ -104,17 +104,16 @@ fn length_and_the_prompts_words_do_not_tell_the_label() {
 fn no_prompt_template_or_fact_is_the_samples() {
     let sample = sample_rows();
     let runs = |text: &str| -> BTreeSet<Vec<String>> { words(text).windows(5).map(<[String]>::to_vec).collect() };
-    let sample_runs: BTreeMap<Vec<String>, &str> = sample
-        .iter()
-        .flat_map(|row| runs(&row.prompt).into_iter().map(|run| (run, row.prompt.as_str())))
-        .collect();
+    let sample_runs: BTreeMap<Vec<String>, &str> =
+        sample.iter().flat_map(|row| runs(&row.prompt).into_iter().map(|run| (run, row.prompt.as_str()))).collect();
     let completions: BTreeSet<String> = sample
         .iter()
         .flat_map(|row| row.chosen.iter().chain(&row.rejected))
         .filter(|text| words(text).len() >= 4)
         .map(|text| words(text).join(" "))
         .collect();
-    let asked: Vec<(&str, BTreeSet<String>)> = sample.iter().map(|row| (row.prompt.as_str(), content(&row.prompt))).collect();
+    let asked: Vec<(&str, BTreeSet<String>)> =
+        sample.iter().map(|row| (row.prompt.as_str(), content(&row.prompt))).collect();
     for row in rows() {
         // A template is a run of words with other words, or numbers, around it.
         if let Some(run) = runs(&row.prompt).into_iter().find(|run| sample_runs.contains_key(run)) {

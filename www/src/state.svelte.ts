@@ -24,7 +24,7 @@ export type ModelSource = (
   | { kind: "files"; files: File[] }
 ) & {
   /** A reward head's file to be put on it, or the address of the site's own. */
-  head?: Uint8Array | URL | undefined;
+  head?: Uint8Array | File | URL | undefined;
 };
 
 /** A completion that the visitor preferred to another. */
@@ -218,7 +218,7 @@ class AppState {
   async #loadFrom(source: ModelSource, choice: DeviceChoice, { hub, token, keep }: Access): Promise<ModelReport> {
     await this.engine.call("configure", [hub, token, keep]);
     const tell = (now: LoadProgress) => (this.load = now);
-    const head = source.head instanceof URL ? await this.#fetchHead(source.head) : source.head;
+    const head = await this.#headBytes(source.head);
     this.head = head && (await this.engine.call("readHead", [head]));
     if (source.kind === "site") return this.engine.call("loadSite", [source.manifest, head, choice], tell);
     if (source.kind === "hub") return this.engine.call("loadHub", [source.id, head, choice], tell);
@@ -228,9 +228,11 @@ class AppState {
     return this.engine.call("loadFiles", [name, files, head, choice], tell);
   }
 
-  async #fetchHead(address: URL): Promise<Uint8Array> {
-    const response = await fetch(address);
-    if (!response.ok) throw new Error(`fetching the reward head: ${address.href} answered ${response.status}; reload the page`);
+  async #headBytes(head: ModelSource["head"]): Promise<Uint8Array | undefined> {
+    if (head instanceof File) return new Uint8Array(await head.arrayBuffer());
+    if (!(head instanceof URL)) return head;
+    const response = await fetch(head);
+    if (!response.ok) throw new Error(`fetching the reward head: ${head.href} answered ${response.status}; reload the page`);
     return new Uint8Array(await response.arrayBuffer());
   }
 

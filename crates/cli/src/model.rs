@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use rewardscope_engine::{Aggregate, Cancel, Clock, DeviceChoice, LoadOptions, LoadStage, ModelFiles, RewardHead, Scorer, device};
+use rewardscope_engine::{
+    Aggregate, Cancel, Clock, DeviceChoice, LoadOptions, LoadStage, ModelFiles, RewardHead, Scorer, device,
+};
 use rewardscope_store::{FetchProgress, FetchStage, Folder, RepositoryId, RepositoryKind, Source, Store};
 
 #[derive(Args)]

@@ -5,12 +5,11 @@ use crate::{DataError, format_error};
 /// Read at once.
 const WINDOW_BYTES: usize = 1 << 20;
 
-/// A longer line is no row.
-const MAX_LINE_BYTES: usize = 64 << 20;
-
 /// The lines of a JSON Lines file one after the other, blank ones skipped.
 pub(crate) struct Lines<'a> {
     source: &'a Source,
+    /// A longer line is refused.
+    max_line_bytes: usize,
     /// First byte that is not read yet.
     at: u64,
     /// What is read and not yet given.
@@ -21,8 +20,8 @@ pub(crate) struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    pub(crate) fn new(source: &'a Source) -> Self {
-        Self { source, at: 0, pending: Vec::new(), start: 0, number: 0 }
+    pub(crate) fn new(source: &'a Source, max_line_bytes: usize) -> Self {
+        Self { source, max_line_bytes, at: 0, pending: Vec::new(), start: 0, number: 0 }
     }
 
     /// The next line with its number from 1.
@@ -43,8 +42,8 @@ impl<'a> Lines<'a> {
                 }
                 continue;
             }
-            if left.len() > MAX_LINE_BYTES {
-                let found = format!("a line of over {MAX_LINE_BYTES} bytes");
+            if left.len() > self.max_line_bytes {
+                let found = format!("a line of over {} bytes", self.max_line_bytes);
                 return Err(format_error(self.source.name(), "JSON Lines", found));
             }
             self.pending.drain(..self.start);

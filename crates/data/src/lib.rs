@@ -102,6 +102,9 @@ fn texts_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BTreeMa
 pub const COLUMNS: [&str; 8] =
     ["id", "prompt", "chosen", "rejected", "num_correct", "num_incorrect", "total_completions", "subset"];
 
+/// A longer line is no row.
+const MAX_LINE_BYTES: usize = 64 << 20;
+
 /// All rows of a parquet or JSONL file, told apart by what the file begins with.
 ///
 /// # Errors
@@ -125,7 +128,7 @@ async fn is_parquet(source: &Source) -> Result<bool, DataError> {
 
 async fn jsonl_rows(source: &Source) -> Result<Vec<Row>, DataError> {
     let mut rows = Vec::new();
-    let mut lines = jsonl::Lines::new(source);
+    let mut lines = jsonl::Lines::new(source, MAX_LINE_BYTES);
     while let Some((number, line)) = lines.next().await? {
         rows.push(serde_json::from_slice(&line).map_err(|e| {
             format_error(source.name(), format!("a RewardBench 2 row as a JSON object on line {number}"), e)

@@ -35,10 +35,34 @@ pub struct Preference {
 struct Stored {
     #[serde(default)]
     prompt: Option<Text>,
-    chosen: Text,
-    rejected: Text,
-    #[serde(default, alias = "category", alias = "source")]
-    subset: Option<String>,
+    #[serde(default)]
+    chosen: Option<Text>,
+    #[serde(default)]
+    rejected: Option<Text>,
+    #[serde(default)]
+    subset: Option<Name>,
+    #[serde(default)]
+    category: Option<Name>,
+    #[serde(default)]
+    source: Option<Name>,
+}
+
+/// A subset's name, where it is a text.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Name {
+    Text(String),
+    Other(serde::de::IgnoredAny),
+}
+
+impl Stored {
+    fn subset(&mut self) -> Option<String> {
+        let text = |name: Option<Name>| match name {
+            Some(Name::Text(text)) => Some(text),
+            _ => None,
+        };
+        text(self.subset.take()).or(text(self.category.take())).or(text(self.source.take()))
+    }
 }
 
 /// What stands for a text in one dataset or another.
@@ -52,6 +76,13 @@ enum Text {
 
 const REQUIRED: [&str; 2] = ["chosen", "rejected"];
 const OPTIONAL: [&str; 4] = ["prompt", "subset", "category", "source"];
+
+/// A longer line is no preference.
+const MAX_LINE_BYTES: usize = 8 << 20;
+
+/// Pairs that one row may give, and bytes of prompt that they may repeat.
+const MOST_PAIRS: usize = 4096;
+const MOST_PROMPT_BYTES: usize = 64 << 20;
 
 /// What a row gives: its pairs (every chosen completion with every rejected one), or why it gives
 /// none.
@@ -79,7 +110,7 @@ pub async fn each_preference<E: From<DataError>>(
             }
         }
     } else {
-        let mut lines = jsonl::Lines::new(source);
+        let mut lines = jsonl::Lines::new(source, MAX_LINE_BYTES);
         while let Some((line_number, line)) = lines.next().await? {
             let row: serde_json::Value = serde_json::from_slice(&line).map_err(|e| {
                 format_error(source.name(), format!("a preference as a JSON object on line {line_number}"), e)
@@ -101,7 +132,13 @@ fn user(content: String) -> Turn {
     Turn { role: "user".to_owned(), content }
 }
 
-fn pairs(row: Stored) -> PreferenceRow {
+fn pairs(mut row: Stored) -> PreferenceRow {
+    let subset = row.subset();
+    let (Some(chosen), Some(rejected)) = (row.chosen, row.rejected) else {
+        return Err(NO_PAIR.to_owned());
+    };
+    let count = |text: &Text| if let Text::Texts(texts) = text { texts.len() } else { 1 };
+    let (many, others) = (count(&chosen), count(&rejected));
     let prompt = match row.prompt {
         None => Vec::new(),
         Some(Text::Plain(text)) => transcript(&text).unwrap_or_else(|| vec![user(text)]),
@@ -110,8 +147,13 @@ fn pairs(row: Stored) -> PreferenceRow {
         Some(Text::Texts(texts)) if texts.is_empty() => Vec::new(),
         Some(Text::Texts(_)) => return Err("a prompt that is a list of texts".to_owned()),
     };
-    let chosen = conversations(&prompt, row.chosen)?;
-    let rejected = conversations(&prompt, row.rejected)?;
+    let prompt_bytes: usize = prompt.iter().map(|turn| turn.role.len() + turn.content.len()).sum();
+    let pairs = many.checked_mul(others).filter(|&pairs| pairs.max(many).max(others) <= MOST_PAIRS);
+    if pairs.is_none_or(|pairs| pairs.saturating_mul(prompt_bytes) > MOST_PROMPT_BYTES) {
+        return Err(format!("more than {MOST_PAIRS} pairs, or {MOST_PROMPT_BYTES} bytes of prompts, in one row"));
+    }
+    let chosen = conversations(&prompt, chosen)?;
+    let rejected = conversations(&prompt, rejected)?;
     let mut pairs = Vec::with_capacity(chosen.len() * rejected.len());
     for (prompt, chosen) in &chosen {
         for (other, rejected) in &rejected {
@@ -125,7 +167,7 @@ fn pairs(row: Stored) -> PreferenceRow {
                 prompt: prompt.clone(),
                 chosen: chosen.clone(),
                 rejected: rejected.clone(),
-                subset: row.subset.clone(),
+                subset: subset.clone(),
             });
         }
     }
@@ -157,15 +199,15 @@ fn conversations(prompt: &[Turn], text: Text) -> Result<Vec<(Vec<Turn>, String)>
 /// `Assistant:` at the end is the place of the completion.
 fn transcript(text: &str) -> Option<Vec<Turn>> {
     const MARKS: [(&str, &str); 2] = [("\n\nHuman:", "user"), ("\n\nAssistant:", "assistant")];
-    let begins = |text: &str| MARKS.iter().find(|(mark, _)| text.starts_with(mark)).copied();
+    let begins = |at: usize| MARKS.iter().find(|(mark, _)| text[at..].starts_with(mark)).copied();
+    begins(0)?;
     let mut turns = Vec::new();
-    let mut rest = text;
-    while let Some((mark, role)) = begins(rest) {
-        rest = &rest[mark.len()..];
-        let end = MARKS.iter().filter_map(|(mark, _)| rest.find(mark)).min().unwrap_or(rest.len());
-        let content = rest[..end].trim().to_owned();
-        rest = &rest[end..];
-        if !(content.is_empty() && rest.is_empty() && role == "assistant") {
+    let places: Vec<usize> = text.match_indices("\n\n").map(|(at, _)| at).filter(|&at| begins(at).is_some()).collect();
+    for (i, &at) in places.iter().enumerate() {
+        let (mark, role) = begins(at)?;
+        let end = places.get(i + 1).copied().unwrap_or(text.len());
+        let content = text[at + mark.len()..end].trim().to_owned();
+        if !(content.is_empty() && end == text.len() && role == "assistant") {
             turns.push(Turn { role: role.to_owned(), content });
         }
     }
@@ -225,15 +267,39 @@ mod tests {
     }
 
     #[test]
+    fn a_subset_is_the_first_text_of_three_columns() {
+        for (line, subset) in [
+            (r#"{"prompt":"p","chosen":"a","rejected":"b","source":"s","category":"c"}"#, Some("c")),
+            (r#"{"prompt":"p","chosen":"a","rejected":"b","source":"s","category":7}"#, Some("s")),
+            (r#"{"prompt":"p","chosen":"a","rejected":"b","source":{"x":[1]}}"#, None),
+        ] {
+            assert_eq!(rows(line).remove(0).expect("a pair")[0].subset.as_deref(), subset, "{line}");
+        }
+    }
+
+    #[test]
     fn a_row_that_is_no_pair_says_why() {
+        let texts = vec![""; 3000];
+        let many = serde_json::json!({ "prompt": "p", "chosen": texts, "rejected": texts }).to_string();
         for (line, named) in [
             (r#"{"chosen":"Because.","rejected":"No."}"#, "neither a prompt nor a transcript"),
             (r#"{"prompt":"p","chosen":3,"rejected":"No."}"#, "no chosen and rejected"),
             (r#"{"prompt":"p","chosen":"a"}"#, "no chosen and rejected"),
             (r#"{"prompt":"p","chosen":[],"rejected":["No."]}"#, "no chosen and rejected"),
-            (r#"{"chosen":[{"role":"user","content":"a"}],"rejected":[{"role":"user","content":"a"}]}"#, "end with the assistant"),
-            (r#"{"chosen":"\n\nHuman: a\n\nAssistant: x","rejected":"\n\nHuman: b\n\nAssistant: y"}"#, "different prompts"),
-            (r#"{"chosen":[{"role":"assistant","content":"a"}],"rejected":[{"role":"assistant","content":"b"}]}"#, "no prompt"),
+            (r#"{"prompt":"p","chosen":null,"rejected":["No."]}"#, "no chosen and rejected"),
+            (&many, "more than 4096 pairs"),
+            (
+                r#"{"chosen":[{"role":"user","content":"a"}],"rejected":[{"role":"user","content":"a"}]}"#,
+                "end with the assistant",
+            ),
+            (
+                r#"{"chosen":"\n\nHuman: a\n\nAssistant: x","rejected":"\n\nHuman: b\n\nAssistant: y"}"#,
+                "different prompts",
+            ),
+            (
+                r#"{"chosen":[{"role":"assistant","content":"a"}],"rejected":[{"role":"assistant","content":"b"}]}"#,
+                "no prompt",
+            ),
         ] {
             let reason = rows(line).remove(0).expect_err("no pair");
             assert!(reason.contains(named), "{line}: {reason}");
@@ -274,7 +340,8 @@ mod tests {
             Field::new(name, DataType::List(Arc::new(Field::new("item", DataType::Struct(turn.clone()), true))), false)
         };
         let number = Field::new("score_chosen", DataType::Float64, false);
-        let plain = serde_json::json!([{ "prompt": "Why?", "chosen": "Because.", "rejected": "No.", "score_chosen": 1.0 }]);
+        let plain =
+            serde_json::json!([{ "prompt": "Why?", "chosen": "Because.", "rejected": "No.", "score_chosen": 1.0 }]);
         let plain = parquet(vec![text("prompt"), text("chosen"), text("rejected"), number], &plain);
         assert_eq!(rows_of("plain.parquet", plain).expect("read"), [Ok(vec![simple()])]);
         let turn = |role: &str, content: &str| serde_json::json!({ "role": role, "content": content });

@@ -81,7 +81,8 @@ impl ModelFiles {
             let rows = (PIECE_BYTES / info.row_bytes() / unit).max(1) * unit;
             for first in (0..info.rows()).step_by(rows) {
                 cancel.check()?;
-                let stored = read_rows(&opened.checkpoint, info, spec.rows, first, rows.min(info.rows() - first)).await?;
+                let stored =
+                    read_rows(&opened.checkpoint, info, spec.rows, first, rows.min(info.rows() - first)).await?;
                 let values: Vec<u8> = info.dtype.to_f32(&stored).iter().flat_map(|value| value.to_le_bytes()).collect();
                 write(safetensors::SINGLE, &values)?;
             }

@@ -15,7 +15,8 @@ use crate::{BenchmarkReport, FitError};
 type Scores = Vec<Vec<f64>>;
 
 /// Marks a weight, the lengths and the backbone's likelihood on a benchmark's items. Items that the
-/// template or the context refuses are left out for all. `progress` gets items done.
+/// template or the context refuses are left out for all; `None` where none is left. `progress` gets
+/// items done.
 ///
 /// # Errors
 /// When the device fails, or the work is cancelled.
@@ -27,7 +28,7 @@ pub async fn marks_on(
     seed: u64,
     cancel: &Cancel,
     progress: &mut dyn FnMut(usize),
-) -> Result<BenchmarkReport, FitError> {
+) -> Result<Option<BenchmarkReport>, FitError> {
     let mut kept: Vec<&Item> = Vec::new();
     let mut by_scorer: [Scores; 4] = Default::default();
     for (done, item) in items.iter().enumerate() {
@@ -39,7 +40,7 @@ pub async fn marks_on(
         };
         let places = match cache.have(scorer, &sequences, cancel).await {
             Ok(places) => places,
-            Err(FitError::Engine(EngineError::NothingToScore { .. })) => continue,
+            Err(FitError::Engine(EngineError::NothingToScore { .. } | EngineError::OutOfVocabulary { .. })) => continue,
             Err(error) => return Err(error),
         };
         let (mut head, mut likelihood) = (Vec::new(), Vec::new());
@@ -55,6 +56,9 @@ pub async fn marks_on(
         by_scorer[3].push(likelihood);
         kept.push(item);
         progress(done + 1);
+    }
+    if kept.is_empty() {
+        return Ok(None);
     }
     let names = ["the head", "the longest completion", "the shortest completion", "the backbone's likelihood"];
     let has_likelihood = by_scorer[3].iter().flatten().all(|score| score.is_finite());
@@ -78,7 +82,7 @@ pub async fn marks_on(
             marks,
         });
     }
-    Ok(BenchmarkReport { name: name.to_owned(), items: kept.len(), scorers })
+    Ok(Some(BenchmarkReport { name: name.to_owned(), items: kept.len(), scorers }))
 }
 
 /// The units of each subset: an item, or both items of a Ties pair.
@@ -95,9 +99,9 @@ fn units(items: &[&Item]) -> Vec<Vec<Vec<usize>>> {
 }
 
 fn mean_of(marks: &Marks) -> f64 {
-    marks.overall.unwrap_or_else(|| {
-        marks.subsets.iter().map(|mark| mark.score).sum::<f64>() / marks.subsets.len().max(1) as f64
-    })
+    marks
+        .overall
+        .unwrap_or_else(|| marks.subsets.iter().map(|mark| mark.score).sum::<f64>() / marks.subsets.len().max(1) as f64)
 }
 
 /// The mean over a resample; it has items of every subset, so marking cannot refuse it.

@@ -20,8 +20,11 @@ const AT_ONCE: usize = 32;
 /// Pairs in a block of rows.
 const BLOCK: usize = 512;
 
+/// A file of features that is taken into memory has at most so many bytes.
+const MOST_IMPORTED_BYTES: u64 = 1 << 30;
+
 /// Differences of features that may be held in memory; beyond, they are read anew for each pass.
-const HELD_BYTES: usize = 64 << 20;
+const HELD_BYTES: u64 = 64 << 20;
 
 /// Whose features a cache holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,10 +77,10 @@ impl FeatureCache {
         Self { header, records, places: HashMap::new() }
     }
 
-    /// That of a file; begun anew where the file holds another backbone's.
+    /// That of a file; begun where there is none.
     ///
     /// # Errors
-    /// When the file cannot be read or written, or is open elsewhere.
+    /// When the file cannot be read or written, is open elsewhere, or holds another backbone's.
     pub async fn open(place: &LogPlace, header: FeaturesHeader) -> Result<Self, FitError> {
         let records = Records::open(place, &header.line(), header.record_bytes()).await?;
         let mut cache = Self { header, records, places: HashMap::new() };
@@ -106,12 +109,14 @@ impl FeatureCache {
     /// Takes in a file of features that was prepared elsewhere; returns how many were new.
     ///
     /// # Errors
-    /// When it is no such file, or is another backbone's.
-    pub async fn import(&mut self, source: &Source) -> Result<usize, FitError> {
+    /// When it is no such file, is another backbone's, is beyond what memory should hold, or has
+    /// what is no number.
+    pub async fn import(&mut self, source: &Source, cancel: &Cancel) -> Result<usize, FitError> {
         let line = Records::header_of(source).await?;
+        let expected = describe(&self.header);
         let refuse = |found: String| FitError::OtherFeatures {
             file: source.name().to_owned(),
-            expected: describe(&self.header),
+            expected: expected.clone(),
             found,
         };
         #[derive(Deserialize)]
@@ -125,13 +130,21 @@ impl FeatureCache {
         if !is_same {
             return Err(refuse(describe(&header)));
         }
+        if source.bytes() > MOST_IMPORTED_BYTES {
+            return Err(refuse(format!("a file of {} bytes, more than {MOST_IMPORTED_BYTES}", source.bytes())));
+        }
         let record = self.header.record_bytes();
         let (mut at, before) = (line.len() as u64 + 1, self.len());
         while source.bytes() - at >= record as u64 {
             let count = ((source.bytes() - at) / record as u64).min(BLOCK as u64) as usize;
             let bytes = source.read(at, count * record).await?;
             at += bytes.len() as u64;
+            cancel.check()?;
+            pause().await;
             for record in bytes.chunks_exact(record) {
+                if floats(&record[32..]).any(|value| !value.is_finite()) {
+                    return Err(refuse("a hidden state that is no number".to_owned()));
+                }
                 if !self.places.contains_key(&key_in(record)) {
                     self.append(record)?;
                 }
@@ -159,7 +172,8 @@ impl FeatureCache {
         sequences: &[TokenSequence],
         cancel: &Cancel,
     ) -> Result<Vec<u32>, FitError> {
-        let keys: Vec<Key> = sequences.iter().map(sequence_key).collect();
+        let context = scorer.report().context_tokens;
+        let keys: Vec<Key> = sequences.iter().map(|sequence| sequence_key(sequence, context)).collect();
         let mut missing: Vec<(Key, TokenSequence)> = Vec::new();
         for (key, sequence) in keys.iter().zip(sequences) {
             if !self.places.contains_key(key) && !missing.iter().any(|(other, _)| other == key) {
@@ -217,8 +231,9 @@ fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
     bytes.chunks_exact(4).map(|four| f32::from_le_bytes(std::array::from_fn(|i| four[i])))
 }
 
-fn sequence_key(sequence: &TokenSequence) -> Key {
-    let ids: Vec<u8> = sequence.input_ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+/// By the ids as far as the context holds them.
+fn sequence_key(sequence: &TokenSequence, context: usize) -> Key {
+    let ids: Vec<u8> = sequence.input_ids.iter().take(context).flat_map(|id| id.to_le_bytes()).collect();
     key_of([ids.as_slice(), (sequence.first_completion_token as u64).to_le_bytes().as_slice()])
 }
 
@@ -241,7 +256,7 @@ pub struct Pair {
 pub struct Gathered {
     /// The file's name.
     pub name: String,
-    /// A hash over the file.
+    /// The file's sha256.
     pub data_hash: String,
     /// The pairs in the file's order.
     pub pairs: Vec<Pair>,
@@ -288,6 +303,7 @@ pub async fn gather<'a>(
     let mut waiting: Vec<Waiting> = Vec::new();
     each_preference(source, async |_, row| {
         for preference in row.unwrap_or_default() {
+            cancel.check()?;
             if !checked.keeps(&preference) {
                 continue;
             }
@@ -374,16 +390,21 @@ pub(crate) struct Differences<'a> {
 
 impl<'a> Differences<'a> {
     /// Reads them once through for their scale: each column's root mean square, 1 where it is 0.
-    pub fn new(name: &str, cache: &'a FeatureCache, pairs: &'a [Pair]) -> Result<Self, FitError> {
+    pub fn new(name: &str, cache: &'a FeatureCache, pairs: &'a [Pair], cancel: &Cancel) -> Result<Self, FitError> {
         let width = cache.header.hidden_size;
         let mut found = Self { cache, pairs, held: None, scale: vec![1.0; width] };
-        let mut held = (pairs.len() * width * 4 <= HELD_BYTES).then(|| Vec::with_capacity(pairs.len() * width));
+        let mut held =
+            (pairs.len() as u64 * width as u64 * 4 <= HELD_BYTES).then(|| Vec::with_capacity(pairs.len() * width));
         let mut squares = vec![0.0; width];
         for block in found.blocks() {
+            cancel.check()?;
             let rows = found.rows(block.clone())?;
             for (row, number) in rows.chunks_exact(width).zip(block) {
                 if row.iter().any(|value| !value.is_finite()) {
-                    return Err(FitError::NotFinite { file: name.to_owned(), what: format!("a completion of pair {}", number + 1) });
+                    return Err(FitError::NotFinite {
+                        file: name.to_owned(),
+                        what: format!("a completion of pair {}", number + 1),
+                    });
                 }
                 squares.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x) * f64::from(x));
             }
@@ -430,7 +451,8 @@ impl<'a> Differences<'a> {
         let places = || pairs.iter().flat_map(|pair| [pair.chosen as usize, pair.rejected as usize]);
         let (first, last) = (places().min().unwrap_or(0), places().max().unwrap_or(0));
         // Pairs lie in the cache as they came, so that one reading has them; others are read alone.
-        let together = (last - first < 8 * BLOCK).then(|| self.cache.records.read(first, last - first + 1)).transpose()?;
+        let together =
+            (last - first < 8 * BLOCK).then(|| self.cache.records.read(first, last - first + 1)).transpose()?;
         let mut rows = Vec::with_capacity(pairs.len() * width);
         for pair in pairs {
             let alone = match &together {

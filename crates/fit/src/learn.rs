@@ -112,9 +112,10 @@ fn deal(pairs: impl Iterator<Item = u64>, seed: u64) -> HashMap<u64, (usize, f64
 /// Fits a head on gathered pairs and reports on it. `progress` gets the share that is done.
 ///
 /// The strength is chosen by the held-out log loss over [`FOLDS`] folds. For the report each fold
-/// is held out once from a head whose strength was chosen without it, on the other folds alone; the
-/// head itself is fitted on all pairs. Columns are scaled to a root mean square of 1 before, and the
-/// scale goes into the weights after.
+/// is held out once from a head whose strength was chosen without it, on the other folds alone, and
+/// calibrated by the temperature of the other folds' margins; the head itself is fitted on all pairs
+/// and divided by the temperature of all margins. Columns are scaled to a root mean square of 1
+/// over all pairs before, which no label has a part in, and the scale goes into the weights after.
 ///
 /// # Errors
 /// When there are too few prompts, a feature is no number, or the work is cancelled.
@@ -132,13 +133,20 @@ pub async fn learn(
     }
     let folds: std::sync::Arc<[usize]> = pairs.iter().map(|pair| dealt[&pair.prompt].0).collect();
     let ranks: std::sync::Arc<[f64]> = pairs.iter().map(|pair| dealt[&pair.prompt].1).collect();
-    let mut passes = Passes { rows: Differences::new(&gathered.name, cache, pairs)?, cancel, breathed: now_ms() };
+    let mut passes =
+        Passes { rows: Differences::new(&gathered.name, cache, pairs, cancel)?, cancel, breathed: now_ms() };
     let width = passes.rows.width();
     // Without `a` and `b`, of the first share of prompts; `a == b` leaves out one fold alone.
-    let problem = |a: usize, b: usize, share: f64, strength: f64, tolerance: f64, start: Vec<f64>| {
+    let takes = |a: usize, b: usize, share: f64| {
         let (folds, ranks) = (folds.clone(), ranks.clone());
-        let takes = move |i: usize| folds[i] != a && folds[i] != b && ranks[i] < share;
-        let rows = (0..pairs.len()).filter(|&i| takes(i)).count();
+        move |i: usize| folds[i] != a && folds[i] != b && ranks[i] < share
+    };
+    let count = |a: usize, b: usize, share: f64| {
+        let takes = takes(a, b, share);
+        (0..pairs.len()).filter(|&i| takes(i)).count()
+    };
+    let problem = |a: usize, b: usize, share: f64, strength: f64, tolerance: f64, start: Vec<f64>| {
+        let (takes, rows) = (takes(a, b, share), count(a, b, share));
         Problem::new(Box::new(takes), rows, strength, tolerance, start)
     };
     let left_out: Vec<(usize, usize)> = (0..FOLDS).flat_map(|a| (a..FOLDS).map(move |b| (a, b))).collect();
@@ -175,9 +183,7 @@ pub async fn learn(
     let mean_loss =
         |margins: &[f64]| margins.iter().map(|&margin| log_loss(margin)).sum::<f64>() / margins.len().max(1) as f64;
     let losses: Vec<f64> = single.iter().map(|margins| mean_loss(margins)).collect();
-    let least = |losses: &[f64]| {
-        (0..losses.len()).min_by(|&a, &b| losses[a].total_cmp(&losses[b])).unwrap_or_default()
-    };
+    let least = |losses: &[f64]| (0..losses.len()).min_by(|&a, &b| losses[a].total_cmp(&losses[b])).unwrap_or_default();
     let chosen = least(&losses);
     let chosen_without: Vec<usize> = (0..FOLDS)
         .map(|outer| {
@@ -187,31 +193,44 @@ pub async fn learn(
         .collect();
     let held: Vec<f64> = (0..pairs.len()).map(|i| single[chosen_without[folds[i]]][i]).collect();
 
+    // Pairs fitted on, on average over the folds, with the margins of the rows held out.
     let mut curve: Vec<(f64, Vec<f64>)> = Vec::new();
+    let fitted_on = |share: f64| (0..FOLDS).map(|fold| count(fold, fold, share)).sum::<usize>() as f64 / FOLDS as f64;
     let mut fewer: Vec<Problem> = SHARES
         .iter()
         .flat_map(|&share| (0..FOLDS).map(move |fold| (share, fold)))
         // The same penalty in all, though the loss is a mean over fewer.
         .map(|(share, fold)| {
-            problem(fold, fold, share, STRENGTHS[chosen_without[fold]] / share, ROUGH, vec![0.0; width])
+            let fewer = count(fold, fold, 2.0) as f64 / count(fold, fold, share).max(1) as f64;
+            problem(fold, fold, share, STRENGTHS[chosen_without[fold]] * fewer, ROUGH, vec![0.0; width])
         })
         .collect();
     passes.solve(&mut fewer).await?;
     let margins = passes.margins(&fewer).await?;
     for (share, margins) in SHARES.iter().zip(margins.chunks_exact(FOLDS)) {
-        curve.push((*share, (0..pairs.len()).map(|i| margins[folds[i]][i]).collect()));
+        curve.push((fitted_on(*share), (0..pairs.len()).map(|i| margins[folds[i]][i]).collect()));
     }
-    curve.push((1.0, held.clone()));
+    curve.push((fitted_on(2.0), held.clone()));
     progress((STRENGTHS.len() + 1) as f64 / (STRENGTHS.len() + 2) as f64);
 
     // No fold has this number: all rows count.
-    let mut whole =
-        [problem(FOLDS, FOLDS, 2.0, STRENGTHS[chosen], EXACT, whole_starts.swap_remove(chosen))];
+    let mut whole = [problem(FOLDS, FOLDS, 2.0, STRENGTHS[chosen], EXACT, whole_starts.swap_remove(chosen))];
     passes.solve(&mut whole).await?;
     let temperature = temperature(&held);
-    let uncalibrated: Vec<f64> = whole[0].weights().iter().zip(&passes.rows.scale).map(|(w, scale)| w / scale).collect();
-    let weight = uncalibrated.iter().map(|w| (w / temperature) as f32).collect();
-    let held: Vec<f64> = held.iter().map(|margin| margin / temperature).collect();
+    let uncalibrated: Vec<f64> =
+        whole[0].weights().iter().zip(&passes.rows.scale).map(|(w, scale)| w / scale).collect();
+    let weight: Vec<f32> = uncalibrated.iter().map(|w| (w / temperature) as f32).collect();
+    if weight.iter().any(|w| !w.is_finite()) {
+        return Err(FitError::NotFinite { file: gathered.name.clone(), what: "the fitted weight".to_owned() });
+    }
+    // What is reported of a fold is by the temperature of the others.
+    let of_others: Vec<f64> = (0..FOLDS)
+        .map(|fold| {
+            let others = held.iter().zip(folds.iter()).filter(|(_, own)| **own != fold);
+            self::temperature(&others.map(|(&margin, _)| margin).collect::<Vec<f64>>())
+        })
+        .collect();
+    let held: Vec<f64> = held.iter().zip(folds.iter()).map(|(margin, &fold)| margin / of_others[fold]).collect();
     let likelihood_margins = if cache.header().has_likelihood {
         let margin = |pair: &crate::features::Pair| {
             Ok::<f64, FitError>(cache.likelihood(pair.chosen)? - cache.likelihood(pair.rejected)?)
@@ -225,23 +244,27 @@ pub async fn learn(
     let report = report::of(
         gathered,
         cache.header(),
-        Held { margins: &held, curve: &curve, likelihood_margins, fold_share: 1.0 - 1.0 / FOLDS as f64 },
+        Held { margins: &held, curve: &curve, likelihood_margins },
         (seed, STRENGTHS[chosen], temperature, STRENGTHS.into_iter().zip(losses).collect()),
-    );
+        cancel,
+    )
+    .await?;
     progress(1.0);
     Ok(Learned { weight, uncalibrated, report })
 }
 
 /// The temperature that makes `sigmoid(margin / temperature)` the likeliest share of chosen
-/// completions (Platt's scaling without a bias; Guo et al., 2017): Newton's method on its inverse,
-/// in which the loss is convex.
+/// completions (Platt's scaling without a bias, with his target of `(n + 1) / (n + 2)` instead of 1,
+/// so that a few pairs without a fault do not make it sure of everything; Platt, 1999): Newton's
+/// method on its inverse, in which the loss is convex.
 fn temperature(margins: &[f64]) -> f64 {
+    let target = (margins.len() + 1) as f64 / (margins.len() + 2) as f64;
     let mut inverse = 1.0;
     for _ in 0..100 {
         let (mut slope, mut bend) = (0.0, 0.0);
         for &margin in margins {
             let p = sigmoid(-inverse * margin);
-            slope -= margin * p;
+            slope += margin * (1.0 - target - p);
             bend += margin * margin * p * (1.0 - p);
         }
         // Steps of at most a factor of two: far out the loss bends so little that Newton overshoots.
@@ -275,8 +298,10 @@ mod tests {
     fn a_temperature_makes_shares_right() {
         // Margins that claim sigmoid(4) = 98 % and are right in 3 of 4: ln 3 would be right.
         let margins: Vec<f64> = (0..400).map(|i| if i % 4 == 0 { -4.0 } else { 4.0 }).collect();
-        assert!((temperature(&margins) - 4.0 / libm::log(3.0)).abs() < 1e-9);
-        assert_eq!(temperature(&[1.0, 2.0]), COLDEST);
+        let share = (300.0 * 401.0 + 100.0) / 402.0 / 400.0;
+        assert!((temperature(&margins) - 4.0 / libm::log(share / (1.0 - share))).abs() < 1e-9);
+        // Two pairs without a fault are worth a target of 3 in 4.
+        assert!((temperature(&[2.0, 2.0]) - 2.0 / libm::log(3.0)).abs() < 1e-9);
         assert_eq!(temperature(&[-1.0, -2.0]), HOTTEST);
     }
 }

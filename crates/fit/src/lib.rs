@@ -21,8 +21,8 @@ pub use features::{FeatureCache, FeaturesHeader, Gathered, Pair, gather};
 pub use learn::{FOLDS, Learned, STRENGTHS, learn};
 pub use preferences::{FormReport, OverlapReport, OverlapRule};
 pub use report::{
-    Accuracy, BenchmarkReport, CalibrationBin, Curve, Margins, Report, RivalReport, ScorerMarks,
-    SubsetAccuracy, Training,
+    Accuracy, BenchmarkReport, CalibrationBin, Curve, Margins, Report, RivalReport, ScorerMarks, SubsetAccuracy,
+    Training,
 };
 
 /// Why no head could be fitted.

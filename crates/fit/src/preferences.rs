@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use rewardscope_data::{DataError, Preference, each_preference};
+use rewardscope_data::{Preference, each_preference};
 use rewardscope_engine::Cancel;
+use rewardscope_engine::device::pause;
 use rewardscope_store::{Digest, Hasher, Source};
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,9 @@ const SHOWN: usize = 5;
 
 /// More parts than this are one: a column that names each row is no subset.
 const MOST_SUBSETS: usize = 200;
+
+/// Rows between two moments in which the worker hears what it is told.
+const BREATH_ROWS: usize = 256;
 
 /// Words of an n-gram. Shorter prompts are one gram.
 const GRAM_WORDS: usize = 8;
@@ -219,11 +223,25 @@ impl Benchmark {
 pub(crate) struct Checked {
     pub form: FormReport,
     pub overlap: OverlapReport,
-    /// A hash over the file.
+    /// The file's sha256.
     pub data_hash: String,
     seen: HashSet<Key>,
     contradicted: HashSet<Key>,
     left_out_prompts: HashSet<Key>,
+}
+
+/// The file's sha256, as `sha256sum` prints it.
+async fn sha256_of(source: &Source, cancel: &Cancel) -> Result<String, FitError> {
+    const PIECE: u64 = 1 << 20;
+    let mut hash = Hasher::sha256();
+    let mut at = 0;
+    while at < source.bytes() {
+        cancel.check()?;
+        let len = PIECE.min(source.bytes() - at);
+        hash.update(&source.read(at, len as usize).await?);
+        at += len;
+    }
+    Ok(hash.finish().hex())
 }
 
 /// A pair's identity whichever way round it stands, and the way it stands.
@@ -256,11 +274,17 @@ impl Checked {
         each_preference(source, async |number, row| {
             cancel.check()?;
             form.rows += 1;
+            if form.rows.is_multiple_of(BREATH_ROWS) {
+                pause().await;
+            }
             match row {
                 Err(reason) => {
                     form.unreadable += 1;
                     if examples.len() < SHOWN {
-                        examples.push(format!("{}, row {number}: a preference was expected, {reason} was found", source.name()));
+                        examples.push(format!(
+                            "{}, row {number}: a preference was expected, {reason} was found",
+                            source.name()
+                        ));
                     }
                 }
                 Ok(pairs) => {
@@ -278,7 +302,7 @@ impl Checked {
         let mut checked = Self {
             form,
             overlap: OverlapReport::default(),
-            data_hash: source.content_hash().await.map_err(DataError::from)?.iter().map(|b| format!("{b:02x}")).collect(),
+            data_hash: sha256_of(source, cancel).await?,
             seen: HashSet::new(),
             contradicted: HashSet::new(),
             left_out_prompts: HashSet::new(),
@@ -286,7 +310,10 @@ impl Checked {
         let mut prompts = HashSet::new();
         let mut subsets: BTreeMap<String, usize> = BTreeMap::new();
         let (mut longer, mut chosen, mut rejected) = (0.0, 0usize, 0usize);
-        each_preference(source, async |_, row| {
+        each_preference(source, async |number, row| {
+            if number.is_multiple_of(BREATH_ROWS) {
+                pause().await;
+            }
             for pair in row.unwrap_or_default() {
                 cancel.check()?;
                 let form = &mut checked.form;
@@ -378,12 +405,12 @@ fn subset_name(preference: &Preference) -> Option<String> {
     preference.subset.as_ref().map(|name| name.chars().take(80).collect())
 }
 
-/// Which prompt a preference is about, as a number that the same prompt always gets.
+/// Which prompt a preference is about, as a number that the same prompt always gets. Conversations
+/// that begin alike, and prompts that differ in case or punctuation alone, must not be in two folds.
 pub(crate) fn prompt_number(preference: &Preference) -> u64 {
-    // Prompts that differ in case or punctuation alone must not be in two folds.
-    let turns: Vec<String> = preference.prompt.iter().map(|turn| normalised(&turn.content)).collect();
-    let parts: Vec<&str> = turns.iter().map(String::as_str).collect();
-    u64::from_le_bytes(std::array::from_fn(|i| key(&parts)[i]))
+    let first = preference.prompt.iter().find(|turn| turn.role == "user");
+    let key = key(&[&normalised(first.map(|turn| turn.content.as_str()).unwrap_or_default())]);
+    u64::from_le_bytes(std::array::from_fn(|i| key[i]))
 }
 
 #[cfg(test)]

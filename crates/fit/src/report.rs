@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use rewardscope_benchmarks::reward_bench_2::Marks;
-use rewardscope_benchmarks::statistics::{Interval, bootstrap, percentile};
-use rewardscope_engine::Pooling;
+use rewardscope_benchmarks::statistics::{Interval, bootstrap_mean, percentile};
+use rewardscope_engine::device::pause;
+use rewardscope_engine::{Cancel, Pooling};
 use serde::{Deserialize, Serialize};
 
 use crate::features::{FeaturesHeader, Gathered, Pair};
 use crate::solve::{log_loss, sigmoid};
-use crate::{FormReport, OverlapReport};
+use crate::{FitError, FormReport, OverlapReport};
 
 /// Bins of the calibration table.
 const BINS: usize = 5;
@@ -106,7 +107,7 @@ pub struct Margins {
 pub struct Training {
     /// The file of preferences.
     pub data: String,
-    /// A hash over it: sha256 up to 16 MiB, beyond that a sha256 over its pieces' sha256.
+    /// Its sha256.
     pub data_hash: String,
     /// Pairs fitted on.
     pub pairs: usize,
@@ -200,12 +201,10 @@ pub struct Report {
 pub(crate) struct Held<'a> {
     /// Calibrated margins.
     pub margins: &'a [f64],
-    /// Shares of the training prompts with the margins of heads fitted on them.
+    /// Pairs fitted on, with the margins of heads fitted on so many.
     pub curve: &'a [(f64, Vec<f64>)],
     /// The backbone's own margins of mean log-probability.
     pub likelihood_margins: Option<Vec<f64>>,
-    /// The share of pairs that is not held out at a time.
-    pub fold_share: f64,
 }
 
 /// 1 for a right choice, 0 for a wrong one, half for none.
@@ -230,15 +229,9 @@ fn by_prompt(pairs: &[Pair], takes: impl Fn(&Pair) -> bool) -> Vec<Vec<usize>> {
 /// Mean and interval of values over pairs; of nothing, nothing.
 fn interval_of(values: &[f64], prompts: Vec<Vec<usize>>, seed: u64) -> Option<(f64, Interval, usize)> {
     // Resampling prompts needs no more of each than its sum and count.
-    let sums: Vec<(f64, usize)> =
-        prompts.iter().map(|at| (at.iter().map(|&i| values[i]).sum(), at.len())).collect();
+    let sums: Vec<(f64, usize)> = prompts.iter().map(|at| (at.iter().map(|&i| values[i]).sum(), at.len())).collect();
     let total: usize = sums.iter().map(|(_, count)| count).sum();
-    let mean = |at: &[usize]| {
-        let (sum, count) = at.iter().fold((0.0, 0), |(sum, count), &i| (sum + sums[i].0, count + sums[i].1));
-        sum / count.max(1) as f64
-    };
-    let units = (0..sums.len()).map(|i| vec![i]).collect();
-    let interval = bootstrap(&[units], seed, mean)?;
+    let interval = bootstrap_mean(&sums, seed)?;
     Some((sums.iter().map(|(sum, _)| sum).sum::<f64>() / total.max(1) as f64, interval, total))
 }
 
@@ -248,12 +241,13 @@ fn accuracy(margins: &[f64], pairs: &[Pair], seed: u64, takes: impl Fn(&Pair) ->
     Some(Accuracy { value, interval, pairs })
 }
 
-pub(crate) fn of(
+pub(crate) async fn of(
     gathered: &Gathered,
     header: &FeaturesHeader,
     held: Held<'_>,
     (seed, strength, temperature, tried): (u64, f64, f64, Vec<(f64, f64)>),
-) -> Report {
+    cancel: &Cancel,
+) -> Result<Report, FitError> {
     let (pairs, margins) = (&gathered.pairs, held.margins);
     let everyone = |_: &Pair| true;
     let nothing = Accuracy { value: f64::NAN, interval: Interval { low: f64::NAN, high: f64::NAN }, pairs: 0 };
@@ -279,15 +273,30 @@ pub(crate) fn of(
             lead_interval,
         })
     };
-    let curve = held.curve.iter().map(|(share, margins)| Curve {
-        pairs: (share * held.fold_share * pairs.len() as f64).round() as usize,
-        accuracy: accuracy_of(margins),
-    });
+    // Each of these resamples prompts two thousand times: the worker hears between them.
+    let mut curve = Vec::new();
+    for (pairs, margins) in held.curve {
+        cancel.check()?;
+        pause().await;
+        curve.push(Curve { pairs: pairs.round() as usize, accuracy: accuracy_of(margins) });
+    }
+    let mut rival_reports = Vec::new();
+    for one in rivals {
+        cancel.check()?;
+        pause().await;
+        rival_reports.extend(rival(one));
+    }
+    let mut subsets = Vec::new();
+    for one in gathered.subsets.iter().enumerate() {
+        cancel.check()?;
+        pause().await;
+        subsets.extend(subset(one));
+    }
     let calibration = calibration(margins);
     let mut sorted = margins.to_vec();
     sorted.sort_by(f64::total_cmp);
     let [least, p5, p25, p50, p75, p95, most] = SHARES.map(|share| percentile(&sorted, share));
-    Report {
+    Ok(Report {
         training: Training {
             data: gathered.name.rsplit(['/', '\\']).next().unwrap_or_default().to_owned(),
             data_hash: gathered.data_hash.clone(),
@@ -308,9 +317,9 @@ pub(crate) fn of(
         form: gathered.form.clone(),
         overlap: gathered.overlap.clone(),
         accuracy: accuracy_of(margins),
-        subsets: gathered.subsets.iter().enumerate().filter_map(subset).collect(),
-        rivals: rivals.into_iter().filter_map(rival).collect(),
-        curve: curve.collect(),
+        subsets,
+        rivals: rival_reports,
+        curve,
         log_loss: mean(margins.iter().map(|&margin| log_loss(margin))),
         brier: mean(margins.iter().map(|&margin| sigmoid(-margin) * sigmoid(-margin))),
         calibration_error: calibration
@@ -320,7 +329,7 @@ pub(crate) fn of(
         calibration,
         margins: Margins { least, p5, p25, p50, p75, p95, most },
         benchmark: None,
-    }
+    })
 }
 
 /// Equal bins of the probability that the head gives its own choice, from one half to one.
@@ -361,7 +370,7 @@ impl Report {
         writeln!(out, "# {title}\n")?;
         writeln!(
             out,
-            "A linear reward head, fitted on {} preference pairs over {} prompts ({}, hash {}). Backbone {}, {} layers, {}; seed {}, penalty {}, temperature {:.4}; rewardscope {}.\n",
+            "A linear reward head, fitted on {} preference pairs over {} prompts ({}, sha256 {}). Backbone {}, {} layers, {}; seed {}, penalty {}, temperature {:.4}; rewardscope {}.\n",
             t.pairs,
             t.prompts,
             t.data,
@@ -389,7 +398,11 @@ impl Report {
             f.duplicates,
             f.contradictory,
             f.kept,
-            if t.refused > 0 { format!(", {} refused by the model's template or context", t.refused) } else { String::new() },
+            if t.refused > 0 {
+                format!(", {} refused by the model's template or context", t.refused)
+            } else {
+                String::new()
+            },
             percent(f.chosen_longer),
             f.chosen_characters,
             f.rejected_characters,

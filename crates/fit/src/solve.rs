@@ -156,7 +156,8 @@ impl Problem {
         }
         self.direction = self.descent();
         // Without curvature known, a step as long as the gradient's own scale.
-        self.step = if self.memory.is_empty() { 1.0 / dot(&self.gradient, &self.gradient).sqrt().max(1.0) } else { 1.0 };
+        self.step =
+            if self.memory.is_empty() { 1.0 / dot(&self.gradient, &self.gradient).sqrt().max(1.0) } else { 1.0 };
         self.try_next();
     }
 

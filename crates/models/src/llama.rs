@@ -10,7 +10,8 @@ use rewardscope_weights::{Checkpoint, gguf};
 use serde::Deserialize;
 
 use crate::{
-    Architecture, Description, Entry, Head, Hidden, ModelError, Network, RowOrder, Summary, TensorSpec, Tensors, from_json,
+    Architecture, Description, Entry, Head, Hidden, ModelError, Network, RowOrder, Summary, TensorSpec, Tensors,
+    from_json,
 };
 
 /// Added to the attention scores of tokens that lie ahead: large enough that the softmax gives

@@ -27,10 +27,10 @@ impl Records {
         Self { bytes: Bytes::Memory(line(header)), header_bytes: header.len() + 1, record_bytes }
     }
 
-    /// Opens a file of records, or begins it where there is none or one with another header.
+    /// Opens a file of records, or begins it where there is none.
     ///
     /// # Errors
-    /// When it cannot be read or written, or is open elsewhere.
+    /// When it cannot be read or written, is open elsewhere, or has another header.
     pub async fn open(place: &LogPlace, header: &str, record_bytes: usize) -> Result<Self, StoreError> {
         let Some(file) = open_log(place).await? else {
             return Err(StoreError::Read {
@@ -40,14 +40,21 @@ impl Records {
         };
         let (header, found) = (line(header), file.bytes()?);
         let header_bytes = header.len();
-        let is_same = found >= header_bytes as u64 && file.read(0, header_bytes)? == header;
-        let end = if is_same {
+        let start = file.read(0, found.min(header_bytes as u64) as usize)?;
+        let end = if start == header {
             let records = (found - header_bytes as u64) / record_bytes as u64;
             header_bytes as u64 + records * record_bytes as u64
-        } else {
-            file.truncate(0)?;
+        } else if header.starts_with(&start) {
+            // None, or one that ended while its header was written.
             file.write(0, &header)?;
             header_bytes as u64
+        } else {
+            let shown = String::from_utf8_lossy(&start[..start.len().min(200)]).into_owned();
+            return Err(StoreError::Format {
+                name: file.name().to_owned(),
+                expected: format!("records of {}", String::from_utf8_lossy(&header).trim_end()),
+                found: format!("{shown}; move that file away, or take another place"),
+            });
         };
         file.truncate(end)?;
         Ok(Self { bytes: Bytes::File { file, end }, header_bytes, record_bytes })
@@ -131,7 +138,7 @@ mod tests {
     use pollster::block_on;
 
     #[test]
-    fn whole_records_survive_and_another_header_begins_anew() {
+    fn whole_records_survive_and_another_header_is_refused() {
         let path = std::env::temp_dir().join(format!("rewardscope-records-{}", std::process::id()));
         let _ = std::fs::remove_file(&path);
         let open = |header: &str| block_on(Records::open(&path, header, 4)).expect("open");
@@ -146,7 +153,8 @@ mod tests {
         assert_eq!(records.read(0, 3).expect("read"), b"onetwofimore");
         drop(records);
         assert_eq!(block_on(Records::header_of(&Source::file(&path).expect("there"))).expect("a line"), "of four");
-        assert!(open("another").is_empty());
+        let message = block_on(Records::open(&path, "another", 4)).err().expect("refused").to_string();
+        assert!(message.contains("of four") && message.contains("another"), "{message}");
         std::fs::remove_file(&path).expect("removed");
         let mut memory = Records::memory("of four", 4);
         memory.append(b"onetwofi").expect("kept");

@@ -335,8 +335,11 @@ impl Session {
         self.journal.take();
         let device = device::open(choice).await.map_err(engine_sentence)?;
         let options = LoadOptions { clock: clock(), aggregate: Aggregate::default(), max_tokens: None };
-        let scorer = Scorer::load(&files, head.as_ref(), device, options, cancel, &mut |now| tell(progress, &now)).await;
+        let scorer =
+            Scorer::load(&files, head.as_ref(), device, options, cancel, &mut |now| tell(progress, &now)).await;
         let scorer = Rc::new(scorer.map_err(engine_sentence)?);
+        // Features of another backbone would only take room.
+        self.features.borrow_mut().take_if(|cache| cache.header().backbone != scorer.report().backbone_fingerprint);
         let report = to_js(scorer.report())?;
         *self.scorer.borrow_mut() = Some(scorer);
         Ok(report)
@@ -345,7 +348,9 @@ impl Session {
     /// What a reward head's file says of itself.
     #[wasm_bindgen(js_name = readHead, unchecked_return_type = "HeadReport")]
     pub async fn read_head(&self, bytes: Vec<u8>) -> Result<JsValue, JsError> {
-        to_js(&HeadReport::of(&read_head(bytes).await.map_err(sentence)?, 0))
+        let told = HeadReport::of(&read_head(bytes).await.map_err(sentence)?, 0);
+        // Figures that no page can show are no reason to refuse the head either.
+        to_js(&told).or_else(|_| to_js(&HeadReport { report: None, ..told }))
     }
 
     /// Fits a reward head on the loaded model's hidden states. `features` is a file of them that was
@@ -391,7 +396,7 @@ impl Session {
         cancel: &Cancel,
     ) -> Result<(RewardHead, usize), FitError> {
         if let Some(file) = features {
-            cache.import(&Source::picked(&file)).await?;
+            cache.import(&Source::picked(&file), cancel).await?;
         }
         let before = cache.len();
         let (name, items) = self.dataset.borrow().clone();

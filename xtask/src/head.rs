@@ -1,0 +1,37 @@
+//! The site's own reward head, fitted anew: the numbers in `heads/` by one command.
+
+use std::path::Path;
+
+use anyhow::Context;
+
+use crate::setup::{self, target_folder};
+use crate::stage::{Stages, call};
+use crate::test::NATIVE;
+
+const HEAD: &str = "heads/smollm2-135m-instruct";
+
+/// Where features are kept, so that a second run takes seconds.
+const WORK: &str = ".cache/head";
+
+/// Fits it, and writes its files in place of the committed ones; the same data, seed and CPU give
+/// the same.
+pub fn run() -> anyhow::Result<()> {
+    let mut stages = Stages::default();
+    stages.run("default model", setup::default_model)?;
+    let model = setup::default_model_path();
+    stages.run("native build", || call("cargo", ["build", "--locked", "--bins"].into_iter().chain(NATIVE)))?;
+    stages.run("reward head", || {
+        let command = format!("{}/debug/rewardscope", target_folder());
+        let preferences = format!("{HEAD}/preferences.jsonl");
+        let arguments = ["fit", "--model", &model, "--preferences", &preferences, "--out", WORK];
+        let choices = ["--name", "SmolLM2-135M reward", "--layers", "18", "--pooling", "mean", "--seed", "0"];
+        call(&command, arguments.into_iter().chain(choices).chain(["--drop-overlap", "--device", "cpu"]))?;
+        for file in ["head.safetensors", "report.json", "report.md"] {
+            std::fs::copy(Path::new(WORK).join(file), Path::new(HEAD).join(file))
+                .with_context(|| format!("copying {file} to {HEAD}"))?;
+        }
+        Ok(())
+    })?;
+    stages.summary();
+    Ok(())
+}
