@@ -111,6 +111,13 @@ test("Chromium: bad preferences have their sentences", async () => {
       await browser.until(name, (named) => document.querySelector("#error")?.textContent.includes(named), named, { allowError: true });
       assert.equal(await browser.exists("#fitted-name"), false);
     }
+    // As few as there may be: points of the curve coincide, and a subset may be called anything.
+    const few = Array.from({ length: 10 }, (_, i) => `${JSON.stringify({ prompt: `prompt ${i}`, chosen: "good", rejected: `bad ${i}`, subset: "all" })}\n`);
+    writeFileSync(join(scratch, "ten.jsonl"), few.join(""));
+    await browser.pick("#preferences-file", join(scratch, "ten.jsonl"));
+    await browser.click("#fit-start");
+    await browser.until("a head from ten pairs", fitted);
+    assert.equal(await browser.evaluate(() => document.querySelectorAll("#fit .held-out tbody tr").length), 2);
     // A file of features of another backbone, or of none.
     writeFileSync(join(scratch, "features.bin"), '{"rewardscope_features":{"backbone":"other","layers":3,"pooling":"last-token","hidden_size":48,"has_likelihood":false}}\n');
     await browser.pick("#features-file", join(scratch, "features.bin"));

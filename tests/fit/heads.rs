@@ -8,25 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use pollster::block_on;
-use rewardscope_engine::{
-    Aggregate, Cancel, Clock, DeviceChoice, LoadOptions, Message, ModelFiles, Pooling, RewardHead, Scorer,
-    TokenSequence, device,
-};
-use rewardscope_fit::{FeatureCache, FeaturesHeader, FormReport, Gathered, OverlapReport, Pair, learn};
-use rewardscope_store::{Digest, Folder, Hasher, Source};
-use rewardscope_tests::{command, fixture, json_fixture, root, scratch};
-
-fn model(folder: &Path) -> ModelFiles {
-    let opened = Folder::open(folder).unwrap();
-    ModelFiles::from_sources(&folder.display().to_string(), opened.sources().cloned().collect()).unwrap()
-}
-
-fn load(files: &ModelFiles, head: Option<&RewardHead>) -> Result<Scorer, rewardscope_engine::EngineError> {
-    let device = block_on(device::open(DeviceChoice::Cpu)).unwrap();
-    let options =
-        LoadOptions { clock: Clock::from_local_seconds(0), aggregate: Aggregate::default(), max_tokens: None };
-    block_on(Scorer::load(files, head, device, options, &Cancel::default(), &mut |_| {}))
-}
+use rewardscope_engine::{Cancel, Message, Pooling, RewardHead, TokenSequence};
+use rewardscope_fit::{FeatureCache, Pair, learn};
+use rewardscope_store::{Digest, Hasher, Source};
+use rewardscope_tests::{command, fixture, json_fixture, load, made_up, made_up_header, model, root, scratch};
 
 fn head(path: &Path) -> RewardHead {
     block_on(RewardHead::read(&Source::file(path).unwrap())).unwrap()
@@ -38,14 +23,7 @@ fn weights_equal_scikit_learns() {
     let states = |key: &str| -> Vec<Vec<f32>> { serde_json::from_value(fixture[key].clone()).unwrap() };
     let (chosen, rejected) = (states("chosen"), states("rejected"));
     let prompts: Vec<u64> = serde_json::from_value(fixture["prompts"].clone()).unwrap();
-    let header = FeaturesHeader {
-        backbone: "made up".to_owned(),
-        layers: 1,
-        pooling: Pooling::LastToken,
-        hidden_size: chosen[0].len(),
-        has_likelihood: false,
-    };
-    let mut cache = FeatureCache::memory(header);
+    let mut cache = FeatureCache::memory(made_up_header(chosen[0].len()));
     let mut pairs = Vec::new();
     for (i, (chosen, rejected)) in chosen.iter().zip(&rejected).enumerate() {
         cache.push(2 * i as u64, chosen).unwrap();
@@ -53,16 +31,7 @@ fn weights_equal_scikit_learns() {
         let at = 2 * i as u32;
         pairs.push(Pair { chosen: at, rejected: at + 1, prompt: prompts[i], subset: None, characters: [1, 1] });
     }
-    let gathered = Gathered {
-        name: "made up".to_owned(),
-        data_hash: String::new(),
-        pairs,
-        subsets: Vec::new(),
-        form: FormReport::default(),
-        overlap: OverlapReport::default(),
-        cut_completions: 0,
-        refused: 0,
-    };
+    let gathered = made_up(pairs);
     let learned = block_on(learn(&gathered, &cache, 0, &Cancel::default(), &mut |_| {})).unwrap();
     let again = block_on(learn(&gathered, &cache, 0, &Cancel::default(), &mut |_| {})).unwrap();
     assert_eq!((&learned.weight, &learned.report), (&again.weight, &again.report), "the same seed, the same head");

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use pollster::block_on;
 use rewardscope_benchmarks::statistics::SplitMix;
-use rewardscope_engine::{Cancel, Pooling};
-use rewardscope_fit::{FeatureCache, FeaturesHeader, FormReport, Gathered, OverlapReport, Pair, learn};
-use rewardscope_tests::scratch;
+use rewardscope_engine::Cancel;
+use rewardscope_fit::{FeatureCache, Pair, learn};
+use rewardscope_tests::{made_up, made_up_header, scratch};
 
 const PAIRS: usize = 50_000;
 
@@ -24,14 +24,7 @@ fn fifty_thousand_pairs_stream() {
     // As wide as the default backbone with --all; else just wide enough that they are not held.
     let width = if std::env::var("REWARDSCOPE_ALL").is_ok_and(|all| all == "1") { 576 } else { 344 };
     let path = scratch("stream").join("features.bin");
-    let header = FeaturesHeader {
-        backbone: "made up".to_owned(),
-        layers: 1,
-        pooling: Pooling::LastToken,
-        hidden_size: width,
-        has_likelihood: false,
-    };
-    let mut cache = block_on(FeatureCache::open(&path, header)).unwrap();
+    let mut cache = block_on(FeatureCache::open(&path, made_up_header(width))).unwrap();
     let mut random = SplitMix(1);
     let mut uniform = || random.bits() as f32 / u64::MAX as f32 - 0.5;
     let direction: Vec<f32> = (0..width).map(|_| uniform()).collect();
@@ -48,16 +41,7 @@ fn fifty_thousand_pairs_stream() {
         let prompt = u64::from(i / 2);
         pairs.push(Pair { chosen: 2 * i, rejected: 2 * i + 1, prompt, subset: None, characters: [1, 1] });
     }
-    let gathered = Gathered {
-        name: "made up".to_owned(),
-        data_hash: String::new(),
-        pairs,
-        subsets: Vec::new(),
-        form: FormReport::default(),
-        overlap: OverlapReport::default(),
-        cut_completions: 0,
-        refused: 0,
-    };
+    let gathered = made_up(pairs);
     let file = std::fs::metadata(&path).unwrap().len();
     let started = Instant::now();
     let learned = block_on(learn(&gathered, &cache, 0, &Cancel::default(), &mut |_| {})).unwrap();

@@ -8,12 +8,10 @@ use std::process::Output;
 use std::time::Instant;
 
 use pollster::block_on;
-use rewardscope_engine::{
-    Aggregate, Cancel, Clock, DeviceChoice, LoadOptions, Message, ModelFiles, Scorer, TokenSequence, device,
-};
+use rewardscope_engine::{Cancel, Message, ModelFiles, TokenSequence};
 use rewardscope_store::{Hub, RepositoryKind, Shelf, Store, StoreError, Token};
 use rewardscope_tests::hub::{COMMIT, Fault, TOKEN, TestHub};
-use rewardscope_tests::{json_fixture, root};
+use rewardscope_tests::{json_fixture, load, root};
 use serde_json::Value;
 
 /// An empty cache of its own.
@@ -37,20 +35,13 @@ fn fetch(store: &Store, id: &str) -> Result<ModelFiles, String> {
     block_on(ModelFiles::fetch(store, &repository, id.file.as_deref(), &cancel, tell)).map_err(|e| e.to_string())
 }
 
-fn load(files: &ModelFiles) -> Scorer {
-    let clock = Clock::from_local_seconds(0);
-    let options = LoadOptions { clock, aggregate: Aggregate::Avg, max_tokens: None };
-    let device = block_on(device::open(DeviceChoice::Cpu)).unwrap();
-    block_on(Scorer::load(files, None, device, options, &Cancel::default(), &mut |_| {})).unwrap()
-}
-
 /// The fixture's first expected score.
 fn fixture_scores_right(files: &ModelFiles) {
     let expected = json_fixture("parity/llama_plain/expected.json");
     let conversation = &expected["conversations"][0];
     let input_ids: Vec<u32> = serde_json::from_value(conversation["input_ids"].clone()).unwrap();
     let sequence = TokenSequence { input_ids, first_completion_token: 1 };
-    let scores = block_on(load(files).score_tokens(&[sequence], &Cancel::default())).unwrap();
+    let scores = block_on(load(files, None).unwrap().score_tokens(&[sequence], &Cancel::default())).unwrap();
     let want = conversation["score"].as_f64().unwrap();
     assert!((scores[0].score - want).abs() < 1e-4, "{} is not {want}", scores[0].score);
 }
@@ -61,7 +52,7 @@ fn smollm2_scores_right(files: &ModelFiles) {
     let case = cases.iter().min_by_key(|case| case["input_ids"].as_array().unwrap().len()).unwrap();
     let text = |key: &str| case[key].as_str().unwrap();
     let prompt = [Message::new("user", text("prompt"))];
-    let scores = block_on(load(files).score(&prompt, [text("completion")], &Cancel::default())).unwrap();
+    let scores = block_on(load(files, None).unwrap().score(&prompt, [text("completion")], &Cancel::default())).unwrap();
     let want = case["completion_mean"].as_f64().unwrap();
     assert!((scores[0].score - want).abs() < 2e-3, "{} is not {want}", scores[0].score);
 }

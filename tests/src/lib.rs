@@ -6,8 +6,13 @@ pub mod hub;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use pollster::block_on;
 use rewardscope_data::{Row, read_rows};
-use rewardscope_store::Source;
+use rewardscope_engine::{
+    Aggregate, Cancel, Clock, DeviceChoice, EngineError, LoadOptions, ModelFiles, Pooling, RewardHead, Scorer, device,
+};
+use rewardscope_fit::{FeaturesHeader, FormReport, Gathered, OverlapReport, Pair};
+use rewardscope_store::{Folder, Source};
 
 /// The project's root.
 pub fn root() -> PathBuf {
@@ -62,9 +67,54 @@ pub const SAMPLE_FILES: [&str; 6] =
 pub fn sample_rows() -> Vec<Row> {
     let read = |file: &&str| {
         let source = Source::file(&root().join("sample").join(file)).unwrap_or_else(|e| panic!("{e}"));
-        pollster::block_on(read_rows(&source)).unwrap_or_else(|e| panic!("{e}"))
+        block_on(read_rows(&source)).unwrap_or_else(|e| panic!("{e}"))
     };
     SAMPLE_FILES.iter().flat_map(read).collect()
+}
+
+/// A checkpoint folder's files.
+///
+/// # Panics
+/// When it is none.
+pub fn model(folder: &Path) -> ModelFiles {
+    let opened = Folder::open(folder).unwrap_or_else(|e| panic!("{e}"));
+    let sources = opened.sources().cloned().collect();
+    ModelFiles::from_sources(&folder.display().to_string(), sources).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// A model on the CPU with a head on it or none, in 1970.
+///
+/// # Errors
+/// As [`Scorer::load`].
+pub fn load(files: &ModelFiles, head: Option<&RewardHead>) -> Result<Scorer, EngineError> {
+    let device = block_on(device::open(DeviceChoice::Cpu))?;
+    let options = LoadOptions { clock: Clock::from_local_seconds(0), aggregate: Aggregate::Avg, max_tokens: None };
+    block_on(Scorer::load(files, head, device, options, &Cancel::default(), &mut |_| {}))
+}
+
+/// Whose features made-up ones are.
+pub fn made_up_header(width: usize) -> FeaturesHeader {
+    FeaturesHeader {
+        backbone: "made up".to_owned(),
+        layers: 1,
+        pooling: Pooling::LastToken,
+        hidden_size: width,
+        has_likelihood: false,
+    }
+}
+
+/// Pairs of made-up features.
+pub fn made_up(pairs: Vec<Pair>) -> Gathered {
+    Gathered {
+        name: "made up".to_owned(),
+        data_hash: String::new(),
+        pairs,
+        subsets: Vec::new(),
+        form: FormReport::default(),
+        overlap: OverlapReport::default(),
+        cut_completions: 0,
+        refused: 0,
+    }
 }
 
 /// A number, or one of Python's non-finite ones as a text.

@@ -260,6 +260,12 @@ fn share(flags: &[bool]) -> f64 {
     mean(flags.iter().map(|&f| f64::from(u8::from(f))))
 }
 
+/// The number of the Ties pair that an item is half of; `None` where it is in another subset.
+pub fn ties_pair(item: &Item) -> Option<u64> {
+    let (_, number) = parse_ties_id(&item.id).filter(|_| item.subset == TIES)?;
+    Some(number)
+}
+
 /// The kind and number of a Ties id: `ref:N` or `tied:N`.
 pub fn parse_ties_id(id: &str) -> Option<(TiesKind, u64)> {
     let (kind, number) = id.split_once(':')?;

@@ -13,9 +13,10 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// Whether 0 lies outside.
-    pub fn excludes_zero(&self) -> bool {
-        self.low > 0.0 || self.high < 0.0
+    /// Between the 2.5th and the 97.5th percentile of what resamples gave.
+    fn of(mut found: Vec<f64>) -> Self {
+        found.sort_by(f64::total_cmp);
+        Self { low: percentile(&found, 0.025), high: percentile(&found, 0.975) }
     }
 }
 
@@ -35,7 +36,7 @@ pub fn bootstrap(
         return None;
     }
     let mut random = SplitMix(seed);
-    let mut found: Vec<f64> = (0..RESAMPLES)
+    let found = (0..RESAMPLES)
         .map(|_| {
             let mut drawn = Vec::new();
             for units in groups {
@@ -46,8 +47,7 @@ pub fn bootstrap(
             statistic(&drawn)
         })
         .collect();
-    found.sort_by(f64::total_cmp);
-    Some(Interval { low: percentile(&found, 0.025), high: percentile(&found, 0.975) })
+    Some(Interval::of(found))
 }
 
 /// As [`bootstrap`], for a mean over units of several values each, given as sums and counts.
@@ -56,7 +56,7 @@ pub fn bootstrap_mean(units: &[(f64, usize)], seed: u64) -> Option<Interval> {
         return None;
     }
     let mut random = SplitMix(seed);
-    let mut found: Vec<f64> = (0..RESAMPLES)
+    let found = (0..RESAMPLES)
         .map(|_| {
             let (mut sum, mut count) = (0.0, 0);
             for _ in 0..units.len() {
@@ -67,8 +67,7 @@ pub fn bootstrap_mean(units: &[(f64, usize)], seed: u64) -> Option<Interval> {
             sum / count.max(1) as f64
         })
         .collect();
-    found.sort_by(f64::total_cmp);
-    Some(Interval { low: percentile(&found, 0.025), high: percentile(&found, 0.975) })
+    Some(Interval::of(found))
 }
 
 /// The value below which a share of ascending values lies, with linear interpolation (the default

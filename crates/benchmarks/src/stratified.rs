@@ -25,9 +25,9 @@ pub fn stratified(items: &[Item], selection: Selection) -> Vec<usize> {
     // subset -> unit -> positions
     let mut subsets: BTreeMap<&str, BTreeMap<String, Vec<usize>>> = BTreeMap::new();
     for (position, item) in items.iter().enumerate() {
-        let unit = match reward_bench_2::parse_ties_id(&item.id) {
-            Some((_, number)) if item.subset == reward_bench_2::TIES => format!("pair {number}"),
-            _ => format!("id {}", item.id),
+        let unit = match reward_bench_2::ties_pair(item) {
+            Some(number) => format!("pair {number}"),
+            None => format!("id {}", item.id),
         };
         subsets.entry(&item.subset).or_default().entry(unit).or_default().push(position);
     }

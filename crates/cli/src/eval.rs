@@ -83,15 +83,15 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         eprintln!("{remark}");
     }
     let scores: Result<Vec<String>, _> = journal.run().scored_rows().iter().map(serde_json::to_string).collect();
-    write(&arguments.out.join("scores.jsonl"), &scores?.into_iter().map(|line| line + "\n").collect::<String>())?;
-    write(&arguments.out.join("marks.json"), &serde_json::to_string(&report.marks)?)?;
+    write(&arguments.out.join("scores.jsonl"), scores?.into_iter().map(|line| line + "\n").collect::<String>())?;
+    write(&arguments.out.join("marks.json"), serde_json::to_string(&report.marks)?)?;
     metrics::print_table(&report.marks);
     println!("{} tokens in {:.1} s", report.tokens, report.ms / 1e3);
     Ok(ExitCode::from(u8::from(report.items_failed > 0)))
 }
 
-pub fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+pub fn write(path: &Path, contents: impl AsRef<[u8]>) -> anyhow::Result<()> {
+    std::fs::write(path, contents).with_context(|| format!("writing {}", path.display()))
 }
 
 /// A file on disk, or a Hub dataset's only rows.

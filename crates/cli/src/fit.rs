@@ -69,17 +69,14 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     let items = read_items(&benchmark).await?;
     std::fs::create_dir_all(&arguments.out).with_context(|| format!("creating {}", arguments.out.display()))?;
-    let (scorer, files) = model::load(&arguments.model).await.map(|loaded| (loaded.scorer, loaded.files))?;
+    let model::Loaded { scorer, files, .. } = model::load(&arguments.model).await?;
     let model = scorer.report();
-    let layers = arguments.layers.unwrap_or(model.layers);
-    if layers == 0 || layers > model.layers {
-        bail!("fitting on {}: 1 to {} layers were expected, {layers} was found", model.name, model.layers);
-    }
     let pooling = match arguments.pooling {
         PoolingChoice::Last => Pooling::LastToken,
         PoolingChoice::Mean => Pooling::CompletionMean,
     };
-    let header = FeaturesHeader::of(model, layers, pooling);
+    let header = FeaturesHeader::of(model, arguments.layers, pooling)?;
+    let layers = header.layers;
     let mut cache = FeatureCache::open(&arguments.out.join("features.bin"), header).await?;
     if !cache.is_empty() {
         eprintln!("{} completions were computed earlier; going on.", cache.len());
@@ -115,10 +112,9 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         report: Some(serde_json::to_string(&report)?),
     };
     let save = |head: &RewardHead, report: &Report| -> anyhow::Result<()> {
-        std::fs::write(arguments.out.join("head.safetensors"), head.to_bytes()?)
-            .with_context(|| format!("writing to {}", arguments.out.display()))?;
-        write(&arguments.out.join("report.json"), &(serde_json::to_string_pretty(report)? + "\n"))?;
-        write(&arguments.out.join("report.md"), &report.markdown(&name))
+        write(&arguments.out.join("head.safetensors"), head.to_bytes()?)?;
+        write(&arguments.out.join("report.json"), serde_json::to_string_pretty(report)? + "\n")?;
+        write(&arguments.out.join("report.md"), report.markdown(&name))
     };
     // Whatever comes of the benchmark, the head is there.
     save(&head, &report)?;

@@ -121,6 +121,7 @@ pub struct NamedFiles {
     pub id: Option<String>,
 }
 
+/// Opens the files, the device and the head, and loads them with progress.
 pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
     let choice = match arguments.device {
         Device::Auto => DeviceChoice::Auto,

@@ -80,7 +80,9 @@ impl Forward {
     ) -> Result<Vec<Pooled>, EngineError> {
         let width = self.summary.hidden_size;
         let seq = longest(rows);
-        let hidden = self.network.hidden(self.ids(rows), Some(layers));
+        // After all layers the last states are these, and need no norm of their own.
+        let tap = (layers < self.summary.layers).then_some(layers);
+        let hidden = self.network.hidden(self.ids(rows), tap);
         let states = hidden.tapped.unwrap_or_else(|| hidden.last.clone());
         let shares: Vec<f32> = spans
             .iter()

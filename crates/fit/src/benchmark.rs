@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use rewardscope_benchmarks::reward_bench_2::{self, MarkError, Marks, TIES, TiesKind, parse_ties_id};
+use rewardscope_benchmarks::reward_bench_2::{self, MarkError, Marks, TIES, TiesKind, parse_ties_id, ties_pair};
 use rewardscope_benchmarks::statistics::bootstrap;
 use rewardscope_benchmarks::{Item, ScoredItem};
 use rewardscope_engine::{Cancel, EngineError, Message, Scorer};
@@ -89,9 +89,9 @@ pub async fn marks_on(
 fn units(items: &[&Item]) -> Vec<Vec<Vec<usize>>> {
     let mut subsets: BTreeMap<&str, BTreeMap<String, Vec<usize>>> = BTreeMap::new();
     for (i, item) in items.iter().enumerate() {
-        let unit = match parse_ties_id(&item.id) {
-            Some((_, number)) if item.subset == TIES => format!("pair {number}"),
-            _ => format!("item {i}"),
+        let unit = match ties_pair(item) {
+            Some(number) => format!("pair {number}"),
+            None => format!("item {i}"),
         };
         subsets.entry(&item.subset).or_default().entry(unit).or_default().push(i);
     }

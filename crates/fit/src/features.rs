@@ -42,15 +42,22 @@ pub struct FeaturesHeader {
 }
 
 impl FeaturesHeader {
-    /// Of a loaded backbone.
-    pub fn of(model: &ModelReport, layers: usize, pooling: Pooling) -> Self {
-        Self {
+    /// Of a loaded backbone after so many layers, all that run where none is said.
+    ///
+    /// # Errors
+    /// [`FitError::NoSuchLayer`] when it has no such layer.
+    pub fn of(model: &ModelReport, layers: Option<usize>, pooling: Pooling) -> Result<Self, FitError> {
+        let layers = layers.unwrap_or(model.layers);
+        if layers == 0 || layers > model.layers {
+            return Err(FitError::NoSuchLayer { model: model.name.clone(), most: model.layers, found: layers });
+        }
+        Ok(Self {
             backbone: model.backbone_fingerprint.clone(),
             layers,
             pooling,
             hidden_size: model.hidden_size,
             has_likelihood: !model.is_reward_model,
-        }
+        })
     }
 
     /// Key, mean log-probability of the completion's tokens in nats, tokens, hidden state.

@@ -61,6 +61,16 @@ pub enum FitError {
         /// How many there are.
         found: usize,
     },
+    /// The backbone has no such layer.
+    #[error("fitting on {model}: 1 to {most} layers were expected, {found} was found")]
+    NoSuchLayer {
+        /// The backbone's name.
+        model: String,
+        /// Its layers.
+        most: usize,
+        /// What was asked for.
+        found: usize,
+    },
     /// A file of features is not one, or is of another backbone.
     #[error("reading {file}: features of {expected} were expected, {found} was found")]
     OtherFeatures {

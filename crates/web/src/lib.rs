@@ -367,13 +367,7 @@ impl Session {
         let scorer = self.scorer()?;
         scorer.set_clock(clock());
         let options: FitOptions = from_js(options)?;
-        let model = scorer.report();
-        let layers = options.layers.unwrap_or(model.layers);
-        if layers == 0 || layers > model.layers {
-            let expected = format!("1 to {} layers were expected, {layers} was found", model.layers);
-            return Err(sentence(format!("fitting on {}: {expected}", model.name)).into());
-        }
-        let header = FeaturesHeader::of(model, layers, options.pooling);
+        let header = FeaturesHeader::of(scorer.report(), options.layers, options.pooling).map_err(fit_sentence)?;
         let kept = self.features.take().filter(|cache| *cache.header() == header);
         let mut cache = kept.unwrap_or_else(|| FeatureCache::memory(header));
         let fitted = self.fit_with(&scorer, &mut cache, preferences, features, &options, &progress, &cancel).await;
