@@ -143,10 +143,10 @@ fn an_unsupported_architecture_or_type() {
         let name = b"blk.0.attn_q.weight";
         let at = bytes.windows(name.len()).position(|w| w == name).unwrap() + name.len() + 4 + 16;
         assert_eq!(bytes[at..at + 4], 3u32.to_le_bytes());
-        bytes[at..at + 4].copy_from_slice(&12u32.to_le_bytes());
+        bytes[at..at + 4].copy_from_slice(&10u32.to_le_bytes());
         bytes
     });
-    refused(&blocks, &["blocks.gguf", "blk.0.attn_q.weight", "Q4_K"]);
+    refused(&blocks, &["blocks.gguf", "blk.0.attn_q.weight", "Q2_K"]);
 }
 
 #[test]
@@ -166,10 +166,12 @@ fn a_template_that_fails_costs_its_row_and_no_other() {
     assert!(error.contains("No stopping here") && error.contains("tokenizer_config.json"), "{error}");
     assert!(out[2]["score"].is_f64(), "an empty completion is scored: {}", out[2]);
     assert!(out[3]["error"].as_str().unwrap().contains("row 4"));
-    refused(
-        &broken("no-template", "tokenizer_config.json", |_| b"{}".to_vec()),
-        &["tokenizer_config.json", "chat_template"],
-    );
+    let bare = broken("no-template", "tokenizer_config.json", |_| b"{}".to_vec());
+    let output = score(&bare, "{\"id\": 1, \"prompt\": \"go\", \"completion\": \"on\"}\n");
+    assert_eq!(output.status.code(), Some(1));
+    let out: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let error = out["error"].as_str().unwrap();
+    assert!(error.contains("a chat_template was expected") && error.contains("tokenizer.json"), "{error}");
 }
 
 #[test]

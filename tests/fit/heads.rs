@@ -74,7 +74,7 @@ fn a_fitted_head_scores_as_transformers_does_after_reloading() {
         let prompt = [Message::new("user", case["prompt"].as_str().unwrap())];
         let ids: Vec<u32> = serde_json::from_value(case["input_ids"].clone()).unwrap();
         let want = case["score"].as_f64().unwrap();
-        let sequence = [TokenSequence { input_ids: ids.clone(), first_completion_token: 1 }];
+        let sequence = [TokenSequence::new(ids.clone(), 1)];
         let on_ids = block_on(scorer.score_tokens(&sequence, &Cancel::default())).unwrap().remove(0);
         let completion = [case["completion"].as_str().unwrap()];
         let on_text = block_on(scorer.score(&prompt, completion, &Cancel::default())).unwrap().remove(0);

@@ -40,7 +40,7 @@ fn fixture_scores_right(files: &ModelFiles) {
     let expected = json_fixture("parity/llama_plain/expected.json");
     let conversation = &expected["conversations"][0];
     let input_ids: Vec<u32> = serde_json::from_value(conversation["input_ids"].clone()).unwrap();
-    let sequence = TokenSequence { input_ids, first_completion_token: 1 };
+    let sequence = TokenSequence::new(input_ids, 1);
     let scores = block_on(load(files, None).unwrap().score_tokens(&[sequence], &Cancel::default())).unwrap();
     let want = conversation["score"].as_f64().unwrap();
     assert!((scores[0].score - want).abs() < 1e-4, "{} is not {want}", scores[0].score);

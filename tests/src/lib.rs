@@ -88,7 +88,8 @@ pub fn model(folder: &Path) -> ModelFiles {
 /// As [`Scorer::load`].
 pub fn load(files: &ModelFiles, head: Option<&RewardHead>) -> Result<Scorer, EngineError> {
     let device = block_on(device::open(DeviceChoice::Cpu))?;
-    let options = LoadOptions { clock: Clock::from_local_seconds(0), aggregate: Aggregate::Avg, max_tokens: None };
+    let options =
+        LoadOptions { clock: Clock::from_local_seconds(0), aggregate: Aggregate::Avg, max_tokens: None, label: None };
     block_on(Scorer::load(files, head, device, options, &Cancel::default(), &mut |_| {}))
 }
 

@@ -29,6 +29,9 @@ pub struct Arguments {
     /// Cut conversations at so many tokens, on the right; never beyond the model's context.
     #[arg(long, value_name = "TOKENS")]
     pub max_length: Option<usize>,
+    /// Which logit of a classifier with several labels is the score, counted from 0.
+    #[arg(long, value_name = "N")]
+    pub label: Option<usize>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -135,7 +138,7 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
     };
     // Local time by the calendar, as transformers' templates read it.
     let clock = Clock::from_local_seconds(chrono::Local::now().naive_local().and_utc().timestamp());
-    let options = LoadOptions { clock, aggregate, max_tokens: arguments.max_length };
+    let options = LoadOptions { clock, aggregate, max_tokens: arguments.max_length, label: arguments.label };
     let files = files(&arguments.model).await?;
     let head = match &arguments.head {
         Some(path) => Some(RewardHead::read(&Source::file(path)?).await?),

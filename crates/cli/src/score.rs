@@ -146,7 +146,7 @@ fn each<T>(scores: &[Score], many: bool, of: impl Fn(&Score) -> T) -> Option<One
 fn sequences(scorer: &Scorer, row: RowIn) -> anyhow::Result<(Vec<TokenSequence>, bool)> {
     if let Some(input_ids) = row.input_ids {
         let first_completion_token = row.first_completion_token.unwrap_or(1);
-        return Ok((vec![TokenSequence { input_ids, first_completion_token }], false));
+        return Ok((vec![TokenSequence::new(input_ids, first_completion_token)], false));
     }
     let (prompt, completions, many) = match row {
         RowIn { messages: Some(mut messages), .. } => match messages.pop() {

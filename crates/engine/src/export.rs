@@ -7,11 +7,8 @@ use rewardscope_models::RowOrder;
 use rewardscope_text::Clock;
 use rewardscope_weights::safetensors;
 
-use crate::upload::read_rows;
+use crate::upload::{piece_rows, read_rows};
 use crate::{Cancel, EngineError, ModelFiles, Pooling, RewardHead};
-
-/// Stored bytes read and written at once.
-const PIECE_BYTES: usize = 4 << 20;
 
 /// Takes the next bytes of a file of the checkpoint, by the file's name.
 pub type WriteFile<'a> = dyn FnMut(&str, &[u8]) -> std::io::Result<()> + 'a;
@@ -61,29 +58,29 @@ impl ModelFiles {
                     "clean_up_tokenization_spaces": false,
                     "model_max_length": opened.architecture.summary().context_tokens,
                 });
-                for (name, token) in opened.text.template.special_tokens() {
-                    config[name] = token.as_str().into();
+                if let Some(template) = &opened.text.template {
+                    for (name, token) in template.special_tokens() {
+                        config[name] = token.as_str().into();
+                    }
+                    write("chat_template.jinja", template.source().as_bytes())?;
                 }
                 write("tokenizer_config.json", json(&config).as_bytes())?;
-                write("chat_template.jinja", opened.text.template.source().as_bytes())?;
             }
         }
-        let specs = opened.architecture.tensors();
+        let specs = opened.architecture.tensors()?;
         let named: Vec<(String, Vec<usize>)> = specs.iter().map(|s| (s.name.clone(), s.shape.clone())).collect();
         let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
         write(safetensors::SINGLE, &safetensors::f32_header(&named, &metadata))?;
         for spec in &specs {
             let info = opened.checkpoint.expect(&spec.stored, &spec.shape)?;
-            let unit = match spec.rows {
-                RowOrder::AsStored => 1,
-                RowOrder::RotaryPairs { heads } => info.rows() / heads,
-            };
-            let rows = (PIECE_BYTES / info.row_bytes() / unit).max(1) * unit;
+            let rows = piece_rows(info, spec.rows);
+            let added = if spec.rows == RowOrder::PlusOne { 1.0 } else { 0.0 };
             for first in (0..info.rows()).step_by(rows) {
                 cancel.check()?;
                 let stored =
                     read_rows(&opened.checkpoint, info, spec.rows, first, rows.min(info.rows() - first)).await?;
-                let values: Vec<u8> = info.dtype.to_f32(&stored).iter().flat_map(|value| value.to_le_bytes()).collect();
+                let values: Vec<u8> =
+                    info.dtype.to_f32(&stored).iter().flat_map(|value| (value - added).to_le_bytes()).collect();
                 write(safetensors::SINGLE, &values)?;
             }
         }

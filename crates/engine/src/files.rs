@@ -1,4 +1,4 @@
-use rewardscope_models::{Architecture, Description, describe};
+use rewardscope_models::{Architecture, Description, Head, describe};
 use rewardscope_store::{Cancel, FetchProgress, Folder, Hasher, Repository, Source, Store};
 use rewardscope_text::{ChatTemplate, Clock, TextError, TextPipeline, Tokenizer};
 use rewardscope_weights::{Checkpoint, safetensors};
@@ -155,10 +155,6 @@ async fn open_gguf(source: &Source, clock: Clock) -> Result<Opened, EngineError>
     let architecture = describe(Description::Gguf(&checkpoint, &metadata))?;
     let tokenizer = Tokenizer::from_gguf(&metadata)?;
     let file = source.name();
-    let template = metadata
-        .text("tokenizer.chat_template")
-        .map_err(|e| text_format(file, "a chat template in the metadata", e))?
-        .to_owned();
     let special = |key: &str| {
         let id = metadata.unsigned(&format!("tokenizer.ggml.{key}_token_id")).ok()?;
         tokenizer.token(u32::try_from(id).ok()?)
@@ -166,7 +162,9 @@ async fn open_gguf(source: &Source, clock: Clock) -> Result<Opened, EngineError>
     let special_tokens =
         [("bos_token", special("bos")), ("eos_token", special("eos")), ("pad_token", special("padding"))];
     let special_tokens = special_tokens.into_iter().filter_map(|(name, token)| Some((name, token?))).collect();
-    let template = ChatTemplate::new(file, template, special_tokens, clock)?;
+    let template = metadata.text("tokenizer.chat_template").ok();
+    let template =
+        template.map(|source| ChatTemplate::new(file, source.to_owned(), special_tokens, clock)).transpose()?;
     Ok(Opened { checkpoint, architecture, text: TextPipeline { tokenizer, template } })
 }
 
@@ -176,7 +174,11 @@ async fn open_folder(folder: &Folder, clock: Clock) -> Result<Opened, EngineErro
     let architecture = describe(Description::ConfigJson { file: &config_file, json: &config })?;
     let tokenizer_source = folder.get("tokenizer.json")?;
     let tokenizer = Tokenizer::from_json(tokenizer_source.name(), &tokenizer_source.read_all().await?)?;
-    let template = chat_template(folder, clock).await?;
+    // An encoder reads a pair of texts, whatever its tokenizer's configuration has.
+    let template = match architecture.summary().head {
+        Head::Pooled => None,
+        Head::Score | Head::LanguageModel => chat_template(folder, clock).await?,
+    };
     let checkpoint = Checkpoint::from_folder(folder).await?;
     Ok(Opened { checkpoint, architecture, text: TextPipeline { tokenizer, template } })
 }
@@ -187,8 +189,8 @@ async fn text_of(source: &Source) -> Result<String, EngineError> {
 }
 
 /// The template of `chat_template.jinja` or of `tokenizer_config.json`, where it is a text or a
-/// list of named texts.
-async fn chat_template(folder: &Folder, clock: Clock) -> Result<ChatTemplate, EngineError> {
+/// list of named texts; none where there is none.
+async fn chat_template(folder: &Folder, clock: Clock) -> Result<Option<ChatTemplate>, EngineError> {
     let source = folder.get("tokenizer_config.json")?;
     let file = source.name();
     let config: serde_json::Value = serde_json::from_str(&text_of(source).await?)
@@ -200,7 +202,7 @@ async fn chat_template(folder: &Folder, clock: Clock) -> Result<ChatTemplate, En
     };
     let special_tokens = ["bos_token", "eos_token", "pad_token", "unk_token"].into_iter().filter_map(special).collect();
     if let Some(jinja) = folder.find("chat_template.jinja") {
-        return Ok(ChatTemplate::new(jinja.name(), text_of(jinja).await?, special_tokens, clock)?);
+        return Ok(Some(ChatTemplate::new(jinja.name(), text_of(jinja).await?, special_tokens, clock)?));
     }
     let named_default = |templates: &Vec<serde_json::Value>| {
         let default = templates.iter().find(|t| t.get("name").is_some_and(|name| name == "default"))?;
@@ -211,7 +213,5 @@ async fn chat_template(folder: &Folder, clock: Clock) -> Result<ChatTemplate, En
         Some(serde_json::Value::Array(templates)) => named_default(templates),
         _ => None,
     };
-    let template =
-        template.ok_or_else(|| text_format(file, "a chat_template, here or in chat_template.jinja", "none"))?;
-    Ok(ChatTemplate::new(file, template, special_tokens, clock)?)
+    Ok(template.map(|template| ChatTemplate::new(file, template, special_tokens, clock)).transpose()?)
 }

@@ -1,7 +1,7 @@
 use std::ops::Range;
 
 use burn::tensor::{Int, Tensor, TensorData};
-use rewardscope_models::{Architecture, Head, Network, Summary, Tensors};
+use rewardscope_models::{Architecture, Batch, Head, Network, Summary, Tensors};
 use rewardscope_weights::Checkpoint;
 
 use crate::device::{OpenDevice, now_ms, pause};
@@ -25,7 +25,7 @@ impl Forward {
         cancel: &Cancel,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(Self, u64), EngineError> {
-        let mut specs = architecture.tensors();
+        let mut specs = architecture.tensors()?;
         let (mut done, mut total, mut parameters) = (0, 0, 0);
         for spec in &specs {
             let info = checkpoint.expect(&spec.stored, &spec.shape)?;
@@ -48,41 +48,40 @@ impl Forward {
             tensors.insert(&spec.name, tensor);
             pause().await;
         }
-        let network = architecture.build(tensors, &device.device)?;
+        let network = architecture.build(&mut tensors, &device.device)?;
         Ok((Self { network, summary: architecture.summary().clone(), device }, parameters))
     }
 
     /// Milliseconds that it takes to hand one layer's work to the device, without waiting for it.
     pub fn encode_ms(&self, tokens: usize) -> f64 {
-        let ids = Tensor::<2, Int>::zeros([1, tokens], &self.device.device);
         let started = now_ms();
-        let _hidden = self.network.hidden(ids, None);
+        let _hidden = self.network.hidden(&Batch { rows: &[&vec![0; tokens]], types: &[] }, None);
         (now_ms() - started) / self.summary.layers as f64
     }
 
-    /// The per-token values of each row of one batch, in one readback: a logit for every token, or
-    /// the log-probability of every token from `firsts` on.
-    pub async fn read(&self, rows: &[&[u32]], firsts: &[usize]) -> Result<Vec<Vec<f32>>, EngineError> {
-        let hidden = self.network.hidden(self.ids(rows), None).last;
-        let (values, lengths) = self.token_values(hidden, rows, firsts);
+    /// The values of each row of one batch, in one readback: a logit for every token, the one logit
+    /// of an encoder, or the log-probability of every token from `firsts` on.
+    pub async fn read(&self, batch: &Batch<'_>, firsts: &[usize]) -> Result<Vec<Vec<f32>>, EngineError> {
+        let hidden = self.network.hidden(batch, None).last;
+        let (values, lengths) = self.token_values(hidden, batch, firsts);
         let values = self.device.read_back(values).await?;
-        Ok(split(&values, &lengths, rows))
+        Ok(split(&values, &lengths, batch.rows))
     }
 
     /// The hidden states after `layers` layers and the final norm, pooled over each row's tokens in
     /// `spans`, in one readback with what [`Self::read`] gives for a language model.
     pub async fn pooled(
         &self,
-        rows: &[&[u32]],
+        batch: &Batch<'_>,
         firsts: &[usize],
         layers: usize,
         spans: &[Range<usize>],
     ) -> Result<Vec<Pooled>, EngineError> {
         let width = self.summary.hidden_size;
-        let seq = longest(rows);
+        let (rows, seq) = (batch.rows, batch.seq());
         // After all layers the last states are these, and need no norm of their own.
         let tap = (layers < self.summary.layers).then_some(layers);
-        let hidden = self.network.hidden(self.ids(rows), tap);
+        let hidden = self.network.hidden(batch, tap);
         let states = hidden.tapped.unwrap_or_else(|| hidden.last.clone());
         let shares: Vec<f32> = spans
             .iter()
@@ -91,9 +90,9 @@ impl Forward {
         let shares = Tensor::<3>::from_data(TensorData::new(shares, [rows.len(), seq, 1]), &self.device.device);
         let pooled: Tensor<1> = (states * shares).sum_dim(1).reshape([rows.len() * width]);
         let (all, lengths) = match self.summary.head {
-            Head::Score => (pooled, vec![0; rows.len()]),
+            Head::Score | Head::Pooled => (pooled, vec![0; rows.len()]),
             Head::LanguageModel => {
-                let (values, lengths) = self.token_values(hidden.last, rows, firsts);
+                let (values, lengths) = self.token_values(hidden.last, batch, firsts);
                 (Tensor::cat(vec![pooled, values], 0), lengths)
             }
         };
@@ -107,23 +106,12 @@ impl Forward {
             .collect())
     }
 
-    /// `[rows, seq]`. Padding stands behind every real token, so no real token sees it; any id will
-    /// do.
-    fn ids(&self, rows: &[&[u32]]) -> Tensor<2, Int> {
-        let seq = longest(rows);
-        let padded: Vec<i32> = rows
-            .iter()
-            .flat_map(|row| row.iter().map(|&id| id as i32).chain(std::iter::repeat_n(0, seq - row.len())))
-            .collect();
-        Tensor::from_data(TensorData::new(padded, [rows.len(), seq]), &self.device.device)
-    }
-
     /// The values of all rows one after the other, and how many are each row's.
-    fn token_values(&self, hidden: Tensor<3>, rows: &[&[u32]], firsts: &[usize]) -> (Tensor<1>, Vec<usize>) {
-        let seq = longest(rows);
-        let hidden: Tensor<2> = hidden.reshape([rows.len() * seq, self.summary.hidden_size]);
+    fn token_values(&self, hidden: Tensor<3>, batch: &Batch<'_>, firsts: &[usize]) -> (Tensor<1>, Vec<usize>) {
+        let (rows, seq) = (batch.rows, batch.seq());
         match self.summary.head {
-            Head::Score => (self.network.score(hidden), vec![seq; rows.len()]),
+            Head::Score => (self.network.score(hidden, &batch.lengths()), vec![seq; rows.len()]),
+            Head::Pooled => (self.network.score(hidden, &batch.lengths()), vec![1; rows.len()]),
             Head::LanguageModel => {
                 // The hidden state of token t predicts token t + 1.
                 let spans: Vec<Range<usize>> =
@@ -140,6 +128,7 @@ impl Forward {
                 let count = from.len();
                 let device = &self.device.device;
                 let column = |values: Vec<i32>| Tensor::<1, Int>::from_data(TensorData::new(values, [count]), device);
+                let hidden: Tensor<2> = hidden.reshape([rows.len() * seq, self.summary.hidden_size]);
                 let hidden = hidden.select(0, column(from));
                 (self.network.log_probability(hidden, column(targets)), spans.iter().map(Range::len).collect())
             }
@@ -153,10 +142,6 @@ pub(crate) struct Pooled {
     pub state: Vec<f32>,
     /// A language model: the log-probability of each token of the completion.
     pub token_values: Vec<f32>,
-}
-
-fn longest(rows: &[&[u32]]) -> usize {
-    rows.iter().map(|row| row.len()).max().unwrap_or_default()
 }
 
 /// Each row's own values, without those of its padding.

@@ -147,7 +147,7 @@ impl RewardHead {
         if summary.hidden_size != self.weight.len() || summary.layers < self.config.layers {
             return Err(refuse(format!("{found} of {} layers, {} wide", summary.layers, summary.hidden_size)));
         }
-        backbone.architecture.classify(self.config.layers);
+        backbone.architecture.classify(self.config.layers)?;
         let source = Source::memory(self.config.name.as_str(), self.to_bytes()?);
         let own = Checkpoint::from_safetensors(&source).await?;
         backbone.checkpoint = backbone.checkpoint.clone().with(own);

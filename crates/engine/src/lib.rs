@@ -135,6 +135,20 @@ pub enum EngineError {
         /// Bytes that there can be.
         most_bytes: u64,
     },
+    /// A classifier's score cannot be told from its other logits.
+    #[error(
+        "loading {model}: {} was expected, for it has {labels} labels; {} was found",
+        if *labels == 1 { "no label or label 0" } else { "a label to take as the score" },
+        label.map_or("none".to_owned(), |label| format!("label {label}"))
+    )]
+    Label {
+        /// The model's name.
+        model: String,
+        /// How many there are.
+        labels: usize,
+        /// The one that was asked for.
+        label: Option<usize>,
+    },
     /// The tokenizer gives ids that the model's embedding does not have.
     #[error(
         "scoring with {model}: the tokenizer gave id {id}, but the model's vocabulary ends at {vocab_size}; tokenizer and weights do not belong together"

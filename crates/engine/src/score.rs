@@ -61,8 +61,8 @@ pub struct Score {
     pub cut_tokens: usize,
     /// The ids that the model saw.
     pub input_ids: Vec<u32>,
-    /// A reward model: its logit at every token. A language model: the log-probability of each
-    /// token of the completion.
+    /// A decoder's logit at every token; none of an encoder. A language model: the log-probability
+    /// of each token of the completion.
     pub token_scores: Vec<f32>,
 }
 

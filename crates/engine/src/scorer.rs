@@ -1,8 +1,8 @@
 use std::ops::Range;
 
-use rewardscope_models::Head;
+use rewardscope_models::{Architecture, Batch, Head, ModelError};
 use rewardscope_store::{FetchProgress, FetchStage};
-use rewardscope_text::{Clock, Message, TextPipeline};
+use rewardscope_text::{Clock, Message, Pair, TextPipeline};
 use serde::{Deserialize, Serialize};
 
 use crate::device::{DeviceKind, DeviceReport, OpenDevice, pause};
@@ -19,6 +19,8 @@ pub struct LoadOptions {
     pub aggregate: Aggregate,
     /// Cut conversations at so many tokens; never beyond the model's own context.
     pub max_tokens: Option<usize>,
+    /// Which logit of a classifier with several is the score.
+    pub label: Option<usize>,
 }
 
 /// What a loading model is doing.
@@ -105,6 +107,18 @@ pub struct TokenSequence {
     pub input_ids: Vec<u32>,
     /// A language model's log-probabilities are read from this token on.
     pub first_completion_token: usize,
+    /// Which part of a pair each token belongs to, for encoders that are told; empty where there
+    /// are no parts.
+    pub token_type_ids: Vec<u32>,
+    /// Tokens that tokenizing cut off already, as it must where special tokens follow them.
+    pub cut_tokens: usize,
+}
+
+impl TokenSequence {
+    /// Ids of a conversation, whole.
+    pub fn new(input_ids: Vec<u32>, first_completion_token: usize) -> Self {
+        Self { input_ids, first_completion_token, token_type_ids: Vec::new(), cut_tokens: 0 }
+    }
 }
 
 /// A loaded model with its tokenizer and template.
@@ -166,6 +180,7 @@ impl Scorer {
             head.attach(&mut opened, &backbone_fingerprint).await?;
             fingerprint = head.fingerprint(&backbone_fingerprint);
         }
+        choose_label(opened.architecture.as_mut(), files.name(), options.label)?;
         now.stage = LoadStage::Weights;
         let (forward, parameters) =
             Forward::load(&opened.checkpoint, opened.architecture.as_ref(), device, cancel, &mut |done, total| {
@@ -186,7 +201,7 @@ impl Scorer {
             head: head.map(|head| head.config.clone()),
             aggregate: (summary.head == Head::LanguageModel).then_some(options.aggregate),
             architecture: summary.architecture.to_owned(),
-            is_reward_model: summary.head == Head::Score,
+            is_reward_model: summary.head != Head::LanguageModel,
             context_tokens,
             layers: summary.layers,
             hidden_size: summary.hidden_size,
@@ -211,7 +226,9 @@ impl Scorer {
 
     /// The time that templates are told from now on.
     pub fn set_clock(&self, clock: Clock) {
-        self.text.template.set_clock(clock);
+        if let Some(template) = &self.text.template {
+            template.set_clock(clock);
+        }
     }
 
     /// Milliseconds that it takes to hand one layer's work over `tokens` tokens to the device,
@@ -222,7 +239,7 @@ impl Scorer {
     pub async fn encode_ms(&self, tokens: usize) -> Result<f64, EngineError> {
         let ms = self.forward.encode_ms(tokens);
         // Waits, so that nothing of it is left when the next work comes.
-        self.forward.read(&[&[0, 0]], &[1]).await?;
+        self.forward.read(&Batch { rows: &[&[0, 0]], types: &[] }, &[1]).await?;
         Ok(ms)
     }
 
@@ -235,11 +252,18 @@ impl Scorer {
         prompt: &[Message],
         completions: impl IntoIterator<Item = &'a str>,
     ) -> Result<Vec<TokenSequence>, EngineError> {
+        if self.forward.summary.head == Head::Pooled {
+            let pairs = self.text.pairs(prompt, completions, self.report.context_tokens)?;
+            let sequence = |pair: Pair| TokenSequence {
+                input_ids: pair.input_ids,
+                first_completion_token: pair.first_completion_token,
+                token_type_ids: pair.token_type_ids,
+                cut_tokens: pair.cut_tokens,
+            };
+            return Ok(pairs.into_iter().map(sequence).collect());
+        }
         let conversations = self.text.conversations(prompt, completions)?;
-        Ok(conversations
-            .into_iter()
-            .map(|c| TokenSequence { input_ids: c.input_ids, first_completion_token: c.first_completion_token })
-            .collect())
+        Ok(conversations.into_iter().map(|c| TokenSequence::new(c.input_ids, c.first_completion_token)).collect())
     }
 
     /// The scores of a prompt's completions, in their order.
@@ -269,7 +293,11 @@ impl Scorer {
             cancel.check()?;
             let ids: Vec<&[u32]> = batch.iter().map(|&i| kept[i]).collect();
             let firsts: Vec<usize> = batch.iter().map(|&i| sequences[i].first_completion_token).collect();
-            let read = self.forward.read(&ids, &firsts).await?;
+            let types: Vec<&[u32]> = batch
+                .iter()
+                .map(|&i| &sequences[i].token_type_ids[..sequences[i].token_type_ids.len().min(kept[i].len())])
+                .collect();
+            let read = self.forward.read(&Batch { rows: &ids, types: &types }, &firsts).await?;
             for (&i, token_scores) in batch.iter().zip(read) {
                 scores[i] = Some(self.score_of(&sequences[i], kept[i], token_scores));
             }
@@ -291,6 +319,9 @@ impl Scorer {
         pooling: Pooling,
         cancel: &Cancel,
     ) -> Result<Vec<Features>, EngineError> {
+        if self.forward.summary.head == Head::Pooled {
+            return Err(ModelError::NoBackbone { architecture: self.forward.summary.architecture }.into());
+        }
         let kept = self.kept(sequences)?;
         let mut features: Vec<Option<Features>> = vec![None; sequences.len()];
         for batch in batches(&kept, self.batch_tokens) {
@@ -299,14 +330,14 @@ impl Scorer {
             let firsts: Vec<usize> = batch.iter().map(|&i| sequences[i].first_completion_token).collect();
             let spans: Vec<Range<usize>> =
                 ids.iter().zip(&firsts).map(|(ids, &first)| self.pooled_span(pooling, ids, first)).collect();
-            let pooled = self.forward.pooled(&ids, &firsts, layers, &spans).await?;
+            let pooled = self.forward.pooled(&Batch { rows: &ids, types: &[] }, &firsts, layers, &spans).await?;
             for (&i, pooled) in batch.iter().zip(pooled) {
                 let is_language_model = self.forward.summary.head == Head::LanguageModel;
                 features[i] = Some(Features {
                     state: pooled.state,
                     log_probabilities: is_language_model.then(|| LogProbabilities::of(&pooled.token_values)),
                     tokens: kept[i].len(),
-                    cut_tokens: sequences[i].input_ids.len() - kept[i].len(),
+                    cut_tokens: sequences[i].cut_tokens + sequences[i].input_ids.len() - kept[i].len(),
                 });
             }
             pause().await;
@@ -325,7 +356,7 @@ impl Scorer {
                 return Err(EngineError::OutOfVocabulary { model: self.report.name.clone(), id, vocab_size });
             }
             let nothing_left = match self.forward.summary.head {
-                Head::Score => ids.is_empty(),
+                Head::Score | Head::Pooled => ids.is_empty(),
                 Head::LanguageModel => sequence.first_completion_token.max(1) >= ids.len(),
             };
             if nothing_left {
@@ -357,6 +388,9 @@ impl Scorer {
         Score {
             score: match log_probabilities {
                 Some(all) => all.get(self.options.aggregate),
+                None if self.forward.summary.head == Head::Pooled => {
+                    token_scores.first().copied().map_or(f64::NAN, f64::from)
+                }
                 None => {
                     let pooled = self.pooled_span(self.pooling, ids, sequence.first_completion_token);
                     let sum: f64 = token_scores[pooled.clone()].iter().map(|&score| f64::from(score)).sum();
@@ -366,10 +400,23 @@ impl Scorer {
             log_probabilities,
             tokens: ids.len(),
             completion_tokens: ids.len().saturating_sub(sequence.first_completion_token),
-            cut_tokens: sequence.input_ids.len() - ids.len(),
+            cut_tokens: sequence.cut_tokens + sequence.input_ids.len() - ids.len(),
             input_ids: ids.to_vec(),
-            token_scores,
+            token_scores: if self.forward.summary.head == Head::Pooled { Vec::new() } else { token_scores },
         }
+    }
+}
+
+/// A classifier's only logit, or the one that was asked for.
+fn choose_label(architecture: &mut dyn Architecture, model: &str, label: Option<usize>) -> Result<(), EngineError> {
+    let labels = architecture.summary().labels;
+    match label {
+        None if labels == 1 => Ok(()),
+        Some(label) if label < labels => {
+            architecture.choose_label(label);
+            Ok(())
+        }
+        _ => Err(EngineError::Label { model: model.to_owned(), labels, label }),
     }
 }
 

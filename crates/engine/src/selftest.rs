@@ -5,7 +5,7 @@
 //! whatever lay in memory. So the answers are compared, and a device that is off is refused.
 
 use burn::tensor::{Int, Tensor};
-use rewardscope_models::{Description, Summary, describe};
+use rewardscope_models::{Batch, Description, Summary, describe};
 use rewardscope_store::Source;
 use rewardscope_weights::Checkpoint;
 use serde::{Deserialize, Serialize};
@@ -83,7 +83,7 @@ async fn stored_model(device: &OpenDevice) -> Result<f64, EngineError> {
     let expected: Expected = serde_json::from_str(EXPECTED)
         .map_err(|e| device.failed(format!("the self-test's answers are damaged: {e}")))?;
     let rows: Vec<&[u32]> = expected.cases.iter().map(|case| case.input_ids.as_slice()).collect();
-    let found = forward.read(&rows, &vec![1; rows.len()]).await?;
+    let found = forward.read(&Batch { rows: &rows, types: &[] }, &vec![1; rows.len()]).await?;
     let mut error = 0.0;
     for (case, found) in expected.cases.iter().zip(&found) {
         if found.len() != case.token_logprobs.len() {

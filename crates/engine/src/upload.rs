@@ -36,11 +36,13 @@ impl<'a> Uploader<'a> {
     ) -> Result<Tensor<2>, EngineError> {
         let info = self.checkpoint.expect(&spec.stored, &spec.shape)?;
         let (rows, columns) = (info.rows(), info.columns());
-        let unit = match spec.rows {
-            RowOrder::AsStored => 1,
-            RowOrder::RotaryPairs { heads } => rows / heads,
-        };
-        let piece_rows = (PIECE_BYTES / info.row_bytes() / unit).max(1) * unit;
+        let piece_rows = piece_rows(info, spec.rows);
+        if spec.rows == RowOrder::PlusOne {
+            let bytes = self.piece(info, spec.rows, 0, rows).await?;
+            let values: Vec<f32> = info.dtype.to_f32(&bytes).into_iter().map(|value| value - 1.0).collect();
+            progress(bytes.len() as u64);
+            return Ok(Tensor::from_data(TensorData::new(values, [rows, columns]), &self.device.device));
+        }
         if self.device.report.kind == DeviceKind::Cpu {
             let mut values = Vec::with_capacity(rows * columns);
             for first in (0..rows).step_by(piece_rows) {
@@ -92,6 +94,15 @@ impl<'a> Uploader<'a> {
     }
 }
 
+/// How many rows are read at once: whole heads where they are ordered.
+pub(crate) fn piece_rows(info: &TensorInfo, order: RowOrder) -> usize {
+    let unit = match order {
+        RowOrder::AsStored | RowOrder::PlusOne => 1,
+        RowOrder::RotaryPairs { heads } => info.rows() / heads,
+    };
+    (PIECE_BYTES / info.row_bytes() / unit).max(1) * unit
+}
+
 /// Stored rows in the order that the model takes; rotary ones are read by whole heads.
 pub(crate) async fn read_rows(
     checkpoint: &Checkpoint,
@@ -102,7 +113,7 @@ pub(crate) async fn read_rows(
 ) -> Result<Vec<u8>, EngineError> {
     let bytes = checkpoint.rows(info, first, rows).await?;
     Ok(match order {
-        RowOrder::AsStored => bytes,
+        RowOrder::AsStored | RowOrder::PlusOne => bytes,
         RowOrder::RotaryPairs { heads } => unpair(&bytes, info.row_bytes(), info.rows() / heads),
     })
 }
@@ -121,13 +132,10 @@ fn unpair(bytes: &[u8], row_bytes: usize, head_rows: usize) -> Vec<u8> {
     ordered
 }
 
-/// Stored rows to `[rows, columns]` in f32; blocks are unpacked by the device.
+/// Stored rows to `[rows, columns]` in f32; the commonest blocks are unpacked by the device.
 pub(crate) fn unpack(dtype: DType, bytes: &[u8], columns: usize, device: &Device) -> Tensor<2> {
     let rows = bytes.len() / dtype.bytes(columns);
     match dtype {
-        DType::F32 | DType::F16 | DType::BF16 => {
-            Tensor::from_data(TensorData::new(dtype.to_f32(bytes), [rows, columns]), device)
-        }
         DType::Q4_1 => {
             let Q4_1Blocks { words, scales, minimums } = Q4_1Blocks::split(bytes);
             let blocks = scales.len();
@@ -146,6 +154,7 @@ pub(crate) fn unpack(dtype: DType, bytes: &[u8], columns: usize, device: &Device
             let scales = Tensor::<2>::from_data(TensorData::new(scales, [blocks, 1]), device);
             (quants.float() * scales).reshape([rows, columns])
         }
+        _ => Tensor::from_data(TensorData::new(dtype.to_f32(bytes), [rows, columns]), device),
     }
 }
 

@@ -4,7 +4,22 @@
 //! A model is made in three steps: [`describe`] reads the configuration, [`Architecture::tensors`]
 //! says which tensors must be brought onto the device, [`Architecture::build`] takes them.
 
+mod attention;
+mod bert;
+mod deberta;
+mod decoder;
+mod gemma;
+mod gemma2;
+mod gemma3;
+mod gpt_neox;
+mod layers;
 mod llama;
+mod mistral;
+mod modernbert;
+mod qwen2;
+mod qwen3;
+mod roberta;
+mod rope;
 
 use std::collections::HashMap;
 
@@ -34,12 +49,18 @@ pub enum ModelError {
     },
     /// A tensor that [`Architecture::tensors`] asked for was not handed to
     /// [`Architecture::build`].
-    #[error("building {architecture}: tensor {tensor} was not loaded")]
+    #[error("building a network: tensor {tensor} was not loaded")]
     NotLoaded {
-        /// The architecture's name.
-        architecture: &'static str,
         /// The tensor's name.
         tensor: String,
+    },
+    /// A fitted head on a model that has no state to read it from.
+    #[error(
+        "putting a head on a {architecture}: a decoder was expected, whose tokens have states of their own; an encoder's score is its own head's"
+    )]
+    NoBackbone {
+        /// The architecture's name.
+        architecture: &'static str,
     },
 }
 
@@ -58,11 +79,17 @@ pub enum Description<'a> {
     Gguf(&'a Checkpoint, &'a gguf::Metadata),
 }
 
+/// Rows of logits held at once: 64 rows over a vocabulary of 128,256 are 33 MB.
+pub(crate) const LOGIT_ROWS: usize = 64;
+
 /// What the model's last step gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head {
-    /// One logit a token: a reward model's score.
+    /// One logit a token: a decoder's score, read at one of them.
     Score,
+    /// One logit a row: an encoder's score, pooled by the model itself. Its rows are pairs of a
+    /// prompt and a completion.
+    Pooled,
     /// A distribution over the vocabulary: log-probabilities.
     LanguageModel,
 }
@@ -74,6 +101,10 @@ pub struct Summary {
     pub architecture: &'static str,
     /// The model's last step.
     pub head: Head,
+    /// Logits that a classifier gives.
+    pub labels: usize,
+    /// Which of them is the score.
+    pub label: usize,
     /// Tokens that the model can attend over.
     pub context_tokens: usize,
     /// Entries of the embedding.
@@ -88,7 +119,24 @@ pub struct Summary {
     pub pad_token_id: Option<u32>,
 }
 
-/// How a tensor's rows must be ordered on the way to the device.
+impl Summary {
+    /// Refuses sizes that would divide by zero, overflow, or exhaust memory later.
+    fn check(&self, file: &str, others: &[usize]) -> Result<(), ModelError> {
+        let own =
+            [self.vocab_size, self.hidden_size, self.intermediate_size, self.layers, self.context_tokens, self.labels];
+        let sizes = [&own, others].concat();
+        if sizes.iter().any(|&n| n == 0 || n > 1 << 24) || self.layers > 1 << 10 {
+            return Err(ModelError::Config {
+                file: file.to_owned(),
+                expected: "sizes from 1 to 16777216 and at most 1024 layers".to_owned(),
+                found: format!("{sizes:?}"),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// How a GGUF's tensor must be changed on the way to the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowOrder {
     /// As stored.
@@ -99,6 +147,8 @@ pub enum RowOrder {
         /// Number of heads that the rows belong to.
         heads: usize,
     },
+    /// llama.cpp adds one to the weights of Gemma's norms; transformers adds it when it computes.
+    PlusOne,
 }
 
 /// A tensor that a model needs.
@@ -114,25 +164,93 @@ pub struct TensorSpec {
     pub rows: RowOrder,
 }
 
-/// The loaded tensors of a model by their [`TensorSpec::name`], on the device, in f32.
-#[derive(Debug, Default)]
-pub struct Tensors {
-    matrices: HashMap<String, Tensor<2>>,
+/// The tensors of a model on their way into its network: loaded ones by their
+/// [`TensorSpec::name`], in f32 on the device, or a plan that only notes which are asked for.
+#[derive(Debug)]
+pub struct Tensors(Supply);
+
+#[derive(Debug)]
+enum Supply {
+    Loaded(HashMap<String, Tensor<2>>),
+    Plan(Vec<(String, Vec<usize>, RowOrder)>),
+}
+
+impl Default for Tensors {
+    fn default() -> Self {
+        Self(Supply::Loaded(HashMap::new()))
+    }
 }
 
 impl Tensors {
     /// Adds a tensor; vectors are handed over as `[1, columns]`.
     pub fn insert(&mut self, name: &str, tensor: Tensor<2>) {
-        self.matrices.insert(name.to_owned(), tensor);
+        if let Supply::Loaded(loaded) = &mut self.0 {
+            loaded.insert(name.to_owned(), tensor);
+        }
     }
 
-    fn matrix(&mut self, architecture: &'static str, name: &str) -> Result<Tensor<2>, ModelError> {
-        self.matrices.remove(name).ok_or_else(|| ModelError::NotLoaded { architecture, tensor: name.to_owned() })
+    fn take(&mut self, name: &str, shape: &[usize], rows: RowOrder) -> Result<Tensor<2>, ModelError> {
+        match &mut self.0 {
+            Supply::Loaded(loaded) => {
+                loaded.remove(name).ok_or_else(|| ModelError::NotLoaded { tensor: name.to_owned() })
+            }
+            Supply::Plan(wanted) => {
+                wanted.push((name.to_owned(), shape.to_vec(), rows));
+                // Nothing is computed while a network is built, so a stand-in of any shape will do.
+                Ok(Tensor::zeros([1, 1], &Device::flex()))
+            }
+        }
     }
 
-    fn vector(&mut self, architecture: &'static str, name: &str) -> Result<Tensor<1>, ModelError> {
-        Ok(self.matrix(architecture, name)?.squeeze_dim(0))
+    fn matrix(&mut self, name: &str, shape: [usize; 2], rows: RowOrder) -> Result<Tensor<2>, ModelError> {
+        self.take(name, &shape, rows)
     }
+
+    fn vector(&mut self, name: &str, width: usize) -> Result<Tensor<1>, ModelError> {
+        self.vector_ordered(name, width, RowOrder::AsStored)
+    }
+
+    fn vector_ordered(&mut self, name: &str, width: usize, rows: RowOrder) -> Result<Tensor<1>, ModelError> {
+        Ok(self.take(name, &[width], rows)?.squeeze_dim(0))
+    }
+}
+
+/// Rows of token ids that go through a network together.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// The ids of each row.
+    pub rows: &'a [&'a [u32]],
+    /// Which part of a pair each token belongs to, for models that are told; empty where none is.
+    pub types: &'a [&'a [u32]],
+}
+
+impl Batch<'_> {
+    /// Tokens of the longest row.
+    pub fn seq(&self) -> usize {
+        self.rows.iter().map(|row| row.len()).max().unwrap_or_default()
+    }
+
+    /// Tokens of each row.
+    pub fn lengths(&self) -> Vec<usize> {
+        self.rows.iter().map(|row| row.len()).collect()
+    }
+
+    /// `[batch * seq]` ids, padded on the right. No token that counts sees the padding; any id will
+    /// do.
+    fn padded(&self) -> Vec<u32> {
+        let seq = self.seq();
+        self.rows.iter().flat_map(|row| padded(row, seq)).collect()
+    }
+
+    /// The same of the types.
+    fn padded_types(&self) -> Vec<u32> {
+        let seq = self.seq();
+        (0..self.rows.len()).flat_map(|row| padded(self.types.get(row).copied().unwrap_or_default(), seq)).collect()
+    }
+}
+
+fn padded(row: &[u32], seq: usize) -> impl Iterator<Item = u32> {
+    row.iter().copied().chain(std::iter::repeat_n(0, seq - row.len()))
 }
 
 /// A parsed configuration.
@@ -140,21 +258,54 @@ pub trait Architecture {
     /// What the rest of the program needs to know.
     fn summary(&self) -> &Summary;
 
+    /// Makes one of a classifier's logits the score.
+    fn choose_label(&mut self, label: usize);
+
     /// Makes it a sequence classifier: its first `layers` layers, the final norm, and one logit a
     /// token by a `score.weight` of shape `[1, hidden]`.
-    fn classify(&mut self, layers: usize);
+    ///
+    /// # Errors
+    /// [`ModelError::NoBackbone`] where it is an encoder.
+    fn classify(&mut self, layers: usize) -> Result<(), ModelError> {
+        let _ = layers;
+        Err(ModelError::NoBackbone { architecture: self.summary().architecture })
+    }
 
-    /// The `config.json` with which transformers opens it as a sequence classifier with one logit.
-    fn classifier_config(&self) -> serde_json::Value;
+    /// The `config.json` with which transformers opens it as a sequence classifier with one logit,
+    /// once it was made one.
+    fn classifier_config(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    /// The checkpoint's own name of a tensor that transformers names so; `None` where it is the
+    /// same and nothing is ordered otherwise.
+    fn stored_name(&self, name: &str) -> Option<String> {
+        let _ = name;
+        None
+    }
 
     /// The tensors to bring onto the device.
-    fn tensors(&self) -> Vec<TensorSpec>;
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    fn tensors(&self) -> Result<Vec<TensorSpec>, ModelError> {
+        let mut plan = Tensors(Supply::Plan(Vec::new()));
+        self.build(&mut plan, &Device::flex())?;
+        let Supply::Plan(wanted) = plan.0 else {
+            return Ok(Vec::new());
+        };
+        let spec = |(name, shape, rows): (String, Vec<usize>, RowOrder)| match self.stored_name(&name) {
+            Some(stored) => TensorSpec { stored, name, shape, rows },
+            None => TensorSpec { stored: name.clone(), name, shape, rows: RowOrder::AsStored },
+        };
+        Ok(wanted.into_iter().map(spec).collect())
+    }
 
-    /// The model, from all of those tensors.
+    /// The model, from all of those tensors. Nothing is computed with them here.
     ///
     /// # Errors
     /// [`ModelError::NotLoaded`] when one is not there.
-    fn build(&self, tensors: Tensors, device: &Device) -> Result<Box<dyn Network>, ModelError>;
+    fn build(&self, tensors: &mut Tensors, device: &Device) -> Result<Box<dyn Network>, ModelError>;
 }
 
 /// What a network makes of ids.
@@ -167,17 +318,21 @@ pub struct Hidden {
 
 /// A model on a device.
 pub trait Network {
-    /// The hidden states after the final norm: `[batch, seq]` ids to `[batch, seq, hidden]`.
-    /// Rows are padded on the right; no token sees those after it. Where `tap` is a number of
+    /// The hidden states after the final norm, `[batch, seq, hidden]`. Where `tap` is a number of
     /// layers, also what the final norm makes of the hidden states after so many.
-    fn hidden(&self, ids: Tensor<2, Int>, tap: Option<usize>) -> Hidden;
+    fn hidden(&self, batch: &Batch<'_>, tap: Option<usize>) -> Hidden;
 
-    /// The head's logit at every position: `[tokens, hidden]` to `[tokens]`. For [`Head::Score`].
-    fn score(&self, hidden: Tensor<2>) -> Tensor<1>;
+    /// The chosen label's logits of rows of these lengths, from `[batch, seq, hidden]`: at every
+    /// position, `[batch * seq]`, for [`Head::Score`]; of every row, `[batch]`, for
+    /// [`Head::Pooled`].
+    fn score(&self, hidden: Tensor<3>, lengths: &[usize]) -> Tensor<1>;
 
     /// `log p(target | hidden)` in nats: `[tokens, hidden]` and `[tokens]` to `[tokens]`. For
-    /// [`Head::LanguageModel`].
-    fn log_probability(&self, hidden: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1>;
+    /// [`Head::LanguageModel`]; not a number for the others.
+    fn log_probability(&self, hidden: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+        let _ = targets;
+        Tensor::full([hidden.dims()[0]], f32::NAN, &hidden.device())
+    }
 }
 
 /// One line of the table of what is supported.
@@ -197,6 +352,18 @@ pub const ARCHITECTURES: &[Entry] = &[
     Entry { name: "LlamaForSequenceClassification", gguf: false, parse: llama::parse },
     Entry { name: "LlamaForCausalLM", gguf: false, parse: llama::parse },
     Entry { name: "llama", gguf: true, parse: llama::parse },
+    Entry { name: "MistralForSequenceClassification", gguf: false, parse: mistral::parse },
+    Entry { name: "Qwen2ForSequenceClassification", gguf: false, parse: qwen2::parse },
+    Entry { name: "Qwen3ForSequenceClassification", gguf: false, parse: qwen3::parse },
+    Entry { name: "GemmaForSequenceClassification", gguf: false, parse: gemma::parse },
+    Entry { name: "Gemma2ForSequenceClassification", gguf: false, parse: gemma2::parse },
+    Entry { name: "Gemma3TextForSequenceClassification", gguf: false, parse: gemma3::parse },
+    Entry { name: "gemma3", gguf: true, parse: gemma3::parse },
+    Entry { name: "GPTNeoXForSequenceClassification", gguf: false, parse: gpt_neox::parse },
+    Entry { name: "BertForSequenceClassification", gguf: false, parse: bert::parse },
+    Entry { name: "RobertaForSequenceClassification", gguf: false, parse: roberta::parse },
+    Entry { name: "DebertaV2ForSequenceClassification", gguf: false, parse: deberta::parse },
+    Entry { name: "ModernBertForSequenceClassification", gguf: false, parse: modernbert::parse },
 ];
 
 fn supported() -> String {
@@ -248,4 +415,45 @@ fn from_json<T: serde::de::DeserializeOwned>(file: &str, json: &str) -> Result<T
         expected: "a model configuration as transformers writes it".to_owned(),
         found: e.to_string(),
     })
+}
+
+/// The file and text of a configuration of an entry that has no GGUF of its own.
+fn json_only<'a>(entry: &Entry, description: Description<'a>) -> Result<(&'a str, &'a str), ModelError> {
+    match description {
+        Description::ConfigJson { file, json } => Ok((file, json)),
+        Description::Gguf(_, metadata) => Err(ModelError::Unsupported {
+            file: metadata.file().to_owned(),
+            found: format!("the architecture {} in a GGUF", entry.name),
+        }),
+    }
+}
+
+/// How many logits a classifier gives; transformers' own default is two.
+fn labels(
+    head: Head,
+    num_labels: Option<usize>,
+    id2label: Option<&serde_json::Map<String, serde_json::Value>>,
+) -> usize {
+    if head == Head::LanguageModel {
+        return 1;
+    }
+    num_labels.or(id2label.map(serde_json::Map::len)).unwrap_or(2)
+}
+
+/// A configuration as that of a sequence classifier with one logit in float32.
+fn classifier(config: &serde_json::Value, architecture: &str, summary: &Summary) -> serde_json::Value {
+    let mut config = config.clone();
+    config["architectures"] = serde_json::json!([architecture]);
+    config["num_hidden_layers"] = summary.layers.into();
+    if let Some(serde_json::Value::Array(types)) = config.get_mut("layer_types") {
+        types.truncate(summary.layers);
+    }
+    config["tie_word_embeddings"] = false.into();
+    config["id2label"] = serde_json::json!({ "0": "LABEL_0" });
+    config["label2id"] = serde_json::json!({ "LABEL_0": 0 });
+    for old in ["torch_dtype", "num_labels", "transformers_version", "quantization_config"] {
+        config.as_object_mut().map(|config| config.shift_remove(old));
+    }
+    config["dtype"] = "float32".into();
+    config
 }

@@ -30,6 +30,14 @@ pub enum TextError {
         /// What the template or its engine said.
         found: String,
     },
+    /// A conversation for a model that does not say how it is written.
+    #[error(
+        "rendering a conversation: a chat_template was expected beside {file}, in tokenizer_config.json or chat_template.jinja, none was found"
+    )]
+    NoTemplate {
+        /// The tokenizer's file.
+        file: String,
+    },
     /// The tokenizer failed on a text.
     #[error("tokenizing with {file}: {found}")]
     Tokenize {
@@ -68,13 +76,26 @@ pub struct Conversation {
     pub first_completion_token: usize,
 }
 
+/// A prompt and a completion as an encoder reads them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// Token ids, special tokens included.
+    pub input_ids: Vec<u32>,
+    /// Which of the two texts each token belongs to, as the tokenizer numbers them.
+    pub token_type_ids: Vec<u32>,
+    /// The first token of the completion.
+    pub first_completion_token: usize,
+    /// Tokens that were cut off.
+    pub cut_tokens: usize,
+}
+
 /// A tokenizer with its chat template: all that turns messages into ids.
 #[derive(Debug)]
 pub struct TextPipeline {
     /// Text to ids.
     pub tokenizer: Tokenizer,
-    /// Messages to text.
-    pub template: ChatTemplate,
+    /// Messages to text; encoders read pairs and have none.
+    pub template: Option<ChatTemplate>,
 }
 
 impl TextPipeline {
@@ -87,14 +108,40 @@ impl TextPipeline {
         prompt: &[Message],
         completions: impl IntoIterator<Item = &'a str>,
     ) -> Result<Vec<Conversation>, TextError> {
-        let start = self.tokenizer.encode(&self.template.render(prompt, true)?)?;
-        completions.into_iter().map(|completion| self.continued(prompt, completion, &start)).collect()
+        let template =
+            self.template.as_ref().ok_or_else(|| TextError::NoTemplate { file: self.tokenizer.file().to_owned() })?;
+        let start = self.tokenizer.encode(&template.render(prompt, true)?)?;
+        completions.into_iter().map(|completion| self.continued(template, prompt, completion, &start)).collect()
     }
 
-    fn continued(&self, prompt: &[Message], completion: &str, start: &[u32]) -> Result<Conversation, TextError> {
+    /// Tokenizes a prompt with each of the completions that answer it, as the pairs that encoders
+    /// read: special tokens added, the longer of the two cut on the right, token by token, where
+    /// together they are longer than `most_tokens`. Of a prompt of several messages the contents
+    /// are read, a line break between.
+    ///
+    /// # Errors
+    /// When the tokenizer fails.
+    pub fn pairs<'a>(
+        &self,
+        prompt: &[Message],
+        completions: impl IntoIterator<Item = &'a str>,
+        most_tokens: usize,
+    ) -> Result<Vec<Pair>, TextError> {
+        let contents: Vec<&str> = prompt.iter().map(|message| message.content.as_str()).collect();
+        let prompt = contents.join("\n");
+        completions.into_iter().map(|completion| self.tokenizer.encode_pair(&prompt, completion, most_tokens)).collect()
+    }
+
+    fn continued(
+        &self,
+        template: &ChatTemplate,
+        prompt: &[Message],
+        completion: &str,
+        start: &[u32],
+    ) -> Result<Conversation, TextError> {
         let mut messages = prompt.to_vec();
         messages.push(Message::new("assistant", completion));
-        let text = self.template.render(&messages, false)?;
+        let text = template.render(&messages, false)?;
         let input_ids = self.tokenizer.encode(&text)?;
         let first_completion_token = start.iter().zip(&input_ids).take_while(|(a, b)| a == b).count();
         Ok(Conversation { text, input_ids, first_completion_token })

@@ -6,9 +6,10 @@ use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::{AddedToken, PreTokenizerWrapper};
+use tokenizers::utils::truncation::{TruncationParams, truncate_encodings};
+use tokenizers::{AddedToken, PostProcessor, PreTokenizerWrapper};
 
-use crate::TextError;
+use crate::{Pair, TextError};
 
 /// A text longer than this is refused before it is tokenized: no context holds it.
 const MAX_TEXT_BYTES: usize = 1 << 24;
@@ -113,15 +114,58 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
+    /// The file's name for messages.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// A pair of texts with the special tokens that the tokenizer puts around them, together at
+    /// most `most_tokens` long: the longer text loses tokens on its right first, as transformers'
+    /// `longest_first` has it.
+    ///
+    /// # Errors
+    /// When a text is beyond any context, nothing fits, or the tokenizer fails.
+    pub fn encode_pair(&self, first: &str, second: &str, most_tokens: usize) -> Result<Pair, TextError> {
+        let failed = |found: String| TextError::Tokenize { file: self.file.clone(), found };
+        let plain = |text: &str| {
+            self.refuse_longer(text)?;
+            self.inner.encode_fast(text, false).map_err(|e| failed(e.to_string()))
+        };
+        let (first, second) = (plain(first)?, plain(second)?);
+        let added = self.inner.get_post_processor().map_or(0, |processor| processor.added_tokens(true));
+        let room = most_tokens.checked_sub(added).filter(|&room| room > 0).ok_or_else(|| {
+            failed(format!("at most {most_tokens} tokens leave no room beside the {added} special ones"))
+        })?;
+        let before = first.len() + second.len();
+        let truncation = TruncationParams { max_length: room, ..TruncationParams::default() };
+        let (first, second) =
+            truncate_encodings(first, Some(second), &truncation).map_err(|e| failed(e.to_string()))?;
+        let left = first.len() + second.as_ref().map_or(0, tokenizers::Encoding::len);
+        let pair = self.inner.post_process(first, second, true).map_err(|e| failed(e.to_string()))?;
+        let of_second = pair.get_sequence_ids().iter().position(|&sequence| sequence == Some(1));
+        Ok(Pair {
+            input_ids: pair.get_ids().to_vec(),
+            token_type_ids: pair.get_type_ids().to_vec(),
+            first_completion_token: of_second.unwrap_or(pair.len()),
+            cut_tokens: before - left,
+        })
+    }
+
+    fn refuse_longer(&self, text: &str) -> Result<(), TextError> {
+        if text.len() > MAX_TEXT_BYTES {
+            let found = format!("the text has {} bytes, more than any context holds", text.len());
+            return Err(TextError::Tokenize { file: self.file.clone(), found });
+        }
+        Ok(())
+    }
+
     /// The ids of a text, no special tokens added.
     ///
     /// # Errors
     /// When the text is beyond any context, or the tokenizer fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TextError> {
         let failed = |found: String| TextError::Tokenize { file: self.file.clone(), found };
-        if text.len() > MAX_TEXT_BYTES {
-            return Err(failed(format!("the text has {} bytes, more than any context holds", text.len())));
-        }
+        self.refuse_longer(text)?;
         let encoding = self.inner.encode_fast(text, false).map_err(|e| failed(e.to_string()))?;
         Ok(encoding.get_ids().to_vec())
     }

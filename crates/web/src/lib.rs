@@ -334,7 +334,7 @@ impl Session {
         self.scorer.take();
         self.journal.take();
         let device = device::open(choice).await.map_err(engine_sentence)?;
-        let options = LoadOptions { clock: clock(), aggregate: Aggregate::default(), max_tokens: None };
+        let options = LoadOptions { clock: clock(), aggregate: Aggregate::default(), max_tokens: None, label: None };
         let scorer =
             Scorer::load(&files, head.as_ref(), device, options, cancel, &mut |now| tell(progress, &now)).await;
         let scorer = Rc::new(scorer.map_err(engine_sentence)?);
@@ -662,7 +662,7 @@ impl Session {
         let scorer = self.scorer()?;
         let input_ids: Vec<Vec<u32>> = from_js(input_ids.into())?;
         let sequences: Vec<TokenSequence> =
-            input_ids.into_iter().map(|input_ids| TokenSequence { input_ids, first_completion_token }).collect();
+            input_ids.into_iter().map(|input_ids| TokenSequence::new(input_ids, first_completion_token)).collect();
         Ok(to_js(&scorer.score_tokens(&sequences, &cancel).await.map_err(engine_sentence)?)?)
     }
 

@@ -10,20 +10,35 @@ pub enum DType {
     F16,
     /// The upper half of a 32-bit float.
     BF16,
+    /// GGML: f16 `d`, 32 unsigned nibbles `q`; value `(q - 8) d`. 18 bytes.
+    Q4_0,
     /// GGML: f16 `d`, f16 `m`, 32 unsigned nibbles `q`; value `q d + m`. 20 bytes.
     Q4_1,
+    /// GGML: f16 `d`, the fifth bits of 32 values, their nibbles; value `(q - 16) d`. 22 bytes.
+    Q5_0,
+    /// GGML: f16 `d`, f16 `m`, fifth bits, nibbles; value `q d + m`. 24 bytes.
+    Q5_1,
     /// GGML: f16 `d`, 32 signed bytes `q`; value `q d`. 34 bytes.
     Q8_0,
+    /// GGML: f16 `d`, f16 `m`, a 6-bit scale and minimum for each 32 values, 256 nibbles; value
+    /// `q d scale - m minimum`. 144 bytes.
+    Q4_K,
+    /// GGML: the same with the values' fifth bits between. 176 bytes.
+    Q5_K,
+    /// GGML: 256 values of 6 bits, a signed byte as scale for each 16, f16 `d`; value
+    /// `(q - 32) d scale`. 210 bytes.
+    Q6_K,
 }
 
 impl DType {
-    pub(crate) const NAMES: &'static str = "F32, F16, BF16, Q4_1 and Q8_0";
+    pub(crate) const NAMES: &'static str = "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K";
 
     /// Values in a block.
     pub const fn block_elements(self) -> usize {
         match self {
             Self::F32 | Self::F16 | Self::BF16 => 1,
-            Self::Q4_1 | Self::Q8_0 => 32,
+            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
+            Self::Q4_K | Self::Q5_K | Self::Q6_K => 256,
         }
     }
 
@@ -32,8 +47,14 @@ impl DType {
         match self {
             Self::F32 => 4,
             Self::F16 | Self::BF16 => 2,
+            Self::Q4_0 => 18,
             Self::Q4_1 => 20,
+            Self::Q5_0 => 22,
+            Self::Q5_1 => 24,
             Self::Q8_0 => 34,
+            Self::Q4_K => 144,
+            Self::Q5_K => 176,
+            Self::Q6_K => 210,
         }
     }
 
@@ -49,26 +70,97 @@ impl DType {
             Self::F32 => chunks(bytes).map(f32::from_le_bytes).collect(),
             Self::F16 => chunks(bytes).map(|b| f16::from_le_bytes(b).to_f32()).collect(),
             Self::BF16 => chunks(bytes).map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
-            Self::Q4_1 => {
-                let mut values = Vec::with_capacity(bytes.len() / 20 * 32);
-                for block in bytes.chunks_exact(20) {
-                    let (d, m) = (half_at(block, 0), half_at(block, 2));
-                    let quants = &block[4..];
-                    values.extend(quants.iter().map(|q| f32::from(q & 15) * d + m));
-                    values.extend(quants.iter().map(|q| f32::from(q >> 4) * d + m));
+            Self::Q4_0 => self.blocks(bytes, |block, values| {
+                let d = half_at(block, 0);
+                values.extend(nibbles(&block[2..]).map(|q| (f32::from(q) - 8.0) * d));
+            }),
+            Self::Q4_1 => self.blocks(bytes, |block, values| {
+                let (d, m) = (half_at(block, 0), half_at(block, 2));
+                values.extend(nibbles(&block[4..]).map(|q| f32::from(q) * d + m));
+            }),
+            Self::Q5_0 => self.blocks(bytes, |block, values| {
+                let d = half_at(block, 0);
+                values.extend(five_bits(&block[2..]).map(|q| (f32::from(q) - 16.0) * d));
+            }),
+            Self::Q5_1 => self.blocks(bytes, |block, values| {
+                let (d, m) = (half_at(block, 0), half_at(block, 2));
+                values.extend(five_bits(&block[4..]).map(|q| f32::from(q) * d + m));
+            }),
+            Self::Q8_0 => self.blocks(bytes, |block, values| {
+                let d = half_at(block, 0);
+                values.extend(block[2..].iter().map(|&q| f32::from(q as i8) * d));
+            }),
+            Self::Q4_K => self.blocks(bytes, |block, values| {
+                let (d, m) = (half_at(block, 0), half_at(block, 2));
+                for (pair, quants) in block[16..].chunks_exact(32).enumerate() {
+                    for half in 0..2 {
+                        let (scale, minimum) = scale_and_minimum(&block[4..16], 2 * pair + half);
+                        let (d, m) = (d * scale, m * minimum);
+                        values.extend(quants.iter().map(|q| f32::from((q >> (4 * half)) & 15) * d - m));
+                    }
                 }
-                values
-            }
-            Self::Q8_0 => {
-                let mut values = Vec::with_capacity(bytes.len() / 34 * 32);
-                for block in bytes.chunks_exact(34) {
-                    let d = half_at(block, 0);
-                    values.extend(block[2..].iter().map(|&q| f32::from(q as i8) * d));
+            }),
+            Self::Q5_K => self.blocks(bytes, |block, values| {
+                let (d, m) = (half_at(block, 0), half_at(block, 2));
+                let fifths = &block[16..48];
+                for (pair, quants) in block[48..].chunks_exact(32).enumerate() {
+                    for half in 0..2 {
+                        let (scale, minimum) = scale_and_minimum(&block[4..16], 2 * pair + half);
+                        let (d, m) = (d * scale, m * minimum);
+                        let of = |(q, fifth): (&u8, &u8)| {
+                            let q = (q >> (4 * half)) & 15 | ((fifth >> (2 * pair + half)) & 1) << 4;
+                            f32::from(q) * d - m
+                        };
+                        values.extend(quants.iter().zip(fifths).map(of));
+                    }
                 }
-                values
-            }
+            }),
+            Self::Q6_K => self.blocks(bytes, |block, values| {
+                let d = half_at(block, 208);
+                for part in 0..2 {
+                    let (low, high) = (&block[64 * part..][..64], &block[128 + 32 * part..][..32]);
+                    let scales = &block[192 + 8 * part..][..8];
+                    for quarter in 0..4 {
+                        for i in 0..32 {
+                            let nibble = low[i + 32 * (quarter % 2)] >> (4 * (quarter / 2)) & 15;
+                            let q = nibble | ((high[i] >> (2 * quarter)) & 3) << 4;
+                            let scale = f32::from(scales[2 * quarter + i / 16] as i8);
+                            values.push(d * scale * (f32::from(q) - 32.0));
+                        }
+                    }
+                }
+            }),
         }
     }
+
+    fn blocks(self, bytes: &[u8], mut each: impl FnMut(&[u8], &mut Vec<f32>)) -> Vec<f32> {
+        let blocks = bytes.chunks_exact(self.block_bytes());
+        let mut values = Vec::with_capacity(blocks.len() * self.block_elements());
+        blocks.for_each(|block| each(block, &mut values));
+        values
+    }
+}
+
+/// The low halves of sixteen bytes, then the high ones.
+fn nibbles(bytes: &[u8]) -> impl Iterator<Item = u8> {
+    bytes.iter().map(|q| q & 15).chain(bytes.iter().map(|q| q >> 4))
+}
+
+/// Four bytes of fifth bits, sixteen of nibbles.
+fn five_bits(bytes: &[u8]) -> impl Iterator<Item = u8> {
+    let fifths = u32::from_le_bytes(std::array::from_fn(|i| bytes[i]));
+    nibbles(&bytes[4..]).enumerate().map(move |(i, q)| q | (((fifths >> i) & 1) as u8) << 4)
+}
+
+/// The `i`-th of eight 6-bit scales and minimums in twelve bytes: the first four in the low bits,
+/// the others in nibbles with their upper bits above those.
+fn scale_and_minimum(bytes: &[u8], i: usize) -> (f32, f32) {
+    let (scale, minimum) = if i < 4 {
+        (bytes[i] & 63, bytes[i + 4] & 63)
+    } else {
+        (bytes[i + 4] & 15 | bytes[i - 4] >> 6 << 4, bytes[i + 4] >> 4 | bytes[i] >> 6 << 4)
+    };
+    (f32::from(scale), f32::from(minimum))
 }
 
 impl std::fmt::Display for DType {

@@ -231,17 +231,17 @@ fn dtype(kind: u32) -> Result<DType, &'static str> {
     Ok(match kind {
         0 => DType::F32,
         1 => DType::F16,
+        2 => DType::Q4_0,
         3 => DType::Q4_1,
+        6 => DType::Q5_0,
+        7 => DType::Q5_1,
         8 => DType::Q8_0,
+        12 => DType::Q4_K,
+        13 => DType::Q5_K,
+        14 => DType::Q6_K,
         30 => DType::BF16,
-        2 => return Err("Q4_0"),
-        6 => return Err("Q5_0"),
-        7 => return Err("Q5_1"),
         10 => return Err("Q2_K"),
         11 => return Err("Q3_K"),
-        12 => return Err("Q4_K"),
-        13 => return Err("Q5_K"),
-        14 => return Err("Q6_K"),
         _ => return Err("unknown"),
     })
 }
@@ -311,5 +311,5 @@ pub(crate) async fn open(source: &Source) -> Result<Checkpoint, WeightsError> {
             )
         })?;
     }
-    Checkpoint::new(name, vec![source.clone()], tensors, Some(metadata))
+    Checkpoint::new(name, vec![source.clone()], tensors, BTreeMap::new(), Some(metadata))
 }

@@ -136,6 +136,9 @@ pub struct Checkpoint {
     name: String,
     files: Vec<Source>,
     tensors: BTreeMap<String, TensorInfo>,
+    /// Tensors of types that nothing here decodes, such as stored positions: refused when one is
+    /// asked for.
+    undecoded: BTreeMap<String, WeightsError>,
     metadata: Option<gguf::Metadata>,
 }
 
@@ -170,6 +173,7 @@ impl Checkpoint {
     pub fn with(mut self, other: Self) -> Self {
         let shift = self.files.len();
         self.files.extend(other.files);
+        self.undecoded.extend(other.undecoded);
         for (name, tensor) in other.tensors {
             self.tensors.insert(name, TensorInfo { file: tensor.file + shift, ..tensor });
         }
@@ -180,6 +184,7 @@ impl Checkpoint {
         name: &str,
         files: Vec<Source>,
         tensors: Vec<TensorInfo>,
+        undecoded: BTreeMap<String, WeightsError>,
         metadata: Option<gguf::Metadata>,
     ) -> Result<Self, WeightsError> {
         let mut by_name = BTreeMap::new();
@@ -197,7 +202,7 @@ impl Checkpoint {
                 return Err(format_error(name, "each tensor once", format!("{} twice", twice.name)));
             }
         }
-        Ok(Self { name: name.to_owned(), files, tensors: by_name, metadata })
+        Ok(Self { name: name.to_owned(), files, tensors: by_name, undecoded, metadata })
     }
 
     /// The file's or folder's name for messages.
@@ -225,11 +230,12 @@ impl Checkpoint {
     /// # Errors
     /// [`WeightsError::MissingTensor`] or [`WeightsError::Shape`].
     pub fn expect(&self, name: &str, shape: &[usize]) -> Result<&TensorInfo, WeightsError> {
-        let info = self.find(name).ok_or_else(|| WeightsError::MissingTensor {
+        let missing = || WeightsError::MissingTensor {
             file: self.name.clone(),
             tensor: name.to_owned(),
             found: self.tensors.len(),
-        })?;
+        };
+        let info = self.find(name).ok_or_else(|| self.undecoded.get(name).cloned().unwrap_or_else(missing))?;
         if info.shape != shape {
             return Err(WeightsError::Shape {
                 file: self.files[info.file].name().to_owned(),

@@ -19,7 +19,8 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 const METADATA: &str = "__metadata__";
 
 pub(crate) async fn open(source: &Source) -> Result<Checkpoint, WeightsError> {
-    Checkpoint::new(source.name(), vec![source.clone()], header(source, 0).await?, None)
+    let header = header(source, 0).await?;
+    Checkpoint::new(source.name(), vec![source.clone()], header.tensors, header.undecoded, None)
 }
 
 pub(crate) async fn open_folder(folder: &Folder) -> Result<Checkpoint, WeightsError> {
@@ -28,11 +29,13 @@ pub(crate) async fn open_folder(folder: &Folder) -> Result<Checkpoint, WeightsEr
     } else {
         vec![folder.get(SINGLE)?.clone()]
     };
-    let mut tensors = Vec::new();
+    let mut all = Header::default();
     for (position, file) in files.iter().enumerate() {
-        tensors.extend(header(file, position).await?);
+        let header = header(file, position).await?;
+        all.tensors.extend(header.tensors);
+        all.undecoded.extend(header.undecoded);
     }
-    Checkpoint::new(folder.name(), files, tensors, None)
+    Checkpoint::new(folder.name(), files, all.tensors, all.undecoded, None)
 }
 
 /// The shards' file names: those in the `weight_map` of an [`INDEX`], without repeats.
@@ -80,9 +83,17 @@ pub fn f32_header(tensors: &[(String, Vec<usize>)], metadata: &BTreeMap<String, 
     [&(json.len() as u64).to_le_bytes(), json.as_bytes()].concat()
 }
 
-async fn header(file: &Source, position: usize) -> Result<Vec<TensorInfo>, WeightsError> {
+/// The tensors of a file.
+#[derive(Default)]
+struct Header {
+    tensors: Vec<TensorInfo>,
+    /// What is to be said of those of other types, by name.
+    undecoded: BTreeMap<String, WeightsError>,
+}
+
+async fn header(file: &Source, position: usize) -> Result<Header, WeightsError> {
     let (entries, values) = entries(file).await?;
-    let mut tensors = Vec::new();
+    let mut header = Header::default();
     for (name, entry) in entries {
         let Entry::Tensor { dtype, shape, data_offsets: (start, end) } = entry else {
             continue;
@@ -92,7 +103,10 @@ async fn header(file: &Source, position: usize) -> Result<Vec<TensorInfo>, Weigh
             "F16" => DType::F16,
             "BF16" => DType::BF16,
             _ => {
-                return Err(WeightsError::UnsupportedType { file: file.name().to_owned(), tensor: name, found: dtype });
+                let refusal =
+                    WeightsError::UnsupportedType { file: file.name().to_owned(), tensor: name.clone(), found: dtype };
+                header.undecoded.insert(name, refusal);
+                continue;
             }
         };
         let info = TensorInfo { name, shape, dtype, file: position, start: values.saturating_add(start) };
@@ -104,9 +118,9 @@ async fn header(file: &Source, position: usize) -> Result<Vec<TensorInfo>, Weigh
                 format!("bytes {start} to {end}"),
             ));
         }
-        tensors.push(info);
+        header.tensors.push(info);
     }
-    Ok(tensors)
+    Ok(header)
 }
 
 /// The header's lines, and where in the file the values begin.

@@ -12,10 +12,29 @@ use rewardscope_store::{Folder, Source};
 use rewardscope_tests::{fixture, json_fixture, number, root};
 use serde_json::Value;
 
-const CLASSIFIERS: [&str; 3] = ["llama_plain", "llama_gqa_tied", "llama_rope_scaled"];
+const CLASSIFIERS: [&str; 15] = [
+    "llama_plain",
+    "llama_gqa_tied",
+    "llama_rope_scaled",
+    "mistral_sliding",
+    "qwen2",
+    "qwen3",
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+    "gpt_neox",
+    "bert",
+    "roberta",
+    "deberta_v3",
+    "modernbert_cls",
+    "modernbert_mean",
+];
 
 /// Largest absolute error of a score, at every token.
 const SCORE_TOLERANCE: f64 = 1e-4;
+
+/// Largest difference between a row in a batch and the same row alone.
+const BATCH_TOLERANCE: f64 = 1e-5;
 
 /// Largest absolute error of a log-probability of SmolLM2.
 const LOG_PROBABILITY_TOLERANCE: f64 = 2e-3;
@@ -25,7 +44,7 @@ fn load(files: &ModelFiles, choice: DeviceChoice) -> Scorer {
     assert_eq!(device.report.kind == DeviceKind::Cpu, choice == DeviceChoice::Cpu);
     // The expected texts were rendered at this time.
     let clock = Clock::parse("2025-02-03T04:05:06").unwrap();
-    let options = LoadOptions { clock, aggregate: Aggregate::Avg, max_tokens: None };
+    let options = LoadOptions { clock, aggregate: Aggregate::Avg, max_tokens: None, label: None };
     block_on(Scorer::load(files, None, device, options, &Cancel::default(), &mut |_| {})).unwrap()
 }
 
@@ -48,30 +67,59 @@ fn conversations(case: &str) -> Vec<Value> {
     let conversations =
         json_fixture(&format!("parity/{case}/expected.json"))["conversations"].as_array().unwrap().clone();
     assert!(conversations.len() >= 10);
-    conversations
+    // Some a template refuses, and there is nothing to score.
+    conversations.into_iter().filter(|c| c.get("template_error").is_none()).collect()
 }
 
-/// The largest error over all conversations and tokens.
+/// The sequences of a case: a decoder's by the expected ids; an encoder's from text, whose ids must
+/// be the expected ones.
+fn sequences(case: &str, scorer: &Scorer) -> Vec<TokenSequence> {
+    let sequence = |conversation: &Value| {
+        let expected = ids(&conversation["input_ids"]);
+        let Some(prompt) = conversation["prompt"].as_str() else {
+            return TokenSequence::new(expected, 1);
+        };
+        let prompt = [Message::new("user", prompt)];
+        let sequence = scorer.tokenize(&prompt, conversation["response"].as_str()).unwrap().remove(0);
+        assert_eq!(sequence.input_ids, expected, "{case}, {}", conversation["id"]);
+        if let Some(types) = conversation.get("token_type_ids") {
+            assert_eq!(sequence.token_type_ids, ids(types), "{case}, {}", conversation["id"]);
+        }
+        sequence
+    };
+    conversations(case).iter().map(sequence).collect()
+}
+
+/// Every score and every token's, and that a row's score does not depend on its batch.
 fn classifier_agrees(case: &str, choice: DeviceChoice) {
     let scorer = load(&folder(case), choice);
     assert!(scorer.report().is_reward_model);
-    let conversations = conversations(case);
-    let sequences: Vec<TokenSequence> = conversations
-        .iter()
-        .map(|c| TokenSequence { input_ids: ids(&c["input_ids"]), first_completion_token: 1 })
-        .collect();
+    let sequences = sequences(case, &scorer);
     let scores = block_on(scorer.score_tokens(&sequences, &Cancel::default())).unwrap();
     let (mut worst_score, mut worst_token) = (0.0f64, 0.0f64);
-    for (score, conversation) in scores.iter().zip(&conversations) {
+    for (score, conversation) in scores.iter().zip(&conversations(case)) {
         worst_score = worst_score.max((score.score - number(&conversation["score"])).abs());
-        let want = conversation["token_scores"].as_array().unwrap();
+        let none = Vec::new();
+        let want = conversation["token_scores"].as_array().unwrap_or(&none);
         assert_eq!(score.token_scores.len(), want.len());
+        assert_eq!(want.is_empty(), conversation.get("prompt").is_some());
         for (&found, want) in score.token_scores.iter().zip(want) {
             worst_token = worst_token.max((f64::from(found) - number(want)).abs());
         }
     }
-    println!("{case} on {}: score {worst_score:e}, token {worst_token:e}", scorer.report().device.name);
+    let mut worst_batched = 0.0f64;
+    if choice == DeviceChoice::Cpu {
+        for (sequence, in_batch) in sequences.iter().zip(&scores) {
+            let alone = block_on(scorer.score_tokens(std::slice::from_ref(sequence), &Cancel::default())).unwrap();
+            worst_batched = worst_batched.max((alone[0].score - in_batch.score).abs());
+        }
+    }
+    println!(
+        "{case} on {}: score {worst_score:.1e}, token {worst_token:.1e}, batched against single {worst_batched:.1e}",
+        scorer.report().device.name
+    );
     assert!(worst_score < SCORE_TOLERANCE && worst_token < SCORE_TOLERANCE, "{case}: {worst_score}, {worst_token}");
+    assert!(worst_batched < BATCH_TOLERANCE, "{case}: {worst_batched}");
 }
 
 #[test]
@@ -88,6 +136,95 @@ fn classifiers_agree_on_the_gpu() {
     }
 }
 
+/// Log-probabilities of a policy and its reference, and what becomes of them.
+fn language_models_agree(choice: DeviceChoice) {
+    let expected = json_fixture("parity/dpo_llama/expected.json");
+    let mut worst = 0.0f64;
+    for model in ["policy", "reference"] {
+        let scorer = load(&folder(&format!("dpo_llama/{model}")), choice);
+        assert!(!scorer.report().is_reward_model);
+        for conversation in expected["conversations"].as_array().unwrap() {
+            for layout in ["chat", "rewardbench"] {
+                let case = &conversation[layout];
+                let start = case["response_start"].as_u64().unwrap() as usize;
+                let sequence = TokenSequence::new(ids(&case["input_ids"]), start);
+                let score = block_on(scorer.score_tokens(&[sequence], &Cancel::default())).unwrap().remove(0);
+                let want = case[format!("{model}_logprobs")].as_array().unwrap();
+                assert_eq!(score.token_scores.len(), want.len(), "{} {layout}", conversation["id"]);
+                for (&found, want) in score.token_scores.iter().zip(want) {
+                    worst = worst.max((f64::from(found) - number(want)).abs());
+                }
+                let all = score.log_probabilities.unwrap();
+                let want = &case[model];
+                assert!((all.avg - number(&want["avg"])).abs() < SCORE_TOLERANCE);
+                assert!((all.sum - number(&want["sum"])).abs() < 1e-3);
+                assert!((all.norm - number(&want["norm"])).abs() < 1e-3);
+            }
+        }
+    }
+    println!("dpo_llama on {choice:?}: log-probability {worst:.1e}");
+    assert!(worst < SCORE_TOLERANCE, "{worst}");
+}
+
+#[test]
+fn language_models_agree_on_the_cpu() {
+    language_models_agree(DeviceChoice::Cpu);
+}
+
+#[test]
+fn language_models_agree_on_the_gpu() {
+    language_models_agree(DeviceChoice::Gpu);
+}
+
+#[test]
+fn one_of_several_labels_is_the_score_when_it_is_named() {
+    let open = Folder::open(&fixture("parity/llama_plain")).unwrap();
+    let read = |name: &str| block_on(open.get(name).unwrap().read_all()).unwrap();
+    let config = String::from_utf8(read("config.json")).unwrap();
+    let mut config: Value = serde_json::from_str(&config).unwrap();
+    config["id2label"] = serde_json::json!({ "0": "helpful", "1": "harmless" });
+    // Two rows: the stored one twice over, and the stored one.
+    let weights = read("model.safetensors");
+    let length = u64::from_le_bytes(weights[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&weights[8..8 + length]).unwrap();
+    let span = header["score.weight"]["data_offsets"].as_array().unwrap();
+    let span = span[0].as_u64().unwrap() as usize..span[1].as_u64().unwrap() as usize;
+    let row = &weights[8 + length..][span.clone()];
+    let doubled: Vec<u8> =
+        row.chunks_exact(4).flat_map(|w| (2.0 * f32::from_le_bytes(w.try_into().unwrap())).to_le_bytes()).collect();
+    let mut entries = header.as_object().unwrap().clone();
+    let (end, width) = (weights.len() - 8 - length, row.len() / 4);
+    entries["score.weight"] =
+        serde_json::json!({ "dtype": "F32", "shape": [2, width], "data_offsets": [end, end + 2 * row.len()] });
+    let header = Value::Object(entries).to_string();
+    let weights =
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &weights[8 + length..], &doubled, row].concat();
+    let sources = ["tokenizer.json", "tokenizer_config.json"].map(|name| open.get(name).unwrap().clone());
+    let own = [
+        Source::memory(
+            fixture("parity/llama_plain/config.json").display().to_string(),
+            config.to_string().into_bytes(),
+        ),
+        Source::memory(fixture("parity/llama_plain/model.safetensors").display().to_string(), weights),
+    ];
+    let files = ModelFiles::from_sources("two", sources.into_iter().chain(own).collect()).unwrap();
+    let options =
+        |label| LoadOptions { clock: Clock::from_local_seconds(0), aggregate: Aggregate::Avg, max_tokens: None, label };
+    let sequence = [TokenSequence::new(ids(&conversations("llama_plain")[0]["input_ids"]), 1)];
+    let score = |label| {
+        let device = block_on(device::open(DeviceChoice::Cpu)).unwrap();
+        let scorer = block_on(Scorer::load(&files, None, device, options(label), &Cancel::default(), &mut |_| {}));
+        Ok::<f64, String>(
+            block_on(scorer.map_err(|e| e.to_string())?.score_tokens(&sequence, &Cancel::default())).unwrap()[0].score,
+        )
+    };
+    let stored = number(&conversations("llama_plain")[0]["score"]);
+    assert!((score(Some(0)).unwrap() - 2.0 * stored).abs() < SCORE_TOLERANCE);
+    assert!((score(Some(1)).unwrap() - stored).abs() < SCORE_TOLERANCE);
+    assert!(score(None).unwrap_err().contains("2 labels"));
+    assert!(score(Some(2)).unwrap_err().contains("label 2"));
+}
+
 #[test]
 fn both_forms_of_the_configuration_give_the_same_scores() {
     for case in CLASSIFIERS {
@@ -99,8 +236,7 @@ fn both_forms_of_the_configuration_give_the_same_scores() {
             .collect();
         let newer = load(&ModelFiles::from_sources(case, sources).unwrap(), DeviceChoice::Cpu);
         let older = load(&folder(case), DeviceChoice::Cpu);
-        let input_ids = ids(&conversations(case)[0]["input_ids"]);
-        let sequence = [TokenSequence { input_ids, first_completion_token: 1 }];
+        let sequence = [sequences(case, &older).remove(0)];
         let score = |scorer: &Scorer| block_on(scorer.score_tokens(&sequence, &Cancel::default())).unwrap()[0].score;
         assert_eq!(score(&newer).to_bits(), score(&older).to_bits(), "{case}");
     }
@@ -122,20 +258,6 @@ fn templates_and_tokenizers_give_the_expected_ids() {
 }
 
 #[test]
-fn scores_do_not_depend_on_the_batch() {
-    let scorer = load(&folder("llama_plain"), DeviceChoice::Cpu);
-    let sequences: Vec<TokenSequence> = conversations("llama_plain")
-        .iter()
-        .map(|c| TokenSequence { input_ids: ids(&c["input_ids"]), first_completion_token: 1 })
-        .collect();
-    let together = block_on(scorer.score_tokens(&sequences, &Cancel::default())).unwrap();
-    for (sequence, in_batch) in sequences.iter().zip(&together) {
-        let alone = block_on(scorer.score_tokens(std::slice::from_ref(sequence), &Cancel::default())).unwrap();
-        assert!((alone[0].score - in_batch.score).abs() < 1e-5);
-    }
-}
-
-#[test]
 fn smollm2_agrees_on_the_cpu() {
     let scorer = load(&smollm2(), DeviceChoice::Cpu);
     assert!(!scorer.report().is_reward_model);
@@ -153,7 +275,7 @@ fn smollm2_agrees_on_the_cpu() {
         let score = block_on(scorer.score_tokens(&[sequence], &Cancel::default())).unwrap().remove(0);
         assert!((score.score - number(&case["completion_mean"])).abs() < LOG_PROBABILITY_TOLERANCE);
         // And at every token, the prompt's too.
-        let all = TokenSequence { input_ids: ids(&case["input_ids"]), first_completion_token: 1 };
+        let all = TokenSequence::new(ids(&case["input_ids"]), 1);
         let all = block_on(scorer.score_tokens(&[all], &Cancel::default())).unwrap().remove(0);
         let want = case["token_logprobs"].as_array().unwrap();
         assert_eq!(all.token_scores.len(), want.len());
@@ -170,7 +292,7 @@ fn long_conversations_go_through_in_tiles_with_the_same_scores() {
     let scorer = load(&folder("llama_plain"), DeviceChoice::Cpu);
     let long: Vec<u32> = (0..3000u32).map(|i| i.wrapping_mul(7919) % 1000).collect();
     let score = |tokens: usize| {
-        let sequence = TokenSequence { input_ids: long[..tokens].to_vec(), first_completion_token: 1 };
+        let sequence = TokenSequence::new(long[..tokens].to_vec(), 1);
         block_on(scorer.score_tokens(&[sequence], &Cancel::default())).unwrap().remove(0).token_scores
     };
     // 4 heads x 3000^2 scores are five tiles; 4 x 700^2 are one. No token sees those after it.
@@ -184,10 +306,15 @@ fn long_conversations_go_through_in_tiles_with_the_same_scores() {
 #[test]
 fn what_is_longer_than_the_context_is_cut_and_counted() {
     let device = block_on(device::open(DeviceChoice::Cpu)).unwrap();
-    let options = LoadOptions { clock: Clock::from_local_seconds(0), aggregate: Aggregate::Avg, max_tokens: Some(16) };
+    let options = LoadOptions {
+        clock: Clock::from_local_seconds(0),
+        aggregate: Aggregate::Avg,
+        max_tokens: Some(16),
+        label: None,
+    };
     let scorer =
         block_on(Scorer::load(&folder("llama_plain"), None, device, options, &Cancel::default(), &mut |_| {})).unwrap();
-    let sequence = TokenSequence { input_ids: vec![5; 40], first_completion_token: 4 };
+    let sequence = TokenSequence::new(vec![5; 40], 4);
     let score = block_on(scorer.score_tokens(&[sequence], &Cancel::default())).unwrap().remove(0);
     assert_eq!((score.tokens, score.cut_tokens, score.completion_tokens), (16, 24, 12));
     assert!(score.truncated());
@@ -198,7 +325,7 @@ fn cancelled_work_stops_and_ids_outside_the_vocabulary_are_refused() {
     let scorer = load(&folder("llama_plain"), DeviceChoice::Cpu);
     let cancel = Cancel::default();
     cancel.cancel();
-    let sequence = |id| [TokenSequence { input_ids: vec![id; 8], first_completion_token: 1 }];
+    let sequence = |id| [TokenSequence::new(vec![id; 8], 1)];
     let stopped = block_on(scorer.score_tokens(&sequence(5), &cancel)).unwrap_err();
     assert_eq!(stopped.to_string(), "cancelled");
     let refused = block_on(scorer.score_tokens(&sequence(4_000_000), &Cancel::default())).unwrap_err().to_string();

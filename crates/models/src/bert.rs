@@ -1,0 +1,254 @@
+//! BERT (Devlin et al., 2018, arXiv:1810.04805) as a sequence classifier of a pair, and the encoder
+//! that RoBERTa and DeBERTa keep parts of.
+//!
+//! Matches `transformers/models/bert/modeling_bert.py`.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::attention::{Mask, Scores, Sight, attend, heads};
+use crate::layers::{Activation, Embedding, LayerNorm, Linear};
+use crate::{
+    Architecture, Batch, Description, Entry, Head, Hidden, ModelError, Network, Summary, Tensors, from_json, json_only,
+    labels,
+};
+
+/// What the configurations of BERT and its successors share.
+#[derive(Deserialize)]
+pub(crate) struct EncoderJson {
+    pub vocab_size: usize,
+    pub hidden_size: usize,
+    pub intermediate_size: usize,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    pub max_position_embeddings: usize,
+    pub type_vocab_size: usize,
+    pub layer_norm_eps: f64,
+    pub hidden_act: String,
+    pub position_embedding_type: Option<String>,
+    pub pad_token_id: Option<u32>,
+    pub id2label: Option<Map<String, Value>>,
+    pub num_labels: Option<usize>,
+}
+
+/// A checked configuration of BERT or RoBERTa.
+pub(crate) struct Encoder {
+    pub summary: Summary,
+    pub heads: usize,
+    pub max_position_embeddings: usize,
+    pub type_vocab_size: usize,
+    pub layer_norm_eps: f64,
+    pub activation: Activation,
+}
+
+impl EncoderJson {
+    /// Checks what all of them need; `positions` is how many of the position embeddings no token
+    /// stands at.
+    pub fn checked(&self, entry: &Entry, file: &str, unused_positions: usize) -> Result<Encoder, ModelError> {
+        let unsupported = |found: String| ModelError::Unsupported { file: file.to_owned(), found };
+        if let Some(kind) = self.position_embedding_type.as_ref().filter(|kind| *kind != "absolute") {
+            return Err(unsupported(format!("position embeddings of the type {kind:?}")));
+        }
+        let activation = Activation::named(&self.hidden_act)
+            .ok_or_else(|| unsupported(format!("the activation {:?}", self.hidden_act)))?;
+        let summary = Summary {
+            architecture: entry.name,
+            head: Head::Pooled,
+            labels: labels(Head::Pooled, self.num_labels, self.id2label.as_ref()),
+            label: 0,
+            context_tokens: self.max_position_embeddings.saturating_sub(unused_positions),
+            vocab_size: self.vocab_size,
+            hidden_size: self.hidden_size,
+            intermediate_size: self.intermediate_size,
+            layers: self.num_hidden_layers,
+            pad_token_id: self.pad_token_id,
+        };
+        summary.check(file, &[self.num_attention_heads, self.max_position_embeddings])?;
+        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
+            return Err(ModelError::Config {
+                file: file.to_owned(),
+                expected: "a hidden size of equal heads".to_owned(),
+                found: format!("{} over {}", self.hidden_size, self.num_attention_heads),
+            });
+        }
+        Ok(Encoder {
+            summary,
+            heads: self.num_attention_heads,
+            max_position_embeddings: self.max_position_embeddings,
+            type_vocab_size: self.type_vocab_size,
+            layer_norm_eps: self.layer_norm_eps,
+            activation,
+        })
+    }
+}
+
+struct Bert(Encoder);
+
+pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<dyn Architecture>, ModelError> {
+    let (file, json) = json_only(entry, description)?;
+    let config: EncoderJson = from_json(file, json)?;
+    Ok(Box::new(Bert(config.checked(entry, file, 0)?)))
+}
+
+impl Architecture for Bert {
+    fn summary(&self) -> &Summary {
+        &self.0.summary
+    }
+
+    fn choose_label(&mut self, label: usize) {
+        self.0.summary.label = label;
+    }
+
+    fn build(&self, tensors: &mut Tensors, device: &Device) -> Result<Box<dyn Network>, ModelError> {
+        let Summary { hidden_size: hidden, labels, .. } = self.0.summary;
+        Ok(Box::new(BertNetwork {
+            stack: Stack::take(&self.0, "bert", tensors, device)?,
+            pooler: Linear::take(tensors, "bert.pooler.dense", [hidden, hidden], true)?,
+            classifier: Linear::take(tensors, "classifier", [labels, hidden], true)?,
+            label: self.0.summary.label,
+        }))
+    }
+}
+
+struct BertNetwork {
+    stack: Stack,
+    pooler: Linear,
+    classifier: Linear,
+    label: usize,
+}
+
+impl Network for BertNetwork {
+    fn hidden(&self, batch: &Batch<'_>, tap: Option<usize>) -> Hidden {
+        let positions: Vec<u32> = batch.rows.iter().flat_map(|_| 0..batch.seq() as u32).collect();
+        self.stack.forward(batch, &positions, tap)
+    }
+
+    /// The classifier over the pooler's view of the first token.
+    fn score(&self, hidden: Tensor<3>, _lengths: &[usize]) -> Tensor<1> {
+        let pooled = self.pooler.forward(first_token(hidden)).tanh();
+        self.classifier.forward(pooled).narrow(1, self.label, 1).squeeze_dim(1)
+    }
+}
+
+/// `[batch, seq, hidden]` to `[batch, hidden]`.
+pub(crate) fn first_token(hidden: Tensor<3>) -> Tensor<2> {
+    hidden.narrow(1, 0, 1).squeeze_dim(1)
+}
+
+/// Embeddings and layers of BERT and RoBERTa.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    words: Embedding,
+    positions: Embedding,
+    types: Embedding,
+    norm: LayerNorm,
+    layers: Vec<Layer>,
+    heads: usize,
+    device: Device,
+}
+
+#[derive(Module, Debug)]
+struct Layer {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    after: AfterAttention,
+}
+
+impl Stack {
+    pub fn take(config: &Encoder, prefix: &str, tensors: &mut Tensors, device: &Device) -> Result<Self, ModelError> {
+        let Summary { vocab_size, hidden_size: hidden, layers, .. } = config.summary;
+        let embeddings = |part: &str| format!("{prefix}.embeddings.{part}");
+        let words = Embedding::take(tensors, &embeddings("word_embeddings"), [vocab_size, hidden])?;
+        let positions =
+            Embedding::take(tensors, &embeddings("position_embeddings"), [config.max_position_embeddings, hidden])?;
+        let types = Embedding::take(tensors, &embeddings("token_type_embeddings"), [config.type_vocab_size, hidden])?;
+        let norm = LayerNorm::take(tensors, &embeddings("LayerNorm"), hidden, config.layer_norm_eps, true)?;
+        let built: Result<Vec<Layer>, ModelError> = (0..layers)
+            .map(|layer| {
+                let at = format!("{prefix}.encoder.layer.{layer}");
+                let square = [hidden, hidden];
+                Ok(Layer {
+                    query: Linear::take(tensors, &format!("{at}.attention.self.query"), square, true)?,
+                    key: Linear::take(tensors, &format!("{at}.attention.self.key"), square, true)?,
+                    value: Linear::take(tensors, &format!("{at}.attention.self.value"), square, true)?,
+                    after: AfterAttention::take(
+                        tensors,
+                        &at,
+                        &config.summary,
+                        config.layer_norm_eps,
+                        config.activation,
+                    )?,
+                })
+            })
+            .collect();
+        Ok(Self { words, positions, types, norm, layers: built?, heads: config.heads, device: device.clone() })
+    }
+
+    /// `positions` is `[batch * seq]`.
+    pub fn forward(&self, batch: &Batch<'_>, positions: &[u32], tap: Option<usize>) -> Hidden {
+        let (rows, seq) = (batch.rows.len(), batch.seq());
+        let mask = Mask::new(Sight::Around(None), &batch.lengths(), seq, self.heads, &self.device);
+        let x = self.words.of(&batch.padded()) + self.types.of(&batch.padded_types()) + self.positions.of(positions);
+        let mut x = self.norm.forward(x);
+        let width = x.dims()[1];
+        let mut tapped = None;
+        for (layer, done) in self.layers.iter().zip(1..) {
+            let split = |x: Tensor<2>| heads(x, rows, self.heads);
+            let scores = Scores { scale: ((width / self.heads) as f64).powf(-0.5), softcap: None };
+            let (q, k, v) =
+                (layer.query.forward(x.clone()), layer.key.forward(x.clone()), layer.value.forward(x.clone()));
+            x = layer.after.forward(x, attend(split(q), split(k), split(v), scores, &mask));
+            if tap == Some(done) {
+                tapped = Some(x.clone().reshape([rows, seq, width]));
+            }
+        }
+        Hidden { last: x.reshape([rows, seq, width]), tapped }
+    }
+}
+
+/// What follows the attention in a layer of BERT, RoBERTa and DeBERTa: every result is added, then
+/// normed.
+#[derive(Module, Debug)]
+pub(crate) struct AfterAttention {
+    attended: Linear,
+    attended_norm: LayerNorm,
+    intermediate: Linear,
+    output: Linear,
+    output_norm: LayerNorm,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl AfterAttention {
+    /// Takes the tensors of the layer `at`.
+    pub fn take(
+        tensors: &mut Tensors,
+        at: &str,
+        summary: &Summary,
+        epsilon: f64,
+        activation: Activation,
+    ) -> Result<Self, ModelError> {
+        let (hidden, inner) = (summary.hidden_size, summary.intermediate_size);
+        let norm = |tensors: &mut Tensors, name: &str| {
+            LayerNorm::take(tensors, &format!("{at}.{name}.LayerNorm"), hidden, epsilon, true)
+        };
+        Ok(Self {
+            attended: Linear::take(tensors, &format!("{at}.attention.output.dense"), [hidden, hidden], true)?,
+            attended_norm: norm(tensors, "attention.output")?,
+            intermediate: Linear::take(tensors, &format!("{at}.intermediate.dense"), [inner, hidden], true)?,
+            output: Linear::take(tensors, &format!("{at}.output.dense"), [hidden, inner], true)?,
+            output_norm: norm(tensors, "output")?,
+            activation,
+        })
+    }
+
+    /// `x` is what came into the layer, both `[tokens, hidden]`.
+    pub fn forward(&self, x: Tensor<2>, mixed: Tensor<2>) -> Tensor<2> {
+        let x = self.attended_norm.forward(self.attended.forward(mixed) + x);
+        let fed = self.output.forward(self.activation.of(self.intermediate.forward(x.clone())));
+        self.output_norm.forward(fed + x)
+    }
+}

@@ -1,0 +1,388 @@
+//! DeBERTa-v2 and v3 (He et al., 2020, arXiv:2006.03654; 2021, arXiv:2111.09543): attention that
+//! looks at contents and at relative positions apart, those far away in buckets.
+//!
+//! Matches `transformers/models/deberta_v2/modeling_deberta_v2.py`.
+
+use burn::module::Module;
+use burn::tensor::activation::softmax;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::attention::{heads, hide_padding};
+use crate::bert::{AfterAttention, first_token};
+use crate::layers::{Activation, Embedding, LayerNorm, Linear};
+use crate::{
+    Architecture, Batch, Description, Entry, Head, Hidden, ModelError, Network, Summary, Tensors, from_json, json_only,
+    labels,
+};
+
+/// How many times the trained length is read, where only relative positions count.
+const UNTRAINED: usize = 8;
+
+#[derive(Deserialize)]
+struct ConfigJson {
+    vocab_size: usize,
+    hidden_size: usize,
+    intermediate_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    max_position_embeddings: usize,
+    #[serde(default)]
+    type_vocab_size: usize,
+    layer_norm_eps: f64,
+    hidden_act: String,
+    #[serde(default)]
+    relative_attention: bool,
+    max_relative_positions: Option<i64>,
+    position_buckets: Option<i64>,
+    #[serde(default)]
+    share_att_key: bool,
+    pos_att_type: Option<PositionAttention>,
+    norm_rel_ebd: Option<String>,
+    position_biased_input: Option<bool>,
+    conv_kernel_size: Option<i64>,
+    embedding_size: Option<usize>,
+    attention_head_size: Option<usize>,
+    pooler_hidden_size: Option<usize>,
+    pooler_hidden_act: Option<String>,
+    pad_token_id: Option<u32>,
+    id2label: Option<Map<String, Value>>,
+    num_labels: Option<usize>,
+}
+
+/// `"c2p|p2c"` in the first configurations, a list in later ones.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum PositionAttention {
+    Joined(String),
+    List(Vec<String>),
+}
+
+impl PositionAttention {
+    fn has(&self, kind: &str) -> bool {
+        match self {
+            Self::Joined(kinds) => kinds.split('|').any(|k| k.trim() == kind),
+            Self::List(kinds) => kinds.iter().any(|k| k == kind),
+        }
+    }
+}
+
+struct Deberta {
+    summary: Summary,
+    heads: usize,
+    layer_norm_eps: f64,
+    activation: Activation,
+    pooler_activation: Activation,
+    distances: Distances,
+    share_att_key: bool,
+    content_to_position: bool,
+    position_to_content: bool,
+    norm_relative: bool,
+    /// Entries of the position embedding, where inputs are biased by it.
+    positions: Option<usize>,
+    types: usize,
+}
+
+pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<dyn Architecture>, ModelError> {
+    let (file, json) = json_only(entry, description)?;
+    let config: ConfigJson = from_json(file, json)?;
+    let unsupported = |found: String| ModelError::Unsupported { file: file.to_owned(), found };
+    let activation =
+        |name: &str| Activation::named(name).ok_or_else(|| unsupported(format!("the activation {name:?}")));
+    if !config.relative_attention {
+        return Err(unsupported("a DeBERTa without relative_attention".to_owned()));
+    }
+    if config.conv_kernel_size.is_some_and(|size| size > 0) {
+        return Err(unsupported("a DeBERTa with a convolution (conv_kernel_size)".to_owned()));
+    }
+    let other_width = |width: Option<usize>, usual: usize| width.is_some_and(|width| width != usual);
+    let head_dim = config.hidden_size / config.num_attention_heads.max(1);
+    if other_width(config.embedding_size, config.hidden_size)
+        || other_width(config.pooler_hidden_size, config.hidden_size)
+        || other_width(config.attention_head_size, head_dim)
+    {
+        return Err(unsupported(
+            "a DeBERTa whose embedding_size, pooler_hidden_size or attention_head_size differs".to_owned(),
+        ));
+    }
+    let summary = Summary {
+        architecture: entry.name,
+        head: Head::Pooled,
+        labels: labels(Head::Pooled, config.num_labels, config.id2label.as_ref()),
+        label: 0,
+        // Relative positions have no end, and transformers sets none where there are no others.
+        // Here is one, far beyond what such models are trained at, because memory grows with its
+        // square.
+        context_tokens: if config.position_biased_input.unwrap_or(true) {
+            config.max_position_embeddings
+        } else {
+            config.max_position_embeddings.saturating_mul(UNTRAINED)
+        },
+        vocab_size: config.vocab_size,
+        hidden_size: config.hidden_size,
+        intermediate_size: config.intermediate_size,
+        layers: config.num_hidden_layers,
+        pad_token_id: config.pad_token_id,
+    };
+    summary.check(file, &[config.num_attention_heads])?;
+    if head_dim * config.num_attention_heads != config.hidden_size {
+        return Err(ModelError::Config {
+            file: file.to_owned(),
+            expected: "a hidden size of equal heads".to_owned(),
+            found: format!("{} over {}", config.hidden_size, config.num_attention_heads),
+        });
+    }
+    let positive = |n: Option<i64>| n.filter(|&n| n > 0 && n < 1 << 20).map(|n| n as usize);
+    let farthest = positive(config.max_relative_positions).unwrap_or(config.max_position_embeddings);
+    let buckets = positive(config.position_buckets);
+    let kinds = config.pos_att_type.unwrap_or(PositionAttention::List(Vec::new()));
+    let pooler_activation = activation(config.pooler_hidden_act.as_deref().unwrap_or("gelu"))?;
+    Ok(Box::new(Deberta {
+        summary,
+        heads: config.num_attention_heads,
+        layer_norm_eps: config.layer_norm_eps,
+        activation: activation(&config.hidden_act)?,
+        pooler_activation,
+        distances: Distances { buckets, farthest, span: buckets.unwrap_or(farthest) },
+        share_att_key: config.share_att_key,
+        content_to_position: kinds.has("c2p"),
+        position_to_content: kinds.has("p2c"),
+        norm_relative: config.norm_rel_ebd.is_some_and(|kinds| kinds.to_lowercase().contains("layer_norm")),
+        positions: config.position_biased_input.unwrap_or(true).then_some(config.max_position_embeddings),
+        types: config.type_vocab_size,
+    }))
+}
+
+/// How far apart two tokens are, as the model counts it.
+#[derive(Debug, Clone, Copy)]
+struct Distances {
+    /// Distances beyond half of them share buckets, ever more of them to a bucket.
+    buckets: Option<usize>,
+    /// The farthest distance that is told apart.
+    farthest: usize,
+    /// Half of the relative embedding's entries.
+    span: usize,
+}
+
+impl Distances {
+    /// `make_log_bucket_position`, with f32 logarithms as there.
+    fn of(self, distance: i64) -> i64 {
+        let Some(buckets) = self.buckets else {
+            return distance;
+        };
+        let middle = (buckets / 2) as i64;
+        if distance.abs() <= middle {
+            return distance;
+        }
+        let (far, middle_f) = (distance.abs() as f32, middle as f32);
+        let share = (far / middle_f).ln() / ((self.farthest as f32 - 1.0) / middle_f).ln();
+        let bucket = (share * (middle_f - 1.0)).ceil() + middle_f;
+        bucket as i64 * distance.signum()
+    }
+
+    /// Rows of the relative embedding for every query and key: `[seq * seq]`, for `sign * (query -
+    /// key)`.
+    fn rows(self, seq: usize, sign: i64) -> Vec<i32> {
+        let last = 2 * self.span as i64 - 1;
+        let row = |query: usize, key: usize| {
+            (sign * self.of(query as i64 - key as i64) + self.span as i64).clamp(0, last) as i32
+        };
+        (0..seq).flat_map(|query| (0..seq).map(move |key| row(query, key))).collect()
+    }
+}
+
+impl Architecture for Deberta {
+    fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    fn choose_label(&mut self, label: usize) {
+        self.summary.label = label;
+    }
+
+    fn build(&self, tensors: &mut Tensors, device: &Device) -> Result<Box<dyn Network>, ModelError> {
+        let Summary { vocab_size, hidden_size: hidden, layers, labels, label, .. } = self.summary;
+        let norm =
+            |tensors: &mut Tensors, name: &str| LayerNorm::take(tensors, name, hidden, self.layer_norm_eps, true);
+        let words = Embedding::take(tensors, "deberta.embeddings.word_embeddings", [vocab_size, hidden])?;
+        let table = |tensors: &mut Tensors, part: &str, entries: usize| {
+            Embedding::take(tensors, &format!("deberta.embeddings.{part}_embeddings"), [entries, hidden])
+        };
+        let positions = self.positions.map(|entries| table(tensors, "position", entries)).transpose()?;
+        let types = (self.types > 0).then(|| table(tensors, "token_type", self.types)).transpose()?;
+        let embedding_norm = norm(tensors, "deberta.embeddings.LayerNorm")?;
+        let relative = Embedding::take(tensors, "deberta.encoder.rel_embeddings", [2 * self.distances.span, hidden])?;
+        let relative_norm = self.norm_relative.then(|| norm(tensors, "deberta.encoder.LayerNorm")).transpose()?;
+        let built: Result<Vec<Layer>, ModelError> = (0..layers)
+            .map(|layer| {
+                let at = format!("deberta.encoder.layer.{layer}");
+                let mut linear =
+                    |part: &str| Linear::take(tensors, &format!("{at}.attention.self.{part}"), [hidden, hidden], true);
+                let own = !self.share_att_key;
+                Ok(Layer {
+                    query: linear("query_proj")?,
+                    key: linear("key_proj")?,
+                    value: linear("value_proj")?,
+                    position_key: (own && self.content_to_position).then(|| linear("pos_key_proj")).transpose()?,
+                    position_query: (own && self.position_to_content).then(|| linear("pos_query_proj")).transpose()?,
+                    after: AfterAttention::take(tensors, &at, &self.summary, self.layer_norm_eps, self.activation)?,
+                })
+            })
+            .collect();
+        Ok(Box::new(DebertaNetwork {
+            words,
+            positions,
+            types,
+            embedding_norm,
+            relative,
+            relative_norm,
+            layers: built?,
+            pooler: Linear::take(tensors, "pooler.dense", [hidden, hidden], true)?,
+            pooler_activation: self.pooler_activation,
+            classifier: Linear::take(tensors, "classifier", [labels, hidden], true)?,
+            heads: self.heads,
+            distances: self.distances,
+            content_to_position: self.content_to_position,
+            position_to_content: self.position_to_content,
+            label,
+            device: device.clone(),
+        }))
+    }
+}
+
+#[derive(Module, Debug)]
+struct Layer {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    position_key: Option<Linear>,
+    position_query: Option<Linear>,
+    after: AfterAttention,
+}
+
+struct DebertaNetwork {
+    words: Embedding,
+    positions: Option<Embedding>,
+    types: Option<Embedding>,
+    embedding_norm: LayerNorm,
+    /// `[2 * span, hidden]`: one vector a distance.
+    relative: Embedding,
+    relative_norm: Option<LayerNorm>,
+    layers: Vec<Layer>,
+    pooler: Linear,
+    pooler_activation: Activation,
+    classifier: Linear,
+    heads: usize,
+    distances: Distances,
+    content_to_position: bool,
+    position_to_content: bool,
+    label: usize,
+    device: Device,
+}
+
+/// What all layers share of one batch.
+struct Shared {
+    batch: usize,
+    /// `[2 * span, hidden]`
+    relative: Tensor<2>,
+    /// `[1, 1, seq, seq]`: the relative embedding's row by query and key.
+    content_to_position: Tensor<4, Int>,
+    /// The same by key and query.
+    position_to_content: Tensor<4, Int>,
+    /// `[batch, 1, 1, seq]`
+    padding: Tensor<4>,
+}
+
+impl DebertaNetwork {
+    fn attend(&self, layer: &Layer, x: Tensor<2>, shared: &Shared) -> Tensor<2> {
+        let split = |x: Tensor<2>| heads(x, shared.batch, self.heads);
+        let q = split(layer.query.forward(x.clone()));
+        let k = split(layer.key.forward(x.clone()));
+        let v = split(layer.value.forward(x));
+        let [batch, _, seq, head_dim] = q.dims();
+        let kinds = 1 + usize::from(self.content_to_position) + usize::from(self.position_to_content);
+        let scale = ((head_dim * kinds) as f64).powf(-0.5);
+        let shape = [batch, self.heads, seq, seq];
+        let mut scores = q.clone().matmul(k.clone().swap_dims(2, 3));
+        if self.content_to_position {
+            let keys = layer.position_key.as_ref().unwrap_or(&layer.key).forward(shared.relative.clone());
+            let by_row = q.matmul(heads(keys, 1, self.heads).swap_dims(2, 3).expand([
+                batch as i64,
+                self.heads as i64,
+                head_dim as i64,
+                -1,
+            ]));
+            scores = scores + by_row.gather(3, shared.content_to_position.clone().expand(shape));
+        }
+        if self.position_to_content {
+            let queries = layer.position_query.as_ref().unwrap_or(&layer.query).forward(shared.relative.clone());
+            let by_row = k.matmul(heads(queries, 1, self.heads).swap_dims(2, 3).expand([
+                batch as i64,
+                self.heads as i64,
+                head_dim as i64,
+                -1,
+            ]));
+            let by_key = by_row.gather(3, shared.position_to_content.clone().expand(shape));
+            scores = scores + by_key.swap_dims(2, 3);
+        }
+        let weights = softmax(scores.mul_scalar(scale) + shared.padding.clone(), 3);
+        weights.matmul(v).swap_dims(1, 2).reshape([batch * seq, self.heads * head_dim])
+    }
+}
+
+impl Network for DebertaNetwork {
+    fn hidden(&self, batch: &Batch<'_>, tap: Option<usize>) -> Hidden {
+        let (rows, seq) = (batch.rows.len(), batch.seq());
+        let mut x = self.words.of(&batch.padded());
+        if let Some(positions) = &self.positions {
+            let ids: Vec<u32> = batch.rows.iter().flat_map(|_| 0..seq as u32).collect();
+            x = x + positions.of(&ids);
+        }
+        if let Some(types) = &self.types {
+            x = x + types.of(&batch.padded_types());
+        }
+        let mut x = self.embedding_norm.forward(x);
+        let relative = match &self.relative_norm {
+            Some(norm) => norm.forward(self.relative.all()),
+            None => self.relative.all(),
+        };
+        let table = |sign: i64| {
+            Tensor::from_data(TensorData::new(self.distances.rows(seq, sign), [1, 1, seq, seq]), &self.device)
+        };
+        let shared = Shared {
+            batch: rows,
+            relative,
+            content_to_position: table(1),
+            position_to_content: table(-1),
+            padding: hide_padding(&batch.lengths(), 0..seq, &self.device),
+        };
+        let width = x.dims()[1];
+        let mut tapped = None;
+        for (layer, done) in self.layers.iter().zip(1..) {
+            let mixed = self.attend(layer, x.clone(), &shared);
+            x = layer.after.forward(x, mixed);
+            if tap == Some(done) {
+                tapped = Some(x.clone().reshape([rows, seq, width]));
+            }
+        }
+        Hidden { last: x.reshape([rows, seq, width]), tapped }
+    }
+
+    fn score(&self, hidden: Tensor<3>, _lengths: &[usize]) -> Tensor<1> {
+        let pooled = self.pooler_activation.of(self.pooler.forward(first_token(hidden)));
+        self.classifier.forward(pooled).narrow(1, self.label, 1).squeeze_dim(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_distances_are_told_apart_and_far_ones_share_buckets() {
+        let distances = Distances { buckets: Some(16), farthest: 64, span: 16 };
+        let found: Vec<i64> = [0, 1, -8, 8, 9, 10, 63, -63].map(|d| distances.of(d)).to_vec();
+        assert_eq!(found, [0, 1, -8, 8, 9, 9, 15, -15]);
+    }
+}

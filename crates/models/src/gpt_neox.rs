@@ -1,0 +1,244 @@
+//! GPT-NeoX (Black et al., 2022, arXiv:2204.06745; Pythia, arXiv:2304.01373): layer norms, one
+//! projection to queries, keys and values, a rotary embedding over a part of each head, attention
+//! and feed-forward layer side by side.
+//!
+//! Matches `transformers/models/gpt_neox/modeling_gpt_neox.py`.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::attention::{Mask, Scores, Sight, attend};
+use crate::layers::{Activation, Embedding, LayerNorm, Linear};
+use crate::rope::{Rope, Turns};
+use crate::{
+    Architecture, Batch, Description, Entry, Head, Hidden, ModelError, Network, Summary, Tensors, classifier,
+    from_json, json_only, labels,
+};
+
+const CLASSIFIER: &str = "GPTNeoXForSequenceClassification";
+
+#[derive(Deserialize)]
+struct ConfigJson {
+    vocab_size: usize,
+    hidden_size: usize,
+    intermediate_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    max_position_embeddings: usize,
+    layer_norm_eps: f64,
+    hidden_act: String,
+    rotary_pct: Option<f64>,
+    rotary_emb_base: Option<f64>,
+    rope_scaling: Option<Value>,
+    rope_parameters: Option<Value>,
+    use_parallel_residual: Option<bool>,
+    attention_bias: Option<bool>,
+    pad_token_id: Option<u32>,
+    id2label: Option<Map<String, Value>>,
+    num_labels: Option<usize>,
+}
+
+struct GptNeoX {
+    summary: Summary,
+    config: Value,
+    heads: usize,
+    layer_norm_eps: f64,
+    activation: Activation,
+    rope: Rope,
+    use_parallel_residual: bool,
+    attention_bias: bool,
+}
+
+pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<dyn Architecture>, ModelError> {
+    let (file, json) = json_only(entry, description)?;
+    let config: ConfigJson = from_json(file, json)?;
+    let refuse = |expected: &str, found: String| {
+        Err(ModelError::Config { file: file.to_owned(), expected: expected.to_owned(), found })
+    };
+    let activation = Activation::named(&config.hidden_act).ok_or_else(|| ModelError::Unsupported {
+        file: file.to_owned(),
+        found: format!("the activation {:?}", config.hidden_act),
+    })?;
+    let summary = Summary {
+        architecture: entry.name,
+        head: Head::Score,
+        labels: labels(Head::Score, config.num_labels, config.id2label.as_ref()),
+        label: 0,
+        context_tokens: config.max_position_embeddings,
+        vocab_size: config.vocab_size,
+        hidden_size: config.hidden_size,
+        intermediate_size: config.intermediate_size,
+        layers: config.num_hidden_layers,
+        pad_token_id: config.pad_token_id,
+    };
+    summary.check(file, &[config.num_attention_heads])?;
+    if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
+        return refuse(
+            "a hidden size of equal heads",
+            format!("{} over {}", config.hidden_size, config.num_attention_heads),
+        );
+    }
+    let head_dim = config.hidden_size / config.num_attention_heads;
+    let parameters = config.rope_parameters.as_ref().or(config.rope_scaling.as_ref());
+    let part = parameters.and_then(|p| p.get("partial_rotary_factor")?.as_f64()).or(config.rotary_pct).unwrap_or(0.25);
+    let turned = (head_dim as f64 * part) as usize;
+    if turned == 0 || turned > head_dim || !turned.is_multiple_of(2) {
+        return refuse("a rotary_pct that turns an even part of each head", format!("{part} of {head_dim}"));
+    }
+    Ok(Box::new(GptNeoX {
+        rope: Rope::from_json(file, parameters, config.rotary_emb_base, turned)?,
+        summary,
+        config: from_json(file, json)?,
+        heads: config.num_attention_heads,
+        layer_norm_eps: config.layer_norm_eps,
+        activation,
+        use_parallel_residual: config.use_parallel_residual.unwrap_or(true),
+        attention_bias: config.attention_bias.unwrap_or(true),
+    }))
+}
+
+impl Architecture for GptNeoX {
+    fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    fn choose_label(&mut self, label: usize) {
+        self.summary.label = label;
+    }
+
+    fn classify(&mut self, layers: usize) -> Result<(), ModelError> {
+        (self.summary.labels, self.summary.label) = (1, 0);
+        self.summary.layers = layers.min(self.summary.layers);
+        Ok(())
+    }
+
+    fn classifier_config(&self) -> Value {
+        classifier(&self.config, CLASSIFIER, &self.summary)
+    }
+
+    fn build(&self, tensors: &mut Tensors, device: &Device) -> Result<Box<dyn Network>, ModelError> {
+        let Summary { vocab_size, hidden_size: hidden, intermediate_size: inner, layers, labels, .. } = self.summary;
+        let embed_in = Embedding::take(tensors, "gpt_neox.embed_in", [vocab_size, hidden])?;
+        let built: Result<Vec<Layer>, ModelError> = (0..layers)
+            .map(|layer| {
+                let at = |part: &str| format!("gpt_neox.layers.{layer}.{part}");
+                let bias = self.attention_bias;
+                let eps = self.layer_norm_eps;
+                Ok(Layer {
+                    input_layernorm: LayerNorm::take(tensors, &at("input_layernorm"), hidden, eps, true)?,
+                    post_attention_layernorm: LayerNorm::take(
+                        tensors,
+                        &at("post_attention_layernorm"),
+                        hidden,
+                        eps,
+                        true,
+                    )?,
+                    query_key_value: Linear::take(
+                        tensors,
+                        &at("attention.query_key_value"),
+                        [3 * hidden, hidden],
+                        bias,
+                    )?,
+                    dense: Linear::take(tensors, &at("attention.dense"), [hidden, hidden], bias)?,
+                    dense_h_to_4h: Linear::take(tensors, &at("mlp.dense_h_to_4h"), [inner, hidden], true)?,
+                    dense_4h_to_h: Linear::take(tensors, &at("mlp.dense_4h_to_h"), [hidden, inner], true)?,
+                })
+            })
+            .collect();
+        let weights = Weights {
+            embed_in,
+            layers: built?,
+            final_layer_norm: LayerNorm::take(tensors, "gpt_neox.final_layer_norm", hidden, self.layer_norm_eps, true)?,
+            score: Linear::take(tensors, "score", [labels, hidden], false)?,
+        };
+        Ok(Box::new(GptNeoXNetwork {
+            weights,
+            heads: self.heads,
+            rope: self.rope.clone(),
+            activation: self.activation,
+            use_parallel_residual: self.use_parallel_residual,
+            label: self.summary.label,
+            device: device.clone(),
+        }))
+    }
+}
+
+#[derive(Module, Debug)]
+struct Layer {
+    input_layernorm: LayerNorm,
+    post_attention_layernorm: LayerNorm,
+    query_key_value: Linear,
+    dense: Linear,
+    dense_h_to_4h: Linear,
+    dense_4h_to_h: Linear,
+}
+
+#[derive(Module, Debug)]
+struct Weights {
+    embed_in: Embedding,
+    layers: Vec<Layer>,
+    final_layer_norm: LayerNorm,
+    score: Linear,
+}
+
+struct GptNeoXNetwork {
+    weights: Weights,
+    heads: usize,
+    rope: Rope,
+    activation: Activation,
+    use_parallel_residual: bool,
+    label: usize,
+    device: Device,
+}
+
+impl GptNeoXNetwork {
+    fn attend(&self, layer: &Layer, x: Tensor<2>, batch: usize, turns: &Turns, mask: &Mask) -> Tensor<2> {
+        let [tokens, hidden] = x.dims();
+        let head_dim = hidden / self.heads;
+        // Each head's query, key and value stand side by side.
+        let fused = layer.query_key_value.forward(x);
+        let fused = fused.reshape([batch, tokens / batch, self.heads, 3 * head_dim]).swap_dims(1, 2);
+        let part = |i: usize| fused.clone().narrow(3, i * head_dim, head_dim);
+        let scores = Scores { scale: (head_dim as f64).powf(-0.5), softcap: None };
+        layer.dense.forward(attend(turns.rotate(part(0)), turns.rotate(part(1)), part(2), scores, mask))
+    }
+
+    fn feed(&self, layer: &Layer, x: Tensor<2>) -> Tensor<2> {
+        layer.dense_4h_to_h.forward(self.activation.of(layer.dense_h_to_4h.forward(x)))
+    }
+}
+
+impl Network for GptNeoXNetwork {
+    fn hidden(&self, batch: &Batch<'_>, tap: Option<usize>) -> Hidden {
+        let (rows, seq) = (batch.rows.len(), batch.seq());
+        let mask = Mask::new(Sight::Back(None), &batch.lengths(), seq, self.heads, &self.device);
+        let turns = self.rope.tables(seq, &self.device);
+        let mut x = self.weights.embed_in.of(&batch.padded());
+        let normed = |x: Tensor<2>| -> Tensor<3> {
+            let hidden = x.dims()[1];
+            self.weights.final_layer_norm.forward(x).reshape([rows, seq, hidden])
+        };
+        let mut tapped = None;
+        for (layer, done) in self.weights.layers.iter().zip(1..) {
+            let attended = self.attend(layer, layer.input_layernorm.forward(x.clone()), rows, &turns, &mask);
+            x = if self.use_parallel_residual {
+                let fed = self.feed(layer, layer.post_attention_layernorm.forward(x.clone()));
+                x + attended + fed
+            } else {
+                let x = x + attended;
+                x.clone() + self.feed(layer, layer.post_attention_layernorm.forward(x))
+            };
+            if tap == Some(done) {
+                tapped = Some(normed(x.clone()));
+            }
+        }
+        Hidden { last: normed(x), tapped }
+    }
+
+    fn score(&self, hidden: Tensor<3>, _lengths: &[usize]) -> Tensor<1> {
+        let [rows, seq, width] = hidden.dims();
+        self.weights.score.forward(hidden.reshape([rows * seq, width])).narrow(1, self.label, 1).squeeze_dim(1)
+    }
+}

@@ -1,0 +1,185 @@
+//! The blocks that several architectures are built from: each says what it computes.
+
+use burn::module::{Module, Param};
+use burn::tensor::activation::{gelu, gelu_approximate, silu};
+use burn::tensor::{Tensor, TensorData};
+
+use crate::{ModelError, RowOrder, Tensors};
+
+/// A matrix product, with a bias or without.
+#[derive(Module, Debug)]
+pub(crate) struct Linear {
+    /// `[out, in]`, as PyTorch stores it.
+    weight: Param<Tensor<2>>,
+    /// `[out]`
+    bias: Option<Param<Tensor<1>>>,
+}
+
+impl Linear {
+    /// Takes `{name}.weight` of shape `[out, in]` and, where there is one, `{name}.bias`.
+    pub fn take(
+        tensors: &mut Tensors,
+        name: &str,
+        [outputs, inputs]: [usize; 2],
+        bias: bool,
+    ) -> Result<Self, ModelError> {
+        Self::take_ordered(tensors, name, [outputs, inputs], bias, RowOrder::AsStored)
+    }
+
+    /// The same, where a GGUF orders the rows otherwise.
+    pub fn take_ordered(
+        tensors: &mut Tensors,
+        name: &str,
+        [outputs, inputs]: [usize; 2],
+        bias: bool,
+        rows: RowOrder,
+    ) -> Result<Self, ModelError> {
+        let weight = Param::from_tensor(tensors.matrix(&format!("{name}.weight"), [outputs, inputs], rows)?);
+        let bias = bias.then(|| tensors.vector(&format!("{name}.bias"), outputs)).transpose()?.map(Param::from_tensor);
+        Ok(Self { weight, bias })
+    }
+
+    /// `[tokens, in]` to `[tokens, out]`.
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let product = x.matmul(self.weight.val().transpose());
+        match &self.bias {
+            Some(bias) => product + bias.val().unsqueeze(),
+            None => product,
+        }
+    }
+}
+
+/// One vector an id.
+#[derive(Module, Debug)]
+pub(crate) struct Embedding {
+    /// `[entries, hidden]`
+    weight: Param<Tensor<2>>,
+}
+
+impl Embedding {
+    /// Takes `{name}.weight`.
+    pub fn take(tensors: &mut Tensors, name: &str, [entries, hidden]: [usize; 2]) -> Result<Self, ModelError> {
+        let weight = tensors.matrix(&format!("{name}.weight"), [entries, hidden], RowOrder::AsStored)?;
+        Ok(Self { weight: Param::from_tensor(weight) })
+    }
+
+    /// All vectors: `[entries, hidden]`.
+    pub fn all(&self) -> Tensor<2> {
+        self.weight.val()
+    }
+
+    /// The vectors of ids, one after the other: `[ids, hidden]`.
+    pub fn of(&self, ids: &[u32]) -> Tensor<2> {
+        let weight = self.weight.val();
+        let ids: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
+        let count = ids.len();
+        let ids = Tensor::from_data(TensorData::new(ids, [count]), &weight.device());
+        weight.select(0, ids)
+    }
+
+    /// The product with every vector: `[tokens, hidden]` to `[tokens, entries]`.
+    pub fn products(&self, hidden: Tensor<2>) -> Tensor<2> {
+        hidden.matmul(self.weight.val().transpose())
+    }
+}
+
+/// Root-mean-square norm (Zhang and Sennrich, 2019, arXiv:1910.07467).
+#[derive(Module, Debug)]
+pub(crate) struct RmsNorm {
+    /// `[width]`
+    weight: Param<Tensor<1>>,
+    epsilon: f64,
+}
+
+impl RmsNorm {
+    /// Takes `{name}.weight`. With `plus_one` the stored weight is what is to be added to one, as
+    /// the Gemma models have it.
+    pub fn take(
+        tensors: &mut Tensors,
+        name: &str,
+        width: usize,
+        epsilon: f64,
+        plus_one: bool,
+    ) -> Result<Self, ModelError> {
+        let name = format!("{name}.weight");
+        // llama.cpp adds the one when it converts.
+        let weight = if plus_one {
+            tensors.vector_ordered(&name, width, RowOrder::PlusOne)?.add_scalar(1.0)
+        } else {
+            tensors.vector(&name, width)?
+        };
+        Ok(Self { weight: Param::from_tensor(weight), epsilon })
+    }
+
+    /// `x / sqrt(mean(x^2) + epsilon) * weight` over the last dimension.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let scale = x.clone().square().mean_dim(D - 1).add_scalar(self.epsilon).sqrt().recip();
+        x * scale * self.weight.val().unsqueeze()
+    }
+}
+
+/// Layer norm (Ba et al., 2016, arXiv:1607.06450).
+#[derive(Module, Debug)]
+pub(crate) struct LayerNorm {
+    /// `[width]`
+    weight: Param<Tensor<1>>,
+    /// `[width]`
+    bias: Option<Param<Tensor<1>>>,
+    epsilon: f64,
+}
+
+impl LayerNorm {
+    /// Takes `{name}.weight` and, where there is one, `{name}.bias`.
+    pub fn take(tensors: &mut Tensors, name: &str, width: usize, epsilon: f64, bias: bool) -> Result<Self, ModelError> {
+        let weight = Param::from_tensor(tensors.vector(&format!("{name}.weight"), width)?);
+        let bias = bias.then(|| tensors.vector(&format!("{name}.bias"), width)).transpose()?.map(Param::from_tensor);
+        Ok(Self { weight, bias, epsilon })
+    }
+
+    /// `(x - mean(x)) / sqrt(var(x) + epsilon) * weight + bias` over the last dimension.
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let centred = x.clone() - x.mean_dim(1);
+        let scale = centred.clone().square().mean_dim(1).add_scalar(self.epsilon).sqrt().recip();
+        let normed = centred * scale * self.weight.val().unsqueeze();
+        match &self.bias {
+            Some(bias) => normed + bias.val().unsqueeze(),
+            None => normed,
+        }
+    }
+}
+
+/// A function of each value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Activation {
+    /// `x sigmoid(x)`
+    Silu,
+    /// `x Phi(x)`, Phi the normal distribution.
+    Gelu,
+    /// Its approximation with a hyperbolic tangent.
+    GeluTanh,
+    /// The hyperbolic tangent.
+    Tanh,
+}
+
+impl Activation {
+    /// By transformers' name (`activations.py`).
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "silu" | "swish" => Some(Self::Silu),
+            "gelu" => Some(Self::Gelu),
+            "gelu_pytorch_tanh" | "gelu_new" | "gelu_fast" => Some(Self::GeluTanh),
+            "tanh" => Some(Self::Tanh),
+            _ => None,
+        }
+    }
+
+    /// Of each value.
+    pub fn of(self, x: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Silu => silu(x),
+            Self::Gelu => gelu(x),
+            Self::GeluTanh => gelu_approximate(x),
+            Self::Tanh => x.tanh(),
+        }
+    }
+}

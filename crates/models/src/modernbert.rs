@@ -1,0 +1,288 @@
+//! ModernBERT (Warner et al., 2024, arXiv:2412.13663): pre-norm layers without biases, rotary
+//! positions, a gated feed-forward layer, and local attention in all layers but every n-th.
+//!
+//! Matches `transformers/models/modernbert/modeling_modernbert.py`.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::attention::{Mask, Scores, Sight, attend};
+use crate::bert::first_token;
+use crate::layers::{Activation, Embedding, LayerNorm, Linear};
+use crate::rope::{Rope, Turns};
+use crate::{
+    Architecture, Batch, Description, Entry, Head, Hidden, ModelError, Network, Summary, Tensors, from_json, json_only,
+    labels,
+};
+
+#[derive(Deserialize)]
+struct ConfigJson {
+    vocab_size: usize,
+    hidden_size: usize,
+    intermediate_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    max_position_embeddings: usize,
+    norm_eps: f64,
+    #[serde(default)]
+    norm_bias: bool,
+    #[serde(default)]
+    attention_bias: bool,
+    #[serde(default)]
+    mlp_bias: bool,
+    #[serde(default)]
+    classifier_bias: bool,
+    hidden_activation: String,
+    classifier_activation: String,
+    classifier_pooling: String,
+    global_attn_every_n_layers: Option<usize>,
+    layer_types: Option<Vec<String>>,
+    local_attention: usize,
+    global_rope_theta: Option<f64>,
+    local_rope_theta: Option<f64>,
+    rope_parameters: Option<Value>,
+    pad_token_id: Option<u32>,
+    id2label: Option<Map<String, Value>>,
+    num_labels: Option<usize>,
+}
+
+/// Which hidden states the classifier reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pooling {
+    First,
+    Mean,
+}
+
+struct ModernBert {
+    summary: Summary,
+    heads: usize,
+    norm_eps: f64,
+    norm_bias: bool,
+    attention_bias: bool,
+    mlp_bias: bool,
+    classifier_bias: bool,
+    activation: Activation,
+    classifier_activation: Activation,
+    pooling: Pooling,
+    /// Whether each layer looks around itself only.
+    local: Vec<bool>,
+    /// How far a local layer looks to either side.
+    reach: usize,
+    global_rope: Rope,
+    local_rope: Rope,
+}
+
+pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<dyn Architecture>, ModelError> {
+    let (file, json) = json_only(entry, description)?;
+    let config: ConfigJson = from_json(file, json)?;
+    let unsupported = |found: String| ModelError::Unsupported { file: file.to_owned(), found };
+    let refuse = |expected: &str, found: String| {
+        Err(ModelError::Config { file: file.to_owned(), expected: expected.to_owned(), found })
+    };
+    let activation =
+        |name: &str| Activation::named(name).ok_or_else(|| unsupported(format!("the activation {name:?}")));
+    let pooling = match config.classifier_pooling.as_str() {
+        "cls" => Pooling::First,
+        "mean" => Pooling::Mean,
+        other => return Err(unsupported(format!("classifier_pooling {other:?}"))),
+    };
+    let summary = Summary {
+        architecture: entry.name,
+        head: Head::Pooled,
+        labels: labels(Head::Pooled, config.num_labels, config.id2label.as_ref()),
+        label: 0,
+        context_tokens: config.max_position_embeddings,
+        vocab_size: config.vocab_size,
+        hidden_size: config.hidden_size,
+        intermediate_size: config.intermediate_size,
+        layers: config.num_hidden_layers,
+        pad_token_id: config.pad_token_id,
+    };
+    summary.check(file, &[config.num_attention_heads])?;
+    let head_dim = config.hidden_size / config.num_attention_heads;
+    if head_dim * config.num_attention_heads != config.hidden_size || !head_dim.is_multiple_of(2) {
+        return refuse(
+            "a hidden size of equal, even heads",
+            format!("{} over {}", config.hidden_size, config.num_attention_heads),
+        );
+    }
+    let local: Vec<bool> = match &config.layer_types {
+        Some(types) => types.iter().map(|kind| kind == "sliding_attention").collect(),
+        None => {
+            let every = config.global_attn_every_n_layers.unwrap_or(3).max(1);
+            (0..config.num_hidden_layers).map(|layer| layer % every != 0).collect()
+        }
+    };
+    if local.len() != config.num_hidden_layers {
+        return refuse("layer_types for every layer", format!("{} for {}", local.len(), config.num_hidden_layers));
+    }
+    let rope = |kind: &str, theta: Option<f64>| {
+        Rope::from_json(file, config.rope_parameters.as_ref().and_then(|p| p.get(kind)), theta, head_dim)
+    };
+    Ok(Box::new(ModernBert {
+        summary,
+        heads: config.num_attention_heads,
+        norm_eps: config.norm_eps,
+        norm_bias: config.norm_bias,
+        attention_bias: config.attention_bias,
+        mlp_bias: config.mlp_bias,
+        classifier_bias: config.classifier_bias,
+        activation: activation(&config.hidden_activation)?,
+        classifier_activation: activation(&config.classifier_activation)?,
+        pooling,
+        local,
+        reach: config.local_attention / 2,
+        global_rope: rope("full_attention", config.global_rope_theta.or(Some(160_000.0)))?,
+        local_rope: rope("sliding_attention", config.local_rope_theta.or(Some(10_000.0)))?,
+    }))
+}
+
+impl Architecture for ModernBert {
+    fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    fn choose_label(&mut self, label: usize) {
+        self.summary.label = label;
+    }
+
+    fn build(&self, tensors: &mut Tensors, device: &Device) -> Result<Box<dyn Network>, ModelError> {
+        let Summary { vocab_size, hidden_size: hidden, intermediate_size: inner, layers, labels, label, .. } =
+            self.summary;
+        let norm =
+            |tensors: &mut Tensors, name: &str| LayerNorm::take(tensors, name, hidden, self.norm_eps, self.norm_bias);
+        let embeddings = Embedding::take(tensors, "model.embeddings.tok_embeddings", [vocab_size, hidden])?;
+        let embedding_norm = norm(tensors, "model.embeddings.norm")?;
+        let built: Result<Vec<Layer>, ModelError> = (0..layers)
+            .map(|layer| {
+                let at = |part: &str| format!("model.layers.{layer}.{part}");
+                Ok(Layer {
+                    // The embeddings' norm is the first layer's.
+                    attn_norm: (layer > 0).then(|| norm(tensors, &at("attn_norm"))).transpose()?,
+                    qkv: Linear::take(tensors, &at("attn.Wqkv"), [3 * hidden, hidden], self.attention_bias)?,
+                    attended: Linear::take(tensors, &at("attn.Wo"), [hidden, hidden], self.attention_bias)?,
+                    mlp_norm: norm(tensors, &at("mlp_norm"))?,
+                    mlp_in: Linear::take(tensors, &at("mlp.Wi"), [2 * inner, hidden], self.mlp_bias)?,
+                    mlp_out: Linear::take(tensors, &at("mlp.Wo"), [hidden, inner], self.mlp_bias)?,
+                    local: self.local[layer],
+                })
+            })
+            .collect();
+        Ok(Box::new(ModernBertNetwork {
+            embeddings,
+            embedding_norm,
+            layers: built?,
+            final_norm: norm(tensors, "model.final_norm")?,
+            head_dense: Linear::take(tensors, "head.dense", [hidden, hidden], self.classifier_bias)?,
+            head_norm: norm(tensors, "head.norm")?,
+            classifier: Linear::take(tensors, "classifier", [labels, hidden], true)?,
+            heads: self.heads,
+            activation: self.activation,
+            classifier_activation: self.classifier_activation,
+            pooling: self.pooling,
+            reach: self.reach,
+            global_rope: self.global_rope.clone(),
+            local_rope: self.local_rope.clone(),
+            label,
+            device: device.clone(),
+        }))
+    }
+}
+
+#[derive(Module, Debug)]
+struct Layer {
+    attn_norm: Option<LayerNorm>,
+    qkv: Linear,
+    attended: Linear,
+    mlp_norm: LayerNorm,
+    mlp_in: Linear,
+    mlp_out: Linear,
+    local: bool,
+}
+
+struct ModernBertNetwork {
+    embeddings: Embedding,
+    embedding_norm: LayerNorm,
+    layers: Vec<Layer>,
+    final_norm: LayerNorm,
+    head_dense: Linear,
+    head_norm: LayerNorm,
+    classifier: Linear,
+    heads: usize,
+    activation: Activation,
+    classifier_activation: Activation,
+    pooling: Pooling,
+    reach: usize,
+    global_rope: Rope,
+    local_rope: Rope,
+    label: usize,
+    device: Device,
+}
+
+impl ModernBertNetwork {
+    fn attend(&self, layer: &Layer, x: Tensor<2>, batch: usize, turns: &Turns, mask: &Mask) -> Tensor<2> {
+        let [tokens, hidden] = x.dims();
+        let head_dim = hidden / self.heads;
+        let fused = layer.qkv.forward(x);
+        let part = |i: usize| {
+            let part = fused.clone().narrow(1, i * hidden, hidden);
+            part.reshape([batch, tokens / batch, self.heads, head_dim]).swap_dims(1, 2)
+        };
+        let scores = Scores { scale: (head_dim as f64).powf(-0.5), softcap: None };
+        layer.attended.forward(attend(turns.rotate(part(0)), turns.rotate(part(1)), part(2), scores, mask))
+    }
+
+    fn feed(&self, layer: &Layer, x: Tensor<2>) -> Tensor<2> {
+        let both = layer.mlp_in.forward(x);
+        let inner = both.dims()[1] / 2;
+        let input = self.activation.of(both.clone().narrow(1, 0, inner));
+        layer.mlp_out.forward(input * both.narrow(1, inner, inner))
+    }
+}
+
+impl Network for ModernBertNetwork {
+    fn hidden(&self, batch: &Batch<'_>, tap: Option<usize>) -> Hidden {
+        let (rows, seq) = (batch.rows.len(), batch.seq());
+        let lengths = batch.lengths();
+        let mask = |reach: Option<usize>| Mask::new(Sight::Around(reach), &lengths, seq, self.heads, &self.device);
+        let global = (self.global_rope.tables(seq, &self.device), mask(None));
+        let local = (self.local_rope.tables(seq, &self.device), mask(Some(self.reach)));
+        let mut x = self.embedding_norm.forward(self.embeddings.of(&batch.padded()));
+        let normed = |x: Tensor<2>| -> Tensor<3> {
+            let hidden = x.dims()[1];
+            self.final_norm.forward(x).reshape([rows, seq, hidden])
+        };
+        let mut tapped = None;
+        for (layer, done) in self.layers.iter().zip(1..) {
+            let (turns, mask) = if layer.local { &local } else { &global };
+            let input = match &layer.attn_norm {
+                Some(norm) => norm.forward(x.clone()),
+                None => x.clone(),
+            };
+            x = x + self.attend(layer, input, rows, turns, mask);
+            x = x.clone() + self.feed(layer, layer.mlp_norm.forward(x));
+            if tap == Some(done) {
+                tapped = Some(normed(x.clone()));
+            }
+        }
+        Hidden { last: normed(x), tapped }
+    }
+
+    fn score(&self, hidden: Tensor<3>, lengths: &[usize]) -> Tensor<1> {
+        let [rows, seq, _] = hidden.dims();
+        let pooled: Tensor<2> = match self.pooling {
+            Pooling::First => first_token(hidden),
+            Pooling::Mean => {
+                let share = |length: usize, at: usize| if at < length { 1.0 / length as f32 } else { 0.0 };
+                let shares: Vec<f32> =
+                    lengths.iter().flat_map(|&length| (0..seq).map(move |at| share(length, at))).collect();
+                let shares = Tensor::<3>::from_data(TensorData::new(shares, [rows, seq, 1]), &self.device);
+                (hidden * shares).sum_dim(1).squeeze_dim(1)
+            }
+        };
+        let read = self.head_norm.forward(self.classifier_activation.of(self.head_dense.forward(pooled)));
+        self.classifier.forward(read).narrow(1, self.label, 1).squeeze_dim(1)
+    }
+}

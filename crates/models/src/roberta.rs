@@ -1,0 +1,81 @@
+//! RoBERTa (Liu et al., 2019, arXiv:1907.11692): BERT's layers with positions that begin behind the
+//! pad id, and a classifier of two layers over the first token.
+//!
+//! Matches `transformers/models/roberta/modeling_roberta.py`.
+
+use burn::tensor::{Device, Tensor};
+
+use crate::bert::{Encoder, EncoderJson, Stack, first_token};
+use crate::layers::Linear;
+use crate::{
+    Architecture, Batch, Description, Entry, Hidden, ModelError, Network, Summary, Tensors, from_json, json_only,
+};
+
+/// transformers' own default.
+const PAD: u32 = 1;
+
+struct Roberta(Encoder);
+
+pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<dyn Architecture>, ModelError> {
+    let (file, json) = json_only(entry, description)?;
+    let config: EncoderJson = from_json(file, json)?;
+    let first = config.pad_token_id.unwrap_or(PAD) as usize + 1;
+    Ok(Box::new(Roberta(config.checked(entry, file, first)?)))
+}
+
+impl Architecture for Roberta {
+    fn summary(&self) -> &Summary {
+        &self.0.summary
+    }
+
+    fn choose_label(&mut self, label: usize) {
+        self.0.summary.label = label;
+    }
+
+    fn build(&self, tensors: &mut Tensors, device: &Device) -> Result<Box<dyn Network>, ModelError> {
+        let Summary { hidden_size: hidden, labels, label, pad_token_id, .. } = self.0.summary;
+        Ok(Box::new(RobertaNetwork {
+            stack: Stack::take(&self.0, "roberta", tensors, device)?,
+            dense: Linear::take(tensors, "classifier.dense", [hidden, hidden], true)?,
+            out_proj: Linear::take(tensors, "classifier.out_proj", [labels, hidden], true)?,
+            label,
+            pad: pad_token_id.unwrap_or(PAD),
+        }))
+    }
+}
+
+struct RobertaNetwork {
+    stack: Stack,
+    dense: Linear,
+    out_proj: Linear,
+    label: usize,
+    pad: u32,
+}
+
+impl Network for RobertaNetwork {
+    fn hidden(&self, batch: &Batch<'_>, tap: Option<usize>) -> Hidden {
+        let seq = batch.seq();
+        // Positions count the tokens that are not the pad id, wherever that stands.
+        let positions: Vec<u32> = batch
+            .rows
+            .iter()
+            .flat_map(|row| {
+                let mut counted = 0;
+                let of_row = row.iter().map(move |&id| {
+                    if id == self.pad {
+                        return self.pad;
+                    }
+                    counted += 1;
+                    self.pad + counted
+                });
+                of_row.chain(std::iter::repeat_n(self.pad, seq - row.len()))
+            })
+            .collect();
+        self.stack.forward(batch, &positions, tap)
+    }
+
+    fn score(&self, hidden: Tensor<3>, _lengths: &[usize]) -> Tensor<1> {
+        let pooled = self.dense.forward(first_token(hidden)).tanh();
+        self.out_proj.forward(pooled).narrow(1, self.label, 1).squeeze_dim(1)
+    }
+}
