@@ -31,6 +31,7 @@ pub fn run() -> anyhow::Result<()> {
     stages.run("logistic regressions", || {
         call(&python, ["xtask/oracle/logistic.py", "tests/fixtures/fit/logistic.json"])
     })?;
+    stages.run("block types", || call(&python, ["xtask/oracle/blocks.py", "tests/fixtures/weights/blocks.json"]))?;
     stages.run("native build", || call("cargo", ["build", "--locked"].into_iter().chain(NATIVE)))?;
     stages.run("a fitted head", || {
         let command = format!("{}/debug/rewardscope", target_folder());

@@ -248,6 +248,39 @@ mod tests {
         assert_eq!(DType::Q8_0.to_f32(&block), expected);
     }
 
+    /// Every block type against the Python package `gguf` (`xtask/oracle/blocks.py`).
+    #[test]
+    fn blocks_decode_as_the_package_gguf_does() {
+        let cases = include_str!("../../../tests/fixtures/weights/blocks.json");
+        let cases: Vec<serde_json::Value> = serde_json::from_str(cases).expect("JSON");
+        let types = [
+            DType::Q4_0,
+            DType::Q4_1,
+            DType::Q5_0,
+            DType::Q5_1,
+            DType::Q8_0,
+            DType::Q4_K,
+            DType::Q5_K,
+            DType::Q6_K,
+        ];
+        assert_eq!(cases.len(), types.len());
+        let bytes = |hex: &serde_json::Value| -> Vec<u8> {
+            let hex = hex.as_str().expect("hexadecimal").as_bytes();
+            let digit = |d: u8| (d as char).to_digit(16).expect("a digit") as u8;
+            hex.chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+        };
+        for (dtype, case) in types.into_iter().zip(&cases) {
+            assert_eq!(case["type"], dtype.to_string());
+            let found = dtype.to_f32(&bytes(&case["blocks"]));
+            let expected = DType::F32.to_f32(&bytes(&case["values"]));
+            assert_eq!(found.len(), expected.len(), "{dtype}");
+            for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                // The package multiplies in another order.
+                assert!((found - expected).abs() <= 1e-6 * expected.abs(), "{dtype}, {i}: {found} is not {expected}");
+            }
+        }
+    }
+
     #[test]
     fn sixteen_bit_floats_widen_exactly() {
         assert_eq!(DType::BF16.to_f32(&[0x80, 0x3f]), vec![1.0]);
