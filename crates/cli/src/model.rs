@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use rewardscope_engine::{
     Aggregate, Cancel, Clock, DeviceChoice, LoadOptions, LoadStage, ModelFiles, RewardHead, Scorer, device,
 };
-use rewardscope_store::{FetchProgress, FetchStage, Folder, RepositoryId, RepositoryKind, Source, Store};
+use rewardscope_store::{FetchProgress, FetchStage, Folder, RepositoryId, Source, Store};
 
 #[derive(Args)]
 #[group(skip)]
@@ -17,6 +17,9 @@ pub struct Arguments {
     /// OWNER/NAME[@REVISION][:FILE], fetched into the Hub's usual cache.
     #[arg(long)]
     pub model: String,
+    /// The model that an adapter goes over, where it is not the one that the adapter names.
+    #[arg(long, value_name = "MODEL")]
+    pub base: Option<String>,
     /// A reward head that `fit` wrote, for the backbone that the model is.
     #[arg(long, value_name = "FILE")]
     pub head: Option<PathBuf>,
@@ -86,7 +89,23 @@ pub fn bytes_style() -> anyhow::Result<ProgressStyle> {
     style("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left")
 }
 
-async fn files(name: &str) -> anyhow::Result<NamedFiles> {
+/// The files of a model; of an adapter with those of its base: the one that is given, or the one
+/// that the adapter names, which may lie beside it.
+async fn files(name: &str, base: Option<&str>) -> anyhow::Result<NamedFiles> {
+    let model = named_files(name).await?;
+    let base = match (base, model.files.missing_base().await?) {
+        (Some(given), _) => given.to_owned(),
+        (None, None) => return Ok(model),
+        (None, Some(named)) => {
+            let beside = Path::new(name).join(&named);
+            if beside.is_dir() { beside.display().to_string() } else { named }
+        }
+    };
+    let base = named_files(&base).await.with_context(|| format!("opening the base of the adapter {name}"))?;
+    Ok(NamedFiles { files: model.files.over(base.files)?, id: model.id })
+}
+
+async fn named_files(name: &str) -> anyhow::Result<NamedFiles> {
     let cancel = Cancel::default();
     let local = |path: &Path, sources: Vec<Source>| {
         let files = ModelFiles::from_sources(&path.display().to_string(), sources)?;
@@ -102,8 +121,7 @@ async fn files(name: &str) -> anyhow::Result<NamedFiles> {
             let store = Store::from_environment()?;
             let bar = ProgressBar::new(0).with_style(bytes_style()?);
             let mut tell = |now: FetchProgress| bytes_bar(&bar, &now);
-            let repository = store.repository(RepositoryKind::Model, &id, &cancel, &mut tell).await?;
-            let files = ModelFiles::fetch(&store, &repository, id.file.as_deref(), &cancel, &mut tell).await;
+            let files = ModelFiles::from_hub(&store, &id, &cancel, &mut tell).await;
             bar.finish_and_clear();
             Ok(NamedFiles { files: files?, id: Some(name.to_owned()) })
         }
@@ -139,7 +157,7 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
     // Local time by the calendar, as transformers' templates read it.
     let clock = Clock::from_local_seconds(chrono::Local::now().naive_local().and_utc().timestamp());
     let options = LoadOptions { clock, aggregate, max_tokens: arguments.max_length, label: arguments.label };
-    let files = files(&arguments.model).await?;
+    let files = files(&arguments.model, arguments.base.as_deref()).await?;
     let head = match &arguments.head {
         Some(path) => Some(RewardHead::read(&Source::file(path)?).await?),
         None => None,

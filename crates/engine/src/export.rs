@@ -44,9 +44,10 @@ impl ModelFiles {
         let json = |value: &serde_json::Value| format!("{value:#}\n");
         write("config.json", json(&opened.architecture.classifier_config()).as_bytes())?;
         match self {
-            Self::Folder(folder) => {
+            Self::Folder(folder) | Self::Adapted { adapter: folder, .. } => {
+                let base = if let Self::Adapted { base: Some(base), .. } = self { base } else { folder };
                 for file in TOKENIZER_FILES {
-                    if let Some(source) = folder.find(file) {
+                    if let Some(source) = folder.find(file).or_else(|| base.find(file)) {
                         write(file, &source.read_all().await?)?;
                     }
                 }

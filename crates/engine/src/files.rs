@@ -1,7 +1,9 @@
 use rewardscope_models::{Architecture, Description, Head, describe};
-use rewardscope_store::{Cancel, FetchProgress, Folder, Hasher, Repository, Source, Store};
+use rewardscope_store::{
+    Cancel, FetchProgress, Folder, Hasher, Repository, RepositoryId, RepositoryKind, Source, Store,
+};
 use rewardscope_text::{ChatTemplate, Clock, TextError, TextPipeline, Tokenizer};
-use rewardscope_weights::{Checkpoint, safetensors};
+use rewardscope_weights::{Checkpoint, lora, safetensors};
 
 use crate::EngineError;
 
@@ -12,6 +14,13 @@ pub enum ModelFiles {
     Gguf(Source),
     /// A checkpoint folder as transformers writes it.
     Folder(Folder),
+    /// An adapter's folder as peft writes it, over the checkpoint folder of its base.
+    Adapted {
+        /// The adapter's.
+        adapter: Folder,
+        /// The base's, where it was found.
+        base: Option<Folder>,
+    },
 }
 
 /// A model's files, opened: all but the values of the weights.
@@ -24,13 +33,20 @@ pub(crate) struct Opened {
 /// What a checkpoint has beside its weights.
 const CHECKPOINT_FILES: [&str; 4] = ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
 
+/// What an adapter has, and what of its base's text it may replace.
+const ADAPTER_FILES: [&str; 5] =
+    [lora::CONFIG, lora::WEIGHTS, "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
+
 /// Those of them without which it cannot be opened.
 const REQUIRED_FILES: [&str; 3] = ["config.json", "tokenizer.json", "tokenizer_config.json"];
 
 /// Whether a file of a folder is read when the model is; the others do not make it another model.
 fn is_of_model(name: &str) -> bool {
     let file = name.rsplit(['/', '\\']).next().unwrap_or(name);
-    CHECKPOINT_FILES.contains(&file) || file.ends_with(".safetensors") || file == safetensors::INDEX
+    CHECKPOINT_FILES.contains(&file)
+        || ADAPTER_FILES.contains(&file)
+        || file.ends_with(".safetensors")
+        || file == safetensors::INDEX
 }
 
 fn only_gguf(repository: &Repository) -> Result<String, EngineError> {
@@ -62,7 +78,12 @@ impl ModelFiles {
             return Ok(Self::Gguf(source.clone()));
         }
         let folder = Folder::new(name, sources);
-        if folder.find("config.json").is_some() {
+        let has = |file: &str| folder.find(file).is_some();
+        // An adapter may have its base's configuration beside it, but not its weights.
+        if has(lora::CONFIG) && !has(safetensors::SINGLE) && !has(safetensors::INDEX) {
+            return Ok(Self::Adapted { adapter: folder, base: None });
+        }
+        if has("config.json") {
             return Ok(Self::Folder(folder));
         }
         let mut found: Vec<&str> = folder.sources().map(Source::name).take(5).collect();
@@ -70,6 +91,55 @@ impl ModelFiles {
             found.push("and others");
         }
         Err(EngineError::NoModel { found: if found.is_empty() { "nothing".to_owned() } else { found.join(", ") } })
+    }
+
+    /// The name of the base that an adapter still needs: a path or a Hub id.
+    ///
+    /// # Errors
+    /// When the adapter's configuration is damaged or names none.
+    pub async fn missing_base(&self) -> Result<Option<String>, EngineError> {
+        match self {
+            Self::Adapted { adapter, base: None } => Ok(Some(lora::base(adapter).await?)),
+            _ => Ok(None),
+        }
+    }
+
+    /// An adapter over this base.
+    ///
+    /// # Errors
+    /// [`EngineError::NoModel`] where either is something else.
+    pub fn over(self, base: Self) -> Result<Self, EngineError> {
+        match (self, base) {
+            (Self::Adapted { adapter, base: None }, Self::Folder(base)) => {
+                Ok(Self::Adapted { adapter, base: Some(base) })
+            }
+            (Self::Adapted { .. }, other) => Err(EngineError::NoModel {
+                found: format!("an adapter over {}, which is no checkpoint folder", other.name()),
+            }),
+            (other, _) => {
+                Err(EngineError::NoModel { found: format!("a base for {}, which is no adapter", other.name()) })
+            }
+        }
+    }
+
+    /// The files of a model of the Hub; an adapter's with those of the base that it names there.
+    ///
+    /// # Errors
+    /// As [`Self::fetch`], and when there is no such repository or no access to it.
+    pub async fn from_hub(
+        store: &Store,
+        id: &RepositoryId,
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(FetchProgress),
+    ) -> Result<Self, EngineError> {
+        let repository = store.repository(RepositoryKind::Model, id, cancel, progress).await?;
+        let files = Self::fetch(store, &repository, id.file.as_deref(), cancel, progress).await?;
+        let Some(base) = files.missing_base().await? else {
+            return Ok(files);
+        };
+        let base: RepositoryId = base.parse()?;
+        let repository = store.repository(RepositoryKind::Model, &base, cancel, progress).await?;
+        files.over(Self::fetch(store, &repository, base.file.as_deref(), cancel, progress).await?)
     }
 
     /// The files of a model in a repository: `file` where one is named, a checkpoint, or the only
@@ -87,6 +157,12 @@ impl ModelFiles {
         let has = |name: &str| repository.files.iter().any(|file| file.name == name);
         let mut names: Vec<String> = match file {
             Some(file) => vec![file.to_owned()],
+            None if has(lora::WEIGHTS) && !has(safetensors::SINGLE) && !has(safetensors::INDEX) => {
+                let names: Vec<String> =
+                    ADAPTER_FILES.into_iter().filter(|name| has(name)).map(str::to_owned).collect();
+                let sources = store.fetch(repository, &names, cancel, progress).await?;
+                return Self::from_sources(&repository.name, sources);
+            }
             None if has("config.json") => CHECKPOINT_FILES
                 .into_iter()
                 .filter(|name| has(name) || REQUIRED_FILES.contains(name))
@@ -118,6 +194,10 @@ impl ModelFiles {
         let sources: Vec<&Source> = match self {
             Self::Gguf(source) => vec![source],
             Self::Folder(folder) => folder.sources().filter(|source| is_of_model(source.name())).collect(),
+            Self::Adapted { adapter, base } => {
+                let folders = [Some(adapter), base.as_ref()].into_iter().flatten();
+                folders.flat_map(Folder::sources).filter(|source| is_of_model(source.name())).collect()
+            }
         };
         let mut hash = Hasher::sha256();
         for source in sources {
@@ -132,7 +212,7 @@ impl ModelFiles {
     pub fn name(&self) -> &str {
         let path = match self {
             Self::Gguf(source) => source.name(),
-            Self::Folder(folder) => folder.name(),
+            Self::Folder(folder) | Self::Adapted { adapter: folder, .. } => folder.name(),
         };
         path.trim_end_matches('/').rsplit('/').next().unwrap_or(path)
     }
@@ -140,7 +220,8 @@ impl ModelFiles {
     pub(crate) async fn open(&self, clock: Clock) -> Result<Opened, EngineError> {
         match self {
             Self::Gguf(source) => open_gguf(source, clock).await,
-            Self::Folder(folder) => open_folder(folder, clock).await,
+            Self::Folder(folder) => open_folder(folder, folder, clock).await,
+            Self::Adapted { adapter, base } => open_adapted(adapter, base.as_ref(), clock).await,
         }
     }
 }
@@ -168,16 +249,36 @@ async fn open_gguf(source: &Source, clock: Clock) -> Result<Opened, EngineError>
     Ok(Opened { checkpoint, architecture, text: TextPipeline { tokenizer, template } })
 }
 
-async fn open_folder(folder: &Folder, clock: Clock) -> Result<Opened, EngineError> {
+/// An adapter over its base; the tokenizer and the template are the adapter's where it has its own.
+async fn open_adapted(adapter: &Folder, base: Option<&Folder>, clock: Clock) -> Result<Opened, EngineError> {
+    let Some(base) = base else {
+        let name = lora::base(adapter).await?;
+        return Err(EngineError::NoBase { adapter: adapter.name().to_owned(), base: name });
+    };
+    let opened_adapter = lora::Adapter::open(adapter).await?;
+    let has = |file: &str| adapter.find(file).is_some();
+    let text = if has("tokenizer.json") && has("tokenizer_config.json") { adapter } else { base };
+    let mut opened = open_folder(base, text, clock).await?;
+    let summary = opened.architecture.summary();
+    if opened_adapter.classifies() && summary.head == Head::LanguageModel {
+        let layers = summary.layers;
+        opened.architecture.classify(layers)?;
+    }
+    opened.checkpoint = opened_adapter.merge(opened.checkpoint)?;
+    Ok(opened)
+}
+
+/// A checkpoint folder, with its tokenizer and template from `text`.
+async fn open_folder(folder: &Folder, text: &Folder, clock: Clock) -> Result<Opened, EngineError> {
     let config = text_of(folder.get("config.json")?).await?;
     let config_file = folder.get("config.json")?.name().to_owned();
     let architecture = describe(Description::ConfigJson { file: &config_file, json: &config })?;
-    let tokenizer_source = folder.get("tokenizer.json")?;
+    let tokenizer_source = text.get("tokenizer.json")?;
     let tokenizer = Tokenizer::from_json(tokenizer_source.name(), &tokenizer_source.read_all().await?)?;
     // An encoder reads a pair of texts, whatever its tokenizer's configuration has.
     let template = match architecture.summary().head {
         Head::Pooled => None,
-        Head::Score | Head::LanguageModel => chat_template(folder, clock).await?,
+        Head::Score | Head::LanguageModel => chat_template(text, clock).await?,
     };
     let checkpoint = Checkpoint::from_folder(folder).await?;
     Ok(Opened { checkpoint, architecture, text: TextPipeline { tokenizer, template } })

@@ -53,6 +53,16 @@ pub enum EngineError {
         /// What was picked instead.
         found: String,
     },
+    /// An adapter without its base.
+    #[error(
+        "opening the adapter {adapter}: its base {base} was expected beside it, none was given; name the base too, or open the adapter by its Hub id"
+    )]
+    NoBase {
+        /// The adapter's name.
+        adapter: String,
+        /// The base that its configuration names.
+        base: String,
+    },
     /// A repository has several models.
     #[error(
         "opening {repository}: one model was expected, it has {found}; name one after a colon, as in {repository}:{example}"

@@ -295,8 +295,7 @@ impl Session {
         let store = self.store()?;
         let tell = &mut |now: FetchProgress| tell(&progress, &LoadProgress::from(now));
         let id: RepositoryId = id.trim().parse().map_err(sentence)?;
-        let repository = store.repository(RepositoryKind::Model, &id, &cancel, tell).await.map_err(sentence)?;
-        let files = ModelFiles::fetch(&store, &repository, id.file.as_deref(), &cancel, tell).await;
+        let files = ModelFiles::from_hub(&store, &id, &cancel, tell).await;
         self.load(files, head, choice, &progress, &cancel).await
     }
 

@@ -253,16 +253,8 @@ mod tests {
     fn blocks_decode_as_the_package_gguf_does() {
         let cases = include_str!("../../../tests/fixtures/weights/blocks.json");
         let cases: Vec<serde_json::Value> = serde_json::from_str(cases).expect("JSON");
-        let types = [
-            DType::Q4_0,
-            DType::Q4_1,
-            DType::Q5_0,
-            DType::Q5_1,
-            DType::Q8_0,
-            DType::Q4_K,
-            DType::Q5_K,
-            DType::Q6_K,
-        ];
+        let types =
+            [DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1, DType::Q8_0, DType::Q4_K, DType::Q5_K, DType::Q6_K];
         assert_eq!(cases.len(), types.len());
         let bytes = |hex: &serde_json::Value| -> Vec<u8> {
             let hex = hex.as_str().expect("hexadecimal").as_bytes();

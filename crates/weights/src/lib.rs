@@ -4,6 +4,7 @@
 
 mod dtype;
 pub mod gguf;
+pub mod lora;
 pub mod safetensors;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,14 @@ pub enum WeightsError {
         /// The tensor's name.
         tensor: String,
         /// Its type's name or number.
+        found: String,
+    },
+    /// An adapter that is not merged here.
+    #[error("reading {file}: {found} is not supported; supported is LoRA, with rank and alpha patterns of plain names")]
+    UnsupportedAdapter {
+        /// The adapter's configuration.
+        file: String,
+        /// What is not supported.
         found: String,
     },
     /// A tensor that the model needs is not there.
@@ -79,6 +88,20 @@ pub struct TensorInfo {
     file: usize,
     /// First byte in that file.
     start: u64,
+    /// What an adapter adds to it.
+    low_rank: Option<Box<LowRank>>,
+}
+
+/// A product of two low matrices that is added to a tensor while it is read.
+#[derive(Debug, Clone, PartialEq)]
+struct LowRank {
+    /// The tensor as the base has it.
+    stored: TensorInfo,
+    /// `[rank, columns]`
+    a: TensorInfo,
+    /// `[rows, rank]`
+    b: TensorInfo,
+    scale: f32,
 }
 
 impl TensorInfo {
@@ -252,6 +275,22 @@ impl Checkpoint {
     /// # Errors
     /// When the bytes cannot be had.
     pub async fn rows(&self, info: &TensorInfo, first: usize, rows: usize) -> Result<Vec<u8>, WeightsError> {
+        if let Some(low_rank) = &info.low_rank {
+            return self.merged_rows(low_rank, first, rows).await;
+        }
+        self.stored_rows(info, first, rows).await
+    }
+
+    async fn merged_rows(&self, low_rank: &LowRank, first: usize, rows: usize) -> Result<Vec<u8>, WeightsError> {
+        let LowRank { stored, a, b, scale } = low_rank;
+        let values = stored.dtype.to_f32(&self.stored_rows(stored, first, rows).await?);
+        let a_values = a.dtype.to_f32(&self.stored_rows(a, 0, a.rows()).await?);
+        let b_values = b.dtype.to_f32(&self.stored_rows(b, first, rows).await?);
+        let merged = lora::merged(values, &a_values, &b_values, a.rows(), *scale);
+        Ok(merged.iter().flat_map(|value| value.to_le_bytes()).collect())
+    }
+
+    async fn stored_rows(&self, info: &TensorInfo, first: usize, rows: usize) -> Result<Vec<u8>, WeightsError> {
         let row_bytes = info.row_bytes();
         let start = info.start + first as u64 * row_bytes as u64;
         Ok(self.files[info.file].read(start, rows * row_bytes).await?)

@@ -109,7 +109,8 @@ async fn header(file: &Source, position: usize) -> Result<Header, WeightsError> 
                 continue;
             }
         };
-        let info = TensorInfo { name, shape, dtype, file: position, start: values.saturating_add(start) };
+        let info =
+            TensorInfo { name, shape, dtype, file: position, start: values.saturating_add(start), low_rank: None };
         let bytes = info.checked_bytes(file.name())?;
         if end.checked_sub(start) != Some(bytes) {
             return Err(format_error(
