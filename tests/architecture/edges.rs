@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use rewardscope_tests::root;
+use rewardscope_tests::{fixture, root};
 
 /// What each crate may use of the others.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -22,6 +22,25 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 /// Ends of the pipe: they may use any crate, and none may use them.
 const ENDS: [&str; 3] = ["web", "cli", "tests"];
+
+/// The README's table of what is supported is the code's own, and each line of it has its fixture.
+#[test]
+fn what_is_supported_is_proven_and_said() {
+    let table = rewardscope_engine::supported_table();
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(readme.contains(&table), "README.md should have this table:\n{table}");
+    for entry in rewardscope_engine::ARCHITECTURES {
+        assert!(!entry.proven.is_empty(), "{}", entry.name);
+        for proven in entry.proven {
+            let paths = [fixture(proven), fixture(&format!("parity/{proven}/expected.json"))];
+            let path = paths.iter().find(|path| path.is_file()).unwrap_or_else(|| panic!("no fixture {proven}"));
+            let expected: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+            if let Some(architecture) = expected.get("architecture") {
+                assert_eq!(architecture, entry.name);
+            }
+        }
+    }
+}
 
 #[test]
 fn crates_use_each_other_in_one_direction() {

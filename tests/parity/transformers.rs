@@ -339,3 +339,65 @@ fn cancelled_work_stops_and_ids_outside_the_vocabulary_are_refused() {
     let refused = block_on(scorer.score_tokens(&sequence(4_000_000), &Cancel::default())).unwrap_err().to_string();
     assert!(refused.contains("4000000") && refused.contains("1011"), "{refused}");
 }
+
+/// `lora_llama` over `llama_plain`, with some of both's files changed.
+fn adapted(change: impl Fn(&str, Vec<u8>) -> Vec<u8>) -> Result<f64, String> {
+    let changed = |case: &str| {
+        let open = Folder::open(&fixture(&format!("parity/{case}"))).unwrap();
+        let sources = open.sources().map(|source| {
+            let bytes = block_on(source.read_all()).unwrap();
+            let file = source.name().rsplit('/').next().unwrap();
+            Source::memory(source.name(), change(file, bytes))
+        });
+        ModelFiles::from_sources(case, sources.collect()).unwrap()
+    };
+    let files = changed("lora_llama").over(changed("llama_plain")).unwrap();
+    let scorer = rewardscope_tests::load(&files, None).map_err(|e| e.to_string())?;
+    let sequence = [TokenSequence::new(ids(&conversations("lora_llama")[0]["input_ids"]), 1)];
+    Ok(block_on(scorer.score_tokens(&sequence, &Cancel::default())).unwrap()[0].score)
+}
+
+fn replaced(bytes: Vec<u8>, from: &str, to: &str) -> Vec<u8> {
+    let at = bytes.windows(from.len()).position(|window| window == from.as_bytes());
+    let Some(at) = at else {
+        return bytes;
+    };
+    [&bytes[..at], to.as_bytes(), &bytes[at + from.len()..]].concat()
+}
+
+#[test]
+fn adapters_are_scaled_by_pattern_and_refused_by_name() {
+    let in_config = |from: &'static str, to: &'static str| {
+        move |file: &str, bytes| if file == "adapter_config.json" { replaced(bytes, from, to) } else { bytes }
+    };
+    let plain = adapted(|_, bytes| bytes).unwrap();
+    assert!((plain - number(&conversations("lora_llama")[0]["score"])).abs() < SCORE_TOLERANCE);
+    // The same scale said in another way: half the alpha for all, the whole for each module.
+    let patterns =
+        r#""alpha_pattern": {"q_proj": 8, "^model.layers.0.self_attn.v_proj": 8, "self_attn.v_proj": 8}, "x": {}"#;
+    let by_pattern = adapted(|file, bytes| {
+        let bytes = in_config("\"lora_alpha\": 8", "\"lora_alpha\": 4")(file, bytes);
+        in_config(r#""alpha_pattern": {}"#, patterns)(file, bytes)
+    });
+    assert_eq!(by_pattern.unwrap().to_bits(), plain.to_bits());
+    let halved = adapted(in_config("\"lora_alpha\": 8", "\"lora_alpha\": 4")).unwrap();
+    assert!((halved - plain).abs() > 1e-3);
+    for (from, to, named) in [
+        ("\"use_dora\": false", "\"use_dora\": true", "DoRA"),
+        ("\"peft_type\": \"LORA\"", "\"peft_type\": \"IA3\"", "IA3"),
+        (r#""alpha_pattern": {}"#, r#""alpha_pattern": {".*proj": 3}"#, "no plain name"),
+        (r#""rank_pattern": {}"#, r#""rank_pattern": {"q_proj": 3}"#, "[3, 48]"),
+    ] {
+        let message = adapted(in_config(from, to)).unwrap_err();
+        assert!(message.contains(named), "{message}");
+    }
+    // Neither has a head: nothing is made up.
+    let message = adapted(|_, bytes| replaced(bytes, "score.weight", "scope.weight")).unwrap_err();
+    assert!(message.contains("score.weight") && message.contains("no such tensor"), "{message}");
+    let alone = ModelFiles::from_sources(
+        "lora_llama",
+        Folder::open(&fixture("parity/lora_llama")).unwrap().sources().cloned().collect(),
+    );
+    let message = rewardscope_tests::load(&alone.unwrap(), None).unwrap_err().to_string();
+    assert!(message.contains("llama_plain") && message.contains("its base"), "{message}");
+}

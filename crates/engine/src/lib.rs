@@ -23,7 +23,7 @@ pub use device::{DeviceChoice, DeviceKind, DeviceReport, OpenDevice};
 pub use export::WriteFile;
 pub use files::ModelFiles;
 pub use head::{Backbone, HeadConfig, Pooling, RewardHead};
-pub use rewardscope_models::{ARCHITECTURES, Head};
+pub use rewardscope_models::{ARCHITECTURES, Head, supported_table};
 pub use rewardscope_store::Cancel;
 pub use rewardscope_text::{Clock, Message};
 pub use score::{Aggregate, LogProbabilities, Score};

@@ -170,12 +170,11 @@ impl DecoderJson {
             file: file.to_owned(),
             found: format!("the activation {activation:?}"),
         })?;
-        let head = if entry.name == classifier { Head::Score } else { Head::LanguageModel };
         Ok(Decoder {
             summary: Summary {
                 architecture: entry.name,
-                head,
-                labels: crate::labels(head, self.num_labels, self.id2label.as_ref()),
+                head: entry.head,
+                labels: crate::labels(entry.head, self.num_labels, self.id2label.as_ref()),
                 label: 0,
                 context_tokens: self.max_position_embeddings,
                 vocab_size: self.vocab_size,
@@ -267,7 +266,7 @@ impl Decoder {
         Ok(Self {
             summary: Summary {
                 architecture: entry.name,
-                head: Head::LanguageModel,
+                head: entry.head,
                 labels: 1,
                 label: 0,
                 context_tokens: unsigned("context_length")?,

@@ -341,30 +341,71 @@ pub struct Entry {
     pub name: &'static str,
     /// Whether `name` is GGUF's.
     pub gguf: bool,
+    /// What it gives.
+    pub head: Head,
+    /// What it was compared with transformers on: folders of `tests/fixtures/parity`, or a file of
+    /// `tests/fixtures`.
+    pub proven: &'static [&'static str],
     parse: Parse,
 }
 
 /// Reads a configuration of this entry's architecture.
 type Parse = fn(&Entry, Description<'_>) -> Result<Box<dyn Architecture>, ModelError>;
 
+/// An entry of `config.json`.
+const fn json(name: &'static str, head: Head, proven: &'static [&'static str], parse: Parse) -> Entry {
+    Entry { name, gguf: false, head, proven, parse }
+}
+
 /// What is supported, a line each.
 pub const ARCHITECTURES: &[Entry] = &[
-    Entry { name: "LlamaForSequenceClassification", gguf: false, parse: llama::parse },
-    Entry { name: "LlamaForCausalLM", gguf: false, parse: llama::parse },
-    Entry { name: "llama", gguf: true, parse: llama::parse },
-    Entry { name: "MistralForSequenceClassification", gguf: false, parse: mistral::parse },
-    Entry { name: "Qwen2ForSequenceClassification", gguf: false, parse: qwen2::parse },
-    Entry { name: "Qwen3ForSequenceClassification", gguf: false, parse: qwen3::parse },
-    Entry { name: "GemmaForSequenceClassification", gguf: false, parse: gemma::parse },
-    Entry { name: "Gemma2ForSequenceClassification", gguf: false, parse: gemma2::parse },
-    Entry { name: "Gemma3TextForSequenceClassification", gguf: false, parse: gemma3::parse },
-    Entry { name: "gemma3", gguf: true, parse: gemma3::parse },
-    Entry { name: "GPTNeoXForSequenceClassification", gguf: false, parse: gpt_neox::parse },
-    Entry { name: "BertForSequenceClassification", gguf: false, parse: bert::parse },
-    Entry { name: "RobertaForSequenceClassification", gguf: false, parse: roberta::parse },
-    Entry { name: "DebertaV2ForSequenceClassification", gguf: false, parse: deberta::parse },
-    Entry { name: "ModernBertForSequenceClassification", gguf: false, parse: modernbert::parse },
+    json(
+        "LlamaForSequenceClassification",
+        Head::Score,
+        &["llama_plain", "llama_gqa_tied", "llama_rope_scaled", "lora_llama", "lora_llama_rslora"],
+        llama::parse,
+    ),
+    json("LlamaForCausalLM", Head::LanguageModel, &["dpo_llama"], llama::parse),
+    Entry {
+        name: "llama",
+        gguf: true,
+        head: Head::LanguageModel,
+        proven: &["smollm2_logprobs.json"],
+        parse: llama::parse,
+    },
+    json("MistralForSequenceClassification", Head::Score, &["mistral_sliding"], mistral::parse),
+    json("Qwen2ForSequenceClassification", Head::Score, &["qwen2"], qwen2::parse),
+    json("Qwen3ForSequenceClassification", Head::Score, &["qwen3"], qwen3::parse),
+    json("GemmaForSequenceClassification", Head::Score, &["gemma"], gemma::parse),
+    json("Gemma2ForSequenceClassification", Head::Score, &["gemma2"], gemma2::parse),
+    json("Gemma3TextForSequenceClassification", Head::Score, &["gemma3_text"], gemma3::parse),
+    json("GPTNeoXForSequenceClassification", Head::Score, &["gpt_neox"], gpt_neox::parse),
+    json("BertForSequenceClassification", Head::Pooled, &["bert"], bert::parse),
+    json("RobertaForSequenceClassification", Head::Pooled, &["roberta"], roberta::parse),
+    json("DebertaV2ForSequenceClassification", Head::Pooled, &["deberta_v3"], deberta::parse),
+    json(
+        "ModernBertForSequenceClassification",
+        Head::Pooled,
+        &["modernbert_cls", "modernbert_mean"],
+        modernbert::parse,
+    ),
 ];
+
+/// The table as Markdown, a line an entry.
+pub fn supported_table() -> String {
+    let mut table = "| architecture | in | gives | proven on |\n|---|---|---|---|\n".to_owned();
+    for entry in ARCHITECTURES {
+        let place = if entry.gguf { "GGUF" } else { "`config.json`" };
+        let gives = match entry.head {
+            Head::Score => "a score at every token, read at the last",
+            Head::Pooled => "a score of a prompt and completion",
+            Head::LanguageModel => "log-probabilities",
+        };
+        let proven: Vec<String> = entry.proven.iter().map(|fixture| format!("`{fixture}`")).collect();
+        table += &format!("| `{}` | {place} | {gives} | {} |\n", entry.name, proven.join(", "));
+    }
+    table
+}
 
 fn supported() -> String {
     let kind = |entry: &Entry| {
