@@ -9,7 +9,7 @@ use rewardscope_engine::{
     Aggregate, Cancel, Clock, DeviceChoice, DeviceKind, LoadOptions, Message, ModelFiles, Scorer, TokenSequence, device,
 };
 use rewardscope_store::{Folder, Source};
-use rewardscope_tests::{fixture, json_fixture, number, root};
+use rewardscope_tests::{fixture, json_fixture, number, root, safetensors_with};
 use serde_json::Value;
 
 const CLASSIFIERS: [&str; 17] = [
@@ -183,6 +183,10 @@ fn language_models_agree_on_the_gpu() {
     language_models_agree(DeviceChoice::Gpu);
 }
 
+fn header_bytes(safetensors: &[u8]) -> usize {
+    u64::from_le_bytes(safetensors[..8].try_into().unwrap()) as usize
+}
+
 #[test]
 fn one_of_several_labels_is_the_score_when_it_is_named() {
     let open = Folder::open(&fixture("parity/llama_plain")).unwrap();
@@ -192,20 +196,17 @@ fn one_of_several_labels_is_the_score_when_it_is_named() {
     config["id2label"] = serde_json::json!({ "0": "helpful", "1": "harmless" });
     // Two rows: the stored one twice over, and the stored one.
     let weights = read("model.safetensors");
-    let length = u64::from_le_bytes(weights[..8].try_into().unwrap()) as usize;
-    let header: Value = serde_json::from_slice(&weights[8..8 + length]).unwrap();
-    let span = header["score.weight"]["data_offsets"].as_array().unwrap();
-    let span = span[0].as_u64().unwrap() as usize..span[1].as_u64().unwrap() as usize;
-    let row = &weights[8 + length..][span.clone()];
-    let doubled: Vec<u8> =
-        row.chunks_exact(4).flat_map(|w| (2.0 * f32::from_le_bytes(w.try_into().unwrap())).to_le_bytes()).collect();
-    let mut entries = header.as_object().unwrap().clone();
-    let (end, width) = (weights.len() - 8 - length, row.len() / 4);
-    entries["score.weight"] =
-        serde_json::json!({ "dtype": "F32", "shape": [2, width], "data_offsets": [end, end + 2 * row.len()] });
-    let header = Value::Object(entries).to_string();
-    let weights =
-        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &weights[8 + length..], &doubled, row].concat();
+    let weights = safetensors_with(&weights, |tensors, end| {
+        let span = tensors["score.weight"]["data_offsets"].as_array().unwrap();
+        let [first, last] = [0, 1].map(|i| 8 + header_bytes(&weights) + span[i].as_u64().unwrap() as usize);
+        let row = &weights[first..last];
+        let double = |w: &[u8]| (2.0 * f32::from_le_bytes(w.try_into().unwrap())).to_le_bytes();
+        let doubled: Vec<u8> = row.chunks_exact(4).flat_map(double).collect();
+        tensors["score.weight"] = serde_json::json!(
+            { "dtype": "F32", "shape": [2, row.len() / 4], "data_offsets": [end, end + 2 * row.len()] }
+        );
+        [&doubled, row].concat()
+    });
     let sources = ["tokenizer.json", "tokenizer_config.json"].map(|name| open.get(name).unwrap().clone());
     let own = [
         Source::memory(

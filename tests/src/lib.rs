@@ -131,3 +131,22 @@ pub fn number(value: &serde_json::Value) -> f64 {
         None => value.as_f64().unwrap_or_else(|| panic!("{value} is no number")),
     }
 }
+
+/// A safetensors file with its tensors listed otherwise and bytes after its own: `change` gets the
+/// header's entries and how many bytes there are, and gives the bytes to add.
+///
+/// # Panics
+/// When the file is none.
+pub fn safetensors_with(
+    file: &[u8],
+    change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>, usize) -> Vec<u8>,
+) -> Vec<u8> {
+    let length = file.first_chunk().map_or(0, |length| u64::from_le_bytes(*length)) as usize;
+    let (header, data) = file[8..].split_at(length);
+    let mut header: serde_json::Value = serde_json::from_slice(header).unwrap_or_else(|e| panic!("{e}"));
+    let tensors = header.as_object_mut().unwrap_or_else(|| panic!("a header is an object"));
+    tensors.remove("__metadata__");
+    let added = change(tensors, data.len());
+    let header = header.to_string();
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data, &added].concat()
+}

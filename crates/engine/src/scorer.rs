@@ -119,6 +119,11 @@ impl TokenSequence {
     pub fn new(input_ids: Vec<u32>, first_completion_token: usize) -> Self {
         Self { input_ids, first_completion_token, token_type_ids: Vec::new(), cut_tokens: 0 }
     }
+
+    /// The types of its first tokens.
+    fn types(&self, tokens: usize) -> &[u32] {
+        &self.token_type_ids[..self.token_type_ids.len().min(tokens)]
+    }
 }
 
 /// A loaded model with its tokenizer and template.
@@ -293,10 +298,7 @@ impl Scorer {
             cancel.check()?;
             let ids: Vec<&[u32]> = batch.iter().map(|&i| kept[i]).collect();
             let firsts: Vec<usize> = batch.iter().map(|&i| sequences[i].first_completion_token).collect();
-            let types: Vec<&[u32]> = batch
-                .iter()
-                .map(|&i| &sequences[i].token_type_ids[..sequences[i].token_type_ids.len().min(kept[i].len())])
-                .collect();
+            let types: Vec<&[u32]> = batch.iter().map(|&i| sequences[i].types(kept[i].len())).collect();
             let read = self.forward.read(&Batch { rows: &ids, types: &types }, &firsts).await?;
             for (&i, token_scores) in batch.iter().zip(read) {
                 scores[i] = Some(self.score_of(&sequences[i], kept[i], token_scores));
@@ -322,15 +324,31 @@ impl Scorer {
         if self.forward.summary.head == Head::Pooled {
             return Err(ModelError::NoBackbone { architecture: self.forward.summary.architecture }.into());
         }
+        self.pooled_states(sequences, layers, pooling, cancel).await
+    }
+
+    /// As [`Self::features`], for encoders too: the states of the last layer, or of an earlier one,
+    /// pooled over the tokens that `pooling` names.
+    ///
+    /// # Errors
+    /// As [`Self::score_tokens`].
+    pub async fn pooled_states(
+        &self,
+        sequences: &[TokenSequence],
+        layers: usize,
+        pooling: Pooling,
+        cancel: &Cancel,
+    ) -> Result<Vec<Features>, EngineError> {
         let kept = self.kept(sequences)?;
         let mut features: Vec<Option<Features>> = vec![None; sequences.len()];
         for batch in batches(&kept, self.batch_tokens) {
             cancel.check()?;
             let ids: Vec<&[u32]> = batch.iter().map(|&i| kept[i]).collect();
             let firsts: Vec<usize> = batch.iter().map(|&i| sequences[i].first_completion_token).collect();
+            let types: Vec<&[u32]> = batch.iter().map(|&i| sequences[i].types(kept[i].len())).collect();
             let spans: Vec<Range<usize>> =
                 ids.iter().zip(&firsts).map(|(ids, &first)| self.pooled_span(pooling, ids, first)).collect();
-            let pooled = self.forward.pooled(&Batch { rows: &ids, types: &[] }, &firsts, layers, &spans).await?;
+            let pooled = self.forward.pooled(&Batch { rows: &ids, types: &types }, &firsts, layers, &spans).await?;
             for (&i, pooled) in batch.iter().zip(pooled) {
                 let is_language_model = self.forward.summary.head == Head::LanguageModel;
                 features[i] = Some(Features {

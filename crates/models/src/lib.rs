@@ -379,6 +379,7 @@ pub const ARCHITECTURES: &[Entry] = &[
     json("GemmaForSequenceClassification", Head::Score, &["gemma"], gemma::parse),
     json("Gemma2ForSequenceClassification", Head::Score, &["gemma2"], gemma2::parse),
     json("Gemma3TextForSequenceClassification", Head::Score, &["gemma3_text"], gemma3::parse),
+    Entry { name: "gemma3", gguf: true, head: Head::LanguageModel, proven: &["real.json"], parse: gemma3::parse },
     json("GPTNeoXForSequenceClassification", Head::Score, &["gpt_neox"], gpt_neox::parse),
     json("BertForSequenceClassification", Head::Pooled, &["bert"], bert::parse),
     json("RobertaForSequenceClassification", Head::Pooled, &["roberta"], roberta::parse),

@@ -2,11 +2,13 @@
 //! `trim_blocks` and `lstrip_blocks`, Python's string methods, `raise_exception`, `strftime_now`
 //! and a `tojson` that writes JSON as Python does.
 
+use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, NaiveDateTime};
-use minijinja::value::Kwargs;
+use minijinja::value::{Kwargs, ValueKind, merge_maps};
 use minijinja::{Environment, Error, ErrorKind, Value, context};
+use serde::Serialize;
 
 use crate::{Message, TextError};
 
@@ -16,7 +18,28 @@ const FUEL: u64 = 50_000_000;
 /// A template longer than this is no chat template.
 const MAX_TEMPLATE_BYTES: usize = 1 << 20;
 
+/// No context holds a longer text.
+const MAX_TEXT_BYTES: usize = 1 << 24;
+
 const NAME: &str = "chat_template";
+
+/// Text that refuses to grow without end.
+#[derive(Default)]
+struct Bounded(Vec<u8>);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > MAX_TEXT_BYTES {
+            return Err(std::io::Error::other(format!("more than {MAX_TEXT_BYTES} bytes of text")));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
 
 /// The time that `strftime_now` tells. Scores of templates that write the date depend on it, so it
 /// is stated, never read from the system here.
@@ -72,6 +95,11 @@ impl ChatTemplate {
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
         environment.set_fuel(Some(FUEL));
+        environment.set_formatter(|out, state, value| match value.kind() {
+            ValueKind::Bool => out.write_str(if value.is_true() { "True" } else { "False" }).map_err(Error::from),
+            ValueKind::None => out.write_str("None").map_err(Error::from),
+            _ => minijinja::escape_formatter(out, state, value),
+        });
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", raise_exception);
         let clock = Arc::new(Mutex::new(clock));
@@ -108,6 +136,15 @@ impl ChatTemplate {
     /// # Errors
     /// [`TextError::Template`] when the template raises an exception, fails or runs away.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, TextError> {
+        self.render_with(messages, context! { add_generation_prompt })
+    }
+
+    /// The text of messages of any form that the template knows, with what else it is told, as
+    /// transformers' `apply_chat_template` takes them.
+    ///
+    /// # Errors
+    /// As [`Self::render`], and when the text is longer than any context.
+    pub fn render_with(&self, messages: impl Serialize, told: impl Serialize) -> Result<String, TextError> {
         let failed = |e: Error| TextError::Template {
             file: self.file.clone(),
             found: match (e.kind(), e.detail()) {
@@ -120,15 +157,20 @@ impl ChatTemplate {
         self.environment
             .get_template(NAME)
             .and_then(|template| {
-                template.render(context! {
-                    messages => messages,
-                    add_generation_prompt => add_generation_prompt,
-                    tools => (),
-                    documents => (),
-                    ..tokens
-                })
+                // Later ones go before earlier ones.
+                let defaults = context! { tools => (), documents => (), add_generation_prompt => false };
+                let messages = Value::from_serialize(&messages);
+                let told = Value::from_serialize(&told);
+                let mut text = Bounded::default();
+                template
+                    .render_captured_to(context! { messages, ..merge_maps([defaults, tokens, told]) }, &mut text)?;
+                Ok(text.0)
             })
             .map_err(failed)
+            .and_then(|bytes| {
+                String::from_utf8(bytes)
+                    .map_err(|e| TextError::Template { file: self.file.clone(), found: e.to_string() })
+            })
     }
 }
 
@@ -237,6 +279,28 @@ mod tests {
     fn a_template_that_runs_away_is_stopped() {
         let source = "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}";
         assert!(said(source).is_err());
+    }
+
+    #[test]
+    fn a_text_without_end_is_stopped() {
+        let source = "{% set x = 'x' * 10000000 %}{{ x }}{{ x }}";
+        assert!(said(source).is_err());
+    }
+
+    #[test]
+    fn a_template_cannot_write_without_end() {
+        let endless = "{% for i in range(99999) %}{{ 'x' * 10000 }}{% endfor %}";
+        let message = said(endless).expect_err("endless").to_string();
+        assert!(message.contains("test.json"), "{message}");
+    }
+
+    #[test]
+    fn what_the_caller_says_goes_before_the_defaults() {
+        let told = context! { add_generation_prompt => true, enable_thinking => false };
+        let source =
+            "{{ messages[0].parts[0] }}{{ add_generation_prompt }}{{ enable_thinking }}{{ tools is none }}{{ none }}";
+        let messages = serde_json::json!([{ "role": "user", "parts": ["a"] }]);
+        assert_eq!(template(source).render_with(&messages, told).expect("renders"), "aTrueFalseTrueNone");
     }
 
     #[test]

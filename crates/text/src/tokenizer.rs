@@ -2,17 +2,23 @@
 //! its metadata.
 
 use rewardscope_weights::{WeightsError, gguf};
-use tokenizers::models::bpe::BPE;
+use tokenizers::decoders::byte_fallback::ByteFallback;
+use tokenizers::decoders::fuse::Fuse;
+use tokenizers::models::bpe::{BPE, BpeBuilder};
+use tokenizers::normalizers::{Prepend, Replace};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::utils::truncation::{TruncationParams, truncate_encodings};
-use tokenizers::{AddedToken, PostProcessor, PreTokenizerWrapper};
+use tokenizers::{AddedToken, NormalizerWrapper, PostProcessor, PreTokenizerWrapper, decoders, normalizers};
 
 use crate::{Pair, TextError};
 
 /// A text longer than this is refused before it is tokenized: no context holds it.
 const MAX_TEXT_BYTES: usize = 1 << 24;
+
+/// GGML's type of tokens that merges make.
+const NORMAL: i64 = 1;
 
 /// GGML's token types that become added tokens.
 const CONTROL: i64 = 3;
@@ -48,56 +54,17 @@ impl Tokenizer {
     /// When it is incomplete or of a kind that is not rebuilt here, which is named.
     pub fn from_gguf(metadata: &gguf::Metadata) -> Result<Self, TextError> {
         let file = metadata.file();
-        let format = |expected: &str, found: String| TextError::Format {
-            file: file.to_owned(),
-            expected: expected.to_owned(),
-            found,
-        };
-        let incomplete = |e: WeightsError| format("a tokenizer in the metadata", e.to_string());
-        let model = metadata.text("tokenizer.ggml.model").map_err(incomplete)?;
-        if model != "gpt2" {
-            return Err(format("a tokenizer of the kind gpt2 (byte-level BPE)", format!("the kind {model}")));
-        }
-        let pre_tokenizer = match metadata.text("tokenizer.ggml.pre").map_err(incomplete)? {
-            // Single digits, then GPT-2's own pattern.
-            "smollm" => Sequence::new(vec![
-                PreTokenizerWrapper::Digits(Digits::new(true)),
-                PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, true)),
-            ]),
+        let vocabulary = GgufVocabulary::read(metadata)?;
+        let inner = match metadata.text("tokenizer.ggml.model").map_err(|e| vocabulary.incomplete(e))? {
+            "gpt2" => vocabulary.byte_level()?,
+            "llama" => vocabulary.sentencepiece()?,
             other => {
-                return Err(format("the pre-tokenizer smollm", format!("the pre-tokenizer {other}")));
+                return Err(vocabulary.refuse(
+                    "a tokenizer of the kind gpt2 (byte-level BPE) or llama (SentencePiece)",
+                    format!("the kind {other}"),
+                ));
             }
         };
-        let tokens = metadata.texts("tokenizer.ggml.tokens").map_err(incomplete)?;
-        let types = metadata.integers("tokenizer.ggml.token_type").map_err(incomplete)?;
-        if types.len() != tokens.len() {
-            return Err(format("a type for each token", format!("{} types for {} tokens", types.len(), tokens.len())));
-        }
-        let merges = metadata
-            .texts("tokenizer.ggml.merges")
-            .map_err(incomplete)?
-            .iter()
-            .map(|merge| {
-                let (left, right) =
-                    merge.split_once(' ').ok_or_else(|| format("merges of two tokens", format!("{merge:?}")))?;
-                Ok((left.to_owned(), right.to_owned()))
-            })
-            .collect::<Result<Vec<_>, TextError>>()?;
-        let vocab: ahash::AHashMap<String, u32> =
-            tokens.iter().zip(0u32..).map(|(token, id)| (token.clone(), id)).collect();
-        let bpe = BPE::builder()
-            .vocab_and_merges(vocab, merges)
-            .build()
-            .map_err(|e| format("merges of tokens in the vocabulary", e.to_string()))?;
-        let mut inner = tokenizers::Tokenizer::new(bpe);
-        inner.with_pre_tokenizer(Some(pre_tokenizer));
-        inner.with_decoder(Some(ByteLevel::default()));
-        let of_type = |kind: i64, special: bool| -> Vec<AddedToken> {
-            let chosen = tokens.iter().zip(types).filter(|(_, t)| **t == kind);
-            chosen.map(|(token, _)| AddedToken::from(token.clone(), special).normalized(false)).collect()
-        };
-        inner.add_special_tokens(&of_type(CONTROL, true));
-        inner.add_tokens(&of_type(USER_DEFINED, false));
         Ok(Self { file: file.to_owned(), inner })
     }
 
@@ -168,5 +135,121 @@ impl Tokenizer {
         self.refuse_longer(text)?;
         let encoding = self.inner.encode_fast(text, false).map_err(|e| failed(e.to_string()))?;
         Ok(encoding.get_ids().to_vec())
+    }
+}
+
+/// What a GGUF's metadata says of its tokenizer.
+struct GgufVocabulary<'a> {
+    metadata: &'a gguf::Metadata,
+    tokens: &'a [String],
+    types: &'a [i64],
+}
+
+impl<'a> GgufVocabulary<'a> {
+    fn read(metadata: &'a gguf::Metadata) -> Result<Self, TextError> {
+        let mut all = Self { metadata, tokens: &[], types: &[] };
+        all.tokens = metadata.texts("tokenizer.ggml.tokens").map_err(|e| all.incomplete(e))?;
+        all.types = metadata.integers("tokenizer.ggml.token_type").map_err(|e| all.incomplete(e))?;
+        if all.types.len() != all.tokens.len() {
+            let found = format!("{} types for {} tokens", all.types.len(), all.tokens.len());
+            return Err(all.refuse("a type for each token", found));
+        }
+        Ok(all)
+    }
+
+    fn refuse(&self, expected: &str, found: String) -> TextError {
+        TextError::Format { file: self.metadata.file().to_owned(), expected: expected.to_owned(), found }
+    }
+
+    fn incomplete(&self, error: WeightsError) -> TextError {
+        self.refuse("a tokenizer in the metadata", error.to_string())
+    }
+
+    fn ids(&self) -> ahash::AHashMap<String, u32> {
+        self.tokens.iter().zip(0u32..).map(|(token, id)| (token.clone(), id)).collect()
+    }
+
+    /// Byte-level BPE, its merges as they are stored.
+    fn byte_level(&self) -> Result<tokenizers::Tokenizer, TextError> {
+        let pre_tokenizer = match self.metadata.text("tokenizer.ggml.pre").map_err(|e| self.incomplete(e))? {
+            // Single digits, then GPT-2's own pattern.
+            "smollm" => Sequence::new(vec![
+                PreTokenizerWrapper::Digits(Digits::new(true)),
+                PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, true)),
+            ]),
+            other => {
+                return Err(self.refuse("the pre-tokenizer smollm", format!("the pre-tokenizer {other}")));
+            }
+        };
+        let merges = self.metadata.texts("tokenizer.ggml.merges").map_err(|e| self.incomplete(e))?;
+        let merges = merges.iter().map(|merge| {
+            let (left, right) =
+                merge.split_once(' ').ok_or_else(|| self.refuse("merges of two tokens", format!("{merge:?}")))?;
+            Ok((left.to_owned(), right.to_owned()))
+        });
+        let bpe = BPE::builder().vocab_and_merges(self.ids(), merges.collect::<Result<Vec<_>, TextError>>()?);
+        let mut inner = self.tokenizer(bpe)?;
+        inner.with_pre_tokenizer(Some(pre_tokenizer));
+        inner.with_decoder(Some(ByteLevel::default()));
+        Ok(inner)
+    }
+
+    /// SentencePiece's BPE: a text's spaces become `\u{2581}`, and of the pieces that stand side by
+    /// side those are joined first whose token scores highest. Bytes stand for what has no token.
+    fn sentencepiece(&self) -> Result<tokenizers::Tokenizer, TextError> {
+        let scores = self.metadata.floats("tokenizer.ggml.scores").map_err(|e| self.incomplete(e))?;
+        if scores.len() != self.tokens.len() {
+            let found = format!("{} scores for {} tokens", scores.len(), self.tokens.len());
+            return Err(self.refuse("a score for each token", found));
+        }
+        let ids = self.ids();
+        let mut merges: Vec<(f32, u32, u32, &str, &str)> = Vec::new();
+        for ((token, &score), &kind) in self.tokens.iter().zip(scores).zip(self.types) {
+            if kind != NORMAL {
+                continue;
+            }
+            for (at, _) in token.char_indices().skip(1) {
+                let (left, right) = token.split_at(at);
+                if let (Some(&l), Some(&r)) = (ids.get(left), ids.get(right)) {
+                    merges.push((score, l, r, left, right));
+                }
+            }
+        }
+        merges.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+        let merges = merges.into_iter().map(|(_, _, _, left, right)| (left.to_owned(), right.to_owned())).collect();
+        let mut bpe = BPE::builder().vocab_and_merges(ids, merges).byte_fallback(true).fuse_unk(true);
+        let unknown = self.metadata.unsigned("tokenizer.ggml.unknown_token_id").ok();
+        if let Some(unknown) = unknown.and_then(|id| self.tokens.get(id)) {
+            bpe = bpe.unk_token(unknown.clone());
+        }
+        let mut inner = self.tokenizer(bpe)?;
+        let mut normalizers: Vec<NormalizerWrapper> = Vec::new();
+        // llama.cpp's own default.
+        if self.metadata.flag("tokenizer.ggml.add_space_prefix").unwrap_or(true) {
+            normalizers.push(Prepend::new("\u{2581}".to_owned()).into());
+        }
+        let space = Replace::new(" ", "\u{2581}").map_err(|e| self.refuse("a tokenizer", e.to_string()))?;
+        normalizers.push(space.into());
+        inner.with_normalizer(Some(normalizers::Sequence::new(normalizers)));
+        let decoded = Replace::new("\u{2581}", " ").map_err(|e| self.refuse("a tokenizer", e.to_string()))?;
+        inner.with_decoder(Some(decoders::sequence::Sequence::new(vec![
+            decoded.into(),
+            ByteFallback::new().into(),
+            Fuse::new().into(),
+        ])));
+        Ok(inner)
+    }
+
+    /// With the tokens that are found whole before anything else is done.
+    fn tokenizer(&self, bpe: BpeBuilder) -> Result<tokenizers::Tokenizer, TextError> {
+        let bpe = bpe.build().map_err(|e| self.refuse("merges of tokens in the vocabulary", e.to_string()))?;
+        let mut inner = tokenizers::Tokenizer::new(bpe);
+        let of_type = |kind: i64, special: bool| -> Vec<AddedToken> {
+            let chosen = self.tokens.iter().zip(self.types).filter(|(_, t)| **t == kind);
+            chosen.map(|(token, _)| AddedToken::from(token.clone(), special).normalized(false)).collect()
+        };
+        inner.add_special_tokens(&of_type(CONTROL, true));
+        inner.add_tokens(&of_type(USER_DEFINED, false));
+        Ok(inner)
     }
 }

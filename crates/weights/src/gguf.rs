@@ -76,6 +76,10 @@ impl Metadata {
         integers, "a list of integers", &[i64], Value::Integers(values) => values.as_slice()
     );
     getter!(
+        /// A list of floats.
+        floats, "a list of floats", &[f32], Value::Floats(values) => values.as_slice()
+    );
+    getter!(
         /// A flag.
         flag, "a flag", bool, Value::Bool(flag) => *flag
     );

@@ -1,0 +1,113 @@
+//! Real weights against transformers in float32 with eager attention: the hidden state of a text's
+//! last token, and the ids of texts by the tokenizers inside GGUF files. `cargo xtask test` fetches
+//! the models; Gemma's, under its own terms, only with `--all`.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::PathBuf;
+
+use pollster::block_on;
+use rewardscope_engine::{Cancel, ModelFiles, Pooling, TokenSequence};
+use rewardscope_store::{Folder, Source};
+use rewardscope_tests::{json_fixture, load, root, safetensors_with};
+use rewardscope_text::Tokenizer;
+use rewardscope_weights::Checkpoint;
+use serde_json::{Value, json};
+
+/// Largest Euclidean distance from the expected state, as a share of its length.
+const TOLERANCE: f64 = 1e-3;
+
+fn fetched(name: &str) -> PathBuf {
+    root().join(".cache/models").join(name)
+}
+
+fn gguf(name: &str) -> (ModelFiles, Source) {
+    let source = Source::file(&fetched(name)).unwrap_or_else(|e| panic!("{e}; cargo xtask test --all fetches it"));
+    (ModelFiles::from_sources(name, vec![source.clone()]).unwrap(), source)
+}
+
+fn ids(case: &Value) -> Vec<u32> {
+    serde_json::from_value(case["input_ids"].clone()).unwrap()
+}
+
+fn cases(model: &str) -> Vec<Value> {
+    let cases = json_fixture("real.json")["models"][model].as_array().unwrap().clone();
+    assert_eq!(cases.len(), 5);
+    cases
+}
+
+fn states_agree(model: &str, files: &ModelFiles) {
+    let scorer = load(files, None).unwrap();
+    let layers = scorer.report().layers;
+    let mut worst = 0.0f64;
+    for case in cases(model) {
+        let sequence = TokenSequence::new(ids(&case), 1);
+        let found =
+            block_on(scorer.pooled_states(&[sequence], layers, Pooling::LastToken, &Cancel::default())).unwrap();
+        let want: Vec<f64> = serde_json::from_value(case["state"].clone()).unwrap();
+        assert_eq!(found[0].state.len(), want.len());
+        let square = |x: f64| x * x;
+        let apart: f64 = found[0].state.iter().zip(&want).map(|(&found, want)| square(f64::from(found) - want)).sum();
+        let whole: f64 = want.iter().copied().map(square).sum();
+        worst = worst.max((apart / whole).sqrt());
+    }
+    println!("{model} on the CPU: relative error {worst:.1e}");
+    assert!(worst < TOLERANCE, "{model}: {worst}");
+}
+
+/// The GGUF's own tokenizer gives the expected ids, after those that begin every text.
+fn ids_agree(model: &str, source: &Source, begin: &[u32]) {
+    let checkpoint = block_on(Checkpoint::from_gguf(source)).unwrap();
+    let tokenizer = Tokenizer::from_gguf(checkpoint.metadata().unwrap()).unwrap();
+    for case in cases(model) {
+        let text = case["text"].as_str().unwrap();
+        assert_eq!([begin, &tokenizer.encode(text).unwrap()].concat(), ids(&case), "{model}: {text}");
+    }
+}
+
+#[test]
+fn smollm2_agrees() {
+    let (files, source) = gguf("SmolLM2-135M-Instruct.Q4_1.gguf");
+    ids_agree("smollm2", &source, &[]);
+    states_agree("smollm2", &files);
+}
+
+#[test]
+fn gemma3_agrees() {
+    if std::env::var("REWARDSCOPE_ALL").unwrap_or_default().is_empty() {
+        println!("not run: gemma3, whose weights only --all fetches");
+        return;
+    }
+    let (files, source) = gguf("gemma-3-270m.Q4_K_M.gguf");
+    ids_agree("gemma3", &source, &[2]);
+    states_agree("gemma3", &files);
+}
+
+/// MiniLM has no classifier, and none is made up for a user; here it gets one of zeros, whose score
+/// nobody reads.
+#[test]
+fn minilm_agrees() {
+    let open = Folder::open(&fetched("minilm")).unwrap_or_else(|e| panic!("{e}; cargo xtask test fetches it"));
+    let read = |name: &str| block_on(open.get(name).unwrap().read_all()).unwrap();
+    let bare = ModelFiles::from_sources("minilm", open.sources().cloned().collect()).unwrap();
+    let refused = load(&bare, None).unwrap_err().to_string();
+    assert!(refused.contains("BertModel"), "{refused}");
+    let mut config: Value = serde_json::from_slice(&read("config.json")).unwrap();
+    config["architectures"] = json!(["BertForSequenceClassification"]);
+    config["num_labels"] = json!(1);
+    let width = config["hidden_size"].as_u64().unwrap() as usize;
+    let weights = safetensors_with(&read("model.safetensors"), |tensors, end| {
+        *tensors = std::mem::take(tensors).into_iter().map(|(name, tensor)| (format!("bert.{name}"), tensor)).collect();
+        let bytes = 4 * width;
+        let span = |first: usize, last: usize| json!([end + first, end + last]);
+        let weight = json!({ "dtype": "F32", "shape": [1, width], "data_offsets": span(0, bytes) });
+        let bias = json!({ "dtype": "F32", "shape": [1], "data_offsets": span(bytes, bytes + 4) });
+        tensors.insert("classifier.weight".to_owned(), weight);
+        tensors.insert("classifier.bias".to_owned(), bias);
+        vec![0; bytes + 4]
+    });
+    let sources = ["tokenizer.json", "tokenizer_config.json"].map(|name| Source::memory(name, read(name)));
+    let own =
+        [Source::memory("config.json", config.to_string().into_bytes()), Source::memory("model.safetensors", weights)];
+    let files = ModelFiles::from_sources("minilm", sources.into_iter().chain(own).collect()).unwrap();
+    states_agree("minilm", &files);
+}
