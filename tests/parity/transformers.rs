@@ -143,34 +143,59 @@ fn classifiers_agree_on_the_gpu() {
     }
 }
 
-/// Log-probabilities of a policy and its reference, and what becomes of them.
+const LANGUAGE_MODELS: [&str; 7] = [
+    "causal_mistral",
+    "causal_qwen2",
+    "causal_qwen3",
+    "causal_gemma",
+    "causal_gemma2",
+    "causal_gemma3",
+    "causal_gpt_neox",
+];
+
+/// The largest error of a completion's log-probabilities; what becomes of them is checked.
+fn likelihood_error(scorer: &Scorer, case: &Value, model: &str) -> f64 {
+    let start = case["response_start"].as_u64().unwrap() as usize;
+    let sequence = TokenSequence::new(ids(&case["input_ids"]), start);
+    let score = block_on(scorer.score_tokens(&[sequence], &Cancel::default())).unwrap().remove(0);
+    let want = case[format!("{model}_logprobs")].as_array().unwrap();
+    assert_eq!(score.token_scores.len(), want.len());
+    let all = score.log_probabilities.unwrap();
+    let sums = &case[model];
+    assert!((all.avg - number(&sums["avg"])).abs() < SCORE_TOLERANCE);
+    assert!((all.sum - number(&sums["sum"])).abs() < 1e-3);
+    assert!((all.norm - number(&sums["norm"])).abs() < 1e-3);
+    score
+        .token_scores
+        .iter()
+        .zip(want)
+        .map(|(&found, want)| (f64::from(found) - number(want)).abs())
+        .fold(0.0, f64::max)
+}
+
+/// Log-probabilities of a policy and its reference, and of one language model an architecture.
 fn language_models_agree(choice: DeviceChoice) {
-    let expected = json_fixture("parity/dpo_llama/expected.json");
-    let mut worst = 0.0f64;
+    let agree = |name: &str, scorer: &Scorer, error: &dyn Fn(&Scorer, &Value) -> f64, expected: &str| {
+        assert!(!scorer.report().is_reward_model);
+        let expected = json_fixture(&format!("parity/{expected}/expected.json"));
+        let conversations = expected["conversations"].as_array().unwrap();
+        assert!(conversations.len() >= 5);
+        let worst = conversations.iter().map(|conversation| error(scorer, conversation)).fold(0.0, f64::max);
+        println!("{name} on {choice:?}: log-probability {worst:.1e}");
+        assert!(worst < SCORE_TOLERANCE, "{name}: {worst}");
+    };
     for model in ["policy", "reference"] {
         let scorer = load(&folder(&format!("dpo_llama/{model}")), choice);
-        assert!(!scorer.report().is_reward_model);
-        for conversation in expected["conversations"].as_array().unwrap() {
-            for layout in ["chat", "rewardbench"] {
-                let case = &conversation[layout];
-                let start = case["response_start"].as_u64().unwrap() as usize;
-                let sequence = TokenSequence::new(ids(&case["input_ids"]), start);
-                let score = block_on(scorer.score_tokens(&[sequence], &Cancel::default())).unwrap().remove(0);
-                let want = case[format!("{model}_logprobs")].as_array().unwrap();
-                assert_eq!(score.token_scores.len(), want.len(), "{} {layout}", conversation["id"]);
-                for (&found, want) in score.token_scores.iter().zip(want) {
-                    worst = worst.max((f64::from(found) - number(want)).abs());
-                }
-                let all = score.log_probabilities.unwrap();
-                let want = &case[model];
-                assert!((all.avg - number(&want["avg"])).abs() < SCORE_TOLERANCE);
-                assert!((all.sum - number(&want["sum"])).abs() < 1e-3);
-                assert!((all.norm - number(&want["norm"])).abs() < 1e-3);
-            }
-        }
+        let error = |scorer: &Scorer, conversation: &Value| {
+            let layouts = ["chat", "rewardbench"].map(|layout| likelihood_error(scorer, &conversation[layout], model));
+            layouts[0].max(layouts[1])
+        };
+        agree(model, &scorer, &error, "dpo_llama");
     }
-    println!("dpo_llama on {choice:?}: log-probability {worst:.1e}");
-    assert!(worst < SCORE_TOLERANCE, "{worst}");
+    for case in LANGUAGE_MODELS {
+        let error = |scorer: &Scorer, conversation: &Value| likelihood_error(scorer, conversation, "policy");
+        agree(case, &load(&folder(case), choice), &error, case);
+    }
 }
 
 #[test]
@@ -236,7 +261,7 @@ fn one_of_several_labels_is_the_score_when_it_is_named() {
 #[test]
 fn both_forms_of_the_configuration_give_the_same_scores() {
     // An adapter's configuration is its base's.
-    for case in CLASSIFIERS.into_iter().filter(|case| !case.starts_with("lora")) {
+    for case in CLASSIFIERS.into_iter().filter(|case| !case.starts_with("lora")).chain(LANGUAGE_MODELS) {
         let open = Folder::open(&fixture(&format!("parity/{case}"))).unwrap();
         let newer = block_on(open.get("config.as_saved_by_v5.json").unwrap().read_all()).unwrap();
         let sources = open.sources().filter(|s| !s.name().ends_with("/config.json")).cloned();
@@ -245,7 +270,12 @@ fn both_forms_of_the_configuration_give_the_same_scores() {
             .collect();
         let newer = load(&ModelFiles::from_sources(case, sources).unwrap(), DeviceChoice::Cpu);
         let older = load(&folder(case), DeviceChoice::Cpu);
-        let sequence = [sequences(case, &older).remove(0)];
+        let sequence = if LANGUAGE_MODELS.contains(&case) {
+            let expected = json_fixture(&format!("parity/{case}/expected.json"));
+            [TokenSequence::new(ids(&expected["conversations"][0]["input_ids"]), 1)]
+        } else {
+            [sequences(case, &older).remove(0)]
+        };
         let score = |scorer: &Scorer| block_on(scorer.score_tokens(&sequence, &Cancel::default())).unwrap()[0].score;
         assert_eq!(score(&newer).to_bits(), score(&older).to_bits(), "{case}");
     }

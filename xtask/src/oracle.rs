@@ -32,6 +32,7 @@ pub fn run() -> anyhow::Result<()> {
     stages.run("logistic regressions", || {
         call(&python, ["xtask/oracle/logistic.py", "tests/fixtures/fit/logistic.json"])
     })?;
+    stages.run("scores of tiny checkpoints", || call(&python, ["xtask/oracle/parity.py", "tests/fixtures/parity"]))?;
     stages.run("block types", || call(&python, ["xtask/oracle/blocks.py", "tests/fixtures/weights/blocks.json"]))?;
     stages.run("hidden states of real models", || {
         let models = [&packages::SMOLLM2, &packages::GEMMA3, &packages::MINILM];

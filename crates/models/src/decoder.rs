@@ -9,11 +9,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::attention::{Mask, Scores, Sight, attend, heads};
-use crate::layers::{Activation, Embedding, Linear, RmsNorm};
+use crate::layers::{Activation, Embedding, Linear, RmsNorm, log_probability};
 use crate::rope::{Rope, Scaling, Turns};
 use crate::{
-    Architecture, Batch, Entry, Head, Hidden, LOGIT_ROWS, ModelError, Network, RowOrder, Summary, Tensors, classifier,
-    from_json,
+    Architecture, Batch, Entry, Head, Hidden, ModelError, Network, RowOrder, Summary, Tensors, classifier, from_json,
 };
 
 /// A decoder's configuration.
@@ -610,18 +609,12 @@ impl Network for DecoderNetwork {
     }
 
     fn log_probability(&self, hidden: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
-        let tokens = hidden.dims()[0];
-        let tiles = (0..tokens).step_by(LOGIT_ROWS).map(|first| {
-            let rows = LOGIT_ROWS.min(tokens - first);
-            let mut logits = self.logits(hidden.clone().narrow(0, first, rows));
-            if let Some(cap) = self.logit_softcap {
-                logits = logits.div_scalar(cap).tanh().mul_scalar(cap);
+        log_probability(hidden, targets, |rows| {
+            let logits = self.logits(rows);
+            match self.logit_softcap {
+                Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
+                None => logits,
             }
-            let targets = targets.clone().narrow(0, first, rows).reshape([rows, 1]);
-            let largest = logits.clone().max_dim(1);
-            let log_sum = (logits.clone() - largest.clone()).exp().sum_dim(1).log() + largest;
-            (logits.gather(1, targets) - log_sum).squeeze_dim(1)
-        });
-        Tensor::cat(tiles.collect(), 0)
+        })
     }
 }

@@ -5,12 +5,12 @@
 //! Matches `transformers/models/gpt_neox/modeling_gpt_neox.py`.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::attention::{Mask, Scores, Sight, attend};
-use crate::layers::{Activation, Embedding, LayerNorm, Linear};
+use crate::layers::{Activation, Embedding, LayerNorm, Linear, log_probability};
 use crate::rope::{Rope, Turns};
 use crate::{
     Architecture, Batch, Description, Entry, Head, Hidden, ModelError, Network, Summary, Tensors, classifier,
@@ -35,6 +35,7 @@ struct ConfigJson {
     rope_parameters: Option<Value>,
     use_parallel_residual: Option<bool>,
     attention_bias: Option<bool>,
+    tie_word_embeddings: Option<bool>,
     pad_token_id: Option<u32>,
     id2label: Option<Map<String, Value>>,
     num_labels: Option<usize>,
@@ -49,6 +50,7 @@ struct GptNeoX {
     rope: Rope,
     use_parallel_residual: bool,
     attention_bias: bool,
+    tie_word_embeddings: bool,
 }
 
 pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<dyn Architecture>, ModelError> {
@@ -63,8 +65,8 @@ pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<d
     })?;
     let summary = Summary {
         architecture: entry.name,
-        head: Head::Score,
-        labels: labels(Head::Score, config.num_labels, config.id2label.as_ref()),
+        head: entry.head,
+        labels: labels(entry.head, config.num_labels, config.id2label.as_ref()),
         label: 0,
         context_tokens: config.max_position_embeddings,
         vocab_size: config.vocab_size,
@@ -96,6 +98,7 @@ pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<d
         activation,
         use_parallel_residual: config.use_parallel_residual.unwrap_or(true),
         attention_bias: config.attention_bias.unwrap_or(true),
+        tie_word_embeddings: config.tie_word_embeddings.unwrap_or_default(),
     }))
 }
 
@@ -109,6 +112,7 @@ impl Architecture for GptNeoX {
     }
 
     fn classify(&mut self, layers: usize) -> Result<(), ModelError> {
+        self.summary.head = Head::Score;
         (self.summary.labels, self.summary.label) = (1, 0);
         self.summary.layers = layers.min(self.summary.layers);
         Ok(())
@@ -151,7 +155,11 @@ impl Architecture for GptNeoX {
             embed_in,
             layers: built?,
             final_layer_norm: LayerNorm::take(tensors, "gpt_neox.final_layer_norm", hidden, self.layer_norm_eps, true)?,
-            score: Linear::take(tensors, "score", [labels, hidden], false)?,
+            head: match self.summary.head {
+                Head::LanguageModel if self.tie_word_embeddings => None,
+                Head::LanguageModel => Some(Linear::take(tensors, "embed_out", [vocab_size, hidden], false)?),
+                Head::Score | Head::Pooled => Some(Linear::take(tensors, "score", [labels, hidden], false)?),
+            },
         };
         Ok(Box::new(GptNeoXNetwork {
             weights,
@@ -180,7 +188,9 @@ struct Weights {
     embed_in: Embedding,
     layers: Vec<Layer>,
     final_layer_norm: LayerNorm,
-    score: Linear,
+    /// `[labels, hidden]` for a score, `[vocab, hidden]` for a language model; `None` where the latter
+    /// is the embedding.
+    head: Option<Linear>,
 }
 
 struct GptNeoXNetwork {
@@ -203,6 +213,14 @@ impl GptNeoXNetwork {
         let part = |i: usize| fused.clone().narrow(3, i * head_dim, head_dim);
         let scores = Scores { scale: (head_dim as f64).powf(-0.5), softcap: None };
         layer.dense.forward(attend(turns.rotate(part(0)), turns.rotate(part(1)), part(2), scores, mask))
+    }
+
+    /// `[tokens, hidden]` to `[tokens, labels]` or `[tokens, vocab]`.
+    fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        match &self.weights.head {
+            Some(head) => head.forward(hidden),
+            None => self.weights.embed_in.products(hidden),
+        }
     }
 
     fn feed(&self, layer: &Layer, x: Tensor<2>) -> Tensor<2> {
@@ -239,6 +257,10 @@ impl Network for GptNeoXNetwork {
 
     fn score(&self, hidden: Tensor<3>, _lengths: &[usize]) -> Tensor<1> {
         let [rows, seq, width] = hidden.dims();
-        self.weights.score.forward(hidden.reshape([rows * seq, width])).narrow(1, self.label, 1).squeeze_dim(1)
+        self.logits(hidden.reshape([rows * seq, width])).narrow(1, self.label, 1).squeeze_dim(1)
+    }
+
+    fn log_probability(&self, hidden: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+        log_probability(hidden, targets, |rows| self.logits(rows))
     }
 }

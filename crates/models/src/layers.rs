@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::activation::{gelu, gelu_approximate, silu};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::{ModelError, RowOrder, Tensors};
 
@@ -182,4 +182,26 @@ impl Activation {
             Self::Tanh => x.tanh(),
         }
     }
+}
+
+/// Rows of logits held at once: 64 rows over a vocabulary of 128,256 are 33 MB.
+const LOGIT_ROWS: usize = 64;
+
+/// `log p(target | hidden)` in nats of each token, from `[tokens, hidden]` and `[tokens]`. `logits`
+/// makes `[rows, hidden]` `[rows, vocab]`.
+pub(crate) fn log_probability(
+    hidden: Tensor<2>,
+    targets: Tensor<1, Int>,
+    logits: impl Fn(Tensor<2>) -> Tensor<2>,
+) -> Tensor<1> {
+    let tokens = hidden.dims()[0];
+    let tiles = (0..tokens).step_by(LOGIT_ROWS).map(|first| {
+        let rows = LOGIT_ROWS.min(tokens - first);
+        let logits = logits(hidden.clone().narrow(0, first, rows));
+        let targets = targets.clone().narrow(0, first, rows).reshape([rows, 1]);
+        let largest = logits.clone().max_dim(1);
+        let log_sum = (logits.clone() - largest.clone()).exp().sum_dim(1).log() + largest;
+        (logits.gather(1, targets) - log_sum).squeeze_dim(1)
+    });
+    Tensor::cat(tiles.collect(), 0)
 }

@@ -79,9 +79,6 @@ pub enum Description<'a> {
     Gguf(&'a Checkpoint, &'a gguf::Metadata),
 }
 
-/// Rows of logits held at once: 64 rows over a vocabulary of 128,256 are 33 MB.
-pub(crate) const LOGIT_ROWS: usize = 64;
-
 /// What the model's last step gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head {
@@ -374,13 +371,20 @@ pub const ARCHITECTURES: &[Entry] = &[
         parse: llama::parse,
     },
     json("MistralForSequenceClassification", Head::Score, &["mistral_sliding"], mistral::parse),
+    json("MistralForCausalLM", Head::LanguageModel, &["causal_mistral"], mistral::parse),
     json("Qwen2ForSequenceClassification", Head::Score, &["qwen2"], qwen2::parse),
+    json("Qwen2ForCausalLM", Head::LanguageModel, &["causal_qwen2"], qwen2::parse),
     json("Qwen3ForSequenceClassification", Head::Score, &["qwen3"], qwen3::parse),
+    json("Qwen3ForCausalLM", Head::LanguageModel, &["causal_qwen3"], qwen3::parse),
     json("GemmaForSequenceClassification", Head::Score, &["gemma"], gemma::parse),
+    json("GemmaForCausalLM", Head::LanguageModel, &["causal_gemma"], gemma::parse),
     json("Gemma2ForSequenceClassification", Head::Score, &["gemma2"], gemma2::parse),
+    json("Gemma2ForCausalLM", Head::LanguageModel, &["causal_gemma2"], gemma2::parse),
     json("Gemma3TextForSequenceClassification", Head::Score, &["gemma3_text"], gemma3::parse),
+    json("Gemma3ForCausalLM", Head::LanguageModel, &["causal_gemma3"], gemma3::parse),
     Entry { name: "gemma3", gguf: true, head: Head::LanguageModel, proven: &["real.json"], parse: gemma3::parse },
     json("GPTNeoXForSequenceClassification", Head::Score, &["gpt_neox"], gpt_neox::parse),
+    json("GPTNeoXForCausalLM", Head::LanguageModel, &["causal_gpt_neox"], gpt_neox::parse),
     json("BertForSequenceClassification", Head::Pooled, &["bert"], bert::parse),
     json("RobertaForSequenceClassification", Head::Pooled, &["roberta"], roberta::parse),
     json("DebertaV2ForSequenceClassification", Head::Pooled, &["deberta_v3"], deberta::parse),

@@ -1,11 +1,13 @@
 //! Messages to token ids: a [`ChatTemplate`] renders a conversation to text, a [`Tokenizer`] turns
 //! text into ids, and a [`Conversation`] keeps both with the place where the completion begins.
 
+mod formats;
 mod template;
 mod tokenizer;
 
 use serde::{Deserialize, Serialize};
 
+pub use formats::{FORMATS, Format};
 pub use template::{ChatTemplate, Clock};
 pub use tokenizer::Tokenizer;
 
