@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use pollster::block_on;
 use rewardscope_engine::{
-    Aggregate, Cancel, Clock, DeviceChoice, DeviceKind, LoadOptions, Message, ModelFiles, Scorer, TokenSequence, device,
+    Aggregate, Bos, Cancel, Clock, DeviceChoice, DeviceKind, LoadOptions, Message, ModelFiles, Protocol, Scorer,
+    TokenSequence, TruncationSide, device,
 };
 use rewardscope_store::{Folder, Source};
 use rewardscope_tests::{fixture, json_fixture, number, root, safetensors_with};
@@ -46,7 +47,14 @@ fn load(files: &ModelFiles, choice: DeviceChoice) -> Scorer {
     assert_eq!(device.report.kind == DeviceKind::Cpu, choice == DeviceChoice::Cpu);
     // The expected texts were rendered at this time.
     let clock = Clock::parse("2025-02-03T04:05:06").unwrap();
-    let options = LoadOptions { clock, aggregate: Aggregate::Avg, max_tokens: None, label: None };
+    let options = LoadOptions {
+        clock,
+        aggregate: Aggregate::Avg,
+        max_tokens: None,
+        label: None,
+        protocol: Protocol::default(),
+        batch_tokens: None,
+    };
     block_on(Scorer::load(files, None, device, options, &Cancel::default(), &mut |_| {})).unwrap()
 }
 
@@ -241,8 +249,14 @@ fn one_of_several_labels_is_the_score_when_it_is_named() {
         Source::memory(fixture("parity/llama_plain/model.safetensors").display().to_string(), weights),
     ];
     let files = ModelFiles::from_sources("two", sources.into_iter().chain(own).collect()).unwrap();
-    let options =
-        |label| LoadOptions { clock: Clock::from_local_seconds(0), aggregate: Aggregate::Avg, max_tokens: None, label };
+    let options = |label| LoadOptions {
+        clock: Clock::from_local_seconds(0),
+        aggregate: Aggregate::Avg,
+        max_tokens: None,
+        label,
+        protocol: Protocol::default(),
+        batch_tokens: None,
+    };
     let sequence = [TokenSequence::new(ids(&conversations("llama_plain")[0]["input_ids"]), 1)];
     let score = |label| {
         let device = block_on(device::open(DeviceChoice::Cpu)).unwrap();
@@ -342,6 +356,41 @@ fn long_conversations_go_through_in_tiles_with_the_same_scores() {
     assert_eq!(tiled.len(), 3000);
 }
 
+/// The same conversation by each protocol's rules. Masking the first of two beginnings, as
+/// RewardBench does, gives what one gives: transformers itself stays within 5.3e-6 of it here.
+#[test]
+fn protocols_begin_and_cut_conversations_as_they_say() {
+    let messages = [Message::new("user", "Name a colour of the rainbow.")];
+    let ids = |bos, truncation, max_tokens| {
+        let device = block_on(device::open(DeviceChoice::Cpu)).unwrap();
+        let options = LoadOptions {
+            clock: Clock::from_local_seconds(0),
+            aggregate: Aggregate::Avg,
+            max_tokens,
+            label: None,
+            protocol: Protocol { bos, truncation, ..Protocol::default() },
+            batch_tokens: None,
+        };
+        let files = folder("llama_gqa_tied");
+        let scorer = block_on(Scorer::load(&files, None, device, options, &Cancel::default(), &mut |_| {})).unwrap();
+        let sequences = scorer.tokenize(&messages, ["Green."]).unwrap();
+        let score = block_on(scorer.score_tokens(&sequences, &Cancel::default())).unwrap().remove(0);
+        (score.input_ids, score.cut_tokens)
+    };
+    let (whole, cut) = ids(Bos::Template, TruncationSide::Right, None);
+    assert_eq!(cut, 0);
+    // Its tokenizer begins every text with 900, and so does its template.
+    assert!(whole[0] == 900 && whole[1] != 900 && whole.len() > 12);
+    for bos in [Bos::Skywork, Bos::RewardBench] {
+        assert_eq!(ids(bos, TruncationSide::Right, None), (whole.clone(), 0), "{bos:?}");
+    }
+    let rest = whole.len() - 10;
+    assert_eq!(ids(Bos::Template, TruncationSide::Right, Some(10)), (whole[..10].to_vec(), rest));
+    assert_eq!(ids(Bos::Template, TruncationSide::Left, Some(10)), (whole[rest..].to_vec(), rest));
+    // The masked one takes a place.
+    assert_eq!(ids(Bos::RewardBench, TruncationSide::Right, Some(10)), (whole[..9].to_vec(), rest + 1));
+}
+
 #[test]
 fn what_is_longer_than_the_context_is_cut_and_counted() {
     let device = block_on(device::open(DeviceChoice::Cpu)).unwrap();
@@ -350,6 +399,8 @@ fn what_is_longer_than_the_context_is_cut_and_counted() {
         aggregate: Aggregate::Avg,
         max_tokens: Some(16),
         label: None,
+        protocol: Protocol::default(),
+        batch_tokens: None,
     };
     let scorer =
         block_on(Scorer::load(&folder("llama_plain"), None, device, options, &Cancel::default(), &mut |_| {})).unwrap();

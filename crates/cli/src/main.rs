@@ -2,6 +2,7 @@
 
 mod eval;
 mod fit;
+mod inspect;
 mod metrics;
 mod model;
 mod score;
@@ -22,6 +23,8 @@ struct Arguments {
 enum Command {
     /// Score rows of prompts and completions.
     Score(score::Arguments),
+    /// Say what a model is and what it needs.
+    Inspect(inspect::Arguments),
     /// Score and mark a benchmark's items.
     Eval(eval::Arguments),
     /// Mark scores that exist already.
@@ -35,6 +38,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Score(arguments) => pollster::block_on(score::run(&arguments)),
+        Command::Inspect(arguments) => pollster::block_on(inspect::run(&arguments)),
         Command::Eval(arguments) => pollster::block_on(eval::run(&arguments)),
         Command::Metrics(arguments) => pollster::block_on(metrics::run(&arguments)),
         Command::Fit(arguments) => pollster::block_on(fit::run(&arguments)),

@@ -6,7 +6,8 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use rewardscope_engine::{
-    Aggregate, Cancel, Clock, DeviceChoice, LoadOptions, LoadStage, ModelFiles, RewardHead, Scorer, device,
+    Aggregate, Bos, Cancel, Clock, DeviceChoice, FORMATS, Format, LoadOptions, LoadStage, ModelFiles, PooledToken,
+    Protocol, RewardHead, Scorer, TruncationSide, device,
 };
 use rewardscope_store::{FetchProgress, FetchStage, Folder, RepositoryId, Source, Store};
 
@@ -29,7 +30,30 @@ pub struct Arguments {
     /// How a language model's log-probabilities become a score.
     #[arg(long, value_enum, default_value = "avg")]
     pub logprob: Logprob,
-    /// Cut conversations at so many tokens, on the right; never beyond the model's context.
+    /// What weights are held as on the device; auto is f32, and f16, q8 and q4 are not held yet.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub dtype: Dtype,
+    /// Padded tokens in a batch; as suits the device without it.
+    #[arg(long, value_name = "TOKENS")]
+    pub batch_tokens: Option<std::num::NonZeroUsize>,
+    /// Settings by name: reference is RewardBench's (at most 2048 tokens, cut on the right, the tokenizer's BOS kept
+    /// beside the template's and masked).
+    #[arg(long, value_enum, default_value = "default")]
+    pub protocol: ProtocolName,
+    /// Who begins a conversation: the template alone, one BOS as Skywork's evaluation has it, or both with the first
+    /// masked as RewardBench has it; the protocol's without it.
+    #[arg(long, value_enum)]
+    pub bos: Option<BosName>,
+    /// Which end is cut where a text is too long.
+    #[arg(long, value_enum, default_value = "right")]
+    pub truncation_side: Side,
+    /// Read the score before the first pad token, as transformers did before 4.51.
+    #[arg(long)]
+    pub legacy_pooling: bool,
+    /// One of RewardBench's conversation formats, in place of the model's chat template.
+    #[arg(long, value_name = "NAME")]
+    pub format: Option<String>,
+    /// Cut conversations at so many tokens; never beyond the model's context.
     #[arg(long, value_name = "TOKENS")]
     pub max_length: Option<usize>,
     /// Which logit of a classifier with several labels is the score, counted from 0.
@@ -42,6 +66,74 @@ pub enum Device {
     Auto,
     Gpu,
     Cpu,
+}
+
+impl Device {
+    pub fn choice(self) -> DeviceChoice {
+        match self {
+            Self::Auto => DeviceChoice::Auto,
+            Self::Gpu => DeviceChoice::Gpu,
+            Self::Cpu => DeviceChoice::Cpu,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Dtype {
+    Auto,
+    F32,
+    F16,
+    Q8,
+    Q4,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProtocolName {
+    Default,
+    Reference,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum BosName {
+    Template,
+    Skywork,
+    Rewardbench,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Side {
+    Left,
+    Right,
+}
+
+impl Arguments {
+    fn protocol(&self) -> anyhow::Result<Protocol> {
+        let mut protocol = match self.protocol {
+            ProtocolName::Default => Protocol::default(),
+            ProtocolName::Reference => Protocol::reference(),
+        };
+        if let Some(bos) = self.bos {
+            protocol.bos = match bos {
+                BosName::Template => Bos::Template,
+                BosName::Skywork => Bos::Skywork,
+                BosName::Rewardbench => Bos::RewardBench,
+            };
+        }
+        protocol.truncation = match self.truncation_side {
+            Side::Left => TruncationSide::Left,
+            Side::Right => TruncationSide::Right,
+        };
+        if self.legacy_pooling {
+            protocol.pooled = PooledToken::BeforeFirstPad;
+        }
+        if let Some(name) = &self.format {
+            let known = || FORMATS.iter().map(|format| format.name).collect::<Vec<_>>().join(", ");
+            let format = Format::named(name);
+            protocol.format =
+                Some(format.with_context(|| format!("there is no format {name}; there are {}", known()))?);
+        }
+        Ok(protocol)
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -91,7 +183,7 @@ pub fn bytes_style() -> anyhow::Result<ProgressStyle> {
 
 /// The files of a model; of an adapter with those of its base: the one that is given, or the one
 /// that the adapter names, which may lie beside it.
-async fn files(name: &str, base: Option<&str>) -> anyhow::Result<NamedFiles> {
+pub async fn files(name: &str, base: Option<&str>) -> anyhow::Result<NamedFiles> {
     let model = named_files(name).await?;
     let base = match (base, model.files.missing_base().await?) {
         (Some(given), _) => given.to_owned(),
@@ -144,11 +236,9 @@ pub struct NamedFiles {
 
 /// Opens the files, the device and the head, and loads them with progress.
 pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
-    let choice = match arguments.device {
-        Device::Auto => DeviceChoice::Auto,
-        Device::Gpu => DeviceChoice::Gpu,
-        Device::Cpu => DeviceChoice::Cpu,
-    };
+    if !matches!(arguments.dtype, Dtype::Auto | Dtype::F32) {
+        bail!("loading {}: weights are held in f32 only, so far; leave --dtype out", arguments.model);
+    }
     let aggregate = match arguments.logprob {
         Logprob::Avg => Aggregate::Avg,
         Logprob::Sum => Aggregate::Sum,
@@ -156,13 +246,21 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
     };
     // Local time by the calendar, as transformers' templates read it.
     let clock = Clock::from_local_seconds(chrono::Local::now().naive_local().and_utc().timestamp());
-    let options = LoadOptions { clock, aggregate, max_tokens: arguments.max_length, label: arguments.label };
+    let most = (arguments.protocol == ProtocolName::Reference).then_some(Protocol::REFERENCE_TOKENS);
+    let options = LoadOptions {
+        clock,
+        aggregate,
+        max_tokens: arguments.max_length.or(most),
+        label: arguments.label,
+        protocol: arguments.protocol()?,
+        batch_tokens: arguments.batch_tokens.map(std::num::NonZeroUsize::get),
+    };
     let files = files(&arguments.model, arguments.base.as_deref()).await?;
     let head = match &arguments.head {
         Some(path) => Some(RewardHead::read(&Source::file(path)?).await?),
         None => None,
     };
-    let device = device::open(choice).await?;
+    let device = device::open(arguments.device.choice()).await?;
     eprintln!("{}", device.report.reason);
     let bar = ProgressBar::new(0).with_style(style("loading {bar:30} {bytes}/{total_bytes} {eta}")?);
     let scorer = Scorer::load(&files.files, head.as_ref(), device, options, &Cancel::default(), &mut |now| {
@@ -176,11 +274,12 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
     let scorer = scorer?;
     let report = scorer.report();
     eprintln!(
-        "{}: {}, {} parameters, context {} tokens; scores are {}.",
+        "{}: {}, {} parameters, context {} tokens{}; scores are {}.",
         report.name,
         report.architecture,
         report.parameters,
         report.context_tokens,
+        if report.protocol.is_empty() { String::new() } else { format!(", {}", report.protocol) },
         if report.is_reward_model { "rewards" } else { "log-probabilities, a likelihood baseline and no reward" }
     );
     Ok(Loaded { scorer, clock, files })

@@ -155,6 +155,14 @@ impl OpenDevice {
         Ok(())
     }
 
+    /// Whether a model's weights fit here, in float32.
+    ///
+    /// # Errors
+    /// [`EngineError::TooLarge`] where they do not.
+    pub fn fits(&self, model: &crate::Inspection) -> Result<(), EngineError> {
+        self.refuse_larger(&model.name, model.parameters * 4)
+    }
+
     /// # Errors
     /// [`EngineError::DeviceFailed`] once the driver has reported any error.
     pub fn check(&self) -> Result<(), EngineError> {

@@ -49,6 +49,36 @@ fn is_of_model(name: &str) -> bool {
         || file == safetensors::INDEX
 }
 
+/// Refuses the forms of a checkpoint that are not read, with the way out of them.
+fn refuse_old_forms(model: &str, has: impl Fn(&str) -> bool) -> Result<(), EngineError> {
+    let refuse = |expected, found: &str, convert| {
+        Err(EngineError::Convert { model: model.to_owned(), expected, found: found.to_owned(), convert })
+    };
+    const PICKLED: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
+    if !has(safetensors::SINGLE)
+        && !has(safetensors::INDEX)
+        && let Some(pickled) = PICKLED.into_iter().find(|file| has(file))
+    {
+        return refuse(
+            safetensors::SINGLE,
+            pickled,
+            "a pickle can run any program when it is opened, so it is not read; where you trust it, write it anew in Python \
+             with model.save_pretrained(folder, safe_serialization=True)",
+        );
+    }
+    const SLOW: [&str; 4] = ["tokenizer.model", "spiece.model", "spm.model", "vocab.txt"];
+    if !has("tokenizer.json")
+        && let Some(slow) = SLOW.into_iter().find(|file| has(file))
+    {
+        return refuse(
+            "tokenizer.json",
+            slow,
+            "write it in Python with AutoTokenizer.from_pretrained(folder, use_fast=True).save_pretrained(folder)",
+        );
+    }
+    Ok(())
+}
+
 fn only_gguf(repository: &Repository) -> Result<String, EngineError> {
     let names = || repository.files.iter().map(|file| file.name.as_str());
     let ggufs: Vec<&str> = names().filter(|name| name.ends_with(".gguf")).collect();
@@ -163,11 +193,11 @@ impl ModelFiles {
                 let sources = store.fetch(repository, &names, cancel, progress).await?;
                 return Self::from_sources(&repository.name, sources);
             }
-            None if has("config.json") => CHECKPOINT_FILES
-                .into_iter()
-                .filter(|name| has(name) || REQUIRED_FILES.contains(name))
-                .map(str::to_owned)
-                .collect(),
+            None if has("config.json") => {
+                refuse_old_forms(&repository.name, has)?;
+                let wanted = |name: &&str| has(name) || REQUIRED_FILES.contains(name);
+                CHECKPOINT_FILES.into_iter().filter(wanted).map(str::to_owned).collect()
+            }
             None => vec![only_gguf(repository)?],
         };
         if names.len() > 1 {
@@ -270,6 +300,8 @@ async fn open_adapted(adapter: &Folder, base: Option<&Folder>, clock: Clock) -> 
 
 /// A checkpoint folder, with its tokenizer and template from `text`.
 async fn open_folder(folder: &Folder, text: &Folder, clock: Clock) -> Result<Opened, EngineError> {
+    // An adapter's text may lie in either folder.
+    refuse_old_forms(folder.name(), |file| folder.find(file).or_else(|| text.find(file)).is_some())?;
     let config = text_of(folder.get("config.json")?).await?;
     let config_file = folder.get("config.json")?.name().to_owned();
     let architecture = describe(Description::ConfigJson { file: &config_file, json: &config })?;

@@ -9,6 +9,8 @@ mod export;
 mod files;
 mod forward;
 mod head;
+mod inspect;
+mod protocol;
 mod score;
 mod scorer;
 mod selftest;
@@ -23,9 +25,11 @@ pub use device::{DeviceChoice, DeviceKind, DeviceReport, OpenDevice};
 pub use export::WriteFile;
 pub use files::ModelFiles;
 pub use head::{Backbone, HeadConfig, Pooling, RewardHead};
+pub use inspect::Inspection;
+pub use protocol::{PooledToken, Protocol};
 pub use rewardscope_models::{ARCHITECTURES, Head, supported_table};
 pub use rewardscope_store::Cancel;
-pub use rewardscope_text::{Clock, Message};
+pub use rewardscope_text::{Bos, Clock, FORMATS, Format, Message, TruncationSide};
 pub use score::{Aggregate, LogProbabilities, Score};
 pub use scorer::{Features, LoadOptions, LoadProgress, LoadStage, ModelReport, Scorer, TokenSequence};
 pub use selftest::SelfTest;
@@ -52,6 +56,18 @@ pub enum EngineError {
     NoModel {
         /// What was picked instead.
         found: String,
+    },
+    /// A checkpoint in a form that is not read.
+    #[error("opening {model}: {expected} was expected, {found} was found; {convert}")]
+    Convert {
+        /// The folder's name.
+        model: String,
+        /// The file that is read.
+        expected: &'static str,
+        /// The file that is there instead.
+        found: String,
+        /// How to make the one of the other.
+        convert: &'static str,
     },
     /// An adapter without its base.
     #[error(

@@ -2,13 +2,15 @@ use std::ops::Range;
 
 use rewardscope_models::{Architecture, Batch, Head, ModelError};
 use rewardscope_store::{FetchProgress, FetchStage};
-use rewardscope_text::{Clock, Message, Pair, TextPipeline};
+use rewardscope_text::{ChatTemplate, Clock, Conversation, Encoding, Message, Pair, TextPipeline, TruncationSide};
 use serde::{Deserialize, Serialize};
 
 use crate::device::{DeviceKind, DeviceReport, OpenDevice, pause};
 use crate::forward::Forward;
 use crate::score::{Aggregate, LogProbabilities, Score};
-use crate::{Cancel, EngineError, HeadConfig, ModelFiles, Pooling, RewardHead, SelfTest, selftest};
+use crate::{
+    Cancel, EngineError, HeadConfig, ModelFiles, PooledToken, Pooling, Protocol, RewardHead, SelfTest, selftest,
+};
 
 /// What is settled before a model is loaded.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +23,10 @@ pub struct LoadOptions {
     pub max_tokens: Option<usize>,
     /// Which logit of a classifier with several is the score.
     pub label: Option<usize>,
+    /// How conversations become ids, and where scores are read.
+    pub protocol: Protocol,
+    /// Padded tokens in a batch; as suits the device where none are given.
+    pub batch_tokens: Option<usize>,
 }
 
 /// What a loading model is doing.
@@ -82,6 +88,11 @@ pub struct ModelReport {
     pub is_reward_model: bool,
     /// How log-probabilities become a score; a reward model's need not.
     pub aggregate: Option<Aggregate>,
+    /// [`Protocol::described`]
+    pub protocol: String,
+    /// The time that the template was told, in seconds of [`Clock`], where it asks: scores depend
+    /// on it.
+    pub template_seconds: Option<i64>,
     /// Tokens that it can attend over, after any limit that was set.
     pub context_tokens: usize,
     /// Number of layers that run.
@@ -196,6 +207,9 @@ impl Scorer {
         let load_ms = crate::device::now_ms() - started;
         now.stage = LoadStage::SelfTest;
         progress(now.clone());
+        if let Some(format) = &options.protocol.format {
+            opened.text.template = Some(ChatTemplate::new(format.name, format.template(), Vec::new(), options.clock)?);
+        }
         let self_test = selftest::run(&forward.device, &forward.summary).await?;
         let summary = &forward.summary;
         let context_tokens = summary.context_tokens.min(options.max_tokens.unwrap_or(usize::MAX));
@@ -205,6 +219,13 @@ impl Scorer {
             backbone_fingerprint,
             head: head.map(|head| head.config.clone()),
             aggregate: (summary.head == Head::LanguageModel).then_some(options.aggregate),
+            protocol: options.protocol.described(),
+            template_seconds: opened
+                .text
+                .template
+                .as_ref()
+                .filter(|template| template.tells_time())
+                .map(|_| options.clock.local_seconds()),
             architecture: summary.architecture.to_owned(),
             is_reward_model: summary.head != Head::LanguageModel,
             context_tokens,
@@ -216,10 +237,10 @@ impl Scorer {
             self_test,
             load_ms,
         };
-        let batch_tokens = match forward.device.report.kind {
+        let batch_tokens = options.batch_tokens.unwrap_or(match forward.device.report.kind {
             DeviceKind::Gpu => BATCH_TOKENS_GPU,
             DeviceKind::Cpu => BATCH_TOKENS_CPU,
-        };
+        });
         let pooling = head.map(|head| head.config.pooling).unwrap_or_default();
         Ok(Self { forward, text: opened.text, options, pooling, report, batch_tokens })
     }
@@ -248,7 +269,7 @@ impl Scorer {
         Ok(ms)
     }
 
-    /// The token sequences of a prompt with each of its completions, uncut.
+    /// The token sequences of a prompt with each of its completions.
     ///
     /// # Errors
     /// When the template or the tokenizer fails.
@@ -257,8 +278,10 @@ impl Scorer {
         prompt: &[Message],
         completions: impl IntoIterator<Item = &'a str>,
     ) -> Result<Vec<TokenSequence>, EngineError> {
+        let Protocol { bos, truncation, .. } = self.options.protocol;
+        let encoding = Encoding { bos, side: truncation, most_tokens: self.report.context_tokens };
         if self.forward.summary.head == Head::Pooled {
-            let pairs = self.text.pairs(prompt, completions, self.report.context_tokens)?;
+            let pairs = self.text.pairs(prompt, completions, encoding)?;
             let sequence = |pair: Pair| TokenSequence {
                 input_ids: pair.input_ids,
                 first_completion_token: pair.first_completion_token,
@@ -267,8 +290,12 @@ impl Scorer {
             };
             return Ok(pairs.into_iter().map(sequence).collect());
         }
-        let conversations = self.text.conversations(prompt, completions)?;
-        Ok(conversations.into_iter().map(|c| TokenSequence::new(c.input_ids, c.first_completion_token)).collect())
+        let conversations = self.text.conversations(prompt, completions, encoding)?;
+        let sequence = |conversation: Conversation| TokenSequence {
+            cut_tokens: conversation.cut_tokens,
+            ..TokenSequence::new(conversation.input_ids, conversation.first_completion_token)
+        };
+        Ok(conversations.into_iter().map(sequence).collect())
     }
 
     /// The scores of a prompt's completions, in their order.
@@ -286,7 +313,7 @@ impl Scorer {
     }
 
     /// The scores of token sequences, in their order. Sequences longer than the context are cut on
-    /// the right.
+    /// the side that the protocol says.
     ///
     /// # Errors
     /// When an id is outside the vocabulary, nothing of a completion is left to score, the device
@@ -297,7 +324,7 @@ impl Scorer {
         for batch in batches(&kept, self.batch_tokens) {
             cancel.check()?;
             let ids: Vec<&[u32]> = batch.iter().map(|&i| kept[i]).collect();
-            let firsts: Vec<usize> = batch.iter().map(|&i| sequences[i].first_completion_token).collect();
+            let firsts: Vec<usize> = batch.iter().map(|&i| self.first(&sequences[i])).collect();
             let types: Vec<&[u32]> = batch.iter().map(|&i| sequences[i].types(kept[i].len())).collect();
             let read = self.forward.read(&Batch { rows: &ids, types: &types }, &firsts).await?;
             for (&i, token_scores) in batch.iter().zip(read) {
@@ -344,7 +371,7 @@ impl Scorer {
         for batch in batches(&kept, self.batch_tokens) {
             cancel.check()?;
             let ids: Vec<&[u32]> = batch.iter().map(|&i| kept[i]).collect();
-            let firsts: Vec<usize> = batch.iter().map(|&i| sequences[i].first_completion_token).collect();
+            let firsts: Vec<usize> = batch.iter().map(|&i| self.first(&sequences[i])).collect();
             let types: Vec<&[u32]> = batch.iter().map(|&i| sequences[i].types(kept[i].len())).collect();
             let spans: Vec<Range<usize>> =
                 ids.iter().zip(&firsts).map(|(ids, &first)| self.pooled_span(pooling, ids, first)).collect();
@@ -368,14 +395,18 @@ impl Scorer {
         let context = self.report.context_tokens;
         let mut kept = Vec::with_capacity(sequences.len());
         for sequence in sequences {
-            let ids = &sequence.input_ids[..sequence.input_ids.len().min(context)];
+            let over = sequence.input_ids.len().saturating_sub(context);
+            let ids = match self.options.protocol.truncation {
+                TruncationSide::Left => &sequence.input_ids[over..],
+                TruncationSide::Right => &sequence.input_ids[..sequence.input_ids.len() - over],
+            };
             if let Some(&id) = ids.iter().find(|&&id| id as usize >= self.forward.summary.vocab_size) {
                 let vocab_size = self.forward.summary.vocab_size;
                 return Err(EngineError::OutOfVocabulary { model: self.report.name.clone(), id, vocab_size });
             }
             let nothing_left = match self.forward.summary.head {
                 Head::Score | Head::Pooled => ids.is_empty(),
-                Head::LanguageModel => sequence.first_completion_token.max(1) >= ids.len(),
+                Head::LanguageModel => self.first(sequence).max(1) >= ids.len(),
             };
             if nothing_left {
                 return Err(EngineError::NothingToScore {
@@ -390,9 +421,18 @@ impl Scorer {
         Ok(kept)
     }
 
+    /// Where the completion begins in what is left of a sequence.
+    fn first(&self, sequence: &TokenSequence) -> usize {
+        let over = sequence.input_ids.len().saturating_sub(self.report.context_tokens);
+        match self.options.protocol.truncation {
+            TruncationSide::Left => sequence.first_completion_token.saturating_sub(over),
+            TruncationSide::Right => sequence.first_completion_token,
+        }
+    }
+
     /// The tokens whose hidden states, or logits, are averaged.
     fn pooled_span(&self, pooling: Pooling, ids: &[u32], first_completion_token: usize) -> Range<usize> {
-        let last = pooled_index(ids, self.forward.summary.pad_token_id);
+        let last = pooled_index(ids, self.forward.summary.pad_token_id, self.options.protocol.pooled);
         match pooling {
             Pooling::LastToken => last..last + 1,
             // A completion that was cut off whole leaves the prompt's last token.
@@ -410,14 +450,14 @@ impl Scorer {
                     token_scores.first().copied().map_or(f64::NAN, f64::from)
                 }
                 None => {
-                    let pooled = self.pooled_span(self.pooling, ids, sequence.first_completion_token);
+                    let pooled = self.pooled_span(self.pooling, ids, self.first(sequence));
                     let sum: f64 = token_scores[pooled.clone()].iter().map(|&score| f64::from(score)).sum();
                     sum / pooled.len() as f64
                 }
             },
             log_probabilities,
             tokens: ids.len(),
-            completion_tokens: ids.len().saturating_sub(sequence.first_completion_token),
+            completion_tokens: ids.len().saturating_sub(self.first(sequence)),
             cut_tokens: sequence.cut_tokens + sequence.input_ids.len() - ids.len(),
             input_ids: ids.to_vec(),
             token_scores: if self.forward.summary.head == Head::Pooled { Vec::new() } else { token_scores },
@@ -438,12 +478,19 @@ fn choose_label(architecture: &mut dyn Architecture, model: &str, label: Option<
     }
 }
 
-/// transformers 4.51 and later: the rightmost token whose id is not the pad id, even where that is
-/// a terminator; the first token where there is none; the last where no pad id is known.
-fn pooled_index(ids: &[u32], pad_token_id: Option<u32>) -> usize {
-    match pad_token_id {
-        None => ids.len() - 1,
-        Some(pad) => ids.iter().rposition(|&id| id != pad).unwrap_or(0),
+/// Which token the score is read at; the last where no pad id is known. Where every id is the pad
+/// id it is the first since 4.51, the last before.
+fn pooled_index(ids: &[u32], pad_token_id: Option<u32>, rule: PooledToken) -> usize {
+    let last = ids.len() - 1;
+    let Some(pad) = pad_token_id else {
+        return last;
+    };
+    match rule {
+        PooledToken::Rightmost => ids.iter().rposition(|&id| id != pad).unwrap_or(0),
+        // transformers counted from the end where nothing comes before the first.
+        PooledToken::BeforeFirstPad => {
+            ids.iter().position(|&id| id == pad).and_then(|first| first.checked_sub(1)).unwrap_or(last)
+        }
     }
 }
 
@@ -475,7 +522,9 @@ mod tests {
             let ids: Vec<u32> = serde_json::from_value(case["input_ids"][0].clone()).expect("ids");
             let pad = case["pad"].as_u64().map(|pad| pad as u32);
             let want = case["expected_index_tf4576"][0].as_u64().expect("an index") as usize;
-            assert_eq!(pooled_index(&ids, pad), want, "{case}");
+            assert_eq!(pooled_index(&ids, pad, PooledToken::Rightmost), want, "{case}");
+            let want = case["expected_index_legacy"][0].as_u64().expect("an index") as usize;
+            assert_eq!(pooled_index(&ids, pad, PooledToken::BeforeFirstPad), want, "{case}");
         }
     }
 

@@ -51,6 +51,9 @@ pub struct RunIdentity {
     pub aggregate: Option<Aggregate>,
     /// Where conversations are cut.
     pub context_tokens: usize,
+    /// [`ModelReport::protocol`]
+    #[serde(default)]
+    pub protocol: String,
     /// The dataset's name; it may be called something else another time.
     pub dataset: String,
     /// sha256 over every item.
@@ -79,6 +82,7 @@ impl RunIdentity {
             model_fingerprint: model.fingerprint.clone(),
             aggregate: model.aggregate,
             context_tokens: model.context_tokens,
+            protocol: model.protocol.clone(),
             dataset: dataset.to_owned(),
             dataset_fingerprint: hash.finish().hex(),
             limit_per_subset: selection.limit_per_subset,
@@ -94,7 +98,7 @@ impl RunIdentity {
         // All items are all items, whatever the seed.
         let seed = self.limit_per_subset.map(|_| self.seed);
         let rest = (self.aggregate, self.context_tokens, self.limit_per_subset, seed);
-        hash.update(format!("{model_fingerprint} {dataset_fingerprint} {rest:?}").as_bytes());
+        hash.update(format!("{model_fingerprint} {dataset_fingerprint} {rest:?}{}", self.protocol).as_bytes());
         hash.finish().hex()[..32].to_owned()
     }
 
@@ -103,7 +107,8 @@ impl RunIdentity {
             Some(limit) => format!("at most {limit} items a subset by seed {}", self.seed),
             None => "all items".to_owned(),
         };
-        format!("{} on {}, {size}, at most {} tokens", self.model, self.dataset, self.context_tokens)
+        let protocol = if self.protocol.is_empty() { String::new() } else { format!(", {}", self.protocol) };
+        format!("{} on {}, {size}, at most {} tokens{protocol}", self.model, self.dataset, self.context_tokens)
     }
 }
 
@@ -355,6 +360,8 @@ mod tests {
             is_reward_model: true,
             aggregate: None,
             context_tokens: 64,
+            protocol: String::new(),
+            template_seconds: None,
             layers: 1,
             parameters: 1,
             weight_bytes: 4,

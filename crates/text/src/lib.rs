@@ -71,11 +71,49 @@ impl Message {
 pub struct Conversation {
     /// The text that the model sees.
     pub text: String,
-    /// Its token ids. The template brings its own special tokens; none are added.
+    /// Its token ids.
     pub input_ids: Vec<u32>,
     /// Where the completion begins: the length of the common prefix with the rendering that ends
     /// in the generation prompt. Everything from here on, closing tokens included, is completion.
     pub first_completion_token: usize,
+    /// Tokens that were cut off.
+    pub cut_tokens: usize,
+}
+
+/// Who puts the token that begins a text before a conversation. Templates bring one of their own,
+/// and so do tokenizers; programs differ in what they make of that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Bos {
+    /// The template alone, as transformers' `apply_chat_template` tokenizes.
+    #[default]
+    Template,
+    /// The tokenizer alone, as in Skywork's evaluation: the template's is taken away first.
+    Skywork,
+    /// Both, as in RewardBench, which then masks the first of two. What is masked is seen by no
+    /// token and rotary positions are relative, so here it is left out; it counts where texts are
+    /// cut.
+    RewardBench,
+}
+
+/// Which end of a text is cut off where it is too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TruncationSide {
+    /// The beginning.
+    Left,
+    /// The end.
+    #[default]
+    Right,
+}
+
+/// How texts become ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encoding {
+    /// What begins a conversation.
+    pub bos: Bos,
+    /// Where it is cut.
+    pub side: TruncationSide,
+    /// Tokens that are left at most.
+    pub most_tokens: usize,
 }
 
 /// A prompt and a completion as an encoder reads them.
@@ -109,16 +147,21 @@ impl TextPipeline {
         &self,
         prompt: &[Message],
         completions: impl IntoIterator<Item = &'a str>,
+        encoding: Encoding,
     ) -> Result<Vec<Conversation>, TextError> {
         let template =
             self.template.as_ref().ok_or_else(|| TextError::NoTemplate { file: self.tokenizer.file().to_owned() })?;
-        let start = self.tokenizer.encode(&template.render(prompt, true)?)?;
-        completions.into_iter().map(|completion| self.continued(template, prompt, completion, &start)).collect()
+        let (start, _) =
+            self.ids(template, &template.render(prompt, true)?, encoding.bos, usize::MAX, encoding.side)?;
+        completions
+            .into_iter()
+            .map(|completion| self.continued(template, prompt, completion, &start, encoding))
+            .collect()
     }
 
     /// Tokenizes a prompt with each of the completions that answer it, as the pairs that encoders
-    /// read: special tokens added, the longer of the two cut on the right, token by token, where
-    /// together they are longer than `most_tokens`. Of a prompt of several messages the contents
+    /// read: special tokens added, the longer of the two cut, token by token, where together they
+    /// are longer than `encoding` allows. Of a prompt of several messages the contents
     /// are read, a line break between.
     ///
     /// # Errors
@@ -127,11 +170,11 @@ impl TextPipeline {
         &self,
         prompt: &[Message],
         completions: impl IntoIterator<Item = &'a str>,
-        most_tokens: usize,
+        encoding: Encoding,
     ) -> Result<Vec<Pair>, TextError> {
         let contents: Vec<&str> = prompt.iter().map(|message| message.content.as_str()).collect();
         let prompt = contents.join("\n");
-        completions.into_iter().map(|completion| self.tokenizer.encode_pair(&prompt, completion, most_tokens)).collect()
+        completions.into_iter().map(|completion| self.tokenizer.encode_pair(&prompt, completion, encoding)).collect()
     }
 
     fn continued(
@@ -140,12 +183,47 @@ impl TextPipeline {
         prompt: &[Message],
         completion: &str,
         start: &[u32],
+        encoding: Encoding,
     ) -> Result<Conversation, TextError> {
         let mut messages = prompt.to_vec();
         messages.push(Message::new("assistant", completion));
         let text = template.render(&messages, false)?;
-        let input_ids = self.tokenizer.encode(&text)?;
-        let first_completion_token = start.iter().zip(&input_ids).take_while(|(a, b)| a == b).count();
-        Ok(Conversation { text, input_ids, first_completion_token })
+        let Encoding { bos, side, most_tokens } = encoding;
+        let (whole, _) = self.ids(template, &text, bos, usize::MAX, side)?;
+        let first = start.iter().zip(&whole).take_while(|(a, b)| a == b).count();
+        if whole.len() <= most_tokens && bos != Bos::RewardBench {
+            return Ok(Conversation { text, input_ids: whole, first_completion_token: first, cut_tokens: 0 });
+        }
+        let (input_ids, cut_tokens) = self.ids(template, &text, bos, most_tokens, side)?;
+        let before = if side == TruncationSide::Left { cut_tokens } else { 0 };
+        Ok(Conversation { text, input_ids, first_completion_token: first.saturating_sub(before), cut_tokens })
+    }
+
+    /// A rendered text's ids, at most so many, and how many were cut off.
+    fn ids(
+        &self,
+        template: &ChatTemplate,
+        text: &str,
+        bos: Bos,
+        most_tokens: usize,
+        side: TruncationSide,
+    ) -> Result<(Vec<u32>, usize), TextError> {
+        match bos {
+            Bos::Template => self.tokenizer.encode_cut(text, false, most_tokens, side),
+            Bos::Skywork => {
+                let own = template.special_tokens().iter().find(|(name, _)| *name == "bos_token");
+                let text = own.and_then(|(_, token)| text.strip_prefix(token.as_str())).unwrap_or(text);
+                self.tokenizer.encode_cut(text, true, most_tokens, side)
+            }
+            Bos::RewardBench => {
+                let (mut ids, cut) = self.tokenizer.encode_cut(text, true, most_tokens, side)?;
+                let own = template.special_tokens().iter().find(|(name, _)| *name == "bos_token");
+                let own = own.and_then(|(_, token)| self.tokenizer.id(token));
+                if own.is_some() && ids.first().copied() == own && ids.get(1).copied() == own {
+                    ids.remove(0);
+                }
+                Ok((ids, cut))
+            }
+        }
     }
 }

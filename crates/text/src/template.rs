@@ -121,6 +121,11 @@ impl ChatTemplate {
         self.environment.get_template(NAME).map(|template| template.source().to_owned()).unwrap_or_default()
     }
 
+    /// Whether it asks for the time.
+    pub fn tells_time(&self) -> bool {
+        self.source().contains("strftime_now")
+    }
+
     /// The special tokens that it may name, by name.
     pub fn special_tokens(&self) -> &[(&'static str, String)] {
         &self.special_tokens

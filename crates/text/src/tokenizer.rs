@@ -9,10 +9,10 @@ use tokenizers::normalizers::{Prepend, Replace};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::utils::truncation::{TruncationParams, truncate_encodings};
+use tokenizers::utils::truncation::{TruncationDirection, TruncationParams, truncate_encodings};
 use tokenizers::{AddedToken, NormalizerWrapper, PostProcessor, PreTokenizerWrapper, decoders, normalizers};
 
-use crate::{Pair, TextError};
+use crate::{Encoding, Pair, TextError, TruncationSide};
 
 /// A text longer than this is refused before it is tokenized: no context holds it.
 const MAX_TEXT_BYTES: usize = 1 << 24;
@@ -87,12 +87,13 @@ impl Tokenizer {
     }
 
     /// A pair of texts with the special tokens that the tokenizer puts around them, together at
-    /// most `most_tokens` long: the longer text loses tokens on its right first, as transformers'
+    /// most as long as `encoding` says: the longer text loses tokens first, as transformers'
     /// `longest_first` has it.
     ///
     /// # Errors
     /// When a text is beyond any context, nothing fits, or the tokenizer fails.
-    pub fn encode_pair(&self, first: &str, second: &str, most_tokens: usize) -> Result<Pair, TextError> {
+    pub fn encode_pair(&self, first: &str, second: &str, encoding: Encoding) -> Result<Pair, TextError> {
+        let most_tokens = encoding.most_tokens;
         let failed = |found: String| TextError::Tokenize { file: self.file.clone(), found };
         let plain = |text: &str| {
             self.refuse_longer(text)?;
@@ -104,7 +105,8 @@ impl Tokenizer {
             failed(format!("at most {most_tokens} tokens leave no room beside the {added} special ones"))
         })?;
         let before = first.len() + second.len();
-        let truncation = TruncationParams { max_length: room, ..TruncationParams::default() };
+        let truncation =
+            TruncationParams { max_length: room, direction: direction(encoding.side), ..TruncationParams::default() };
         let (first, second) =
             truncate_encodings(first, Some(second), &truncation).map_err(|e| failed(e.to_string()))?;
         let left = first.len() + second.as_ref().map_or(0, tokenizers::Encoding::len);
@@ -126,6 +128,40 @@ impl Tokenizer {
         Ok(())
     }
 
+    /// The ids of a text, at most so many, and how many were cut off; with the special tokens that
+    /// the tokenizer puts around it, or without.
+    ///
+    /// # Errors
+    /// As [`Self::encode`], and when no room is left beside the special tokens.
+    pub fn encode_cut(
+        &self,
+        text: &str,
+        special: bool,
+        most_tokens: usize,
+        side: TruncationSide,
+    ) -> Result<(Vec<u32>, usize), TextError> {
+        let failed = |found: String| TextError::Tokenize { file: self.file.clone(), found };
+        self.refuse_longer(text)?;
+        let plain = self.inner.encode_fast(text, false).map_err(|e| failed(e.to_string()))?;
+        let processor = self.inner.get_post_processor().filter(|_| special);
+        let added = processor.map_or(0, |processor| processor.added_tokens(false));
+        let room = most_tokens.checked_sub(added).filter(|&room| room > 0).ok_or_else(|| {
+            failed(format!("at most {most_tokens} tokens leave no room beside the {added} special ones"))
+        })?;
+        let before = plain.len();
+        let truncation =
+            TruncationParams { max_length: room, direction: direction(side), ..TruncationParams::default() };
+        let (cut, _) = truncate_encodings(plain, None, &truncation).map_err(|e| failed(e.to_string()))?;
+        let left = cut.len();
+        let ids = self.inner.post_process(cut, None, special).map_err(|e| failed(e.to_string()))?.get_ids().to_vec();
+        Ok((ids, before - left))
+    }
+
+    /// The id of a token, where the vocabulary has it.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
     /// The ids of a text, no special tokens added.
     ///
     /// # Errors
@@ -135,6 +171,13 @@ impl Tokenizer {
         self.refuse_longer(text)?;
         let encoding = self.inner.encode_fast(text, false).map_err(|e| failed(e.to_string()))?;
         Ok(encoding.get_ids().to_vec())
+    }
+}
+
+fn direction(side: TruncationSide) -> TruncationDirection {
+    match side {
+        TruncationSide::Left => TruncationDirection::Left,
+        TruncationSide::Right => TruncationDirection::Right,
     }
 }
 

@@ -11,7 +11,7 @@ use rewardscope_benchmarks::reward_bench_2::OFFICIAL_ROWS;
 use rewardscope_benchmarks::{Item, Selection};
 use rewardscope_engine::{
     Aggregate, Backbone, Cancel, Clock, DeviceChoice, EngineError, HeadConfig, LoadOptions, LoadProgress, Message,
-    ModelFiles, Pooling, RewardHead, Scorer, TokenSequence, device,
+    ModelFiles, Pooling, Protocol, RewardHead, Scorer, TokenSequence, device,
 };
 use rewardscope_eval::{Journal, JournalSummary, Run, RunIdentity, fetch_dataset, read_items, score_item};
 use rewardscope_fit::{FeatureCache, FeaturesHeader, FitError, OverlapRule, gather, learn};
@@ -333,7 +333,14 @@ impl Session {
         self.scorer.take();
         self.journal.take();
         let device = device::open(choice).await.map_err(engine_sentence)?;
-        let options = LoadOptions { clock: clock(), aggregate: Aggregate::default(), max_tokens: None, label: None };
+        let options = LoadOptions {
+            clock: clock(),
+            aggregate: Aggregate::default(),
+            max_tokens: None,
+            label: None,
+            protocol: Protocol::default(),
+            batch_tokens: None,
+        };
         let scorer =
             Scorer::load(&files, head.as_ref(), device, options, cancel, &mut |now| tell(progress, &now)).await;
         let scorer = Rc::new(scorer.map_err(engine_sentence)?);

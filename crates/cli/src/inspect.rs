@@ -1,0 +1,72 @@
+//! `rewardscope inspect`: what a model is, what it needs, and whether it fits here.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use rewardscope_engine::{Inspection, RewardHead, device};
+use rewardscope_store::Source;
+
+use crate::model;
+
+#[derive(Args)]
+pub struct Arguments {
+    /// A folder, a .gguf file, an adapter's folder or a Hub id.
+    model: String,
+    /// The model that an adapter goes over, where it is not the one that the adapter names.
+    #[arg(long, value_name = "MODEL")]
+    base: Option<String>,
+    /// A reward head that `fit` wrote, for the backbone that the model is.
+    #[arg(long, value_name = "FILE")]
+    head: Option<std::path::PathBuf>,
+    /// What would compute.
+    #[arg(long, value_enum, default_value = "auto")]
+    device: model::Device,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let files = model::files(&arguments.model, arguments.base.as_deref()).await?;
+    let head = match &arguments.head {
+        Some(path) => Some(RewardHead::read(&Source::file(path)?).await?),
+        None => None,
+    };
+    let found = files.files.inspect(head.as_ref()).await?;
+    let device = device::open(arguments.device.choice()).await?;
+    let fits = device.fits(&found);
+    if arguments.json {
+        let mut all = serde_json::to_value(&found)?;
+        all["device"] = serde_json::to_value(&device.report)?;
+        all["does_not_fit"] = fits.err().map(|error| error.to_string()).into();
+        println!("{all:#}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    table(&found);
+    match fits {
+        Ok(()) => println!("fits          {}, in float32", device.report.name),
+        Err(error) => println!("does not fit  {error}"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn table(found: &Inspection) {
+    let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+    let by_type = |all: &std::collections::BTreeMap<String, u64>| {
+        all.iter().map(|(dtype, &bytes)| format!("{dtype} {}", megabytes(bytes))).collect::<Vec<_>>().join(", ")
+    };
+    let labels = if found.labels == 1 { String::new() } else { format!(", {} labels", found.labels) };
+    println!("model         {}", found.name);
+    println!("architecture  {}", found.architecture);
+    println!("gives         {}{labels}", found.head);
+    println!("read at       {}", found.pooling);
+    println!("parameters    {}", found.parameters);
+    println!(
+        "layers        {}, {} wide, {} tokens in the vocabulary",
+        found.layers, found.hidden_size, found.vocab_size
+    );
+    println!("context       {} tokens", found.context_tokens);
+    println!("template      {}", if found.has_chat_template { "its own" } else { "none; name one with --format" });
+    println!("stored        {}", by_type(&found.stored_bytes));
+    println!("memory as     {}", by_type(&found.memory_bytes));
+}
