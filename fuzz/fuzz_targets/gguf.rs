@@ -1,21 +1,19 @@
-//! A GGUF: its tensors and the tokenizer in its metadata.
+//! A hostile GGUF: its header and metadata, the rows that it promises, and the tokenizer in it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use pollster::block_on;
-use rewardscope_fuzz::{encode, read_rows, source};
+use rewardscope_store::Source;
 use rewardscope_text::Tokenizer;
 use rewardscope_weights::Checkpoint;
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(checkpoint) = block_on(Checkpoint::from_gguf(&source("model.gguf", data))) else { return };
-    read_rows(&checkpoint);
+    let Ok(checkpoint) = block_on(Checkpoint::from_gguf(&Source::memory("fuzz.gguf", data))) else { return };
+    rewardscope_fuzz_rows(&checkpoint);
     let Some(metadata) = checkpoint.metadata() else { return };
-    for key in ["general.alignment", "tokenizer.ggml.bos_token_id"] {
-        let _ = (metadata.unsigned(key), metadata.text(key), metadata.float(key), metadata.flag(key));
-    }
     if let Ok(tokenizer) = Tokenizer::from_gguf(metadata) {
-        encode(&tokenizer, "Hello, wörld 1234");
-        let _ = tokenizer.to_json();
+        let _ = tokenizer.encode("Hello, w\u{f6}rld 1234 \u{1f980}");
     }
 });
+
+include!("rows.rs");

@@ -1,14 +1,14 @@
-//! A tokenizer.json.
+//! A hostile tokenizer.json, and what it makes of a text and of a pair.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rewardscope_fuzz::encode;
-use rewardscope_text::Tokenizer;
+use rewardscope_text::{Bos, Encoding, Tokenizer, TruncationSide};
 
 fuzz_target!(|data: &[u8]| {
-    if let Ok(tokenizer) = Tokenizer::from_json("tokenizer.json", data) {
-        encode(&tokenizer, "Hello, wörld 1234");
-        encode(&tokenizer, "");
-        let _ = tokenizer.to_json();
-    }
+    let Ok(tokenizer) = Tokenizer::from_json("fuzz", data) else { return };
+    let text = "Hello, w\u{f6}rld 1234 \u{1f980}\n";
+    let _ = tokenizer.encode(text);
+    let encoding = Encoding { bos: Bos::Template, side: TruncationSide::Right, most_tokens: 16 };
+    let _ = tokenizer.encode_pair(text, "Yes.", encoding);
+    let _ = tokenizer.encode_cut(text, true, 4, TruncationSide::Left);
 });

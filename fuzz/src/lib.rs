@@ -2,7 +2,7 @@
 
 use pollster::block_on;
 use rewardscope_store::Source;
-use rewardscope_text::Tokenizer;
+use rewardscope_text::{Bos, Encoding, Tokenizer, TruncationSide};
 use rewardscope_weights::{Checkpoint, DType, Q4_1Blocks, Q8_0Blocks, TensorInfo};
 
 /// A row larger than this is left alone: the inputs are smaller.
@@ -59,10 +59,12 @@ pub fn encode(tokenizer: &Tokenizer, text: &str) {
             let _ = tokenizer.token(id);
         }
     }
-    for most_tokens in [0, 3, 64] {
-        if let Ok(pair) = tokenizer.encode_pair(text, "Yes, it is.", most_tokens) {
+    for (most_tokens, side) in [(0, TruncationSide::Right), (5, TruncationSide::Left), (64, TruncationSide::Right)] {
+        if let Ok(pair) = tokenizer.encode_pair(text, "Yes, it is.", Encoding { bos: Bos::Template, side, most_tokens })
+        {
             assert_eq!(pair.input_ids.len(), pair.token_type_ids.len());
             assert!(pair.first_completion_token <= pair.input_ids.len());
         }
+        let _ = tokenizer.encode_cut(text, true, most_tokens, side);
     }
 }

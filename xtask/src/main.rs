@@ -2,6 +2,7 @@
 
 mod browsers;
 mod dist;
+mod fuzz;
 mod head;
 mod licences;
 mod oracle;

@@ -6,11 +6,15 @@ use std::process::Command;
 use crate::browsers::{self, Browsers};
 use crate::packages::{self, Package};
 use crate::stage::{Stages, call, run as run_command};
-use crate::{dist, setup};
+use crate::{dist, fuzz, setup};
 
 /// What builds natively; `rewardscope-web` is wasm alone. Always the same set, so that features
 /// are unified the same way and nothing is built twice.
 pub const NATIVE: [&str; 3] = ["--workspace", "--exclude", "rewardscope-web"];
+
+/// How long each target is fuzzed, and with `--all`.
+const FUZZ_SECONDS: u32 = 15;
+const LONG_FUZZ_SECONDS: u32 = 600;
 
 /// Where tools that are compiled for the tests lie.
 const TOOLS: &str = ".cache/tools";
@@ -38,6 +42,7 @@ pub fn run(all: bool) -> anyhow::Result<()> {
         tests.args(["test", "--locked", "--quiet"]).args(NATIVE);
         run_command(with_environment(&mut tests, &browsers, all))
     })?;
+    stages.run("fuzzing", || fuzz::fuzz(if all { LONG_FUZZ_SECONDS } else { FUZZ_SECONDS }))?;
     stages.run("browser tests", || {
         node(
             &browsers,

@@ -37,11 +37,10 @@ impl Tokenizer {
     /// # Errors
     /// When the bytes are not a tokenizer.
     pub fn from_json(file: &str, bytes: &[u8]) -> Result<Self, TextError> {
-        let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| TextError::Format {
-            file: file.to_owned(),
-            expected: "a tokenizer.json".to_owned(),
-            found: e.to_string(),
-        })?;
+        let refuse =
+            |found: String| TextError::Format { file: file.to_owned(), expected: "a tokenizer.json".to_owned(), found };
+        refuse_panics(bytes).map_err(refuse)?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| refuse(e.to_string()))?;
         inner.with_padding(None);
         // Removing truncation cannot fail: only adding one is checked.
         let _ = inner.with_truncation(None);
@@ -172,6 +171,37 @@ impl Tokenizer {
         let encoding = self.inner.encode_fast(text, false).map_err(|e| failed(e.to_string()))?;
         Ok(encoding.get_ids().to_vec())
     }
+}
+
+/// Refuses what the library would panic at later: a post-processor's template with a special token
+/// that the file does not explain, or with a second text where there is one.
+fn refuse_panics(bytes: &[u8]) -> Result<(), String> {
+    #[derive(serde::Deserialize)]
+    struct File {
+        post_processor: Option<serde_json::Value>,
+    }
+    fn check(processor: &serde_json::Value) -> Result<(), String> {
+        for inner in processor.get("processors").and_then(serde_json::Value::as_array).into_iter().flatten() {
+            check(inner)?;
+        }
+        let of_one_text = processor.get("single").and_then(serde_json::Value::as_array).into_iter().flatten();
+        if of_one_text.filter_map(|piece| piece.get("Sequence")).any(|sequence| sequence["id"] != "A") {
+            return Err("a post-processor that puts a second text where there is one".to_owned());
+        }
+        let pieces = ["single", "pair"].into_iter().filter_map(|key| processor.get(key)?.as_array()).flatten();
+        for piece in pieces {
+            let Some(id) = piece.get("SpecialToken").and_then(|token| token.get("id")?.as_str()) else {
+                continue;
+            };
+            let named = processor.get("special_tokens").and_then(|tokens| tokens.get(id));
+            if named.is_none() {
+                return Err(format!("a post-processor that puts in {id:?} without saying what it is"));
+            }
+        }
+        Ok(())
+    }
+    let file: File = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    file.post_processor.as_ref().map_or(Ok(()), check)
 }
 
 fn direction(side: TruncationSide) -> TruncationDirection {

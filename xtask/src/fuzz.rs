@@ -1,0 +1,39 @@
+//! Hostile bytes for the parsers, guided by coverage: libFuzzer on the targets of `fuzz/`.
+
+use std::process::Command;
+
+use anyhow::Context;
+
+use crate::setup::target_folder;
+use crate::stage::run;
+
+const TARGETS: [&str; 3] = ["safetensors", "gguf", "tokenizer"];
+
+/// Coverage for libFuzzer, as cargo-fuzz asks rustc for it, without a sanitizer, which only nightly
+/// compilers have.
+const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing";
+
+/// Builds the targets and gives each so many seconds. What is found is left in `fuzz/artifacts`;
+/// the kept corpus is read and never written.
+pub fn fuzz(seconds: u32) -> anyhow::Result<()> {
+    let about = Command::new("rustc").arg("-vV").output().context("asking rustc for its host")?;
+    let about = String::from_utf8_lossy(&about.stdout).into_owned();
+    let host = about.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?.to_owned();
+    let target = format!("{}/fuzz", target_folder());
+    let mut build = Command::new("cargo");
+    build.args(["build", "--quiet", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--release"]);
+    run(build.args(["--target", &host, "--target-dir", &target]).env("RUSTFLAGS", COVERAGE))?;
+    std::fs::create_dir_all("fuzz/artifacts")?;
+    for name in TARGETS {
+        let grown = format!("{target}/corpus/{name}");
+        std::fs::create_dir_all(&grown)?;
+        let mut fuzz = Command::new(format!("{target}/{host}/release/{name}"));
+        fuzz.args([&grown, &format!("fuzz/corpus/{name}"), &format!("-max_total_time={seconds}")]);
+        fuzz.args(["-rss_limit_mb=2048", "-timeout=10", "-max_len=4096", "-verbosity=0", "-print_final_stats=1"]);
+        run(fuzz.arg(format!("-artifact_prefix=fuzz/artifacts/{name}-")))
+            .with_context(|| format!("fuzzing {name}: the input is in fuzz/artifacts"))?;
+    }
+    Ok(())
+}
