@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 const TOLERANCE: f64 = 1e-3;
 
 fn fetched(name: &str) -> PathBuf {
-    root().join(".cache/models").join(name)
+    root().join(".cache").join(name)
 }
 
 fn gguf(name: &str) -> (ModelFiles, Source) {
@@ -66,7 +66,7 @@ fn ids_agree(model: &str, source: &Source, begin: &[u32]) {
 
 #[test]
 fn smollm2_agrees() {
-    let (files, source) = gguf("SmolLM2-135M-Instruct.Q4_1.gguf");
+    let (files, source) = gguf("models/SmolLM2-135M-Instruct.Q4_1.gguf");
     ids_agree("smollm2", &source, &[]);
     states_agree("smollm2", &files);
 }
@@ -77,7 +77,7 @@ fn gemma3_agrees() {
         println!("not run: gemma3, whose weights only --all fetches");
         return;
     }
-    let (files, source) = gguf("gemma-3-270m.Q4_K_M.gguf");
+    let (files, source) = gguf("packages/gemma-3-270m.Q4_K_M.gguf");
     ids_agree("gemma3", &source, &[2]);
     states_agree("gemma3", &files);
 }
@@ -86,7 +86,7 @@ fn gemma3_agrees() {
 /// nobody reads.
 #[test]
 fn minilm_agrees() {
-    let open = Folder::open(&fetched("minilm")).unwrap_or_else(|e| panic!("{e}; cargo xtask test fetches it"));
+    let open = Folder::open(&fetched("packages/minilm")).unwrap_or_else(|e| panic!("{e}; cargo xtask test fetches it"));
     let read = |name: &str| block_on(open.get(name).unwrap().read_all()).unwrap();
     let bare = ModelFiles::from_sources("minilm", open.sources().cloned().collect()).unwrap();
     let refused = load(&bare, None).unwrap_err().to_string();

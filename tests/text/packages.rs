@@ -7,7 +7,7 @@ use rewardscope_text::{ChatTemplate, Clock, Encoding, Tokenizer};
 use serde_json::Value;
 
 fn fetched(name: &str, file: &str) -> Vec<u8> {
-    let path = root().join(".cache/models").join(name).join(file);
+    let path = root().join(".cache/packages").join(name).join(file);
     std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}; cargo xtask test fetches it", path.display()))
 }
 

@@ -45,7 +45,7 @@ pub fn run() -> anyhow::Result<()> {
     })?;
     stages.run("chat templates", || {
         packages::TEXTS.iter().try_for_each(Package::fetch)?;
-        call(&python, ["xtask/oracle/templates.py", packages::FOLDER, "tests/fixtures/templates.json"])
+        call(&python, ["xtask/oracle/templates.py", packages::PACKAGES, "tests/fixtures/templates.json"])
     })?;
     stages.run("native build", || call("cargo", ["build", "--locked"].into_iter().chain(NATIVE)))?;
     stages.run("a fitted head", || {

