@@ -101,6 +101,31 @@ fn a_file_that_is_not_what_its_name_says() {
 }
 
 #[test]
+fn a_form_that_is_not_read_says_how_to_convert_it() {
+    let model = broken("pickle", "config.json", |bytes| bytes);
+    fs::rename(model.join("model.safetensors"), model.join("pytorch_model.bin")).unwrap();
+    refused(&model, &["pytorch_model.bin", "safe_serialization"]);
+    let model = broken("slow", "config.json", |bytes| bytes);
+    fs::rename(model.join("tokenizer.json"), model.join("tokenizer.model")).unwrap();
+    refused(&model, &["tokenizer.model", "save_pretrained"]);
+}
+
+#[test]
+fn a_post_processor_with_a_token_that_nobody_explains() {
+    let model = broken("unexplained", "tokenizer.json", |bytes| {
+        let mut tokenizer: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        tokenizer["post_processor"] = serde_json::json!({
+            "type": "TemplateProcessing",
+            "single": [{ "SpecialToken": { "id": "[A]", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }],
+            "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 1 } }],
+            "special_tokens": {},
+        });
+        serde_json::to_vec(&tokenizer).unwrap()
+    });
+    refused(&model, &["tokenizer.json", "[A]"]);
+}
+
+#[test]
 fn a_truncated_file() {
     refused(&gguf("cut-header", |bytes| bytes[..300].to_vec()), &["cut-header.gguf", "truncated"]);
     refused(&gguf("cut-values", |bytes| bytes[..bytes.len() - 4096].to_vec()), &["cut-values.gguf", "truncated"]);

@@ -374,6 +374,8 @@ fn protocols_begin_and_cut_conversations_as_they_say() {
         let files = folder("llama_gqa_tied");
         let scorer = block_on(Scorer::load(&files, None, device, options, &Cancel::default(), &mut |_| {})).unwrap();
         let sequences = scorer.tokenize(&messages, ["Green."]).unwrap();
+        // The template's ids come whole, so that others can tell what will be cut.
+        assert!(bos != Bos::Template || (sequences[0].cut_tokens == 0 && sequences[0].input_ids.len() > 12));
         let score = block_on(scorer.score_tokens(&sequences, &Cancel::default())).unwrap().remove(0);
         (score.input_ids, score.cut_tokens)
     };

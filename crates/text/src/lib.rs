@@ -76,7 +76,7 @@ pub struct Conversation {
     /// Where the completion begins: the length of the common prefix with the rendering that ends
     /// in the generation prompt. Everything from here on, closing tokens included, is completion.
     pub first_completion_token: usize,
-    /// Tokens that were cut off.
+    /// Tokens that were cut off: none where the template alone begins it, whose ids are whole.
     pub cut_tokens: usize,
 }
 
@@ -191,7 +191,8 @@ impl TextPipeline {
         let Encoding { bos, side, most_tokens } = encoding;
         let (whole, _) = self.ids(template, &text, bos, usize::MAX, side)?;
         let first = start.iter().zip(&whole).take_while(|(a, b)| a == b).count();
-        if whole.len() <= most_tokens && bos != Bos::RewardBench {
+        // Where nothing is put around a text, whoever reads the ids cuts them.
+        if bos == Bos::Template || (bos == Bos::Skywork && whole.len() <= most_tokens) {
             return Ok(Conversation { text, input_ids: whole, first_completion_token: first, cut_tokens: 0 });
         }
         let (input_ids, cut_tokens) = self.ids(template, &text, bos, most_tokens, side)?;
