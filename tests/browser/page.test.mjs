@@ -218,6 +218,53 @@ test("Chromium: Try it ranks completions, empty and hostile ones too", async () 
   });
 });
 
+test("Chromium: the catalog says what fits, and settings change how conversations are scored", async () => {
+  await using("Chromium", "settings", async (browser) => {
+    const open = (details) => browser.evaluate((id) => document.querySelector(id).setAttribute("open", ""), details);
+    const listed = () => browser.evaluate(() => [...document.querySelectorAll("#catalog-models tbody tr")].map((row) => row.textContent));
+    const before = await browser.evaluate(() => performance.getEntriesByType("resource").length);
+    await open("#catalog");
+    await browser.until("the catalog", () => document.querySelectorAll("#catalog-models tbody tr").length === 12);
+    const row = (rows, id) => rows.find((text) => text.startsWith(id));
+    const onCpu = await listed();
+    assert.match(row(onCpu, "Skywork/Skywork-Reward-V2-Qwen3-0.6B"), /apache-2\.0596 M1192\.1 MB2384\.2 MB61\.3.*Choose/);
+    assert.match(row(onCpu, "Skywork/Skywork-Reward-V2-Qwen3-4B"), /75\.5.*Too large.*16089882624 bytes in float32, the CPU path here has at most 3758096384/);
+    await browser.select("#device", "gpu");
+    // SwiftShader binds at most 1 GiB.
+    const known = () => document.querySelector("#catalog-models tbody").textContent.includes("on this GPU");
+    await browser.until("the catalog of the GPU", known);
+    assert.match(row(await listed(), "Ray2333/GRM-gemma2-2B-rewardmodel-ft"), /2359296000 bytes in float32, one kernel reads at most 1073741824 on this GPU/);
+    await browser.click('[aria-label="Choose Skywork/Skywork-Reward-V2-Qwen3-0.6B"]');
+    assert.equal(await browser.evaluate(() => document.querySelector("#hub-id").value), "Skywork/Skywork-Reward-V2-Qwen3-0.6B");
+    assert.equal(await browser.evaluate(() => performance.getEntriesByType("resource").length), before, "nothing was fetched");
+
+    await open("#settings");
+    await browser.until("the formats", () => document.querySelectorAll("#format option").length === 12);
+    await browser.select("#protocol", "true");
+    await browser.select("#format", "tulu");
+    await loadFiles(browser, "cpu", checkpoint("llama_plain"));
+    assert.match(await browser.text("#model-report"), /context 2,048 tokens.*Protocol: BOS kept and masked as RewardBench's, format tulu\./);
+    const [prompt, completion] = ["Name a colour.", "Red, I should say."];
+    const [score] = await browser.evaluate(([p, c]) => window.rewardscope.call("score", [p, [c]]), [prompt, completion]);
+    const rows = join(scratch, "settings.jsonl");
+    writeFileSync(rows, `${JSON.stringify({ id: 1, prompt, completion })}\n`);
+    const options = ["--device", "cpu", "--protocol", "reference", "--format", "tulu", "--per-token"];
+    const model = join(fixtures, "parity/llama_plain");
+    const native = execFileSync(join(target, "debug/rewardscope"), ["score", "--model", model, "--input", rows, "--output", "-", ...options], { encoding: "utf8" });
+    const said = JSON.parse(native);
+    assert.deepEqual([...score.input_ids], said.input_ids);
+    assert.ok(Math.abs(score.score - said.score) < 1e-5, `${score.score} is not ${said.score}`);
+
+    await browser.fill("#label", "3");
+    await browser.click("#load");
+    const refused = () => document.querySelector("#error")?.textContent.includes("no label or label 0 was expected");
+    await browser.until("the refusal", refused, undefined, { allowError: true });
+    await browser.fill("#label", "");
+    await browser.click("#load");
+    await browser.until("the model", () => document.querySelector("#self-test") !== null);
+  });
+});
+
 test("Chromium: bad files have their sentences, and results stay", async () => {
   await using("Chromium", "bad-input", async (browser) => {
     const file = (name, bytes) => {

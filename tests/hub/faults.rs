@@ -229,9 +229,13 @@ fn gated_and_missing_repositories_have_their_sentences() {
 }
 
 fn command(hub: &TestHub, cache: &Path, arguments: &[&str]) -> Output {
+    command_as(None, hub, cache, arguments)
+}
+
+fn command_as(token: Option<&str>, hub: &TestHub, cache: &Path, arguments: &[&str]) -> Output {
     let mut command = rewardscope_tests::command();
     command.env("HF_ENDPOINT", hub.endpoint()).env("HF_HOME", cache).env_remove("HF_TOKEN").args(arguments);
-    command.output().unwrap()
+    command.envs(token.map(|token| ("HF_TOKEN", token))).output().unwrap()
 }
 
 #[test]
@@ -243,15 +247,21 @@ fn the_command_takes_models_and_rows_by_id() {
     let rows = cache.join("rows.jsonl").display().to_string();
     std::fs::write(&rows, format!("{{\"id\":1,\"input_ids\":{}}}\n", expected["conversations"][0]["input_ids"]))
         .unwrap();
-    let scored = command(
-        &hub,
-        &cache,
-        &["score", "--model", "test/llama_plain@main", "--device", "cpu", "--input", &rows, "--output", "-"],
-    );
-    assert!(scored.status.success(), "{}", String::from_utf8_lossy(&scored.stderr));
-    let row: Value = serde_json::from_slice(&scored.stdout).unwrap();
-    let want = expected["conversations"][0]["score"].as_f64().unwrap();
-    assert!((row["score"].as_f64().unwrap() - want).abs() < 1e-4);
+    let score = |token: Option<&str>, model: &str| {
+        let arguments = ["score", "--model", model, "--device", "cpu", "--input", &rows, "--output", "-"];
+        command_as(token, &hub, &cache, &arguments)
+    };
+    let gated = score(None, "test/gated");
+    assert_eq!(gated.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&gated.stderr).into_owned();
+    assert!(said.contains("gated") && said.contains("token"), "{said}");
+    for (token, model) in [(None, "test/llama_plain@main"), (Some(TOKEN), "test/gated")] {
+        let scored = score(token, model);
+        assert!(scored.status.success(), "{}", String::from_utf8_lossy(&scored.stderr));
+        let row: Value = serde_json::from_slice(&scored.stdout).unwrap();
+        let want = expected["conversations"][0]["score"].as_f64().unwrap();
+        assert!((row["score"].as_f64().unwrap() - want).abs() < 1e-4);
+    }
     assert!(cache.join("hub/models--test--llama_plain/refs/main").exists());
 
     let arguments = ["eval", "--model", "test/llama_plain", "--device", "cpu", "--limit", "2", "--out", &out, "--data"];

@@ -2,8 +2,11 @@
 //! byte, every id. `cargo xtask test` fetches the packages; none of their texts is kept here.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use pollster::block_on;
+use rewardscope_store::Source;
 use rewardscope_tests::{json_fixture, root};
 use rewardscope_text::{ChatTemplate, Clock, Encoding, Tokenizer};
+use rewardscope_weights::Checkpoint;
 use serde_json::Value;
 
 fn fetched(name: &str, file: &str) -> Vec<u8> {
@@ -70,22 +73,127 @@ fn tokenizers_give_the_expected_ids() {
     let fixture = json_fixture("tokenize.json");
     let tokenizers = fixture["tokenizers"].as_object().unwrap();
     assert_eq!(tokenizers.len(), 4);
-    let ids = |value: &Value| serde_json::from_value::<Vec<u32>>(value.clone()).unwrap();
     for (name, entry) in tokenizers {
-        let tokenizer = tokenizer(name);
-        let encoding = Encoding { bos: Default::default(), side: Default::default(), most_tokens: usize::MAX };
-        for case in entry["cases"].as_array().unwrap() {
-            let text = case["text"].as_str().unwrap();
-            assert_eq!(tokenizer.encode(text).unwrap(), ids(&case["ids"]), "{name}: {text:?}");
-            if let Some(special) = case.get("ids_special") {
-                let found = tokenizer.encode_cut(text, true, encoding.most_tokens, encoding.side).unwrap();
-                assert_eq!(found, (ids(special), 0), "{name}: {text:?}");
-            }
+        assert_ids(name, &tokenizer(name), entry);
+    }
+}
+
+/// The expected ids of texts and pairs, one tokenizer's.
+fn assert_ids(name: &str, tokenizer: &Tokenizer, expected: &Value) {
+    let ids = |value: &Value| serde_json::from_value::<Vec<u32>>(value.clone()).unwrap();
+    let encoding = Encoding { bos: Default::default(), side: Default::default(), most_tokens: usize::MAX };
+    for case in expected["cases"].as_array().unwrap() {
+        let text = case["text"].as_str().unwrap();
+        assert_eq!(tokenizer.encode(text).unwrap(), ids(&case["ids"]), "{name}: {text:?}");
+        if let Some(special) = case.get("ids_special") {
+            let found = tokenizer.encode_cut(text, true, encoding.most_tokens, encoding.side).unwrap();
+            assert_eq!(found, (ids(special), 0), "{name}: {text:?}");
         }
-        for pair in entry.get("pairs").and_then(Value::as_array).into_iter().flatten() {
-            let [a, b] = ["a", "b"].map(|text| pair[text].as_str().unwrap());
-            let found = tokenizer.encode_pair(a, b, encoding).unwrap();
-            assert_eq!((found.input_ids, found.token_type_ids), (ids(&pair["ids"]), ids(&pair["type_ids"])));
+    }
+    for pair in expected.get("pairs").and_then(Value::as_array).into_iter().flatten() {
+        let [a, b] = ["a", "b"].map(|text| pair[text].as_str().unwrap());
+        let found = tokenizer.encode_pair(a, b, encoding).unwrap();
+        assert_eq!((found.input_ids, found.token_type_ids), (ids(&pair["ids"]), ids(&pair["type_ids"])));
+    }
+}
+
+/// A GGUF with a tokenizer alone: version 3, no tensors, these entries.
+#[derive(Default)]
+struct Gguf {
+    entries: u64,
+    bytes: Vec<u8>,
+}
+
+impl Gguf {
+    const TEXT: u32 = 8;
+    const ARRAY: u32 = 9;
+
+    fn text(&mut self, text: &str) {
+        self.bytes.extend((text.len() as u64).to_le_bytes());
+        self.bytes.extend(text.as_bytes());
+    }
+
+    fn key(&mut self, key: &str, kind: u32) {
+        self.entries += 1;
+        self.text(&format!("tokenizer.ggml.{key}"));
+        self.bytes.extend(kind.to_le_bytes());
+    }
+
+    fn name(&mut self, key: &str, name: &str) {
+        self.key(key, Self::TEXT);
+        self.text(name);
+    }
+
+    fn id(&mut self, key: &str, id: u64) {
+        self.key(&format!("{key}_token_id"), 4);
+        self.bytes.extend((id as u32).to_le_bytes());
+    }
+
+    fn list(&mut self, key: &str, kind: u32, count: usize) {
+        self.key(key, Self::ARRAY);
+        self.bytes.extend(kind.to_le_bytes());
+        self.bytes.extend((count as u64).to_le_bytes());
+    }
+
+    fn tokenizer(self) -> Tokenizer {
+        let mut file = b"GGUF\x03\0\0\0\0\0\0\0\0\0\0\0".to_vec();
+        file.extend(self.entries.to_le_bytes());
+        file.extend(self.bytes);
+        let checkpoint = block_on(Checkpoint::from_gguf(&Source::memory("made.gguf", file))).unwrap();
+        Tokenizer::from_gguf(checkpoint.metadata().unwrap()).unwrap()
+    }
+}
+
+/// A published tokenizer.json as llama.cpp's converter writes it into a GGUF's metadata.
+fn as_gguf(name: &str, model: &str, pre: Option<&str>) -> Tokenizer {
+    let json: Value = serde_json::from_slice(&fetched(name, "tokenizer.json")).unwrap();
+    let vocabulary = json["model"]["vocab"].as_object().unwrap();
+    let mut tokens: Vec<(u64, String, i32)> =
+        vocabulary.iter().map(|(token, id)| (id.as_u64().unwrap(), token.clone(), 1)).collect();
+    for added in json["added_tokens"].as_array().unwrap() {
+        let (id, token) = (added["id"].as_u64().unwrap(), added["content"].as_str().unwrap());
+        let kind = if added["special"] == true { 3 } else { 4 };
+        tokens.retain(|known| known.0 != id);
+        tokens.push((id, token.to_owned(), kind));
+    }
+    tokens.sort();
+    let mut file = Gguf::default();
+    file.name("model", model);
+    if let Some(pre) = pre {
+        file.name("pre", pre);
+        let merges = json["model"]["merges"].as_array().unwrap();
+        file.list("merges", Gguf::TEXT, merges.len());
+        for merge in merges {
+            let pair = merge.as_array().map(|pair| pair.iter().map(|half| half.as_str().unwrap()).collect::<Vec<_>>());
+            file.text(&pair.map_or_else(|| merge.as_str().unwrap().to_owned(), |pair| pair.join(" ")));
         }
+    } else {
+        for (key, token) in [("unknown", "[UNK]"), ("seperator", "[SEP]"), ("cls", "[CLS]")] {
+            file.id(key, vocabulary[token].as_u64().unwrap());
+        }
+    }
+    file.list("tokens", Gguf::TEXT, tokens.len());
+    for (place, (id, token, kind)) in tokens.iter().enumerate() {
+        assert_eq!(place as u64, *id, "{name}: the ids have a gap");
+        match (pre, token.strip_prefix("##")) {
+            (Some(_), _) => file.text(token),
+            (None, _) if *kind == 3 || token.starts_with('[') && token.ends_with(']') => file.text(token),
+            (None, Some(continuation)) => file.text(continuation),
+            (None, None) => file.text(&format!("\u{2581}{token}")),
+        }
+    }
+    file.list("token_type", 5, tokens.len());
+    for (_, _, kind) in &tokens {
+        file.bytes.extend(kind.to_le_bytes());
+    }
+    file.tokenizer()
+}
+
+#[test]
+fn tokenizers_rebuilt_from_a_gguf_give_the_same_ids() {
+    let kinds = [("llama3", "gpt2", Some("llama-bpe")), ("qwen3", "gpt2", Some("qwen2")), ("minilm", "bert", None)];
+    let fixture = json_fixture("tokenize.json");
+    for (name, model, pre) in kinds {
+        assert_ids(name, &as_gguf(name, model, pre), &fixture["tokenizers"][name]);
     }
 }

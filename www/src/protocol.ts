@@ -1,6 +1,7 @@
 // The one protocol between page and worker: calls by name, answered once, with progress between.
 // Argument and result types are those that the Rust side declares.
 import type {
+  Catalog,
   DatasetReport,
   DeviceChoice,
   DeviceReport,
@@ -10,6 +11,7 @@ import type {
   HeadReport,
   ItemReport,
   LoadProgress,
+  LoadSettings,
   ModelReport,
   OfficialRows,
   Report,
@@ -20,11 +22,12 @@ import type {
 
 export interface Calls {
   openDevice: { args: [choice: DeviceChoice]; result: DeviceReport };
+  catalog: { args: [choice: DeviceChoice]; result: Catalog };
   configure: { args: [endpoint: string | undefined, token: string | undefined, keep: boolean]; result: void };
-  loadSite: { args: [manifest: string, head: Uint8Array | undefined, choice: DeviceChoice]; result: ModelReport; progress: LoadProgress };
-  loadHub: { args: [id: string, head: Uint8Array | undefined, choice: DeviceChoice]; result: ModelReport; progress: LoadProgress };
+  loadSite: { args: [manifest: string, head: Uint8Array | undefined, settings: LoadSettings]; result: ModelReport; progress: LoadProgress };
+  loadHub: { args: [id: string, head: Uint8Array | undefined, settings: LoadSettings]; result: ModelReport; progress: LoadProgress };
   loadFiles: {
-    args: [name: string, files: File[], head: Uint8Array | undefined, choice: DeviceChoice];
+    args: [name: string, files: File[], head: Uint8Array | undefined, settings: LoadSettings];
     result: ModelReport;
     progress: LoadProgress;
   };

@@ -2,13 +2,13 @@
 import { Engine, EngineFailure } from "./engine";
 import type {
   DatasetReport,
-  DeviceChoice,
   DeviceReport,
   Estimate,
   FitOptions,
   FitProgress,
   HeadReport,
   LoadProgress,
+  LoadSettings,
   ModelReport,
   Report,
   RunProgress,
@@ -79,7 +79,7 @@ class AppState {
   keep = $state(true);
   engine = new Engine((reason) => this.#replaced(reason));
 
-  #modelSource: { source: ModelSource; choice: DeviceChoice; access: Access; fingerprint: string } | undefined;
+  #modelSource: { source: ModelSource; settings: LoadSettings; access: Access; fingerprint: string } | undefined;
   #dataSource: { source: DataSource; access: Access } | undefined;
   /** Restarts since the visitor last got something done. */
   #idleRestarts = 0;
@@ -116,9 +116,9 @@ class AppState {
   async #restore() {
     try {
       if (this.#modelSource) {
-        const { source, choice, access, fingerprint } = this.#modelSource;
+        const { source, settings, access, fingerprint } = this.#modelSource;
         this.model = undefined;
-        const model = await this.#loadFrom(source, choice, access).finally(() => (this.load = undefined));
+        const model = await this.#loadFrom(source, settings, access).finally(() => (this.load = undefined));
         if (model.fingerprint !== fingerprint) {
           throw new Error(`${model.name} has changed since it was loaded; load it again, and run it anew`);
         }
@@ -215,17 +215,17 @@ class AppState {
     return { hub: this.hub.trim() || undefined, token: this.token.trim() || undefined, keep: this.keep };
   }
 
-  async #loadFrom(source: ModelSource, choice: DeviceChoice, { hub, token, keep }: Access): Promise<ModelReport> {
+  async #loadFrom(source: ModelSource, settings: LoadSettings, { hub, token, keep }: Access): Promise<ModelReport> {
     await this.engine.call("configure", [hub, token, keep]);
     const tell = (now: LoadProgress) => (this.load = now);
     const head = await this.#headBytes(source.head);
     this.head = head && (await this.engine.call("readHead", [head]));
-    if (source.kind === "site") return this.engine.call("loadSite", [source.manifest, head, choice], tell);
-    if (source.kind === "hub") return this.engine.call("loadHub", [source.id, head, choice], tell);
+    if (source.kind === "site") return this.engine.call("loadSite", [source.manifest, head, settings], tell);
+    if (source.kind === "hub") return this.engine.call("loadHub", [source.id, head, settings], tell);
     const { files } = source;
     const path = files[0]?.webkitRelativePath ?? "";
     const name = path.split("/")[0] || (files.length === 1 ? (files[0]?.name ?? "") : `the ${files.length} picked files`);
-    return this.engine.call("loadFiles", [name, files, head, choice], tell);
+    return this.engine.call("loadFiles", [name, files, head, settings], tell);
   }
 
   async #headBytes(head: ModelSource["head"]): Promise<Uint8Array | undefined> {
@@ -254,11 +254,11 @@ class AppState {
   /** Puts the fitted head on the loaded model. */
   useFitted() {
     if (!this.#modelSource || !this.fitted) return;
-    const { source, choice } = this.#modelSource;
-    return this.loadModel({ ...source, head: this.fitted.bytes }, choice);
+    const { source, settings } = this.#modelSource;
+    return this.loadModel({ ...source, head: this.fitted.bytes }, settings);
   }
 
-  loadModel(source: ModelSource, choice: DeviceChoice) {
+  loadModel(source: ModelSource, settings: LoadSettings) {
     return this.during("loading", async () => {
       this.model = undefined;
       this.head = undefined;
@@ -266,9 +266,9 @@ class AppState {
       this.estimate = undefined;
       this.#modelSource = undefined;
       const access = this.#access();
-      const model = await this.#loadFrom(source, choice, access).finally(() => (this.load = undefined));
+      const model = await this.#loadFrom(source, settings, access).finally(() => (this.load = undefined));
       this.model = model;
-      this.#modelSource = { source, choice, access, fingerprint: model.fingerprint };
+      this.#modelSource = { source, settings, access, fingerprint: model.fingerprint };
       this.device = model.device;
       // Scores of two models never stand in one table.
       this.forget();

@@ -34,7 +34,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     let found = files.files.inspect(head.as_ref()).await?;
     let device = device::open(arguments.device.choice()).await?;
-    let fits = device.fits(&found);
+    let fits = device.fits(&found.name, found.parameters, found.largest_matrix);
     if arguments.json {
         let mut all = serde_json::to_value(&found)?;
         all["device"] = serde_json::to_value(&device.report)?;

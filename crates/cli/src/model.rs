@@ -6,8 +6,8 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use rewardscope_engine::{
-    Aggregate, Bos, Cancel, Clock, DeviceChoice, FORMATS, Format, LoadOptions, LoadStage, ModelFiles, PooledToken,
-    Protocol, RewardHead, Scorer, TruncationSide, device,
+    Aggregate, Bos, Cancel, Clock, DeviceChoice, Format, LoadOptions, LoadStage, ModelFiles, PooledToken, Protocol,
+    RewardHead, Scorer, TruncationSide, device,
 };
 use rewardscope_store::{FetchProgress, FetchStage, Folder, RepositoryId, Source, Store};
 
@@ -107,11 +107,8 @@ pub enum Side {
 }
 
 impl Arguments {
-    fn protocol(&self) -> anyhow::Result<Protocol> {
-        let mut protocol = match self.protocol {
-            ProtocolName::Default => Protocol::default(),
-            ProtocolName::Reference => Protocol::reference(),
-        };
+    /// What of a protocol is said otherwise.
+    fn adjust(&self, protocol: &mut Protocol) -> anyhow::Result<()> {
         if let Some(bos) = self.bos {
             protocol.bos = match bos {
                 BosName::Template => Bos::Template,
@@ -127,12 +124,9 @@ impl Arguments {
             protocol.pooled = PooledToken::BeforeFirstPad;
         }
         if let Some(name) = &self.format {
-            let known = || FORMATS.iter().map(|format| format.name).collect::<Vec<_>>().join(", ");
-            let format = Format::named(name);
-            protocol.format =
-                Some(format.with_context(|| format!("there is no format {name}; there are {}", known()))?);
+            protocol.format = Some(Format::named(name)?);
         }
-        Ok(protocol)
+        Ok(())
     }
 }
 
@@ -246,15 +240,15 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
     };
     // Local time by the calendar, as transformers' templates read it.
     let clock = Clock::from_local_seconds(chrono::Local::now().naive_local().and_utc().timestamp());
-    let most = (arguments.protocol == ProtocolName::Reference).then_some(Protocol::REFERENCE_TOKENS);
-    let options = LoadOptions {
-        clock,
-        aggregate,
-        max_tokens: arguments.max_length.or(most),
-        label: arguments.label,
-        protocol: arguments.protocol()?,
-        batch_tokens: arguments.batch_tokens.map(std::num::NonZeroUsize::get),
+    let mut options = match arguments.protocol {
+        ProtocolName::Default => LoadOptions::new(clock),
+        ProtocolName::Reference => LoadOptions::reference(clock),
     };
+    arguments.adjust(&mut options.protocol)?;
+    options.aggregate = aggregate;
+    options.max_tokens = arguments.max_length.or(options.max_tokens);
+    options.label = arguments.label;
+    options.batch_tokens = arguments.batch_tokens.map(std::num::NonZeroUsize::get);
     let files = files(&arguments.model, arguments.base.as_deref()).await?;
     let head = match &arguments.head {
         Some(path) => Some(RewardHead::read(&Source::file(path)?).await?),

@@ -57,6 +57,8 @@ pub struct OpenDevice {
     pub device: Device,
     /// What there is to say of it.
     pub report: DeviceReport,
+    /// Bytes of the largest buffer that one kernel can read; none on the CPU.
+    most_bound_bytes: Option<u64>,
     failure: Failure,
 }
 
@@ -127,6 +129,7 @@ impl OpenDevice {
                 software: false,
                 reason,
             },
+            most_bound_bytes: None,
             failure: Failure::default(),
         }
     }
@@ -141,26 +144,33 @@ impl OpenDevice {
                 software: adapter.software,
                 reason,
             },
+            most_bound_bytes: Some(gpu.setup.device.limits().max_storage_buffer_binding_size),
             failure: gpu.failure,
         }
     }
 
-    /// Refuses a model whose weights cannot be in this device's memory at all.
-    pub(crate) fn refuse_larger(&self, model: &str, weight_bytes: u64) -> Result<(), EngineError> {
-        // All of wasm's memory is 4 GiB, and activations need some of it.
-        let most = (usize::MAX as u64).saturating_sub(512 << 20);
-        if self.report.kind == DeviceKind::Cpu && weight_bytes > most {
-            return Err(EngineError::TooLarge { model: model.to_owned(), weight_bytes, most_bytes: most });
-        }
-        Ok(())
-    }
-
-    /// Whether a model's weights fit here, in float32.
+    /// Whether a model's weights can be on this device at all, in float32: `parameters` of them,
+    /// `largest_matrix` of which one kernel reads at once. A GPU's memory is not known beforehand.
     ///
     /// # Errors
-    /// [`EngineError::TooLarge`] where they do not.
-    pub fn fits(&self, model: &crate::Inspection) -> Result<(), EngineError> {
-        self.refuse_larger(&model.name, model.parameters * 4)
+    /// [`EngineError::TooLarge`] and [`EngineError::TooLargeMatrix`] where they cannot.
+    pub fn fits(&self, model: &str, parameters: u64, largest_matrix: u64) -> Result<(), EngineError> {
+        let model = || model.to_owned();
+        match self.most_bound_bytes {
+            None => {
+                let (weight_bytes, most_bytes) = (4 * parameters, platform::memory_bytes());
+                if weight_bytes > most_bytes {
+                    return Err(EngineError::TooLarge { model: model(), weight_bytes, most_bytes });
+                }
+            }
+            Some(most_bytes) => {
+                let matrix_bytes = 4 * largest_matrix;
+                if matrix_bytes > most_bytes {
+                    return Err(EngineError::TooLargeMatrix { model: model(), matrix_bytes, most_bytes });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// # Errors
@@ -239,6 +249,16 @@ mod platform {
 
     use super::*;
 
+    /// All of the machine's memory.
+    pub(super) fn memory_bytes() -> u64 {
+        let memory = sysinfo::MemoryRefreshKind::nothing().with_ram();
+        match sysinfo::System::new_with_specifics(sysinfo::RefreshKind::nothing().with_memory(memory)).total_memory() {
+            // A system that is not known to the library.
+            0 => u64::MAX,
+            bytes => bytes,
+        }
+    }
+
     static GPU: OnceLock<Result<Gpu, String>> = OnceLock::new();
 
     fn gpu() -> Result<Gpu, String> {
@@ -274,6 +294,11 @@ mod platform {
 
     thread_local! {
         static GPU: RefCell<Option<Gpu>> = const { RefCell::new(None) };
+    }
+
+    /// All of wasm's memory is 4 GiB, and activations need some of it.
+    pub(super) fn memory_bytes() -> u64 {
+        (4 << 30) - (512 << 20)
     }
 
     fn get(of: &JsValue, key: &str) -> JsValue {

@@ -26,13 +26,15 @@ impl Forward {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(Self, u64), EngineError> {
         let mut specs = architecture.tensors()?;
-        let (mut done, mut total, mut parameters) = (0, 0, 0);
+        let (mut done, mut total, mut parameters, mut largest) = (0, 0, 0, 0);
         for spec in &specs {
             let info = checkpoint.expect(&spec.stored, &spec.shape)?;
             total += info.bytes();
-            parameters += info.rows() as u64 * info.columns() as u64;
+            let weights = info.rows() as u64 * info.columns() as u64;
+            parameters += weights;
+            largest = weights.max(largest);
         }
-        device.refuse_larger(checkpoint.name(), parameters * 4)?;
+        device.fits(checkpoint.name(), parameters, largest)?;
         // In the file's order, so that the file is read once through.
         specs.sort_by_key(|spec| checkpoint.find(&spec.stored).map(|info| info.position()));
         progress(done, total);

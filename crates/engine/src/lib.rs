@@ -4,6 +4,7 @@
 //! kernels there against a known answer, [`Scorer::score`] scores completions in batches with one
 //! readback each. Everything long reports progress and can be cancelled.
 
+mod catalog;
 pub mod device;
 mod export;
 mod files;
@@ -21,6 +22,7 @@ use rewardscope_store::{Cancelled, StoreError};
 use rewardscope_text::TextError;
 use rewardscope_weights::WeightsError;
 
+pub use catalog::{CATALOG, Listed, PUBLISHED_MARKS};
 pub use device::{DeviceChoice, DeviceKind, DeviceReport, OpenDevice};
 pub use export::WriteFile;
 pub use files::ModelFiles;
@@ -159,6 +161,18 @@ pub enum EngineError {
         /// Bytes of the weights in float32.
         weight_bytes: u64,
         /// Bytes that there can be.
+        most_bytes: u64,
+    },
+    /// A matrix is larger than what the GPU reads at once.
+    #[error(
+        "loading {model}: its largest matrix needs {matrix_bytes} bytes in float32, one kernel reads at most {most_bytes} on this GPU; choose the CPU or a smaller model"
+    )]
+    TooLargeMatrix {
+        /// The file's or folder's name.
+        model: String,
+        /// Bytes of the matrix in float32.
+        matrix_bytes: u64,
+        /// Bytes that one kernel can read of a buffer.
         most_bytes: u64,
     },
     /// A classifier's score cannot be told from its other logits.

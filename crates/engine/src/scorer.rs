@@ -29,6 +29,19 @@ pub struct LoadOptions {
     pub batch_tokens: Option<usize>,
 }
 
+impl LoadOptions {
+    /// All by default: the model's own template, context and only label.
+    pub fn new(clock: Clock) -> Self {
+        let (aggregate, protocol) = (Aggregate::default(), Protocol::default());
+        Self { clock, aggregate, max_tokens: None, label: None, protocol, batch_tokens: None }
+    }
+
+    /// As the reference evaluator has it.
+    pub fn reference(clock: Clock) -> Self {
+        Self { max_tokens: Some(Protocol::REFERENCE_TOKENS), protocol: Protocol::reference(), ..Self::new(clock) }
+    }
+}
+
 /// What a loading model is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]

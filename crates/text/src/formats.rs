@@ -1,6 +1,8 @@
 //! Conversation formats for models without a chat template, by the names that RewardBench gives them
 //! (`rewardbench/chattemplates.py` and FastChat's `conversation.py`): what stands around each turn.
 
+use crate::TextError;
+
 /// How a conversation is written: `before`, and each turn between what opens and closes its role's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Format {
@@ -43,8 +45,12 @@ pub const FORMATS: [Format; 11] = [
 
 impl Format {
     /// The one of that name.
-    pub fn named(name: &str) -> Option<Self> {
-        FORMATS.into_iter().find(|format| format.name == name)
+    ///
+    /// # Errors
+    /// [`TextError::NoFormat`] with the names that there are.
+    pub fn named(name: &str) -> Result<Self, TextError> {
+        let named = FORMATS.into_iter().find(|format| format.name == name);
+        named.ok_or_else(|| TextError::NoFormat { name: name.to_owned() })
     }
 
     /// As a chat template. The prompt ends before what opens the answer, as RewardBench has it; a

@@ -40,6 +40,15 @@ pub enum TextError {
         /// The tokenizer's file.
         file: String,
     },
+    /// A conversation format that is not known.
+    #[error(
+        "choosing a conversation format: one of {} was expected, {name} was found",
+        FORMATS.map(|format| format.name).join(", ")
+    )]
+    NoFormat {
+        /// What was asked for.
+        name: String,
+    },
     /// The tokenizer failed on a text.
     #[error("tokenizing with {file}: {found}")]
     Tokenize {

@@ -1,16 +1,24 @@
-//! Text to token ids: `tokenizer.json` as the file says, and GGUF's byte-level BPE rebuilt from
-//! its metadata.
+//! Text to token ids: `tokenizer.json` as the file says, and GGUF's tokenizers (byte-level BPE,
+//! SentencePiece, WordPiece) rebuilt from its metadata.
 
 use rewardscope_weights::{WeightsError, gguf};
 use tokenizers::decoders::byte_fallback::ByteFallback;
 use tokenizers::decoders::fuse::Fuse;
-use tokenizers::models::bpe::{BPE, BpeBuilder};
-use tokenizers::normalizers::{Prepend, Replace};
+use tokenizers::models::bpe::BPE;
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::normalizers::{BertNormalizer, NFC, Prepend, Replace};
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::processors::bert::BertProcessing;
+use tokenizers::utils::SysRegex;
 use tokenizers::utils::truncation::{TruncationDirection, TruncationParams, truncate_encodings};
-use tokenizers::{AddedToken, NormalizerWrapper, PostProcessor, PreTokenizerWrapper, decoders, normalizers};
+use tokenizers::{
+    AddedToken, ModelWrapper, NormalizerWrapper, PostProcessor, PreTokenizerWrapper, SplitDelimiterBehavior, decoders,
+    normalizers,
+};
 
 use crate::{Encoding, Pair, TextError, TruncationSide};
 
@@ -23,6 +31,12 @@ const NORMAL: i64 = 1;
 /// GGML's token types that become added tokens.
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
+
+/// How a text is split before its bytes are merged: Llama 3's pattern, and Qwen2's, which differs in
+/// that each digit stands alone.
+const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN_2: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// Text to token ids, without adding special tokens: chat templates bring their own.
 #[derive(Debug)]
@@ -57,9 +71,10 @@ impl Tokenizer {
         let inner = match metadata.text("tokenizer.ggml.model").map_err(|e| vocabulary.incomplete(e))? {
             "gpt2" => vocabulary.byte_level()?,
             "llama" => vocabulary.sentencepiece()?,
+            "bert" => vocabulary.wordpiece()?,
             other => {
                 return Err(vocabulary.refuse(
-                    "a tokenizer of the kind gpt2 (byte-level BPE) or llama (SentencePiece)",
+                    "a tokenizer of the kind gpt2 (byte-level BPE), llama (SentencePiece) or bert (WordPiece)",
                     format!("the kind {other}"),
                 ));
             }
@@ -174,11 +189,33 @@ impl Tokenizer {
 }
 
 /// Refuses what the library would panic at later: a post-processor's template with a special token
-/// that the file does not explain, or with a second text where there is one.
+/// that the file does not explain, or with a second text where there is one; a normalizer that
+/// replaces nothing by something.
 fn refuse_panics(bytes: &[u8]) -> Result<(), String> {
     #[derive(serde::Deserialize)]
     struct File {
+        normalizer: Option<serde_json::Value>,
         post_processor: Option<serde_json::Value>,
+    }
+    fn check_normalizer(normalizer: &serde_json::Value) -> Result<(), String> {
+        for inner in normalizer.get("normalizers").and_then(serde_json::Value::as_array).into_iter().flatten() {
+            check_normalizer(inner)?;
+        }
+        let Some(pattern) = normalizer.get("pattern") else {
+            return Ok(());
+        };
+        let is_empty = match (pattern.get("String"), pattern.get("Regex").and_then(serde_json::Value::as_str)) {
+            (Some(text), _) => text == "",
+            (None, Some(regex)) => {
+                let regex = SysRegex::new(regex).map_err(|e| e.to_string())?;
+                ["", "a", " ", "Ab 1.\n"].iter().any(|text| regex.find_iter(text).any(|(start, end)| start == end))
+            }
+            (None, None) => false,
+        };
+        if is_empty {
+            return Err(format!("a normalizer whose pattern {pattern} finds the empty text"));
+        }
+        Ok(())
     }
     fn check(processor: &serde_json::Value) -> Result<(), String> {
         for inner in processor.get("processors").and_then(serde_json::Value::as_array).into_iter().flatten() {
@@ -201,6 +238,7 @@ fn refuse_panics(bytes: &[u8]) -> Result<(), String> {
         Ok(())
     }
     let file: File = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    file.normalizer.as_ref().map_or(Ok(()), check_normalizer)?;
     file.post_processor.as_ref().map_or(Ok(()), check)
 }
 
@@ -244,14 +282,23 @@ impl<'a> GgufVocabulary<'a> {
 
     /// Byte-level BPE, its merges as they are stored.
     fn byte_level(&self) -> Result<tokenizers::Tokenizer, TextError> {
-        let pre_tokenizer = match self.metadata.text("tokenizer.ggml.pre").map_err(|e| self.incomplete(e))? {
+        let bytes = |use_regex| PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, use_regex));
+        let split = |pattern: &str| {
+            let pattern = SplitPattern::Regex(pattern.to_owned());
+            let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false);
+            split.map(PreTokenizerWrapper::Split).map_err(|e| self.refuse("a tokenizer", e.to_string()))
+        };
+        let name = self.metadata.text("tokenizer.ggml.pre").map_err(|e| self.incomplete(e))?;
+        let pre_tokenizer = match name {
             // Single digits, then GPT-2's own pattern.
-            "smollm" => Sequence::new(vec![
-                PreTokenizerWrapper::Digits(Digits::new(true)),
-                PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, true)),
-            ]),
+            "smollm" => vec![PreTokenizerWrapper::Digits(Digits::new(true)), bytes(true)],
+            "llama-bpe" => vec![split(LLAMA_3)?, bytes(false)],
+            "qwen2" => vec![split(QWEN_2)?, bytes(false)],
             other => {
-                return Err(self.refuse("the pre-tokenizer smollm", format!("the pre-tokenizer {other}")));
+                return Err(self.refuse(
+                    "one of the pre-tokenizers llama-bpe, qwen2, smollm",
+                    format!("the pre-tokenizer {other}"),
+                ));
             }
         };
         let merges = self.metadata.texts("tokenizer.ggml.merges").map_err(|e| self.incomplete(e))?;
@@ -261,8 +308,13 @@ impl<'a> GgufVocabulary<'a> {
             Ok((left.to_owned(), right.to_owned()))
         });
         let bpe = BPE::builder().vocab_and_merges(self.ids(), merges.collect::<Result<Vec<_>, TextError>>()?);
+        // What the published tokenizer.json of each has; the metadata has no word for it.
+        let bpe = bpe.ignore_merges(name == "llama-bpe").build().map_err(|e| self.bad_merges(e))?;
         let mut inner = self.tokenizer(bpe)?;
-        inner.with_pre_tokenizer(Some(pre_tokenizer));
+        if name == "qwen2" {
+            inner.with_normalizer(Some(NFC));
+        }
+        inner.with_pre_tokenizer(Some(Sequence::new(pre_tokenizer)));
         inner.with_decoder(Some(ByteLevel::default()));
         Ok(inner)
     }
@@ -295,7 +347,7 @@ impl<'a> GgufVocabulary<'a> {
         if let Some(unknown) = unknown.and_then(|id| self.tokens.get(id)) {
             bpe = bpe.unk_token(unknown.clone());
         }
-        let mut inner = self.tokenizer(bpe)?;
+        let mut inner = self.tokenizer(bpe.build().map_err(|e| self.bad_merges(e))?)?;
         let mut normalizers: Vec<NormalizerWrapper> = Vec::new();
         // llama.cpp's own default.
         if self.metadata.flag("tokenizer.ggml.add_space_prefix").unwrap_or(true) {
@@ -313,10 +365,47 @@ impl<'a> GgufVocabulary<'a> {
         Ok(inner)
     }
 
+    /// WordPiece as BERT has it. GGUF marks a word's beginning by `\u{2581}` where the vocabulary
+    /// marks its continuation by `##`, and has no word for case: where no token has a capital,
+    /// the tokenizer has none.
+    fn wordpiece(&self) -> Result<tokenizers::Tokenizer, TextError> {
+        let mut ids = ahash::AHashMap::with_capacity(self.tokens.len());
+        let mut is_cased = false;
+        for ((token, &kind), id) in self.tokens.iter().zip(self.types).zip(0u32..) {
+            let is_bracketed = token.starts_with('[') && token.ends_with(']');
+            let spelled = match token.strip_prefix('\u{2581}') {
+                Some(word) => word.to_owned(),
+                None if kind != NORMAL || (is_bracketed && !ids.contains_key(token)) => token.clone(),
+                None => format!("##{token}"),
+            };
+            is_cased |= kind == NORMAL && !is_bracketed && spelled.chars().any(char::is_uppercase);
+            ids.insert(spelled, id);
+        }
+        let special = |keys: &[&str]| {
+            let id = keys.iter().find_map(|key| self.metadata.unsigned(&format!("tokenizer.ggml.{key}_token_id")).ok());
+            let id = id.and_then(|id| u32::try_from(id).ok()).filter(|&id| (id as usize) < self.tokens.len());
+            id.map(|id| (self.tokens[id as usize].clone(), id))
+                .ok_or_else(|| self.refuse("a tokenizer in the metadata", format!("no {} token of its own", keys[0])))
+        };
+        let (unknown, _) = special(&["unknown"])?;
+        // The key is spelled so.
+        let (separator, begin) = (special(&["seperator", "eos"])?, special(&["cls", "bos"])?);
+        let model = WordPiece::builder().vocab(ids).unk_token(unknown).build();
+        let mut inner = self.tokenizer(model.map_err(|e| self.refuse("a vocabulary of WordPiece", e.to_string()))?)?;
+        inner.with_normalizer(Some(BertNormalizer::new(true, true, None, !is_cased)));
+        inner.with_pre_tokenizer(Some(BertPreTokenizer));
+        inner.with_post_processor(Some(BertProcessing::new(separator, begin)));
+        inner.with_decoder(Some(decoders::wordpiece::WordPiece::default()));
+        Ok(inner)
+    }
+
+    fn bad_merges(&self, error: impl ToString) -> TextError {
+        self.refuse("merges of tokens in the vocabulary", error.to_string())
+    }
+
     /// With the tokens that are found whole before anything else is done.
-    fn tokenizer(&self, bpe: BpeBuilder) -> Result<tokenizers::Tokenizer, TextError> {
-        let bpe = bpe.build().map_err(|e| self.refuse("merges of tokens in the vocabulary", e.to_string()))?;
-        let mut inner = tokenizers::Tokenizer::new(bpe);
+    fn tokenizer(&self, model: impl Into<ModelWrapper>) -> Result<tokenizers::Tokenizer, TextError> {
+        let mut inner = tokenizers::Tokenizer::new(model);
         let of_type = |kind: i64, special: bool| -> Vec<AddedToken> {
             let chosen = self.tokens.iter().zip(self.types).filter(|(_, t)| **t == kind);
             chosen.map(|(token, _)| AddedToken::from(token.clone(), special).normalized(false)).collect()

@@ -10,8 +10,9 @@ use js_sys::{Array, Function};
 use rewardscope_benchmarks::reward_bench_2::OFFICIAL_ROWS;
 use rewardscope_benchmarks::{Item, Selection};
 use rewardscope_engine::{
-    Aggregate, Backbone, Cancel, Clock, DeviceChoice, EngineError, HeadConfig, LoadOptions, LoadProgress, Message,
-    ModelFiles, Pooling, Protocol, RewardHead, Scorer, TokenSequence, device,
+    Backbone, CATALOG, Cancel, Clock, DeviceChoice, DeviceReport, EngineError, FORMATS, Format, HeadConfig, Listed,
+    LoadOptions, LoadProgress, Message, ModelFiles, PUBLISHED_MARKS, Pooling, RewardHead, Scorer, TokenSequence,
+    device,
 };
 use rewardscope_eval::{Journal, JournalSummary, Run, RunIdentity, fetch_dataset, read_items, score_item};
 use rewardscope_fit::{FeatureCache, FeaturesHeader, FitError, OverlapRule, gather, learn};
@@ -35,6 +36,62 @@ fn start() {
 extern "C" {
     #[wasm_bindgen(js_namespace = console, js_name = error)]
     fn report_panic(message: &str);
+}
+
+/// How a model is loaded.
+#[derive(Deserialize, tsify::Tsify)]
+pub struct LoadSettings {
+    /// What computes.
+    pub device: DeviceChoice,
+    /// Whether as the reference evaluator has it.
+    pub is_reference: bool,
+    /// A conversation format in place of the model's chat template.
+    pub format: Option<String>,
+    /// Which logit of a classifier with several is the score.
+    pub label: Option<usize>,
+}
+
+impl LoadSettings {
+    fn options(&self) -> Result<LoadOptions, EngineError> {
+        let mut options = if self.is_reference { LoadOptions::reference(clock()) } else { LoadOptions::new(clock()) };
+        options.protocol.format = self.format.as_deref().map(Format::named).transpose()?;
+        options.label = self.label;
+        Ok(options)
+    }
+}
+
+/// What there is to choose from before a model is loaded.
+#[derive(Serialize, tsify::Tsify)]
+pub struct Catalog {
+    /// Models of the Hub, smallest first.
+    pub models: Vec<ListedModel>,
+    /// Where their published marks are from.
+    pub marks_from: String,
+    /// Names of conversation formats.
+    pub formats: Vec<String>,
+    /// The device that they would be on.
+    pub device: DeviceReport,
+}
+
+/// A model of the Hub, of which nothing was fetched.
+#[derive(Serialize, tsify::Tsify)]
+pub struct ListedModel {
+    /// Its id.
+    pub id: String,
+    /// Its architecture.
+    pub architecture: String,
+    /// Number of weights.
+    pub parameters: u64,
+    /// Bytes to fetch.
+    pub stored_bytes: u64,
+    /// Bytes of its weights on the device.
+    pub memory_bytes: u64,
+    /// Its licence's name.
+    pub licence: String,
+    /// RewardBench 2's published mark, 0 to 1.
+    pub reward_bench_2: Option<f64>,
+    /// Why it cannot be loaded here, where it cannot.
+    pub does_not_fit: Option<String>,
 }
 
 /// Where the official rows of RewardBench 2 are.
@@ -255,6 +312,31 @@ impl Session {
         to_js(&device::open(choice).await.map_err(sentence)?.report)
     }
 
+    /// Models and settings to choose from, on the device that a choice would take.
+    #[wasm_bindgen(unchecked_return_type = "Catalog")]
+    pub async fn catalog(
+        &self,
+        #[wasm_bindgen(unchecked_param_type = "DeviceChoice")] choice: JsValue,
+    ) -> Result<JsValue, JsError> {
+        let device = device::open(from_js(choice)?).await.map_err(sentence)?;
+        let listed = |model: &Listed| ListedModel {
+            id: model.id.to_owned(),
+            architecture: model.architecture.to_owned(),
+            parameters: model.parameters,
+            stored_bytes: model.stored_bytes,
+            memory_bytes: model.memory_bytes(),
+            licence: model.licence.to_owned(),
+            reward_bench_2: model.reward_bench_2,
+            does_not_fit: model.does_not_fit(&device),
+        };
+        to_js(&Catalog {
+            models: CATALOG.iter().map(listed).collect(),
+            marks_from: PUBLISHED_MARKS.to_owned(),
+            formats: FORMATS.iter().map(|format| format.name.to_owned()).collect(),
+            device: device.report.clone(),
+        })
+    }
+
     /// Which Hub is asked and as whom, and whether files are kept on the visitor's device. The
     /// token stays in memory.
     pub fn configure(&self, endpoint: Option<String>, token: Option<String>, keep: bool) -> Result<(), JsError> {
@@ -271,7 +353,7 @@ impl Session {
         &self,
         manifest: String,
         head: Option<Vec<u8>>,
-        #[wasm_bindgen(unchecked_param_type = "DeviceChoice")] choice: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "LoadSettings")] settings: JsValue,
         #[wasm_bindgen(unchecked_param_type = "(progress: LoadProgress) => void")] progress: Function,
     ) -> Result<JsValue, JsValue> {
         let (_busy, cancel) = self.begin()?;
@@ -279,7 +361,7 @@ impl Session {
         let tell = &mut |now: FetchProgress| tell(&progress, &LoadProgress::from(now));
         let repository = store.site(&manifest, &cancel, tell).await.map_err(sentence)?;
         let files = ModelFiles::fetch(&store, &repository, None, &cancel, tell).await;
-        self.load(files, head, choice, &progress, &cancel).await
+        self.load(files, head, settings, &progress, &cancel).await
     }
 
     /// Loads a model of the Hub: `owner/name[@revision][:file]`.
@@ -288,7 +370,7 @@ impl Session {
         &self,
         id: String,
         head: Option<Vec<u8>>,
-        #[wasm_bindgen(unchecked_param_type = "DeviceChoice")] choice: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "LoadSettings")] settings: JsValue,
         #[wasm_bindgen(unchecked_param_type = "(progress: LoadProgress) => void")] progress: Function,
     ) -> Result<JsValue, JsValue> {
         let (_busy, cancel) = self.begin()?;
@@ -296,7 +378,7 @@ impl Session {
         let tell = &mut |now: FetchProgress| tell(&progress, &LoadProgress::from(now));
         let id: RepositoryId = id.trim().parse().map_err(sentence)?;
         let files = ModelFiles::from_hub(&store, &id, &cancel, tell).await;
-        self.load(files, head, choice, &progress, &cancel).await
+        self.load(files, head, settings, &progress, &cancel).await
     }
 
     /// Loads a model from files that were picked or dropped.
@@ -306,25 +388,26 @@ impl Session {
         name: String,
         files: Vec<web_sys::File>,
         head: Option<Vec<u8>>,
-        #[wasm_bindgen(unchecked_param_type = "DeviceChoice")] choice: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "LoadSettings")] settings: JsValue,
         #[wasm_bindgen(unchecked_param_type = "(progress: LoadProgress) => void")] progress: Function,
     ) -> Result<JsValue, JsValue> {
         let (_busy, cancel) = self.begin()?;
         let folder = Folder::new(&name, files.iter().map(Source::picked)).assembled(&cancel).await.map_err(sentence)?;
         let files = ModelFiles::from_sources(&name, folder.sources().cloned().collect());
-        self.load(files, head, choice, &progress, &cancel).await
+        self.load(files, head, settings, &progress, &cancel).await
     }
 
     async fn load(
         &self,
         files: Result<ModelFiles, EngineError>,
         head: Option<Vec<u8>>,
-        choice: JsValue,
+        settings: JsValue,
         progress: &Function,
         cancel: &Cancel,
     ) -> Result<JsValue, JsValue> {
         let files = files.map_err(engine_sentence)?;
-        let choice: DeviceChoice = from_js(choice)?;
+        let settings: LoadSettings = from_js(settings)?;
+        let options = settings.options().map_err(engine_sentence)?;
         let head = match head {
             Some(bytes) => Some(read_head(bytes).await.map_err(engine_sentence)?),
             None => None,
@@ -332,15 +415,7 @@ impl Session {
         // The old model goes first: two do not fit beside each other.
         self.scorer.take();
         self.journal.take();
-        let device = device::open(choice).await.map_err(engine_sentence)?;
-        let options = LoadOptions {
-            clock: clock(),
-            aggregate: Aggregate::default(),
-            max_tokens: None,
-            label: None,
-            protocol: Protocol::default(),
-            batch_tokens: None,
-        };
+        let device = device::open(settings.device).await.map_err(engine_sentence)?;
         let scorer =
             Scorer::load(&files, head.as_ref(), device, options, cancel, &mut |now| tell(progress, &now)).await;
         let scorer = Rc::new(scorer.map_err(engine_sentence)?);

@@ -1,0 +1,140 @@
+//! Open reward models that people ask for: what each needs and what was published of it, known
+//! before a byte of it is fetched.
+
+use serde::Serialize;
+
+use crate::OpenDevice;
+
+/// A model of the Hub.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Listed {
+    /// Its id on the Hub, with a revision where the usual one cannot be read.
+    pub id: &'static str,
+    /// Its architecture, as its `config.json` names it.
+    pub architecture: &'static str,
+    /// Number of weights.
+    pub parameters: u64,
+    /// Weights of its largest matrix.
+    pub largest_matrix: u64,
+    /// Bytes of its weights' files.
+    pub stored_bytes: u64,
+    /// Its licence, as its card names it.
+    pub licence: &'static str,
+    /// RewardBench 2's published mark, 0 to 1 ([`PUBLISHED_MARKS`]).
+    pub reward_bench_2: Option<f64>,
+}
+
+/// Where the published marks are from.
+pub const PUBLISHED_MARKS: &str =
+    "RewardBench 2 leaderboard, by way of evaleval/every_eval_ever (MIT), as of December 2025";
+
+const QWEN3: &str = "Qwen3ForSequenceClassification";
+const LLAMA: &str = "LlamaForSequenceClassification";
+
+/// The models, smallest first. Sizes of those stored in 16 bits are two bytes a weight.
+pub const CATALOG: [Listed; 12] = [
+    Listed {
+        id: "OpenAssistant/reward-model-deberta-v3-large-v2@refs/pr/3",
+        architecture: "DebertaV2ForSequenceClassification",
+        parameters: 435_062_785,
+        largest_matrix: 128_100 * 1024,
+        stored_bytes: 4 * 435_062_785,
+        licence: "mit",
+        reward_bench_2: Some(0.32),
+    },
+    Listed {
+        id: "trl-lib/Qwen2-0.5B-Reward",
+        architecture: "Qwen2ForSequenceClassification",
+        parameters: 494_033_664,
+        largest_matrix: 151_936 * 896,
+        stored_bytes: 4 * 494_033_664,
+        licence: "apache-2.0",
+        reward_bench_2: None,
+    },
+    in_16_bits("Skywork/Skywork-Reward-V2-Qwen3-0.6B", QWEN3, 596_050_944, 151_936 * 1024, "apache-2.0", Some(0.6125)),
+    in_16_bits(
+        "Skywork/Skywork-Reward-V2-Llama-3.2-1B",
+        LLAMA,
+        1_235_816_448,
+        128_256 * 2048,
+        "llama3.2",
+        Some(0.6438),
+    ),
+    in_16_bits(
+        "Skywork/Skywork-Reward-V2-Qwen3-1.7B",
+        QWEN3,
+        1_720_577_024,
+        151_936 * 2048,
+        "apache-2.0",
+        Some(0.6818),
+    ),
+    in_16_bits(
+        "Ray2333/GRM-gemma2-2B-rewardmodel-ft",
+        "Gemma2ForSequenceClassification",
+        2_614_344_192,
+        256_000 * 2304,
+        "apache-2.0",
+        Some(0.5966),
+    ),
+    in_16_bits(
+        "Skywork/Skywork-Reward-V2-Llama-3.2-3B",
+        LLAMA,
+        3_212_752_896,
+        128_256 * 3072,
+        "llama3.2",
+        Some(0.7466),
+    ),
+    in_16_bits("Ray2333/GRM-Llama3.2-3B-rewardmodel-ft", LLAMA, 3_212_755_968, 128_257 * 3072, "apache-2.0", None),
+    in_16_bits("Skywork/Skywork-Reward-V2-Qwen3-4B", QWEN3, 4_022_470_656, 151_936 * 2560, "apache-2.0", Some(0.7551)),
+    in_16_bits("Ray2333/GRM-Llama3-8B-rewardmodel-ft", LLAMA, 7_504_932_864, 128_257 * 4096, "mit", Some(0.6766)),
+    in_16_bits(
+        "Skywork/Skywork-Reward-V2-Llama-3.1-8B",
+        LLAMA,
+        7_504_928_768,
+        128_256 * 4096,
+        "llama3.1",
+        Some(0.8413),
+    ),
+    in_16_bits("Skywork/Skywork-Reward-V2-Qwen3-8B", QWEN3, 7_568_409_600, 151_936 * 4096, "apache-2.0", Some(0.7837)),
+];
+
+const fn in_16_bits(
+    id: &'static str,
+    architecture: &'static str,
+    parameters: u64,
+    largest_matrix: u64,
+    licence: &'static str,
+    reward_bench_2: Option<f64>,
+) -> Listed {
+    Listed { id, architecture, parameters, largest_matrix, stored_bytes: 2 * parameters, licence, reward_bench_2 }
+}
+
+impl Listed {
+    /// Why it cannot be loaded on a device, where it cannot.
+    pub fn does_not_fit(&self, device: &OpenDevice) -> Option<String> {
+        device.fits(self.id, self.parameters, self.largest_matrix).err().map(|error| error.to_string())
+    }
+
+    /// Bytes of its weights on the device.
+    pub fn memory_bytes(&self) -> u64 {
+        4 * self.parameters
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ARCHITECTURES;
+
+    use super::*;
+
+    #[test]
+    fn what_is_listed_is_supported_and_named_once() {
+        for (place, listed) in CATALOG.iter().enumerate() {
+            assert!(ARCHITECTURES.iter().any(|known| known.name == listed.architecture && !known.gguf), "{listed:?}");
+            assert!(listed.id.parse::<rewardscope_store::RepositoryId>().is_ok(), "{}", listed.id);
+            assert!(CATALOG[..place].iter().all(|other| other.id != listed.id), "{}", listed.id);
+            assert!(listed.largest_matrix < listed.parameters);
+        }
+        assert!(CATALOG.is_sorted_by_key(|listed| listed.memory_bytes().div_ceil(1 << 24)));
+    }
+}
