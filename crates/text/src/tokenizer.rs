@@ -378,7 +378,7 @@ impl<'a> GgufVocabulary<'a> {
                 None if kind != NORMAL || (is_bracketed && !ids.contains_key(token)) => token.clone(),
                 None => format!("##{token}"),
             };
-            is_cased |= kind == NORMAL && !is_bracketed && spelled.chars().any(char::is_uppercase);
+            is_cased |= kind == NORMAL && !is_bracketed && spelled.chars().any(|c| !c.to_lowercase().eq([c]));
             ids.insert(spelled, id);
         }
         let special = |keys: &[&str]| {
