@@ -249,21 +249,14 @@ fn one_of_several_labels_is_the_score_when_it_is_named() {
         Source::memory(fixture("parity/llama_plain/model.safetensors").display().to_string(), weights),
     ];
     let files = ModelFiles::from_sources("two", sources.into_iter().chain(own).collect()).unwrap();
-    let options = |label| LoadOptions {
-        clock: Clock::from_local_seconds(0),
-        aggregate: Aggregate::Avg,
-        max_tokens: None,
-        label,
-        protocol: Protocol::default(),
-        batch_tokens: None,
-    };
+    let options = |label| LoadOptions { label, ..LoadOptions::new(Clock::from_local_seconds(0)) };
     let sequence = [TokenSequence::new(ids(&conversations("llama_plain")[0]["input_ids"]), 1)];
     let score = |label| {
         let device = block_on(device::open(DeviceChoice::Cpu)).unwrap();
         let scorer = block_on(Scorer::load(&files, None, device, options(label), &Cancel::default(), &mut |_| {}));
-        Ok::<f64, String>(
-            block_on(scorer.map_err(|e| e.to_string())?.score_tokens(&sequence, &Cancel::default())).unwrap()[0].score,
-        )
+        let scorer = scorer.map_err(|e| e.to_string())?;
+        assert_eq!(scorer.report().label, label);
+        Ok::<f64, String>(block_on(scorer.score_tokens(&sequence, &Cancel::default())).unwrap()[0].score)
     };
     let stored = number(&conversations("llama_plain")[0]["score"]);
     assert!((score(Some(0)).unwrap() - 2.0 * stored).abs() < SCORE_TOLERANCE);

@@ -71,12 +71,6 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&arguments.out).with_context(|| format!("creating {}", arguments.out.display()))?;
     let model::Loaded { scorer, files, .. } = model::load(&arguments.model).await?;
     let model = scorer.report();
-    if !model.protocol.is_empty() {
-        bail!(
-            "fitting: a head does not record a protocol, so the default one was expected, {} was found",
-            model.protocol
-        );
-    }
     let pooling = match arguments.pooling {
         PoolingChoice::Last => Pooling::LastToken,
         PoolingChoice::Mean => Pooling::CompletionMean,

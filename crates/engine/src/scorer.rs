@@ -103,6 +103,8 @@ pub struct ModelReport {
     pub aggregate: Option<Aggregate>,
     /// [`Protocol::described`]
     pub protocol: String,
+    /// Which of a classifier's logits is the score, where it has several.
+    pub label: Option<usize>,
     /// The time that the template was told, in seconds of [`Clock`], where it asks: scores depend
     /// on it.
     pub template_seconds: Option<i64>,
@@ -233,6 +235,7 @@ impl Scorer {
             head: head.map(|head| head.config.clone()),
             aggregate: (summary.head == Head::LanguageModel).then_some(options.aggregate),
             protocol: options.protocol.described(),
+            label: (summary.labels > 1).then_some(summary.label),
             template_seconds: opened
                 .text
                 .template

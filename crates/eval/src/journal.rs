@@ -54,6 +54,9 @@ pub struct RunIdentity {
     /// [`ModelReport::protocol`]
     #[serde(default)]
     pub protocol: String,
+    /// [`ModelReport::label`]
+    #[serde(default)]
+    pub label: Option<usize>,
     /// The dataset's name; it may be called something else another time.
     pub dataset: String,
     /// sha256 over every item.
@@ -83,6 +86,7 @@ impl RunIdentity {
             aggregate: model.aggregate,
             context_tokens: model.context_tokens,
             protocol: model.protocol.clone(),
+            label: model.label,
             dataset: dataset.to_owned(),
             dataset_fingerprint: hash.finish().hex(),
             limit_per_subset: selection.limit_per_subset,
@@ -98,8 +102,13 @@ impl RunIdentity {
         // All items are all items, whatever the seed.
         let seed = self.limit_per_subset.map(|_| self.seed);
         let rest = (self.aggregate, self.context_tokens, self.limit_per_subset, seed);
-        hash.update(format!("{model_fingerprint} {dataset_fingerprint} {rest:?}{}", self.protocol).as_bytes());
+        let label = self.label();
+        hash.update(format!("{model_fingerprint} {dataset_fingerprint} {rest:?}{}{label}", self.protocol).as_bytes());
         hash.finish().hex()[..32].to_owned()
+    }
+
+    fn label(&self) -> String {
+        self.label.map(|label| format!(", label {label}")).unwrap_or_default()
     }
 
     fn described(&self) -> String {
@@ -108,7 +117,13 @@ impl RunIdentity {
             None => "all items".to_owned(),
         };
         let protocol = if self.protocol.is_empty() { String::new() } else { format!(", {}", self.protocol) };
-        format!("{} on {}, {size}, at most {} tokens{protocol}", self.model, self.dataset, self.context_tokens)
+        format!(
+            "{} on {}, {size}, at most {} tokens{protocol}{}",
+            self.model,
+            self.dataset,
+            self.context_tokens,
+            self.label()
+        )
     }
 }
 
@@ -361,6 +376,7 @@ mod tests {
             aggregate: None,
             context_tokens: 64,
             protocol: String::new(),
+            label: None,
             template_seconds: None,
             layers: 1,
             parameters: 1,
@@ -432,5 +448,29 @@ mod tests {
         assert!(message.contains("line 7"), "{message}");
         assert_eq!(open(&path, "g", &items, "CPU", true).expect("anew").run().results().len(), 0);
         std::fs::remove_file(&path).expect("removed");
+    }
+
+    #[test]
+    fn what_changes_a_score_makes_another_run() {
+        let items = [item("1")];
+        let plain = identity("f", &items);
+        let other = |change: fn(&mut RunIdentity)| {
+            let mut identity = plain.clone();
+            change(&mut identity);
+            identity.key()
+        };
+        let keys = [
+            plain.key(),
+            other(|run| run.label = Some(0)),
+            other(|run| run.label = Some(1)),
+            other(|run| run.protocol = "format tulu".to_owned()),
+            other(|run| run.context_tokens = 32),
+            other(|run| run.aggregate = Some(Aggregate::Sum)),
+            other(|run| run.seed = 1),
+        ];
+        // A seed chooses nothing where all items run.
+        assert_eq!(keys[0], keys[6]);
+        let different: std::collections::BTreeSet<&String> = keys[..6].iter().collect();
+        assert_eq!(different.len(), 6);
     }
 }

@@ -45,11 +45,15 @@ impl FeaturesHeader {
     /// Of a loaded backbone after so many layers, all that run where none is said.
     ///
     /// # Errors
-    /// [`FitError::NoSuchLayer`] when it has no such layer.
+    /// [`FitError::NoSuchLayer`] when it has no such layer, [`FitError::OtherProtocol`] when it was
+    /// loaded by another protocol than the one that heads are used by.
     pub fn of(model: &ModelReport, layers: Option<usize>, pooling: Pooling) -> Result<Self, FitError> {
         let layers = layers.unwrap_or(model.layers);
         if layers == 0 || layers > model.layers {
             return Err(FitError::NoSuchLayer { model: model.name.clone(), most: model.layers, found: layers });
+        }
+        if !model.protocol.is_empty() {
+            return Err(FitError::OtherProtocol { model: model.name.clone(), found: model.protocol.clone() });
         }
         Ok(Self {
             backbone: model.backbone_fingerprint.clone(),

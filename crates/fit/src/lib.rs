@@ -71,6 +71,16 @@ pub enum FitError {
         /// What was asked for.
         found: usize,
     },
+    /// The backbone reads conversations otherwise than the head's users will.
+    #[error(
+        "fitting on {model}: a head does not record a protocol, so the default one was expected, {found} was found; load the model without it"
+    )]
+    OtherProtocol {
+        /// The backbone's name.
+        model: String,
+        /// How it was loaded.
+        found: String,
+    },
     /// A file of features is not one, or is of another backbone.
     #[error("reading {file}: features of {expected} were expected, {found} was found")]
     OtherFeatures {
