@@ -111,18 +111,32 @@ fn a_form_that_is_not_read_says_how_to_convert_it() {
 }
 
 #[test]
-fn a_post_processor_with_a_token_that_nobody_explains() {
-    let model = broken("unexplained", "tokenizer.json", |bytes| {
-        let mut tokenizer: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+fn a_tokenizer_that_would_panic() {
+    let changed = |name: &str, change: fn(&mut serde_json::Value)| {
+        broken(name, "tokenizer.json", |bytes| {
+            let mut tokenizer: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            change(&mut tokenizer);
+            serde_json::to_vec(&tokenizer).unwrap()
+        })
+    };
+    let model = changed("unexplained", |tokenizer| {
         tokenizer["post_processor"] = serde_json::json!({
             "type": "TemplateProcessing",
             "single": [{ "SpecialToken": { "id": "[A]", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }],
             "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 1 } }],
             "special_tokens": {},
         });
-        serde_json::to_vec(&tokenizer).unwrap()
     });
     refused(&model, &["tokenizer.json", "[A]"]);
+    let model = changed("empty-pattern", |tokenizer| {
+        let replace = serde_json::json!({ "type": "Replace", "pattern": { "Regex": " *$" }, "content": "x" });
+        tokenizer["normalizer"] = serde_json::json!({ "type": "Sequence", "normalizers": [replace] });
+    });
+    refused(&model, &["tokenizer.json", "finds the empty text"]);
+    let model = changed("short-merge", |tokenizer| {
+        tokenizer["model"]["continuing_subword_prefix"] = "a prefix longer than any token there".into();
+    });
+    refused(&model, &["tokenizer.json", "where words go on with"]);
 }
 
 #[test]

@@ -190,12 +190,40 @@ impl Tokenizer {
 
 /// Refuses what the library would panic at later: a post-processor's template with a special token
 /// that the file does not explain, or with a second text where there is one; a normalizer that
-/// replaces nothing by something.
+/// replaces nothing by something; a merge with a half that is shorter than the prefix of a word's
+/// continuation.
 fn refuse_panics(bytes: &[u8]) -> Result<(), String> {
     #[derive(serde::Deserialize)]
     struct File {
         normalizer: Option<serde_json::Value>,
+        model: Option<Model>,
         post_processor: Option<serde_json::Value>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Model {
+        continuing_subword_prefix: Option<serde_json::Value>,
+    }
+    #[derive(serde::Deserialize)]
+    struct FileWithMerges {
+        model: ModelWithMerges,
+    }
+    #[derive(serde::Deserialize)]
+    struct ModelWithMerges {
+        #[serde(default)]
+        merges: Vec<serde_json::Value>,
+    }
+    fn check_merges(prefix: &str, merges: &[serde_json::Value]) -> Result<(), String> {
+        for merge in merges {
+            // As a text, or as two.
+            let second = match merge.as_str() {
+                Some(text) => text.split_once(' ').map(|(_, second)| second),
+                None => merge.get(1).and_then(serde_json::Value::as_str),
+            };
+            if second.is_some_and(|second| second.get(prefix.len()..).is_none()) {
+                return Err(format!("a merge {merge} where words go on with {prefix:?}"));
+            }
+        }
+        Ok(())
     }
     fn check_normalizer(normalizer: &serde_json::Value) -> Result<(), String> {
         for inner in normalizer.get("normalizers").and_then(serde_json::Value::as_array).into_iter().flatten() {
@@ -239,6 +267,12 @@ fn refuse_panics(bytes: &[u8]) -> Result<(), String> {
     }
     let file: File = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
     file.normalizer.as_ref().map_or(Ok(()), check_normalizer)?;
+    let prefix = file.model.and_then(|model| model.continuing_subword_prefix);
+    if let Some(prefix) = prefix.as_ref().and_then(serde_json::Value::as_str).filter(|prefix| !prefix.is_empty()) {
+        // Few files have one: only theirs are read for it.
+        let file: FileWithMerges = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        check_merges(prefix, &file.model.merges)?;
+    }
     file.post_processor.as_ref().map_or(Ok(()), check)
 }
 
