@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
@@ -242,6 +243,33 @@ test("Chromium: four ref/tied pairs run with SmolLM2 on the CPU", async () => {
     assert.equal(marks.subsets.Ties.per_prompt.length, 4);
     assert.equal(await browser.text("#overall"), "needs all parts");
     console.log(`SmolLM2 on four pairs: Ties ${marks.subsets.Ties.score.toFixed(4)}; ${await browser.text("#progress")}`);
+  });
+});
+
+test("Chromium: rows of one's own under any names, from an address", async () => {
+  await using("Chromium", "columns", async (browser) => {
+    await loadFiles(browser, "cpu", checkpoint("llama_plain"));
+    const rows = [
+      { question: "Name a colour.", answers: { better: "Blue.", worse: "Monday." }, topic: "colours" },
+      { question: "Name a day.", answers: { better: "Monday.", worse: "Blue." }, topic: "days" },
+    ];
+    // A host that knows no ranges and allows every page.
+    const server = createServer((_request, response) => {
+      response.writeHead(200, { "access-control-allow-origin": "*", "access-control-allow-headers": "range" });
+      response.end(rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+    });
+    await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+    await browser.select("#dataset", "hub");
+    await browser.select("#benchmark-name", "preferences");
+    await browser.evaluate(() => (document.querySelector("#columns").open = true));
+    const names = { prompt: "question", chosen: "answers.better", rejected: "answers.worse", subset: "topic" };
+    for (const [column, name] of Object.entries(names)) await browser.fill(`#column-${column}`, name);
+    await browser.fill("#data-id", `http://localhost:${server.address().port}/rows.jsonl?x=1`);
+    await browser.click("#run");
+    await browser.until("the run to end", () => document.querySelector("#marks") !== null && document.querySelector("#cancel-run") === null);
+    assert.match(await browser.text("#dataset-report"), /2 items \(colours 1, days 1\)/);
+    assert.match(await browser.text("#marks"), /colours/);
+    server.close();
   });
 });
 

@@ -200,6 +200,24 @@ fn each_bad_score_file_has_its_sentence() {
     refused(&["metrics", "--strict", "--scores", &bad], &["score 1 is NaN"]);
 }
 
+#[test]
+fn a_run_of_cut_texts_is_marked_but_not_strictly() {
+    let folder = scratch("marking-cut");
+    let row = json!({"id": "1", "prompt": "Hello?", "chosen": ["word ".repeat(100)], "rejected": ["No."], "subset": "Focus",
+        "num_correct": 1, "num_incorrect": 1, "total_completions": 2});
+    let data = file(&folder, "rows.jsonl", lines(&[row]));
+    let model = fixture("parity/llama_plain").display().to_string();
+    let out = folder.join("out").display().to_string();
+    let eval = ["eval", "--device", "cpu", "--model", &model, "--data", &data, "--max-length", "64", "--out", &out];
+    let output = run(&eval);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    refused(&[&eval[..], &["--strict"]].concat(), &["1 of 1 items have a completion that was cut"]);
+    let scores = folder.join("out/run.json").display().to_string();
+    refused(&["metrics", "--strict", "--scores", &scores], &["1 of 1 items have a completion that was cut"]);
+    let remarks = json_of(&["metrics", "--json", "--scores", &scores])["remarks"].to_string();
+    assert!(remarks.contains("was cut at the context's end"), "{remarks}");
+}
+
 /// A small file of rows of a benchmark, as its dataset has them.
 fn datasets(folder: &Path) -> Vec<(&'static str, String, usize)> {
     let sentence = |place: usize| format!("Answer number {place}.");
@@ -500,6 +518,6 @@ fn a_file_of_rows_is_filtered_by_scores() {
     ]);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let source = rewardscope_store::Source::file(Path::new(&output)).unwrap();
-    let kept = pollster::block_on(rewardscope_data::read_rows(&source)).unwrap();
+    let kept = pollster::block_on(rewardscope_data::read_rows(&source, rewardscope_data::Rows::ALL)).unwrap();
     assert_eq!(kept.len(), 6);
 }

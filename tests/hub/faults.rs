@@ -8,6 +8,7 @@ use std::process::Output;
 use std::time::Instant;
 
 use pollster::block_on;
+use rewardscope_data::{Row, to_parquet};
 use rewardscope_engine::{Cancel, Message, ModelFiles, TokenSequence};
 use rewardscope_store::{Hub, RepositoryKind, Shelf, Store, StoreError, Token};
 use rewardscope_tests::hub::{COMMIT, Fault, TOKEN, TestHub};
@@ -133,6 +134,88 @@ fn what_cannot_be_mended_is_one_sentence() {
     fixture_scores_right(&fetch(&store(&hub, &cache("listing"), None), "test/llama_plain").unwrap());
 }
 
+/// Bytes of files that were asked for by range since the last time.
+fn asked(hub: &TestHub) -> u64 {
+    let bytes = |range: String| {
+        let (start, end) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
+        end.parse::<u64>().unwrap() + 1 - start.parse::<u64>().unwrap()
+    };
+    let files = hub.seen().into_iter().filter(|seen| seen.path.starts_with("/cdn/"));
+    files.map(|seen| seen.range.map_or(u64::MAX / 1024, bytes)).sum()
+}
+
+/// As many rows as RewardBench 2 has, of text that does not compress to nothing: about 14 MB.
+fn large_rows() -> Vec<Row> {
+    let mut state = 1u64;
+    let mut text = |characters: usize| -> String {
+        (0..characters)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                char::from(b' ' + (state >> 33) as u8 % 95)
+            })
+            .collect()
+    };
+    let row = |id: usize| Row {
+        id: id.to_string(),
+        prompt: text(300),
+        chosen: vec![text(1850)],
+        rejected: (0..3).map(|_| text(1850)).collect(),
+        num_correct: 1,
+        num_incorrect: 3,
+        total_completions: 4,
+        models: Vec::new(),
+        subset: "Focus".to_owned(),
+        additional_metadata: None,
+    };
+    (1..=1865).map(row).collect()
+}
+
+#[test]
+fn one_item_of_a_large_file_costs_a_part_of_it() {
+    let hub = TestHub::start(0);
+    let rows = large_rows();
+    let bytes = to_parquet(&rows).unwrap();
+    let whole = bytes.len() as u64;
+    let address = hub.add_dataset("test/large", "rows.parquet", bytes);
+    let lines: Vec<u8> =
+        rows.iter().flat_map(|row| (serde_json::to_string(row).unwrap() + "\n").into_bytes()).collect();
+    let lines_address = hub.add_dataset("test/lines", "rows.jsonl", lines);
+    let items = |data: &str, rows: &str| -> Vec<Value> {
+        let output = command(&hub, &cache("items"), &["items", "--json", "--data", data, "--rows", rows]);
+        assert!(output.status.success(), "{data}: {}", String::from_utf8_lossy(&output.stderr));
+        output.stdout.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+    };
+    asked(&hub);
+    // A row's page, and its column's dictionary: writers make them a megabyte or two each.
+    for (data, most) in [("test/large", whole / 2), (&address, whole / 2), (&lines_address, 3 << 20)] {
+        let first = if data.ends_with("jsonl") { "3" } else { "1200" };
+        let found = items(data, first);
+        let place: usize = first.parse().unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0]["id"], first);
+        assert_eq!(found[0]["messages"][0]["content"], rows[place - 1].prompt);
+        assert_eq!(found[0]["completions"][1], rows[place - 1].rejected[0]);
+        let cost = asked(&hub);
+        println!("{data}: row {first} took {:.2} of {:.2} MB", cost as f64 / 1e6, whole as f64 / 1e6);
+        assert!(cost < most, "{cost} bytes were asked for");
+        // A connection that breaks on the way is no harm.
+        hub.misbehave(Fault::Cut, 1, "/cdn/datasets/");
+        assert_eq!(items(data, first), found);
+        assert_eq!(hub.behave(), 0);
+        asked(&hub);
+    }
+    assert_eq!(items("test/large", "1864-1900").len(), 2);
+    for (data, rows, named) in [
+        ("test/large", "5000", "rows 5000 to 5000"),
+        ("http://localhost:9/none", "1", "could not be reached"),
+        (&address.replace("rows.parquet", "nothing"), "1", "there is no such file"),
+    ] {
+        let output = command(&hub, &cache("items"), &["items", "--data", data, "--rows", rows]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains(named), "{data}: {said}");
+    }
+}
+
 #[test]
 fn an_interrupted_download_goes_on_where_it_was() {
     let hub = TestHub::start(0);
@@ -148,18 +231,6 @@ fn an_interrupted_download_goes_on_where_it_was() {
         }
     }));
     assert!(halfway.unwrap_err().to_string().contains("cancelled"));
-    let asked = |hub: &TestHub| -> u64 {
-        let bytes = |range: String| {
-            let (start, end) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
-            end.parse::<u64>().unwrap() + 1 - start.parse::<u64>().unwrap()
-        };
-        hub.seen()
-            .into_iter()
-            .filter(|seen| seen.path.starts_with("/cdn/"))
-            .filter_map(|seen| seen.range)
-            .map(bytes)
-            .sum()
-    };
     asked(&hub);
     let files = fetch(&store, "test/smollm2").unwrap();
     let again = asked(&hub);

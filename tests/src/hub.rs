@@ -182,6 +182,15 @@ impl TestHub {
         Self { port, state }
     }
 
+    /// Serves these bytes as the only file of a dataset, and gives their own address.
+    pub fn add_dataset(&self, id: &str, file: &str, bytes: Vec<u8>) -> String {
+        let content = Content::Made { bytes: bytes.len() as u64, head: bytes.into() };
+        let files = [(file.to_owned(), content)].into();
+        let key = format!("datasets/{id}");
+        lock(&self.state).repositories.insert(key.clone(), Repository { files, gated: false, listing: None });
+        format!("{}/cdn/{key}/{file}", self.endpoint())
+    }
+
     /// The address for `HF_ENDPOINT`.
     pub fn endpoint(&self) -> String {
         format!("http://localhost:{}", self.port)

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pollster::block_on;
-use rewardscope_data::{Row, read_rows};
+use rewardscope_data::{Row, Rows, read_rows};
 use rewardscope_engine::{
     Aggregate, Cancel, Clock, DeviceChoice, EngineError, LoadOptions, ModelFiles, Pooling, Protocol, RewardHead,
     Scorer, device,
@@ -79,7 +79,7 @@ pub const SAMPLE_FILES: [&str; 6] =
 pub fn sample_rows() -> Vec<Row> {
     let read = |file: &&str| {
         let source = Source::file(&root().join("sample").join(file)).unwrap_or_else(|e| panic!("{e}"));
-        block_on(read_rows(&source)).unwrap_or_else(|e| panic!("{e}"))
+        block_on(read_rows(&source, Rows::ALL)).unwrap_or_else(|e| panic!("{e}"))
     };
     SAMPLE_FILES.iter().flat_map(read).collect()
 }

@@ -3,6 +3,7 @@
 import type {
   BenchmarkEntry,
   Catalog,
+  ColumnNames,
   DatasetReport,
   DeviceChoice,
   DeviceReport,
@@ -40,7 +41,7 @@ export interface Calls {
   openDataSite: { args: [manifest: string, file: string]; result: DatasetReport; progress: LoadProgress };
   openDataHub: { args: [id: string]; result: DatasetReport; progress: LoadProgress };
   benchmarks: { args: []; result: BenchmarkEntry[] };
-  chooseBenchmark: { args: [name: string]; result: void };
+  chooseBenchmark: { args: [name: string, columns: ColumnNames | undefined]; result: void };
   markScores: { args: [file: File, benchmark: string, variant: string | undefined]; result: MarkedScores };
   openDataFile: { args: [file: File]; result: DatasetReport };
   plan: { args: [limit: number | undefined, seed: number, anew: boolean]; result: RunProgress };

@@ -1,6 +1,7 @@
 // What the page knows. One engine, one model, one run; panels read and call it.
 import { Engine, EngineFailure } from "./engine";
 import type {
+  ColumnNames,
   DatasetReport,
   DeviceReport,
   Estimate,
@@ -65,6 +66,8 @@ class AppState {
   storage = $state<Storage>();
   /** The benchmark that rows from elsewhere are of. */
   benchmark = $state(REWARD_BENCH_2);
+  /** Where rows of one's own have what; empty names where they are as the benchmark has them. */
+  columns = $state<ColumnNames>({ prompt: "", chosen: "", rejected: "", subset: "" });
   /** The marks of a score file. */
   marked = $state.raw<MarkedScores>();
   /** The head on the loaded model, and what it is worth. */
@@ -88,7 +91,7 @@ class AppState {
   engine = new Engine((reason) => this.#replaced(reason));
 
   #modelSource: { source: ModelSource; settings: LoadSettings; access: Access; fingerprint: string } | undefined;
-  #dataSource: { source: DataSource; access: Access; benchmark: string } | undefined;
+  #dataSource: { source: DataSource; access: Access; benchmark: string; columns: ColumnNames | undefined } | undefined;
   /** Restarts since the visitor last got something done. */
   #idleRestarts = 0;
   #cancelled = false;
@@ -135,8 +138,8 @@ class AppState {
       }
       this.#checkCancelled();
       if (this.#dataSource) {
-        const { source, access, benchmark } = this.#dataSource;
-        this.dataset = await this.#openFrom(source, access, benchmark);
+        const { source, access, benchmark, columns } = this.#dataSource;
+        this.dataset = await this.#openFrom(source, access, benchmark, columns);
       }
       this.#checkCancelled();
       if (this.#modelSource && this.#dataSource && this.#selection) {
@@ -287,9 +290,9 @@ class AppState {
     });
   }
 
-  async #openFrom(source: DataSource, { hub, token, keep }: Access, benchmark: string): Promise<DatasetReport> {
+  async #openFrom(source: DataSource, { hub, token, keep }: Access, benchmark: string, columns: ColumnNames | undefined): Promise<DatasetReport> {
     await this.engine.call("configure", [hub, token, keep]);
-    await this.engine.call("chooseBenchmark", [benchmark]);
+    await this.engine.call("chooseBenchmark", [benchmark, columns]);
     const tell = (now: LoadProgress) => (this.load = now);
     try {
       if (source.kind === "site") return await this.engine.call("openDataSite", [source.manifest, source.file], tell);
@@ -305,8 +308,10 @@ class AppState {
       const access = this.#access();
       // Rows of the site are RewardBench 2's form.
       const benchmark = source.kind === "site" ? REWARD_BENCH_2 : this.benchmark;
-      this.dataset = await this.#openFrom(source, access, benchmark);
-      this.#dataSource = { source, access, benchmark };
+      const named = Object.values(this.columns).some((name) => name.trim() !== "");
+      const columns = named && source.kind !== "site" ? { ...this.columns } : undefined;
+      this.dataset = await this.#openFrom(source, access, benchmark, columns);
+      this.#dataSource = { source, access, benchmark, columns };
       this.forget();
     });
   }

@@ -7,13 +7,13 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::ProgressBar;
-use rewardscope_benchmarks::{Selection, reward_bench_2};
+use rewardscope_benchmarks::{Item, Selection, reward_bench_2};
 use rewardscope_engine::Cancel;
 use rewardscope_eval::{
-    DatasetColumns, Journal, RunFile, RunIdentity, fetch_dataset, marks_json, read_items, reference_scores,
-    reference_summary, score_item,
+    DatasetColumns, Journal, Reading, Rows, RunFile, RunIdentity, ScoreFile, marks_json, open_remote_dataset,
+    read_items, reference_scores, reference_summary, score_item,
 };
-use rewardscope_store::{FetchProgress, RepositoryKind, Source, Store};
+use rewardscope_store::{FetchProgress, Source, Store, is_address};
 
 use crate::model::Named;
 use crate::{metrics, model};
@@ -23,14 +23,7 @@ pub struct Arguments {
     #[command(flatten)]
     model: model::Arguments,
     #[command(flatten)]
-    which: metrics::Which,
-    /// Its rows: a parquet, JSON Lines, JSON or CSV file, or a Hub id OWNER/NAME[@REVISION][:FILE]; the bundled sample without it.
-    #[arg(long)]
-    data: Option<String>,
-    /// Where rows of your own have what, as JSON: {"prompt": ["question"], "chosen": ["better"], "rejected": ["worse"],
-    /// "subset": ["topic"]}; names may lead into objects (`chosen.answer`).
-    #[arg(long, value_name = "JSON")]
-    columns: Option<String>,
+    data: Data,
     /// Only these subsets; may be given several times.
     #[arg(long, value_name = "NAME")]
     subset: Vec<String>,
@@ -50,30 +43,56 @@ pub struct Arguments {
     /// Score everything anew, forgetting the journal there.
     #[arg(long)]
     restart: bool,
+    /// Give no marks where a score is NaN or infinite, an item has none or lacks its counterpart, or a text was cut.
+    #[arg(long)]
+    strict: bool,
+}
+
+/// Which rows.
+#[derive(Args)]
+pub struct Data {
+    #[command(flatten)]
+    pub which: metrics::Which,
+    /// Its rows: a parquet, JSON Lines, JSON or CSV file, its address (https://...), or a Hub id OWNER/NAME[@REVISION][:FILE]; the bundled sample without it.
+    #[arg(long)]
+    data: Option<String>,
+    /// Where rows of your own have what, as JSON: {"prompt": ["question"], "chosen": ["better"], "rejected": ["worse"],
+    /// "subset": ["topic"]}; names may lead into objects (`chosen.answer`).
+    #[arg(long, value_name = "JSON")]
+    columns: Option<String>,
+}
+
+impl Data {
+    /// Where the rows come from, and the items in some of them.
+    pub async fn items(&self, reading: Reading, rows: Rows) -> anyhow::Result<(Source, Vec<Item>)> {
+        let (benchmark, _) = self.which.find()?;
+        let columns = self.columns.as_deref().map(columns).transpose()?;
+        let source = match &self.data {
+            Some(name) => dataset(name, reading).await?,
+            None if benchmark.name != reward_bench_2::NAME => {
+                bail!(
+                    "opening rows of {}: no sample of it is bundled; name its rows with --data FILE or --data OWNER/NAME",
+                    benchmark.title
+                )
+            }
+            None => {
+                eprintln!(
+                    "Using the bundled sample, which is not RewardBench 2; --data allenai/reward-bench-2 takes the official rows."
+                );
+                Source::memory("the bundled sample", SAMPLE)
+            }
+        };
+        let items = read_items(benchmark, &source, columns.as_ref(), rows).await?;
+        Ok((source, items))
+    }
 }
 
 /// The sample that the page bundles.
 pub const SAMPLE: &[u8] = include_bytes!("../../../sample/sample.parquet");
 
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let (benchmark, variant) = arguments.which.find()?;
-    let columns = arguments.columns.as_deref().map(columns).transpose()?;
-    let source = match &arguments.data {
-        Some(name) => dataset(name).await?,
-        None if benchmark.name != reward_bench_2::NAME => {
-            bail!(
-                "evaluating {}: no sample of it is bundled; name its rows with --data FILE or --data OWNER/NAME",
-                benchmark.title
-            )
-        }
-        None => {
-            eprintln!(
-                "Using the bundled sample, which is not RewardBench 2; --data allenai/reward-bench-2 takes the official rows."
-            );
-            Source::memory("the bundled sample", SAMPLE)
-        }
-    };
-    let mut items = read_items(benchmark, &source, columns.as_ref()).await?;
+    let (benchmark, variant) = arguments.data.which.find()?;
+    let (source, mut items) = arguments.data.items(Reading::Whole, Rows::ALL).await?;
     if !arguments.subset.is_empty() {
         let known: BTreeSet<String> = items.iter().map(|item| item.subset.clone()).collect();
         if let Some(unknown) = arguments.subset.iter().find(|subset| !known.contains(*subset)) {
@@ -121,19 +140,14 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let reference = arguments.out.join("reference");
     std::fs::create_dir_all(&reference).with_context(|| format!("creating {}", reference.display()))?;
     let scores = reference_scores(journal.run(), &report.marks, scorer.report());
-    write(
-        &reference.join("eval-set-scores.json"),
-        serde_json::to_string_pretty(&scores)?
-            + "
-",
-    )?;
+    write(&reference.join("eval-set-scores.json"), serde_json::to_string_pretty(&scores)? + "\n")?;
     let summary = reference_summary(&report.marks, scorer.report());
-    write(
-        &reference.join("eval-set.json"),
-        serde_json::to_string_pretty(&summary)?
-            + "
-",
-    )?;
+    write(&reference.join("eval-set.json"), serde_json::to_string_pretty(&summary)? + "\n")?;
+    if arguments.strict {
+        let name = arguments.out.join("run.json").display().to_string();
+        let file = ScoreFile::of_run(&name, file.clone())?;
+        file.assess(benchmark, variant, 0, true)?;
+    }
     metrics::print_table(&file.assessment, &report.marks);
     println!("{} tokens in {:.1} s", report.tokens, report.ms / 1e3);
     Ok(ExitCode::from(u8::from(report.items_failed > 0)))
@@ -151,19 +165,20 @@ pub fn write(path: &Path, contents: impl AsRef<[u8]>) -> anyhow::Result<()> {
     std::fs::write(path, contents).with_context(|| format!("writing {}", path.display()))
 }
 
-/// A file on disk, or a Hub dataset's only rows.
-pub async fn dataset(name: &str) -> anyhow::Result<Source> {
-    let id = match model::named(name)? {
-        Named::File(path) => return Ok(Source::file(&path)?),
-        Named::Folder(path) => bail!("opening {}: a file was expected, a folder was found", path.display()),
-        Named::Hub(id) => id,
-    };
+/// A file on disk, an address, or a Hub dataset's only rows.
+pub async fn dataset(name: &str, reading: Reading) -> anyhow::Result<Source> {
+    if !is_address(name) {
+        match model::named(name)? {
+            Named::File(path) => return Ok(Source::file(&path)?),
+            Named::Folder(path) => bail!("opening {}: a file was expected, a folder was found", path.display()),
+            Named::Hub(_) => {}
+        }
+    }
     let store = Store::from_environment()?;
     let bar = ProgressBar::new(0).with_style(model::bytes_style()?);
     let cancel = Cancel::default();
     let mut tell = |now: FetchProgress| model::bytes_bar(&bar, &now);
-    let repository = store.repository(RepositoryKind::Dataset, &id, &cancel, &mut tell).await?;
-    let source = fetch_dataset(&store, &repository, id.file.as_deref(), &cancel, &mut tell).await;
+    let source = open_remote_dataset(&store, name, reading, &cancel, &mut tell).await;
     bar.finish_and_clear();
     Ok(source?)
 }

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use rewardscope_benchmarks::reward_bench_2;
 use rewardscope_engine::{Backbone, Cancel, HeadConfig, Pooling, RewardHead};
-use rewardscope_eval::read_items;
+use rewardscope_eval::{Reading, Rows, read_items};
 use rewardscope_fit::{FeatureCache, FeaturesHeader, OverlapRule, Report, gather, learn, marks_on};
 use rewardscope_store::Source;
 
@@ -63,12 +63,12 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         bail!("fitting: a head sits on a backbone; leave --head out");
     }
     let cancel = Cancel::default();
-    let preferences = dataset(&arguments.preferences).await?;
+    let preferences = dataset(&arguments.preferences, Reading::Whole).await?;
     let benchmark = match &arguments.benchmark_data {
-        Some(name) => dataset(name).await?,
+        Some(name) => dataset(name, Reading::Whole).await?,
         None => Source::memory("the bundled sample", SAMPLE),
     };
-    let items = read_items(&reward_bench_2::BENCHMARK, &benchmark, None).await?;
+    let items = read_items(&reward_bench_2::BENCHMARK, &benchmark, None, Rows::ALL).await?;
     std::fs::create_dir_all(&arguments.out).with_context(|| format!("creating {}", arguments.out.display()))?;
     let model::Loaded { scorer, files, .. } = model::load(&arguments.model).await?;
     let model = scorer.report();

@@ -5,6 +5,7 @@ mod eval;
 mod filter;
 mod fit;
 mod inspect;
+mod items;
 mod metrics;
 mod model;
 mod score;
@@ -29,6 +30,8 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Score and mark a benchmark's items.
     Eval(eval::Arguments),
+    /// Show rows as they are asked and marked; of a remote file only what is shown is fetched.
+    Items(items::Arguments),
     /// Mark scores that exist already.
     Metrics(metrics::Arguments),
     /// Set two runs over the same items beside each other.
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Score(arguments) => pollster::block_on(score::run(&arguments)),
         Command::Inspect(arguments) => pollster::block_on(inspect::run(&arguments)),
         Command::Eval(arguments) => pollster::block_on(eval::run(&arguments)),
+        Command::Items(arguments) => pollster::block_on(items::run(&arguments)),
         Command::Metrics(arguments) => pollster::block_on(metrics::run(&arguments)),
         Command::Compare(arguments) => pollster::block_on(compare::run(&arguments)),
         Command::BestOfN(arguments) => pollster::block_on(compare::best_of(&arguments)),

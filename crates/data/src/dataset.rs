@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::preferences::{Text, conversations, prompt_turns};
-use crate::{DataError, MAX_LINE_BYTES, Turn, format_error, is_parquet, jsonl, parquet_file};
+use crate::{DataError, MAX_LINE_BYTES, Rows, Turn, format_error, is_parquet, jsonl, parquet_file};
 
 /// Where rows have what an item needs. Each field lists names to try, the first that a file has
 /// wins. A name may lead into objects and lists (`chosen.answer`, `losers.answer`), be several
@@ -258,16 +258,16 @@ fn completions(columns: &Columns, record: &Map<String, Value>) -> Result<Complet
     Ok((before, chosen, rejected, models))
 }
 
-/// All rows of a dataset file: parquet (only the columns that are asked for are read), JSON Lines,
-/// a JSON array, or CSV with a header.
+/// Rows of a dataset file: parquet (only the columns and row groups that are asked for are read),
+/// JSON Lines, a JSON array, or CSV with a header.
 ///
 /// # Errors
 /// [`DataError`] when the file is none of these, is damaged, lacks columns, or has a row without
 /// what is asked for, or one twice.
-pub async fn read_dataset(source: &Source, columns: &Columns) -> Result<Vec<DatasetRow>, DataError> {
+pub async fn read_dataset(source: &Source, columns: &Columns, wanted: Rows) -> Result<Vec<DatasetRow>, DataError> {
     let mut rows: Vec<DatasetRow> = Vec::new();
     let mut seen: BTreeSet<(String, String)> = BTreeSet::new();
-    each_record(source, columns, &mut |number, record| {
+    each_record(source, columns, wanted, &mut |number, record| {
         let refuse = |subset: String, id: String, (expected, found): Wrong| DataError::Row {
             file: source.name().to_owned(),
             row: number,
@@ -285,25 +285,27 @@ pub async fn read_dataset(source: &Source, columns: &Columns) -> Result<Vec<Data
         Ok(())
     })
     .await?;
-    if rows.is_empty() {
-        return Err(format_error(source.name(), "at least one row", "none"));
-    }
+    wanted.refuse_none(source.name(), rows.len())?;
     Ok(rows)
 }
 
 /// Takes a row with its number.
 type Take<'a> = dyn FnMut(usize, &Map<String, Value>) -> Result<(), DataError> + 'a;
 
-/// Hands on each row of a file in turn, with its number from 1.
-async fn each_record(source: &Source, columns: &Columns, take: &mut Take<'_>) -> Result<(), DataError> {
+/// Hands on each of some rows of a file in turn, with its number from 1.
+async fn each_record(source: &Source, columns: &Columns, wanted: Rows, take: &mut Take<'_>) -> Result<(), DataError> {
+    let mut take = |number: usize, record: &Map<String, Value>| match wanted.has(number) {
+        true => take(number, record),
+        false => Ok(()),
+    };
     if is_parquet(source).await? {
-        let mut batches = parquet_file::Batches::open_with(source, &|found| {
+        let mut batches = parquet_file::Batches::open_with(source, wanted, &|found| {
             let wanted = columns.wanted(found.iter().copied());
             require(source, columns, found)?;
             Ok(wanted.into_iter().map(str::to_owned).collect())
         })
         .await?;
-        let mut number = 0;
+        let mut number = wanted.first() - 1;
         while let Some(batch) = batches.next().await? {
             let records: Vec<Map<String, Value>> = serde_arrow::from_record_batch(&batch)
                 .map_err(|e| format_error(source.name(), "columns of texts, numbers and lists", e.message()))?;
@@ -320,9 +322,16 @@ async fn each_record(source: &Source, columns: &Columns, take: &mut Take<'_>) ->
         let mut lines = jsonl::Lines::new(source, MAX_LINE_BYTES);
         let mut number = 0;
         while let Some((at, line)) = lines.next().await? {
+            number += 1;
+            if wanted.is_past(number) {
+                break;
+            }
+            // The first tells the columns.
+            if number > 1 && !wanted.has(number) {
+                continue;
+            }
             let record: Map<String, Value> = serde_json::from_slice(&line)
                 .map_err(|e| format_error(source.name(), format!("a JSON object on line {at}"), e))?;
-            number += 1;
             if number == 1 {
                 require(source, columns, &record.keys().map(String::as_str).collect::<Vec<_>>())?;
             }

@@ -4,6 +4,7 @@ mod dataset;
 mod jsonl;
 mod parquet_file;
 mod preferences;
+mod rows;
 mod sieve;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use dataset::{Columns, DatasetRow, ScorableRow, read_dataset};
 pub use parquet_file::to_parquet;
 pub use preferences::{Preference, PreferenceRow, Turn, each_preference};
+pub use rows::Rows;
 pub use sieve::{Kept, Stored, each_stored};
 
 /// Why a file gave no rows. Every message names the file.
@@ -109,15 +111,22 @@ pub const COLUMNS: [&str; 8] =
 /// A longer line is no row.
 const MAX_LINE_BYTES: usize = 64 << 20;
 
-/// All rows of a parquet or JSONL file, told apart by what the file begins with.
+/// Rows of a parquet or JSONL file, told apart by what the file begins with. Of parquet only the
+/// row groups that `rows` lie in are read, of those only the pages where the file says where they
+/// are; of JSONL what lies before them too.
 ///
 /// # Errors
 /// [`DataError`] when the file is neither, is damaged, lacks columns, or has a row that contradicts
 /// itself.
-pub async fn read_rows(source: &Source) -> Result<Vec<Row>, DataError> {
-    let rows = if is_parquet(source).await? { parquet_file::read(source).await? } else { jsonl_rows(source).await? };
-    check(source.name(), &rows)?;
-    Ok(rows)
+pub async fn read_rows(source: &Source, rows: Rows) -> Result<Vec<Row>, DataError> {
+    let found = if is_parquet(source).await? {
+        parquet_file::read(source, rows).await?
+    } else {
+        jsonl_rows(source, rows).await?
+    };
+    rows.refuse_none(source.name(), found.len())?;
+    check(source.name(), rows.first(), &found)?;
+    Ok(found)
 }
 
 /// Told by what the file begins with; a file that only calls itself parquet is refused.
@@ -130,10 +139,18 @@ async fn is_parquet(source: &Source) -> Result<bool, DataError> {
     Ok(start == b"PAR1")
 }
 
-async fn jsonl_rows(source: &Source) -> Result<Vec<Row>, DataError> {
+async fn jsonl_rows(source: &Source, wanted: Rows) -> Result<Vec<Row>, DataError> {
     let mut rows = Vec::new();
     let mut lines = jsonl::Lines::new(source, MAX_LINE_BYTES);
+    let mut at = 0;
     while let Some((number, line)) = lines.next().await? {
+        at += 1;
+        if wanted.is_past(at) {
+            break;
+        }
+        if !wanted.has(at) {
+            continue;
+        }
         rows.push(serde_json::from_slice(&line).map_err(|e| {
             format_error(source.name(), format!("a RewardBench 2 row as a JSON object on line {number}"), e)
         })?);
@@ -141,15 +158,12 @@ async fn jsonl_rows(source: &Source) -> Result<Vec<Row>, DataError> {
     Ok(rows)
 }
 
-fn check(file: &str, rows: &[Row]) -> Result<(), DataError> {
-    if rows.is_empty() {
-        return Err(format_error(file, "at least one row", "none"));
-    }
+fn check(file: &str, first: usize, rows: &[Row]) -> Result<(), DataError> {
     let mut seen = BTreeSet::new();
     for (position, row) in rows.iter().enumerate() {
         let refuse = |expected: String, found: String| DataError::Row {
             file: file.to_owned(),
-            row: position + 1,
+            row: first + position,
             subset: row.subset.clone(),
             id: row.id.clone(),
             expected,
@@ -201,7 +215,7 @@ mod tests {
     }
 
     fn refusal(name: &str, bytes: Vec<u8>) -> String {
-        block_on(read_rows(&Source::memory(name, bytes))).expect_err("refused").to_string()
+        block_on(read_rows(&Source::memory(name, bytes), Rows::ALL)).expect_err("refused").to_string()
     }
 
     #[test]
@@ -209,7 +223,7 @@ mod tests {
         let rows = [row("1"), row("2")];
         let bytes = to_parquet(&rows).expect("written");
         assert_eq!(bytes, to_parquet(&rows).expect("written"), "the same rows give the same bytes");
-        let read = block_on(read_rows(&Source::memory("rows.parquet", bytes))).expect("read");
+        let read = block_on(read_rows(&Source::memory("rows.parquet", bytes), Rows::ALL)).expect("read");
         let plain = rows.map(|row| Row { additional_metadata: None, ..row });
         assert_eq!(read, plain);
     }
@@ -217,7 +231,8 @@ mod tests {
     #[test]
     fn jsonl_gives_back_what_was_written() {
         let rows = vec![row("1"), row("2")];
-        let read = block_on(read_rows(&Source::memory("rows.jsonl", jsonl(&rows).into_bytes()))).expect("read");
+        let read =
+            block_on(read_rows(&Source::memory("rows.jsonl", jsonl(&rows).into_bytes()), Rows::ALL)).expect("read");
         assert_eq!(read, rows);
     }
 
@@ -227,7 +242,7 @@ mod tests {
             "total_completions":2,"models":null,"subset":"Math","additional_metadata":
             {"category":null,"index":3.0,"method":"x","instruction_id_list":["y"],"models":null}}"#;
         let line = line.replace('\n', "");
-        let read = block_on(read_rows(&Source::memory("rows.jsonl", line.into_bytes()))).expect("read");
+        let read = block_on(read_rows(&Source::memory("rows.jsonl", line.into_bytes()), Rows::ALL)).expect("read");
         assert_eq!(read[0].additional_metadata, Some([("method".to_owned(), "x".to_owned())].into()));
         assert!(read[0].models.is_empty());
     }
@@ -248,6 +263,26 @@ mod tests {
         for (name, bytes, named) in cases {
             let message = refusal(name, bytes);
             assert!(message.contains(name) && message.contains(named), "{message}");
+        }
+    }
+
+    #[test]
+    fn some_rows_are_those_rows() {
+        let rows: Vec<Row> = (1..=500).map(|id| row(&id.to_string())).collect();
+        let sources = [
+            Source::memory("rows.parquet", to_parquet(&rows).expect("written")),
+            Source::memory("rows.jsonl", jsonl(&rows).into_bytes()),
+        ];
+        for source in sources {
+            let ids = |text: &str| -> Vec<String> {
+                let found = block_on(read_rows(&source, text.parse().expect("rows"))).expect("read");
+                found.into_iter().map(|row| row.id).collect()
+            };
+            assert_eq!(ids("1"), ["1"]);
+            assert_eq!(ids("300-302"), ["300", "301", "302"]);
+            assert_eq!(ids("499-900"), ["499", "500"]);
+            let message = block_on(read_rows(&source, "501-502".parse().expect("rows"))).expect_err("past the end");
+            assert!(message.to_string().contains("rows 501 to 502"), "{message}");
         }
     }
 

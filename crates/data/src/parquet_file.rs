@@ -9,12 +9,12 @@ use parquet::DecodeResult;
 use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::Compression;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataPushDecoder};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataPushDecoder};
 use parquet::file::properties::WriterProperties;
 use rewardscope_store::Source;
 use serde::Deserialize;
 
-use crate::{COLUMNS, DataError, Row, format_error};
+use crate::{COLUMNS, DataError, Row, Rows, format_error};
 
 /// More rows than any benchmark here has; a footer that promises more is damage or malice.
 const MAX_ROWS: i64 = 50_000_000;
@@ -35,8 +35,8 @@ struct Stored {
 }
 
 /// The rows, reading only the columns that are needed, a row group at a time.
-pub(crate) async fn read(source: &Source) -> Result<Vec<Row>, DataError> {
-    let mut batches = Batches::open(source, &COLUMNS, &["models"]).await?;
+pub(crate) async fn read(source: &Source, rows: Rows) -> Result<Vec<Row>, DataError> {
+    let mut batches = Batches::open(source, &COLUMNS, &["models"], rows).await?;
     let mut rows = Vec::new();
     while let Some(batch) = batches.next().await? {
         rows.extend(rows_of(source.name(), &batch)?);
@@ -55,8 +55,13 @@ pub(crate) struct Batches<'a> {
 
 impl<'a> Batches<'a> {
     /// Of the columns the `required` ones must be there.
-    pub(crate) async fn open(source: &'a Source, required: &[&str], optional: &[&str]) -> Result<Self, DataError> {
-        Self::open_with(source, &|found| {
+    pub(crate) async fn open(
+        source: &'a Source,
+        required: &[&str],
+        optional: &[&str],
+        rows: Rows,
+    ) -> Result<Self, DataError> {
+        Self::open_with(source, rows, &|found| {
             let missing: Vec<&str> = required.iter().copied().filter(|column| !found.contains(column)).collect();
             if !missing.is_empty() {
                 return Err(DataError::Columns {
@@ -71,11 +76,12 @@ impl<'a> Batches<'a> {
     }
 
     /// Reads the footer; `choose` gets the columns that are there and gives those to read.
-    pub(crate) async fn open_with(source: &'a Source, choose: &Choose<'_>) -> Result<Self, DataError> {
+    pub(crate) async fn open_with(source: &'a Source, rows: Rows, choose: &Choose<'_>) -> Result<Self, DataError> {
         let damaged = |e: &dyn std::fmt::Display| damaged(source, e);
-        let mut decoder = ParquetMetaDataPushDecoder::try_new(source.bytes())
-            .map_err(|e| damaged(&e))?
-            .with_page_index_policy(PageIndexPolicy::Skip);
+        // Where pages lie matters only to whoever wants some of them.
+        let pages = if rows == Rows::ALL { PageIndexPolicy::Skip } else { PageIndexPolicy::Optional };
+        let mut decoder =
+            ParquetMetaDataPushDecoder::try_new(source.bytes()).map_err(|e| damaged(&e))?.with_page_index_policy(pages);
         let metadata = loop {
             match decoder.try_decode().map_err(|e| damaged(&e))? {
                 DecodeResult::Data(metadata) => break metadata,
@@ -100,10 +106,14 @@ impl<'a> Batches<'a> {
         let fields = schema.root_schema().get_fields();
         let roots = wanted.iter().filter_map(|column| fields.iter().position(|field| field.name() == column));
         let projection = ProjectionMask::roots(schema, roots);
-        let decoder = ParquetPushDecoderBuilder::try_new_decoder(Arc::new(metadata))
-            .and_then(|builder| builder.with_projection(projection).build())
-            .map_err(|e| damaged(&e))?;
-        Ok(Self { source, decoder })
+        let (groups, skipped) = groups_of(&metadata, rows);
+        let builder = ParquetPushDecoderBuilder::try_new_decoder(Arc::new(metadata)).map_err(|e| damaged(&e))?;
+        let builder = builder.with_projection(projection);
+        let builder = match rows == Rows::ALL {
+            true => builder,
+            false => builder.with_row_groups(groups).with_offset(skipped).with_limit(rows.most()),
+        };
+        Ok(Self { source, decoder: builder.build().map_err(|e| damaged(&e))? })
     }
 
     /// The next rows; `None` at the end.
@@ -119,6 +129,22 @@ impl<'a> Batches<'a> {
             }
         }
     }
+}
+
+/// The row groups that some rows lie in, and how many rows of the first come before them.
+fn groups_of(metadata: &ParquetMetaData, rows: Rows) -> (Vec<usize>, usize) {
+    let (mut groups, mut skipped, mut next) = (Vec::new(), 0, 1usize);
+    for (group, found) in metadata.row_groups().iter().enumerate() {
+        let first = next;
+        next = next.saturating_add(usize::try_from(found.num_rows()).unwrap_or_default());
+        if rows.first() < next && !rows.is_past(first) {
+            if groups.is_empty() {
+                skipped = rows.first().saturating_sub(first);
+            }
+            groups.push(group);
+        }
+    }
+    (groups, skipped)
 }
 
 fn damaged(source: &Source, found: &dyn std::fmt::Display) -> DataError {

@@ -5,7 +5,7 @@
 use rewardscope_store::Source;
 use serde::{Deserialize, Serialize};
 
-use crate::{DataError, format_error, is_parquet, jsonl, parquet_file};
+use crate::{DataError, Rows, format_error, is_parquet, jsonl, parquet_file};
 
 /// One turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -99,7 +99,7 @@ pub async fn each_preference<E: From<DataError>>(
 ) -> Result<(), E> {
     let mut number = 0;
     if is_parquet(source).await? {
-        let mut batches = parquet_file::Batches::open(source, &REQUIRED, &OPTIONAL).await?;
+        let mut batches = parquet_file::Batches::open(source, &REQUIRED, &OPTIONAL, Rows::ALL).await?;
         while let Some(batch) = batches.next().await? {
             let rows: Vec<Stored> = serde_arrow::from_record_batch(&batch).map_err(|e| {
                 format_error(source.name(), "prompt, chosen and rejected as texts or lists of messages", e.message())

@@ -11,7 +11,7 @@ use rewardscope_store::Source;
 use serde_json::{Map, Value};
 
 use crate::dataset::{ScorableRow, require, scorable};
-use crate::{Columns, DataError, MAX_LINE_BYTES, format_error, is_parquet, jsonl, parquet_file};
+use crate::{Columns, DataError, MAX_LINE_BYTES, Rows, format_error, is_parquet, jsonl, parquet_file};
 
 /// Lines handed on together.
 const LINES: usize = 256;
@@ -40,7 +40,7 @@ pub async fn each_stored<E: From<DataError>>(
             require(source, columns, found)?;
             Ok(found.iter().map(|&column| column.to_owned()).collect())
         };
-        let mut batches = parquet_file::Batches::open_with(source, &all).await?;
+        let mut batches = parquet_file::Batches::open_with(source, Rows::ALL, &all).await?;
         while let Some(batch) = batches.next().await? {
             let records: Vec<Map<String, Value>> = serde_arrow::from_record_batch(&batch)
                 .map_err(|e| format_error(source.name(), "columns of texts, numbers and lists", e.message()))?;

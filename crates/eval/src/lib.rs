@@ -16,14 +16,16 @@ use rewardscope_benchmarks::{
 use rewardscope_data::{Columns, DataError, DatasetRow, Row, read_dataset, read_rows};
 use rewardscope_engine::device::now_ms;
 use rewardscope_engine::{Cancel, EngineError, Message, Score, Scorer};
-use rewardscope_store::{FetchProgress, Repository, Source, Store, StoreError};
+use rewardscope_store::{
+    FetchProgress, Repository, RepositoryId, RepositoryKind, Source, Store, StoreError, is_address,
+};
 use serde::{Deserialize, Serialize};
 
 pub use journal::{Journal, JournalError, JournalSummary, RunIdentity};
 pub use marks_json::marks_json;
 pub use reference_file::{SummaryFile, reference_scores, reference_summary};
 pub use report::{CompletionReport, ItemReport, ItemSummary, Report, ScoredRow};
-pub use rewardscope_data::Columns as DatasetColumns;
+pub use rewardscope_data::{Columns as DatasetColumns, Rows};
 pub use run_file::{ProtocolBlock, RunFile, RunItem};
 pub use score_file::{ScoreFile, ScoreFileError};
 
@@ -58,7 +60,7 @@ pub enum DatasetError {
     },
 }
 
-/// The items of a dataset file. `columns` says where its rows have what, where that is not as the
+/// The items in some rows of a dataset file. `columns` says where its rows have what, where that is not as the
 /// benchmark has it.
 ///
 /// # Errors
@@ -67,12 +69,15 @@ pub async fn read_items(
     benchmark: &'static Benchmark,
     source: &Source,
     columns: Option<&Columns>,
+    rows: Rows,
 ) -> Result<Vec<Item>, DatasetError> {
     let items: Vec<Item> = match columns {
         // Its own counts are checked beside its lists.
-        None if benchmark.name == reward_bench_2::NAME => read_rows(source).await?.into_iter().map(item).collect(),
-        None => read_dataset(source, &columns_of(benchmark)).await?.into_iter().map(item_of_dataset).collect(),
-        Some(columns) => read_dataset(source, columns).await?.into_iter().map(item_of_dataset).collect(),
+        None if benchmark.name == reward_bench_2::NAME => {
+            read_rows(source, rows).await?.into_iter().map(item).collect()
+        }
+        None => read_dataset(source, &columns_of(benchmark), rows).await?.into_iter().map(item_of_dataset).collect(),
+        Some(columns) => read_dataset(source, columns, rows).await?.into_iter().map(item_of_dataset).collect(),
     };
     benchmark.check(&items).map_err(|error| DatasetError::Unmarkable {
         file: source.name().to_owned(),
@@ -123,6 +128,38 @@ pub fn conversation(item: &Item) -> Vec<Message> {
     }
 }
 
+/// How a remote dataset is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// From the cache, where it is brought and checked first.
+    Whole,
+    /// As much of it as is looked at, and nothing kept.
+    ByRange,
+}
+
+/// A dataset by its Hub id, `owner/name[@revision][:file]`, or its address, which is always read by
+/// range.
+///
+/// # Errors
+/// When the name is neither, or the rows cannot be had.
+pub async fn open_remote_dataset(
+    store: &Store,
+    name: &str,
+    reading: Reading,
+    cancel: &Cancel,
+    progress: &mut dyn FnMut(FetchProgress),
+) -> Result<Source, DatasetError> {
+    if is_address(name) {
+        return Ok(store.address(name, cancel, progress).await?);
+    }
+    let id: RepositoryId = name.parse()?;
+    let repository = store.repository(RepositoryKind::Dataset, &id, cancel, progress).await?;
+    match reading {
+        Reading::Whole => fetch_dataset(store, &repository, id.file.as_deref(), cancel, progress).await,
+        Reading::ByRange => Ok(store.by_range(&repository, dataset_file(&repository, id.file.as_deref())?).await?),
+    }
+}
+
 /// The dataset file of a repository: `file` where one is named, else its only parquet or JSON Lines.
 ///
 /// # Errors
@@ -134,6 +171,16 @@ pub async fn fetch_dataset(
     cancel: &Cancel,
     progress: &mut dyn FnMut(FetchProgress),
 ) -> Result<Source, DatasetError> {
+    let name = dataset_file(repository, file)?.to_owned();
+    let sources = store.fetch(repository, &[name], cancel, progress).await?;
+    sources
+        .into_iter()
+        .next()
+        .ok_or_else(|| DatasetError::NotOne { repository: repository.name.clone(), found: "none".to_owned() })
+}
+
+/// `file` where one is named, else a repository's only file of rows.
+fn dataset_file<'a>(repository: &'a Repository, file: Option<&'a str>) -> Result<&'a str, DatasetError> {
     let rows = |name: &&str| [".parquet", ".jsonl", ".csv"].iter().any(|ending| name.ends_with(ending));
     let names: Vec<&str> = match file {
         Some(file) => vec![file],
@@ -146,11 +193,7 @@ pub async fn fetch_dataset(
             found: if names.is_empty() { "none".to_owned() } else { shown },
         });
     };
-    let sources = store.fetch(repository, &[(*name).to_owned()], cancel, progress).await?;
-    sources
-        .into_iter()
-        .next()
-        .ok_or_else(|| DatasetError::NotOne { repository: repository.name.clone(), found: "none".to_owned() })
+    Ok(name)
 }
 
 fn item(row: Row) -> Item {
@@ -262,6 +305,36 @@ pub struct Estimate {
     pub ms: f64,
 }
 
+/// What keeps marks from being the benchmark's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shortfall {
+    /// Items selected.
+    pub items: usize,
+    /// Those of them without scores.
+    pub missing: usize,
+    /// Those with a completion that was cut at the context's end.
+    pub cut: usize,
+}
+
+impl Shortfall {
+    /// Takes the overall mark away where items are missing: what is left is partial. Says so, and
+    /// what was cut.
+    pub fn qualify(self, assessment: &mut Assessment) {
+        let Self { items, missing, cut } = self;
+        if cut > 0 {
+            assessment
+                .remarks
+                .push(format!("{cut} of {items} items have a completion that was cut at the context's end"));
+        }
+        if missing > 0 {
+            assessment.remarks.push(format!("{missing} of {items} items have no scores: the marks are partial"));
+            if let Some(overall) = assessment.overall.take() {
+                assessment.partial = Some(overall);
+            }
+        }
+    }
+}
+
 /// A selection of a dataset's items with what has been scored of it.
 #[derive(Debug, Clone)]
 pub struct Run {
@@ -317,18 +390,14 @@ impl Run {
         &self.devices
     }
 
-    /// Takes the overall mark away from a run that is not whole: what is left is partial.
-    pub(crate) fn qualify(&self, assessment: &mut Assessment) {
-        let failed = self.results.iter().filter(|result| result.outcome.scores.is_err()).count();
-        let missing = self.items.len() - self.results.len() + failed;
-        if missing == 0 {
-            return;
-        }
-        assessment
-            .remarks
-            .push(format!("{missing} of {} items have no scores: the marks are partial", self.items.len()));
-        if let Some(overall) = assessment.overall.take() {
-            assessment.partial = Some(overall);
+    /// What keeps the run's marks from being the benchmark's.
+    pub(crate) fn shortfall(&self) -> Shortfall {
+        let scored = self.results.iter().filter_map(|result| result.outcome.scores.as_ref().ok());
+        let cut = |scores: &&Vec<CompletionScore>| scores.iter().any(CompletionScore::truncated);
+        Shortfall {
+            items: self.items.len(),
+            missing: self.items.len() - scored.clone().count(),
+            cut: scored.filter(cut).count(),
         }
     }
 

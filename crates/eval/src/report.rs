@@ -148,7 +148,7 @@ impl Run {
             self.results().iter().filter_map(|result| Some(lengths(result.outcome.scores.as_ref().ok()?))).collect();
         let effort = if self.is_done() { Effort::FULL } else { Effort::QUICK };
         let mut assessment = assess(self.benchmark, variant, &scored_items, Some(&lengths), 0, false, effort)?;
-        self.qualify(&mut assessment);
+        self.shortfall().qualify(&mut assessment);
         let mut mark_of = vec![None; self.items().len()];
         for ((item, _), &mark) in scored.iter().zip(&marks.items) {
             mark_of[*item] = Some(mark);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::journal::RunIdentity;
-use crate::{Run, ScoredRow};
+use crate::{Run, ScoredRow, Shortfall};
 
 /// What a run file calls itself.
 const FORMAT: &str = "rewardscope run 1";
@@ -115,6 +115,16 @@ impl RunFile {
         object.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("rewardscope run"))
     }
 
+    /// What keeps the marks from being the benchmark's.
+    pub(crate) fn shortfall(&self) -> Shortfall {
+        let cut = |item: &&RunItem| item.error.is_none() && item.cut_tokens.iter().any(|&tokens| tokens > 0);
+        Shortfall {
+            items: self.items_total,
+            missing: self.items_total.saturating_sub(self.items.iter().filter(|item| item.error.is_none()).count()),
+            cut: self.items.iter().filter(cut).count(),
+        }
+    }
+
     /// The file of a run.
     ///
     /// # Errors
@@ -132,7 +142,7 @@ impl RunFile {
         let rows: Vec<_> = scored.iter().map(|item| item.row.as_item()).collect();
         let lengths: Vec<Vec<f64>> = scored.iter().map(|item| item.lengths()).collect();
         let mut assessment = assess(benchmark, variant, &rows, Some(&lengths), 0, false, Effort::FULL)?;
-        run.qualify(&mut assessment);
+        run.shortfall().qualify(&mut assessment);
         Ok(Self {
             format: FORMAT.to_owned(),
             benchmark: benchmark.name.to_owned(),

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use rewardscope_benchmarks::{Assessment, Benchmark, Effort, MarkError, Marks, ScoredItem, Variant, assess, marks};
 use serde_json::{Map, Value};
 
-use crate::ScoredRow;
 use crate::run_file::RunFile;
+use crate::{ScoredRow, Shortfall};
 
 /// Why a file gave no scores.
 #[derive(Debug, Clone, thiserror::Error, PartialEq)]
@@ -32,6 +32,14 @@ pub enum ScoreFileError {
         /// What should be there.
         expected: String,
         /// What is there.
+        found: String,
+    },
+    /// A run that strict marking refuses.
+    #[error("marking {file}: scores of whole texts were expected for every item, {found}")]
+    Incomplete {
+        /// The file.
+        file: String,
+        /// What is missing or cut.
         found: String,
     },
     /// Its rows cannot be marked.
@@ -115,7 +123,11 @@ impl ScoreFile {
         Self { name: name.to_owned(), model, rows, lengths: None, models: Vec::new(), run: None }.checked()
     }
 
-    fn of_run(name: &str, run: RunFile) -> Result<Self, ScoreFileError> {
+    /// The scores of a run.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn of_run(name: &str, run: RunFile) -> Result<Self, ScoreFileError> {
         let scored = || run.items.iter().filter(|item| item.error.is_none());
         Self {
             name: name.to_owned(),
@@ -171,8 +183,22 @@ impl ScoreFile {
         seed: u64,
         strict: bool,
     ) -> Result<Assessment, ScoreFileError> {
-        assess(benchmark, variant, &self.items(), self.lengths.as_deref(), seed, strict, Effort::FULL)
-            .map_err(|source| ScoreFileError::Mark { file: self.name.clone(), source })
+        let shortfall = self.run.as_ref().map(|run| run.shortfall());
+        if let Some(Shortfall { items, missing, cut }) = shortfall.filter(|of| strict && (of.missing > 0 || of.cut > 0))
+        {
+            let found = match (missing, cut) {
+                (0, cut) => format!("{cut} of {items} items have a completion that was cut at the context's end"),
+                (missing, _) => format!("{missing} of {items} items have none"),
+            };
+            return Err(ScoreFileError::Incomplete { file: self.name.clone(), found });
+        }
+        let mut assessment =
+            assess(benchmark, variant, &self.items(), self.lengths.as_deref(), seed, strict, Effort::FULL)
+                .map_err(|source| ScoreFileError::Mark { file: self.name.clone(), source })?;
+        if let Some(shortfall) = shortfall {
+            shortfall.qualify(&mut assessment);
+        }
+        Ok(assessment)
     }
 
     /// Marks alone, with those of the items and the parts of Ties.

@@ -117,38 +117,68 @@ pub(crate) async fn fetch_small(
     trouble: &RefCell<dyn FnMut(String) + '_>,
 ) -> Result<Vec<u8>, StoreError> {
     const MOST: usize = 64 << 20;
+    repeatedly(name, attempts, cancel, trouble, async || {
+        let mut response = platform::send(&Request { url, range: None, token }).await?;
+        refuse_status(name, &response, token)?;
+        if response.status != 200 {
+            return Err(again(format!("the server answered {}", response.status)));
+        }
+        refuse_web_page(name, &response)?;
+        let announced: Option<usize> = response.header("content-length").and_then(|length| length.parse().ok());
+        let mut bytes = Vec::new();
+        let mut pace = Pace::new();
+        while let Some(chunk) = response.chunk(cancel).await? {
+            bytes.extend_from_slice(&chunk);
+            pace.keep(chunk.len())?;
+            if bytes.len() > MOST {
+                let reason = format!("at most {MOST} bytes were expected, the server sends more");
+                return Err(Fault::Final(StoreError::Read { name: name.to_owned(), reason }));
+            }
+        }
+        // A compressed answer announces its compressed length.
+        let plain = response.shows_encoding() && response.header("content-encoding").is_none();
+        match announced {
+            Some(announced) if plain && announced != bytes.len() => {
+                Err(again(format!("the connection ended after {} of {announced} bytes", bytes.len())))
+            }
+            _ => Ok(bytes),
+        }
+    })
+    .await
+}
+
+/// How large a resource is that can be asked for by range; `None` where the server sends no ranges,
+/// or does not say.
+pub(crate) async fn ranged_bytes(
+    name: &str,
+    url: &str,
+    token: Option<&Token>,
+    cancel: &Cancel,
+    trouble: &RefCell<dyn FnMut(String) + '_>,
+) -> Result<Option<u64>, StoreError> {
+    repeatedly(name, ATTEMPTS, cancel, trouble, async || {
+        let response = platform::send(&Request { url, range: Some((0, 1)), token }).await?;
+        refuse_status(name, &response, token)?;
+        refuse_web_page(name, &response)?;
+        let range = response.header("content-range").filter(|_| response.status == 206);
+        Ok(range.and_then(|range| parse_content_range(&range)?.1))
+    })
+    .await
+}
+
+/// Tries until it comes to something, waiting in between.
+async fn repeatedly<T>(
+    name: &str,
+    attempts: u32,
+    cancel: &Cancel,
+    trouble: &RefCell<dyn FnMut(String) + '_>,
+    mut once: impl AsyncFnMut() -> Result<T, Fault>,
+) -> Result<T, StoreError> {
     let mut attempt = 0;
     loop {
         cancel.check()?;
-        let whole = async {
-            let mut response = platform::send(&Request { url, range: None, token }).await?;
-            refuse_status(name, &response, token)?;
-            if response.status != 200 {
-                return Err(again(format!("the server answered {}", response.status)));
-            }
-            refuse_web_page(name, &response)?;
-            let announced: Option<usize> = response.header("content-length").and_then(|length| length.parse().ok());
-            let mut bytes = Vec::new();
-            let mut pace = Pace::new();
-            while let Some(chunk) = response.chunk(cancel).await? {
-                bytes.extend_from_slice(&chunk);
-                pace.keep(chunk.len())?;
-                if bytes.len() > MOST {
-                    let reason = format!("at most {MOST} bytes were expected, the server sends more");
-                    return Err(Fault::Final(StoreError::Read { name: name.to_owned(), reason }));
-                }
-            }
-            // A compressed answer announces its compressed length.
-            let plain = response.shows_encoding() && response.header("content-encoding").is_none();
-            match announced {
-                Some(announced) if plain && announced != bytes.len() => {
-                    Err(again(format!("the connection ended after {} of {announced} bytes", bytes.len())))
-                }
-                _ => Ok(bytes),
-            }
-        };
-        let fault = match whole.await {
-            Ok(bytes) => return Ok(bytes),
+        let fault = match once().await {
+            Ok(done) => return Ok(done),
             Err(Fault::Final(error)) => return Err(error),
             Err(Fault::Again { reason, wait_ms }) => (reason, wait_ms),
         };

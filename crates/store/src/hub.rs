@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use crate::digest::{hex, sha256};
 use crate::download::{FetchProgress, Meter, obtain};
-use crate::http::{Token, fetch_small};
+use crate::http::{Token, fetch_small, ranged_bytes};
 use crate::platform::Shelf;
 use crate::remote::{HubListing, Manifest, Origin, PARTS_FILE, Place, Repository, RepositoryId, RepositoryKind};
+use crate::remote_source::Remote;
 use crate::{Cancel, Source, StoreError};
 
 /// The Hub's own address.
@@ -54,6 +55,11 @@ impl Hub {
         };
         format!("{}/{folder}{}/resolve/{commit}/{}", self.endpoint, id.name, encoded(file, b"/"))
     }
+}
+
+/// Whether a name is an address of the web.
+pub fn is_address(name: &str) -> bool {
+    name.starts_with("https://") || name.starts_with("http://")
 }
 
 /// A text as part of an address; what is not plain, and not in `kept`, as `%XX`.
@@ -234,6 +240,69 @@ impl Store {
             }
         }
         Ok(sources)
+    }
+
+    /// A file of a repository to be read by range: nothing of it is kept, and nothing is checked
+    /// against its hash. Where the cache has it whole, it is read there.
+    ///
+    /// # Errors
+    /// When there is no such file, or it is in the cache alone and not whole there.
+    pub async fn by_range(&self, repository: &Repository, name: &str) -> Result<Source, StoreError> {
+        let file = repository.get(name)?;
+        let shown = format!("{}/{}", repository.name, file.name);
+        // A site's own files have no cache natively.
+        if let Ok(Some(kept)) = self.shelf.kept(repository, file).await
+            && kept.source.bytes() == file.bytes
+        {
+            return Ok(kept.source.named(&shown));
+        }
+        let token = match repository.origin {
+            Origin::Hub { .. } => self.hub.token.clone(),
+            Origin::Site => None,
+        };
+        let part = |url: &Arc<str>, bytes: u64| Remote { url: url.clone(), token: token.clone(), bytes }.source(&shown);
+        match &file.place {
+            Place::Ranges(url) => Ok(part(url, file.bytes)),
+            Place::Parts(pieces) => {
+                Ok(Source::joined(shown.as_str(), pieces.iter().map(|piece| part(&piece.url, piece.bytes))))
+            }
+            Place::Cache => Err(StoreError::Missing {
+                folder: repository.name.clone(),
+                file: file.name.clone(),
+                found: "not all of it, and the Hub could not be asked".to_owned(),
+            }),
+        }
+    }
+
+    /// What lies at an address, to be read by range; whole in memory where the server sends no
+    /// ranges and it is small. No token goes there.
+    ///
+    /// # Errors
+    /// When the address is none, or there is nothing.
+    pub async fn address(
+        &self,
+        url: &str,
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(FetchProgress),
+    ) -> Result<Source, StoreError> {
+        let shown: String = url.split(['?', '#']).next().unwrap_or(url).chars().take(1000).collect();
+        if !is_address(url) || url.contains(char::is_whitespace) {
+            let reason = "an address that begins with https:// or http:// was expected".to_owned();
+            return Err(StoreError::Read { name: shown, reason });
+        }
+        if self.shelf.is_offline() {
+            let reason = "this machine is set to be offline".to_owned();
+            return Err(StoreError::Read { name: shown, reason });
+        }
+        let meter = Meter::new(0, progress);
+        let tell = RefCell::new(|sentence: String| meter.trouble(sentence));
+        match ranged_bytes(&shown, url, None, cancel, &tell).await? {
+            Some(bytes) => Ok(Remote { url: url.into(), token: None, bytes }.source(&shown)),
+            None => {
+                let bytes = fetch_small(&shown, url, None, LISTING_ATTEMPTS, cancel, &tell).await?;
+                Ok(Source::memory(shown, bytes))
+            }
+        }
     }
 
     /// The cache, to list and to remove from.

@@ -4,7 +4,8 @@
 //! What lies elsewhere comes through a [`Store`]: a Hub repository or a site's files in parts are
 //! listed as a [`Repository`], fetched by range with several requests in flight, kept in the cache
 //! (the browser's private files; natively the cache that the Hub's tools share), checked against
-//! their hashes, and then read as any other source. A [`Log`] keeps lines that must survive.
+//! their hashes, and then read as any other source. Of a large file that is only looked into, a
+//! source can be had that asks for the ranges alone. A [`Log`] keeps lines that must survive.
 //!
 //! Reading is asynchronous because a browser's is; native reads finish at once. Nothing here needs
 //! a whole file in memory.
@@ -20,6 +21,7 @@ mod log;
 mod native;
 mod records;
 mod remote;
+mod remote_source;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +35,7 @@ use native as platform;
 pub use digest::{Digest, Hasher};
 pub use download::{FetchProgress, FetchStage};
 pub use http::Token;
-pub use hub::{HUB, Hub, Store};
+pub use hub::{HUB, Hub, Store, is_address};
 pub use log::Log;
 pub use platform::{LogPlace, Shelf, now_ms, sleep};
 #[cfg(target_family = "wasm")]
@@ -156,6 +158,8 @@ enum Inner {
     /// Several one after another, each with where it begins.
     Parts(Arc<[(u64, Source)]>),
     Platform(platform::Handle),
+    /// What lies elsewhere, asked for by range.
+    Remote(Arc<remote_source::Remote>),
 }
 
 impl std::fmt::Debug for Source {
@@ -235,6 +239,7 @@ impl Source {
                 }
                 Ok(found)
             }
+            Inner::Remote(remote) => remote.read(&self.name, start, len).await,
         }
     }
 

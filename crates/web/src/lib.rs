@@ -15,12 +15,11 @@ use rewardscope_engine::{
     device,
 };
 use rewardscope_eval::{
-    Journal, JournalSummary, Run, RunIdentity, ScoreFile, fetch_dataset, marks_json, read_items, score_item,
+    DatasetColumns, Journal, JournalSummary, Reading, Rows, Run, RunIdentity, ScoreFile, fetch_dataset, marks_json,
+    open_remote_dataset, read_items, score_item,
 };
 use rewardscope_fit::{FeatureCache, FeaturesHeader, FitError, OverlapRule, gather, learn};
-use rewardscope_store::{
-    FetchProgress, Folder, HUB, Hub, Repository, RepositoryId, RepositoryKind, Shelf, Source, Store, Token,
-};
+use rewardscope_store::{FetchProgress, Folder, HUB, Hub, RepositoryId, Shelf, Source, Store, Token};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
@@ -109,6 +108,32 @@ pub struct BenchmarkEntry {
     pub definition: &'static str,
     /// Its ways of marking, the default first.
     pub variants: Vec<&'static str>,
+}
+
+/// Where rows of one's own have what: names of columns, empty where there is none.
+#[derive(Deserialize, tsify::Tsify)]
+pub struct ColumnNames {
+    /// The conversation up to the completion.
+    pub prompt: String,
+    /// Correct completions.
+    pub chosen: String,
+    /// Incorrect ones.
+    pub rejected: String,
+    /// The part that a row belongs to.
+    pub subset: String,
+}
+
+impl ColumnNames {
+    fn mapping(self) -> DatasetColumns {
+        let name = |name: String| if name.trim().is_empty() { Vec::new() } else { vec![name.trim().to_owned()] };
+        DatasetColumns {
+            prompt: name(self.prompt),
+            chosen: name(self.chosen),
+            rejected: name(self.rejected),
+            subset: name(self.subset),
+            ..DatasetColumns::default()
+        }
+    }
 }
 
 /// The marks of a score file.
@@ -308,6 +333,7 @@ pub struct Session {
     dataset: RefCell<(String, Vec<Item>)>,
     /// RewardBench 2 where none was chosen.
     benchmark: Cell<Option<&'static Benchmark>>,
+    columns: RefCell<Option<DatasetColumns>>,
     journal: RefCell<Option<Journal>>,
     features: RefCell<Option<FeatureCache>>,
     fitted: RefCell<Option<RewardHead>>,
@@ -556,10 +582,12 @@ impl Session {
         let store = self.store()?;
         let tell = &mut |now: FetchProgress| tell(&progress, &LoadProgress::from(now));
         let repository = store.site(&manifest, &cancel, tell).await.map_err(sentence)?;
-        self.open_remote_data(&store, &repository, Some(&file), &cancel, tell).await
+        let source = fetch_dataset(&store, &repository, Some(&file), &cancel, tell).await.map_err(sentence)?;
+        let about = repository.get(&file).map(|file| file.about.clone()).unwrap_or_default();
+        self.open_data(source, about.attribution, about.warning).await
     }
 
-    /// Opens a dataset of the Hub: `owner/name[@revision][:file]`.
+    /// Opens a dataset of the Hub, `owner/name[@revision][:file]`, or at an address.
     #[wasm_bindgen(js_name = openDataHub, unchecked_return_type = "DatasetReport")]
     pub async fn open_data_hub(
         &self,
@@ -569,22 +597,8 @@ impl Session {
         let (_busy, cancel) = self.begin()?;
         let store = self.store()?;
         let tell = &mut |now: FetchProgress| tell(&progress, &LoadProgress::from(now));
-        let id: RepositoryId = id.trim().parse().map_err(sentence)?;
-        let repository = store.repository(RepositoryKind::Dataset, &id, &cancel, tell).await.map_err(sentence)?;
-        self.open_remote_data(&store, &repository, id.file.as_deref(), &cancel, tell).await
-    }
-
-    async fn open_remote_data(
-        &self,
-        store: &Store,
-        repository: &Repository,
-        file: Option<&str>,
-        cancel: &Cancel,
-        progress: &mut dyn FnMut(FetchProgress),
-    ) -> Result<JsValue, JsError> {
-        let source = fetch_dataset(store, repository, file, cancel, progress).await.map_err(sentence)?;
-        let about = file.and_then(|file| repository.get(file).ok()).map(|file| file.about.clone()).unwrap_or_default();
-        self.open_data(source, about.attribution, about.warning).await
+        let source = open_remote_dataset(&store, id.trim(), Reading::Whole, &cancel, tell).await.map_err(sentence)?;
+        self.open_data(source, String::new(), String::new()).await
     }
 
     /// The benchmarks whose rows and scores can be marked.
@@ -600,10 +614,17 @@ impl Session {
         to_js(&entries)
     }
 
-    /// Chooses the benchmark that datasets opened from here on are of.
+    /// Chooses the benchmark that datasets opened from here on are of, and where their rows have
+    /// what, where that is not as the benchmark has it.
     #[wasm_bindgen(js_name = chooseBenchmark)]
-    pub fn choose_benchmark(&self, name: String) -> Result<(), JsError> {
+    pub fn choose_benchmark(
+        &self,
+        name: String,
+        #[wasm_bindgen(unchecked_param_type = "ColumnNames | undefined")] columns: JsValue,
+    ) -> Result<(), JsError> {
+        let columns: Option<ColumnNames> = from_js(columns)?;
         self.benchmark.set(Some(benchmark(&name).map_err(sentence)?));
+        *self.columns.borrow_mut() = columns.map(ColumnNames::mapping);
         Ok(())
     }
 
@@ -635,7 +656,8 @@ impl Session {
     }
 
     async fn open_data(&self, source: Source, attribution: String, warning: String) -> Result<JsValue, JsError> {
-        let items = read_items(self.benchmark(), &source, None).await.map_err(sentence)?;
+        let columns = self.columns.borrow().clone();
+        let items = read_items(self.benchmark(), &source, columns.as_ref(), Rows::ALL).await.map_err(sentence)?;
         let mut subsets: Vec<SubsetCount> = Vec::new();
         for item in &items {
             match subsets.iter_mut().find(|s| s.subset == item.subset) {

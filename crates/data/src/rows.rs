@@ -1,0 +1,79 @@
+use std::str::FromStr;
+
+use crate::{DataError, format_error};
+
+/// Some of a file's rows, counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rows {
+    first: usize,
+    last: usize,
+}
+
+/// A text names no rows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("choosing rows: numbers from 1 such as 12 or 12-20 were expected, {0:?} was found")]
+pub struct RowsError(String);
+
+impl Rows {
+    /// All.
+    pub const ALL: Self = Self { first: 1, last: usize::MAX };
+
+    /// The first row's number.
+    pub(crate) fn first(self) -> usize {
+        self.first
+    }
+
+    /// How many there are at most.
+    pub(crate) fn most(self) -> usize {
+        (self.last - self.first).saturating_add(1)
+    }
+
+    /// Whether a row of this number is one of them.
+    pub(crate) fn has(self, number: usize) -> bool {
+        (self.first..=self.last).contains(&number)
+    }
+
+    /// Whether a row of this number, and so every later one, comes after them.
+    pub(crate) fn is_past(self, number: usize) -> bool {
+        number > self.last
+    }
+
+    /// A file without any of them is refused.
+    pub(crate) fn refuse_none(self, file: &str, found: usize) -> Result<(), DataError> {
+        match (found, self == Self::ALL) {
+            (0, true) => Err(format_error(file, "at least one row", "none")),
+            (0, false) => Err(format_error(file, format!("rows {} to {}", self.first, self.last), "fewer rows")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl FromStr for Rows {
+    type Err = RowsError;
+
+    fn from_str(text: &str) -> Result<Self, RowsError> {
+        let number = |text: &str| text.trim().parse::<usize>().ok();
+        let found = match text.split_once('-') {
+            Some((first, last)) => number(first).zip(number(last)),
+            None => number(text).map(|only| (only, only)),
+        };
+        let found = found.filter(|&(first, last)| first >= 1 && first <= last && last < usize::MAX);
+        found.map(|(first, last)| Self { first, last }).ok_or_else(|| RowsError(text.chars().take(40).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_counted_from_one() {
+        let rows: Rows = "12-20".parse().expect("rows");
+        assert!(rows.has(12) && rows.has(20) && !rows.has(11) && rows.is_past(21));
+        assert_eq!(rows.most(), 9);
+        assert_eq!(Rows::ALL.most(), usize::MAX);
+        for wrong in ["", "0", "3-2", "a", "1-", "-1", "1-2-3"] {
+            assert!(wrong.parse::<Rows>().is_err(), "{wrong}");
+        }
+    }
+}
