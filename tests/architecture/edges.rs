@@ -14,6 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("data", &["store"]),
     ("weights", &["store"]),
     ("text", &["weights"]),
+    ("kernels", &[]),
     ("models", &["kernels", "weights"]),
     ("engine", &["models", "text", "weights", "store"]),
     ("fit", &["engine", "data", "benchmarks", "store"]),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use pollster::block_on;
-use rewardscope_engine::{Cancel, Message, Pooling, RewardHead, TokenSequence};
+use rewardscope_engine::{Cancel, Detail, Message, Pooling, RewardHead, TokenSequence};
 use rewardscope_fit::{FeatureCache, Pair, learn};
 use rewardscope_store::{Digest, Hasher, Source};
 use rewardscope_tests::{command, fixture, json_fixture, load, made_up, made_up_header, model, root, scratch};
@@ -75,10 +75,13 @@ fn a_fitted_head_scores_as_transformers_does_after_reloading() {
         let ids: Vec<u32> = serde_json::from_value(case["input_ids"].clone()).unwrap();
         let want = case["score"].as_f64().unwrap();
         let sequence = [TokenSequence::new(ids.clone(), 1)];
-        let on_ids = block_on(scorer.score_tokens(&sequence, &Cancel::default())).unwrap().remove(0);
+        let on_ids =
+            block_on(scorer.score_tokens(&sequence, Detail::EveryToken, &Cancel::default())).unwrap().remove(0);
         let completion = [case["completion"].as_str().unwrap()];
-        let on_text = block_on(scorer.score(&prompt, completion, &Cancel::default())).unwrap().remove(0);
-        let reloaded = block_on(reopened.score(&prompt, completion, &Cancel::default())).unwrap().remove(0);
+        let on_text =
+            block_on(scorer.score(&prompt, completion, Detail::EveryToken, &Cancel::default())).unwrap().remove(0);
+        let reloaded =
+            block_on(reopened.score(&prompt, completion, Detail::EveryToken, &Cancel::default())).unwrap().remove(0);
         assert_eq!(on_text.input_ids, ids);
         for score in [on_ids.score, on_text.score, reloaded.score] {
             worst = worst.max((score - want).abs());

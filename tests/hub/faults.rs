@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use pollster::block_on;
 use rewardscope_data::{Row, to_parquet};
-use rewardscope_engine::{Cancel, Message, ModelFiles, TokenSequence};
+use rewardscope_engine::{Cancel, Detail, Message, ModelFiles, TokenSequence};
 use rewardscope_store::{Hub, RepositoryKind, Shelf, Store, StoreError, Token};
 use rewardscope_tests::hub::{COMMIT, Fault, TOKEN, TestHub};
 use rewardscope_tests::{json_fixture, load, root};
@@ -42,7 +42,8 @@ fn fixture_scores_right(files: &ModelFiles) {
     let conversation = &expected["conversations"][0];
     let input_ids: Vec<u32> = serde_json::from_value(conversation["input_ids"].clone()).unwrap();
     let sequence = TokenSequence::new(input_ids, 1);
-    let scores = block_on(load(files, None).unwrap().score_tokens(&[sequence], &Cancel::default())).unwrap();
+    let scores =
+        block_on(load(files, None).unwrap().score_tokens(&[sequence], Detail::EveryToken, &Cancel::default())).unwrap();
     let want = conversation["score"].as_f64().unwrap();
     assert!((scores[0].score - want).abs() < 1e-4, "{} is not {want}", scores[0].score);
 }
@@ -53,7 +54,13 @@ fn smollm2_scores_right(files: &ModelFiles) {
     let case = cases.iter().min_by_key(|case| case["input_ids"].as_array().unwrap().len()).unwrap();
     let text = |key: &str| case[key].as_str().unwrap();
     let prompt = [Message::new("user", text("prompt"))];
-    let scores = block_on(load(files, None).unwrap().score(&prompt, [text("completion")], &Cancel::default())).unwrap();
+    let scores = block_on(load(files, None).unwrap().score(
+        &prompt,
+        [text("completion")],
+        Detail::EveryToken,
+        &Cancel::default(),
+    ))
+    .unwrap();
     let want = case["completion_mean"].as_f64().unwrap();
     assert!((scores[0].score - want).abs() < 2e-3, "{} is not {want}", scores[0].score);
 }

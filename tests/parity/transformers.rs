@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use pollster::block_on;
 use rewardscope_engine::{
-    Aggregate, Bos, Cancel, Clock, DeviceChoice, DeviceKind, LoadOptions, Message, ModelFiles, Protocol, Scorer,
-    TokenSequence, TruncationSide, device,
+    Aggregate, Bos, Cancel, Clock, Detail, DeviceChoice, DeviceKind, LoadOptions, Message, ModelFiles, Protocol,
+    Scorer, TokenSequence, TruncationSide, device,
 };
 use rewardscope_store::{Folder, Source};
 use rewardscope_tests::{fixture, json_fixture, number, root, safetensors_with};
@@ -110,7 +110,7 @@ fn classifier_agrees(case: &str, choice: DeviceChoice) {
     let scorer = load(&folder(case), choice);
     assert!(scorer.report().is_reward_model);
     let sequences = sequences(case, &scorer);
-    let scores = block_on(scorer.score_tokens(&sequences, &Cancel::default())).unwrap();
+    let scores = block_on(scorer.score_tokens(&sequences, Detail::EveryToken, &Cancel::default())).unwrap();
     let (mut worst_score, mut worst_token) = (0.0f64, 0.0f64);
     for (score, conversation) in scores.iter().zip(&conversations(case)) {
         worst_score = worst_score.max((score.score - number(&conversation["score"])).abs());
@@ -125,7 +125,9 @@ fn classifier_agrees(case: &str, choice: DeviceChoice) {
     let mut worst_batched = 0.0f64;
     if choice == DeviceChoice::Cpu {
         for (sequence, in_batch) in sequences.iter().zip(&scores) {
-            let alone = block_on(scorer.score_tokens(std::slice::from_ref(sequence), &Cancel::default())).unwrap();
+            let alone =
+                block_on(scorer.score_tokens(std::slice::from_ref(sequence), Detail::EveryToken, &Cancel::default()))
+                    .unwrap();
             worst_batched = worst_batched.max((alone[0].score - in_batch.score).abs());
         }
     }
@@ -165,7 +167,7 @@ const LANGUAGE_MODELS: [&str; 7] = [
 fn likelihood_error(scorer: &Scorer, case: &Value, model: &str) -> f64 {
     let start = case["response_start"].as_u64().unwrap() as usize;
     let sequence = TokenSequence::new(ids(&case["input_ids"]), start);
-    let score = block_on(scorer.score_tokens(&[sequence], &Cancel::default())).unwrap().remove(0);
+    let score = block_on(scorer.score_tokens(&[sequence], Detail::EveryToken, &Cancel::default())).unwrap().remove(0);
     let want = case[format!("{model}_logprobs")].as_array().unwrap();
     assert_eq!(score.token_scores.len(), want.len());
     let all = score.log_probabilities.unwrap();
@@ -256,7 +258,9 @@ fn one_of_several_labels_is_the_score_when_it_is_named() {
         let scorer = block_on(Scorer::load(&files, None, device, options(label), &Cancel::default(), &mut |_| {}));
         let scorer = scorer.map_err(|e| e.to_string())?;
         assert_eq!(scorer.report().label, label);
-        Ok::<f64, String>(block_on(scorer.score_tokens(&sequence, &Cancel::default())).unwrap()[0].score)
+        Ok::<f64, String>(
+            block_on(scorer.score_tokens(&sequence, Detail::EveryToken, &Cancel::default())).unwrap()[0].score,
+        )
     };
     let stored = number(&conversations("llama_plain")[0]["score"]);
     assert!((score(Some(0)).unwrap() - 2.0 * stored).abs() < SCORE_TOLERANCE);
@@ -283,7 +287,9 @@ fn both_forms_of_the_configuration_give_the_same_scores() {
         } else {
             [sequences(case, &older).remove(0)]
         };
-        let score = |scorer: &Scorer| block_on(scorer.score_tokens(&sequence, &Cancel::default())).unwrap()[0].score;
+        let score = |scorer: &Scorer| {
+            block_on(scorer.score_tokens(&sequence, Detail::EveryToken, &Cancel::default())).unwrap()[0].score
+        };
         assert_eq!(score(&newer).to_bits(), score(&older).to_bits(), "{case}");
     }
 }
@@ -318,11 +324,12 @@ fn smollm2_agrees_on_the_cpu() {
         let sequence = scorer.tokenize(&prompt, [completion]).unwrap().remove(0);
         assert_eq!(sequence.input_ids, ids(&case["input_ids"]), "{completion}");
         assert_eq!(sequence.first_completion_token as u64, case["first_completion_token"].as_u64().unwrap());
-        let score = block_on(scorer.score_tokens(&[sequence], &Cancel::default())).unwrap().remove(0);
+        let score =
+            block_on(scorer.score_tokens(&[sequence], Detail::EveryToken, &Cancel::default())).unwrap().remove(0);
         assert!((score.score - number(&case["completion_mean"])).abs() < LOG_PROBABILITY_TOLERANCE);
         // And at every token, the prompt's too.
         let all = TokenSequence::new(ids(&case["input_ids"]), 1);
-        let all = block_on(scorer.score_tokens(&[all], &Cancel::default())).unwrap().remove(0);
+        let all = block_on(scorer.score_tokens(&[all], Detail::EveryToken, &Cancel::default())).unwrap().remove(0);
         let want = case["token_logprobs"].as_array().unwrap();
         assert_eq!(all.token_scores.len(), want.len());
         for (&found, want) in all.token_scores.iter().zip(want) {
@@ -339,7 +346,10 @@ fn long_conversations_go_through_in_tiles_with_the_same_scores() {
     let long: Vec<u32> = (0..3000u32).map(|i| i.wrapping_mul(7919) % 1000).collect();
     let score = |tokens: usize| {
         let sequence = TokenSequence::new(long[..tokens].to_vec(), 1);
-        block_on(scorer.score_tokens(&[sequence], &Cancel::default())).unwrap().remove(0).token_scores
+        block_on(scorer.score_tokens(&[sequence], Detail::EveryToken, &Cancel::default()))
+            .unwrap()
+            .remove(0)
+            .token_scores
     };
     // 4 heads x 3000^2 scores are five tiles; 4 x 700^2 are one. No token sees those after it.
     let (tiled, whole) = (score(3000), score(700));
@@ -369,7 +379,8 @@ fn protocols_begin_and_cut_conversations_as_they_say() {
         let sequences = scorer.tokenize(&messages, ["Green."]).unwrap();
         // The template's ids come whole, so that others can tell what will be cut.
         assert!(bos != Bos::Template || (sequences[0].cut_tokens == 0 && sequences[0].input_ids.len() > 12));
-        let score = block_on(scorer.score_tokens(&sequences, &Cancel::default())).unwrap().remove(0);
+        let score =
+            block_on(scorer.score_tokens(&sequences, Detail::EveryToken, &Cancel::default())).unwrap().remove(0);
         (score.input_ids, score.cut_tokens)
     };
     let (whole, cut) = ids(Bos::Template, TruncationSide::Right, None);
@@ -400,7 +411,7 @@ fn what_is_longer_than_the_context_is_cut_and_counted() {
     let scorer =
         block_on(Scorer::load(&folder("llama_plain"), None, device, options, &Cancel::default(), &mut |_| {})).unwrap();
     let sequence = TokenSequence::new(vec![5; 40], 4);
-    let score = block_on(scorer.score_tokens(&[sequence], &Cancel::default())).unwrap().remove(0);
+    let score = block_on(scorer.score_tokens(&[sequence], Detail::EveryToken, &Cancel::default())).unwrap().remove(0);
     assert_eq!((score.tokens, score.cut_tokens, score.completion_tokens), (16, 24, 12));
     assert!(score.truncated());
 }
@@ -411,9 +422,11 @@ fn cancelled_work_stops_and_ids_outside_the_vocabulary_are_refused() {
     let cancel = Cancel::default();
     cancel.cancel();
     let sequence = |id| [TokenSequence::new(vec![id; 8], 1)];
-    let stopped = block_on(scorer.score_tokens(&sequence(5), &cancel)).unwrap_err();
+    let stopped = block_on(scorer.score_tokens(&sequence(5), Detail::EveryToken, &cancel)).unwrap_err();
     assert_eq!(stopped.to_string(), "cancelled");
-    let refused = block_on(scorer.score_tokens(&sequence(4_000_000), &Cancel::default())).unwrap_err().to_string();
+    let refused = block_on(scorer.score_tokens(&sequence(4_000_000), Detail::EveryToken, &Cancel::default()))
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("4000000") && refused.contains("1011"), "{refused}");
 }
 
@@ -431,7 +444,7 @@ fn adapted(change: impl Fn(&str, Vec<u8>) -> Vec<u8>) -> Result<f64, String> {
     let files = changed("lora_llama").over(changed("llama_plain")).unwrap();
     let scorer = rewardscope_tests::load(&files, None).map_err(|e| e.to_string())?;
     let sequence = [TokenSequence::new(ids(&conversations("lora_llama")[0]["input_ids"]), 1)];
-    Ok(block_on(scorer.score_tokens(&sequence, &Cancel::default())).unwrap()[0].score)
+    Ok(block_on(scorer.score_tokens(&sequence, Detail::EveryToken, &Cancel::default())).unwrap()[0].score)
 }
 
 fn replaced(bytes: Vec<u8>, from: &str, to: &str) -> Vec<u8> {

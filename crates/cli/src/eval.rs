@@ -149,7 +149,12 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         file.assess(benchmark, variant, 0, true)?;
     }
     metrics::print_table(&file.assessment, &report.marks);
-    println!("{} tokens in {:.1} s", report.tokens, report.ms / 1e3);
+    println!(
+        "{} tokens computed in {:.1} s, {} more shared with other completions of their prompt",
+        report.tokens,
+        report.ms / 1e3,
+        report.saved_tokens
+    );
     Ok(ExitCode::from(u8::from(report.items_failed > 0)))
 }
 

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::ProgressBar;
 use rewardscope_data::{Columns, Kept, ScorableRow, Stored, each_stored};
-use rewardscope_engine::{Cancel, EngineError, Message, Scorer};
+use rewardscope_engine::{Cancel, Detail, EngineError, Message, Scorer};
 use rewardscope_store::Source;
 
 use crate::eval::columns;
@@ -162,7 +162,7 @@ async fn score(
         return Ok(Err(format!("one completion was expected, {} were found", completions.len())));
     }
     let all = completions.iter().chain(row.rejected.iter().take(usize::from(margin.is_some()))).map(String::as_str);
-    match scorer.score(&prompt, all, &Cancel::default()).await {
+    match scorer.score(&prompt, all, Detail::Score, &Cancel::default()).await {
         Ok(scores) => {
             let score = match scores.as_slice() {
                 [chosen, rejected] => chosen.score - rejected.score,

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use rewardscope_engine::{Cancel, EngineError, Message, Score, Scorer, TokenSequence};
+use rewardscope_engine::{Cancel, Detail, EngineError, Message, Score, Scorer, TokenSequence};
 use serde::{Deserialize, Serialize};
 
 use crate::model;
@@ -119,7 +119,8 @@ async fn row(scorer: &Scorer, line: &str, number: usize, per_token: bool) -> any
         Ok(found) => found,
         Err(error) => return Ok(failed(id, format!("row {number}: {error:#}"))),
     };
-    let scores = match scorer.score_tokens(&sequences, &Cancel::default()).await {
+    let detail = if per_token { Detail::EveryToken } else { Detail::Score };
+    let scores = match scorer.score_tokens(&sequences, detail, &Cancel::default()).await {
         Ok(scores) => scores,
         Err(error @ EngineError::DeviceFailed { .. }) => bail!(error),
         Err(error) => return Ok(failed(id, format!("row {number}: {error}"))),

@@ -1,7 +1,7 @@
 use std::ops::Range;
 
 use burn::tensor::{Int, Tensor, TensorData};
-use rewardscope_models::{Architecture, Batch, Head, Network, Summary, Tensors};
+use rewardscope_models::{Architecture, Batch, Head, Network, State, Summary, Tensors, Wanted};
 use rewardscope_weights::Checkpoint;
 
 use crate::device::{OpenDevice, now_ms, pause};
@@ -56,103 +56,222 @@ impl Forward {
 
     /// Milliseconds that it takes to hand one layer's work to the device, without waiting for it.
     pub fn encode_ms(&self, tokens: usize) -> f64 {
+        let (ids, all): (Vec<u32>, Vec<usize>) = (0..tokens).map(|token| (0, token)).unzip();
+        let wanted = Wanted { tokens: &all, tap: None, keep: false };
         let started = now_ms();
-        let _hidden = self.network.hidden(&Batch { rows: &[&vec![0; tokens]], types: &[] }, None);
+        let _hidden = self.network.hidden(&Batch::of([ids.as_slice()]), None, wanted);
         (now_ms() - started) / self.summary.layers as f64
     }
 
-    /// The values of each row of one batch, in one readback: a logit for every token, the one logit
-    /// of an encoder, or the log-probability of every token from `firsts` on.
-    pub async fn read(&self, batch: &Batch<'_>, firsts: &[usize]) -> Result<Vec<Vec<f32>>, EngineError> {
-        let hidden = self.network.hidden(batch, None).last;
-        let (values, lengths) = self.token_values(hidden, batch, firsts);
-        let values = self.device.read_back(values).await?;
-        Ok(split(&values, &lengths, batch.rows))
-    }
-
-    /// The hidden states after `layers` layers and the final norm, pooled over each row's tokens in
-    /// `spans`, in one readback with what [`Self::read`] gives for a language model.
-    pub async fn pooled(
-        &self,
-        batch: &Batch<'_>,
-        firsts: &[usize],
-        layers: usize,
-        spans: &[Range<usize>],
-    ) -> Result<Vec<Pooled>, EngineError> {
-        let width = self.summary.hidden_size;
-        let (rows, seq) = (batch.rows, batch.seq());
-        // After all layers the last states are these, and need no norm of their own.
-        let tap = (layers < self.summary.layers).then_some(layers);
-        let hidden = self.network.hidden(batch, tap);
-        let states = hidden.tapped.unwrap_or_else(|| hidden.last.clone());
-        let shares: Vec<f32> = spans
-            .iter()
-            .flat_map(|span| (0..seq).map(|t| if span.contains(&t) { 1.0 / span.len() as f32 } else { 0.0 }))
-            .collect();
-        let shares = Tensor::<3>::from_data(TensorData::new(shares, [rows.len(), seq, 1]), &self.device.device);
-        let pooled: Tensor<1> = (states * shares).sum_dim(1).reshape([rows.len() * width]);
-        let (all, lengths) = match self.summary.head {
-            Head::Score | Head::Pooled => (pooled, vec![0; rows.len()]),
-            Head::LanguageModel => {
-                let (values, lengths) = self.token_values(hidden.last, batch, firsts);
-                (Tensor::cat(vec![pooled, values], 0), lengths)
-            }
+    /// How many tokens all rows begin with: a decoder's states of them are the same in all.
+    pub fn shared(&self, rows: &[&[u32]]) -> usize {
+        let [first, others @ ..] = rows else {
+            return 0;
         };
-        let all = self.device.read_back(all).await?;
-        let (pooled, values) = all.split_at(rows.len() * width);
-        let token_values = split(values, &lengths, rows);
-        Ok(pooled
-            .chunks_exact(width)
-            .zip(token_values)
-            .map(|(state, token_values)| Pooled { state: state.to_vec(), token_values })
-            .collect())
+        if self.summary.head == Head::Pooled || others.is_empty() {
+            return 0;
+        }
+        let common = |row: &&[u32]| first.iter().zip(*row).take_while(|(a, b)| a == b).count();
+        others.iter().map(common).min().unwrap_or_default()
     }
 
-    /// The values of all rows one after the other, and how many are each row's.
-    fn token_values(&self, hidden: Tensor<3>, batch: &Batch<'_>, firsts: &[usize]) -> (Tensor<1>, Vec<usize>) {
-        let (rows, seq) = (batch.rows, batch.seq());
+    /// What is wanted of each row. What rows begin with alike is computed once; the others' tokens
+    /// go through packed, at most `budget` of them at once, with one readback each time. `tap` is
+    /// the number of layers after which states are pooled.
+    pub async fn read(
+        &self,
+        rows: &[Row<'_>],
+        tap: usize,
+        budget: usize,
+        cancel: &Cancel,
+    ) -> Result<Vec<Readings>, EngineError> {
+        let shared = self.shared(&rows.iter().map(|row| row.ids).collect::<Vec<_>>());
+        let mut readings = Vec::with_capacity(rows.len());
+        let mut prefix: Option<State> = None;
+        while readings.len() < rows.len() {
+            cancel.check()?;
+            let is_first = readings.is_empty();
+            let left = &rows[readings.len()..];
+            // Where each row goes on: states before that are at hand, those that are read are not.
+            let starts: Vec<usize> =
+                left.iter().map(|row| if is_first { shared } else { shared.min(self.reads(row).start) }).collect();
+            let mut tokens = if is_first { shared } else { 0 };
+            let own = left.iter().zip(&starts).map(|(row, start)| row.ids.len() - start);
+            let fitting = own.take_while(|own| {
+                tokens += own;
+                tokens <= budget
+            });
+            let count = fitting.count().max(1);
+            let keep = is_first && shared > 0 && count < left.len();
+            let part =
+                Part { rows: &left[..count], starts: &starts[..count], shared: if is_first { shared } else { 0 } };
+            let state = self.read_part(&part, prefix.as_ref(), tap, keep, &mut readings).await?;
+            if keep {
+                prefix = state.map(|state| state.select(&[0..shared]));
+            }
+            pause().await;
+        }
+        Ok(readings)
+    }
+
+    /// The positions of the hidden states that a row's values and pooled state are made of.
+    fn reads(&self, row: &Row<'_>) -> Range<usize> {
+        let values = match self.summary.head {
+            Head::Score => row.values.clone(),
+            Head::Pooled => 0..self.network.pooled_tokens(row.ids.len()),
+            // The hidden state of token t predicts token t + 1.
+            Head::LanguageModel => row.values.start.saturating_sub(1)..row.values.end.saturating_sub(1),
+        };
+        match &row.pooled {
+            Some(pooled) if values.is_empty() => pooled.clone(),
+            Some(pooled) => values.start.min(pooled.start)..values.end.max(pooled.end),
+            None => values,
+        }
+    }
+
+    async fn read_part(
+        &self,
+        part: &Part<'_>,
+        prefix: Option<&State>,
+        tap: usize,
+        keep: bool,
+        readings: &mut Vec<Readings>,
+    ) -> Result<Option<State>, EngineError> {
+        let mut batch = Batch::after(prefix.map_or(0, State::rows));
+        let shared = part.rows.first().map_or(0..0, |row| batch.push(&row.ids[..part.shared], &[], Vec::new()));
+        let before = |batch: &Batch<'_>, start: usize| match prefix {
+            Some(_) => vec![0..start],
+            None => vec![batch.rows(shared.clone())],
+        };
+        let mut places = Vec::with_capacity(part.rows.len());
+        for (row, &start) in part.rows.iter().zip(part.starts) {
+            let before = before(&batch, start);
+            let types = row.types.get(start..).unwrap_or_default();
+            places.push(batch.push(&row.ids[start..], types, before));
+        }
+        // The token of the batch that stands at a position of a row.
+        let token = |row: usize, position: usize| match position.checked_sub(part.starts[row]) {
+            Some(own) => places[row].start + own,
+            None => position,
+        };
+        let mut tokens: Vec<usize> = Vec::new();
+        for (at, row) in part.rows.iter().enumerate() {
+            tokens.extend(self.reads(row).map(|position| token(at, position)));
+        }
+        tokens.sort_unstable();
+        tokens.dedup();
+        let place = |row: usize, position: usize| tokens.binary_search(&token(row, position)).unwrap_or_default();
+        let is_tapped = tap < self.summary.layers && part.rows.iter().any(|row| row.pooled.is_some());
+        let wanted = Wanted { tokens: &tokens, tap: is_tapped.then_some(tap), keep };
+        let hidden = self.network.hidden(&batch, prefix, wanted);
+        let states = hidden.tapped.unwrap_or_else(|| hidden.last.clone());
+        let (values, counts) = self.values(hidden.last, part.rows, &place);
+        let pooled = self.pooled(states, part.rows, &place);
+        let width = if pooled.is_some() { self.summary.hidden_size } else { 0 };
+        let all = Tensor::cat(pooled.into_iter().chain([values]).collect(), 0);
+        let all = self.device.read_back(all).await?;
+        let (pooled, values) = all.split_at(width * part.rows.len());
+        let mut next = 0;
+        for (at, row) in part.rows.iter().enumerate() {
+            let values = match self.summary.head {
+                Head::Score => row.values.clone().map(|position| values[place(at, position)]).collect(),
+                Head::Pooled | Head::LanguageModel => values[next..next + counts[at]].to_vec(),
+            };
+            next += counts[at];
+            let computed = places[at].len() + if at == 0 { part.shared } else { 0 };
+            readings.push(Readings { values, state: pooled[at * width..(at + 1) * width].to_vec(), computed });
+        }
+        Ok(hidden.state)
+    }
+
+    /// The values of all rows from `[read tokens, hidden]`, and how many are each row's; for
+    /// [`Head::Score`] one for every token that is read.
+    fn values(
+        &self,
+        hidden: Tensor<2>,
+        rows: &[Row<'_>],
+        place: &dyn Fn(usize, usize) -> usize,
+    ) -> (Tensor<1>, Vec<usize>) {
         match self.summary.head {
-            Head::Score => (self.network.score(hidden, &batch.lengths()), vec![seq; rows.len()]),
-            Head::Pooled => (self.network.score(hidden, &batch.lengths()), vec![1; rows.len()]),
+            Head::Score => (self.network.score(hidden, &[]), vec![0; rows.len()]),
+            Head::Pooled => {
+                let counts: Vec<usize> = rows.iter().map(|row| self.network.pooled_tokens(row.ids.len())).collect();
+                let own = self.reads_of_rows(hidden, rows, |row| 0..self.network.pooled_tokens(row.ids.len()), place);
+                (self.network.score(own, &counts), vec![1; rows.len()])
+            }
             Head::LanguageModel => {
-                // The hidden state of token t predicts token t + 1.
-                let spans: Vec<Range<usize>> =
-                    rows.iter().zip(firsts).map(|(row, &first)| first.max(1)..row.len()).collect();
-                let from: Vec<i32> = (0..)
-                    .zip(&spans)
-                    .flat_map(|(i, span)| span.clone().map(move |t| (i * seq + t - 1) as i32))
-                    .collect();
-                let targets: Vec<i32> = spans
-                    .iter()
-                    .zip(rows)
-                    .flat_map(|(span, row)| row[span.clone()].iter().map(|&id| id as i32))
-                    .collect();
-                let count = from.len();
-                let device = &self.device.device;
-                let column = |values: Vec<i32>| Tensor::<1, Int>::from_data(TensorData::new(values, [count]), device);
-                let hidden: Tensor<2> = hidden.reshape([rows.len() * seq, self.summary.hidden_size]);
-                let hidden = hidden.select(0, column(from));
-                (self.network.log_probability(hidden, column(targets)), spans.iter().map(Range::len).collect())
+                let targets: Vec<i32> =
+                    rows.iter().flat_map(|row| row.ids[row.values.clone()].iter().map(|&id| id as i32)).collect();
+                let count = targets.len();
+                let targets = Tensor::<1, Int>::from_data(TensorData::new(targets, [count]), &self.device.device);
+                let from = |row: &Row<'_>| row.values.start - 1..row.values.end - 1;
+                let hidden = self.reads_of_rows(hidden, rows, from, place);
+                (self.network.log_probability(hidden, targets), rows.iter().map(|row| row.values.len()).collect())
             }
         }
     }
+
+    /// The states of each row's positions, one row after the other.
+    fn reads_of_rows(
+        &self,
+        hidden: Tensor<2>,
+        rows: &[Row<'_>],
+        positions: impl Fn(&Row<'_>) -> Range<usize>,
+        place: &dyn Fn(usize, usize) -> usize,
+    ) -> Tensor<2> {
+        let of = |(at, row): (usize, &Row<'_>)| {
+            positions(row).map(|position| place(at, position) as i32).collect::<Vec<_>>()
+        };
+        let from: Vec<i32> = rows.iter().enumerate().flat_map(of).collect();
+        let count = from.len();
+        hidden.select(0, Tensor::<1, Int>::from_data(TensorData::new(from, [count]), &self.device.device))
+    }
+
+    /// The mean of the states that each row pools, `[rows * hidden]`; `None` where none does.
+    fn pooled(&self, states: Tensor<2>, rows: &[Row<'_>], place: &dyn Fn(usize, usize) -> usize) -> Option<Tensor<1>> {
+        if rows.iter().all(|row| row.pooled.is_none()) {
+            return None;
+        }
+        let [tokens, width] = states.dims();
+        let mut shares = vec![0.0f32; rows.len() * tokens];
+        for (at, row) in rows.iter().enumerate() {
+            let span = row.pooled.clone().unwrap_or_default();
+            let share = 1.0 / span.len().max(1) as f32;
+            span.for_each(|position| shares[at * tokens + place(at, position)] = share);
+        }
+        let shares = Tensor::<2>::from_data(TensorData::new(shares, [rows.len(), tokens]), &self.device.device);
+        Some(shares.matmul(states).reshape([rows.len() * width]))
+    }
 }
 
-/// What pooling gives of a row.
-pub(crate) struct Pooled {
-    /// `[hidden]`
+/// A token sequence, and what is wanted of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Row<'a> {
+    pub ids: &'a [u32],
+    /// Parts of a pair, for encoders that are told.
+    pub types: &'a [u32],
+    /// The tokens whose logits, or log-probabilities, are wanted. An encoder has one logit for all.
+    pub values: Range<usize>,
+    /// The tokens whose states are pooled.
+    pub pooled: Option<Range<usize>>,
+}
+
+/// What came of a [`Row`].
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Readings {
+    /// One for each of [`Row::values`], or an encoder's one.
+    pub values: Vec<f32>,
+    /// `[hidden]`: the mean of the pooled states; empty where none were wanted.
     pub state: Vec<f32>,
-    /// A language model: the log-probability of each token of the completion.
-    pub token_values: Vec<f32>,
+    /// Tokens that were computed for it; those that rows share count for the first.
+    pub computed: usize,
 }
 
-/// Each row's own values, without those of its padding.
-fn split(values: &[f32], lengths: &[usize], rows: &[&[u32]]) -> Vec<Vec<f32>> {
-    let mut left = values;
-    let own = lengths.iter().zip(rows).map(|(&length, row)| {
-        let (own, after) = left.split_at(length);
-        left = after;
-        own[..length.min(row.len())].to_vec()
-    });
-    own.collect()
+/// Rows that go through the network at once.
+struct Part<'a> {
+    rows: &'a [Row<'a>],
+    /// The position of the first token of each that is computed for it.
+    starts: &'a [usize],
+    /// How many tokens they begin with alike that are computed here.
+    shared: usize,
 }

@@ -32,7 +32,7 @@ pub use protocol::{PooledToken, Protocol};
 pub use rewardscope_models::{ARCHITECTURES, Head, supported_table};
 pub use rewardscope_store::Cancel;
 pub use rewardscope_text::{Bos, Clock, FORMATS, Format, Message, TruncationSide};
-pub use score::{Aggregate, LogProbabilities, Score};
+pub use score::{Aggregate, Detail, LogProbabilities, Score};
 pub use scorer::{Features, LoadOptions, LoadProgress, LoadStage, ModelReport, Scorer, TokenSequence};
 pub use selftest::SelfTest;
 

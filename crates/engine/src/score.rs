@@ -45,6 +45,15 @@ impl LogProbabilities {
     }
 }
 
+/// How much of a completion's scores is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// The score alone.
+    Score,
+    /// A decoder's score at every token too.
+    EveryToken,
+}
+
 /// What a model says of one completion.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
@@ -59,10 +68,13 @@ pub struct Score {
     pub completion_tokens: usize,
     /// Tokens cut off at the context's end; 0 where nothing was cut.
     pub cut_tokens: usize,
+    /// Tokens that were computed for it: fewer than `tokens` where completions begin alike, which
+    /// counts for the first of them.
+    pub computed_tokens: usize,
     /// The ids that the model saw.
     pub input_ids: Vec<u32>,
-    /// A decoder's logit at every token; none of an encoder. A language model: the log-probability
-    /// of each token of the completion.
+    /// A decoder's logit at every token, where that was wanted; none of an encoder. A language model:
+    /// the log-probability of each token of the completion.
     pub token_scores: Vec<f32>,
 }
 

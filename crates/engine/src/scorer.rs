@@ -1,13 +1,13 @@
 use std::ops::Range;
 
-use rewardscope_models::{Architecture, Batch, Head, ModelError};
+use rewardscope_models::{Architecture, Head, ModelError};
 use rewardscope_store::{FetchProgress, FetchStage};
 use rewardscope_text::{ChatTemplate, Clock, Conversation, Encoding, Message, Pair, TextPipeline, TruncationSide};
 use serde::{Deserialize, Serialize};
 
-use crate::device::{DeviceKind, DeviceReport, OpenDevice, pause};
-use crate::forward::Forward;
-use crate::score::{Aggregate, LogProbabilities, Score};
+use crate::device::{DeviceKind, DeviceReport, OpenDevice};
+use crate::forward::{Forward, Row};
+use crate::score::{Aggregate, Detail, LogProbabilities, Score};
 use crate::{
     Cancel, EngineError, HeadConfig, ModelFiles, PooledToken, Pooling, Protocol, RewardHead, SelfTest, selftest,
 };
@@ -25,7 +25,7 @@ pub struct LoadOptions {
     pub label: Option<usize>,
     /// How conversations become ids, and where scores are read.
     pub protocol: Protocol,
-    /// Padded tokens in a batch; as suits the device where none are given.
+    /// Tokens in a batch; as suits the device where none are given.
     pub batch_tokens: Option<usize>,
 }
 
@@ -183,9 +183,9 @@ pub struct Features {
     pub cut_tokens: usize,
 }
 
-/// Padded tokens in one batch. On the CPU a batch saves nothing but costs padding and memory.
-const BATCH_TOKENS_GPU: usize = 2048;
-const BATCH_TOKENS_CPU: usize = 512;
+/// Tokens in one batch. On the CPU more save nothing but cost memory.
+const BATCH_TOKENS_GPU: usize = 4096;
+const BATCH_TOKENS_CPU: usize = 1024;
 
 impl std::fmt::Debug for Scorer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -290,7 +290,8 @@ impl Scorer {
     pub async fn encode_ms(&self, tokens: usize) -> Result<f64, EngineError> {
         let ms = self.forward.encode_ms(tokens);
         // Waits, so that nothing of it is left when the next work comes.
-        self.forward.read(&Batch { rows: &[&[0, 0]], types: &[] }, &[1]).await?;
+        let row = Row { ids: &[0, 0], types: &[], values: 1..2, pooled: None };
+        self.forward.read(&[row], self.report.layers, 2, &Cancel::default()).await?;
         Ok(ms)
     }
 
@@ -331,33 +332,56 @@ impl Scorer {
         &self,
         prompt: &[Message],
         completions: impl IntoIterator<Item = &'a str>,
+        detail: Detail,
         cancel: &Cancel,
     ) -> Result<Vec<Score>, EngineError> {
         let sequences = self.tokenize(prompt, completions)?;
-        self.score_tokens(&sequences, cancel).await
+        self.score_tokens(&sequences, detail, cancel).await
     }
 
     /// The scores of token sequences, in their order. Sequences longer than the context are cut on
-    /// the side that the protocol says.
+    /// the side that the protocol says. What all of them begin with is computed once.
     ///
     /// # Errors
     /// When an id is outside the vocabulary, nothing of a completion is left to score, the device
     /// fails, or the work is cancelled.
-    pub async fn score_tokens(&self, sequences: &[TokenSequence], cancel: &Cancel) -> Result<Vec<Score>, EngineError> {
+    pub async fn score_tokens(
+        &self,
+        sequences: &[TokenSequence],
+        detail: Detail,
+        cancel: &Cancel,
+    ) -> Result<Vec<Score>, EngineError> {
         let kept = self.kept(sequences)?;
-        let mut scores: Vec<Option<Score>> = vec![None; sequences.len()];
-        for batch in batches(&kept, self.batch_tokens) {
-            cancel.check()?;
-            let ids: Vec<&[u32]> = batch.iter().map(|&i| kept[i]).collect();
-            let firsts: Vec<usize> = batch.iter().map(|&i| self.first(&sequences[i])).collect();
-            let types: Vec<&[u32]> = batch.iter().map(|&i| sequences[i].types(kept[i].len())).collect();
-            let read = self.forward.read(&Batch { rows: &ids, types: &types }, &firsts).await?;
-            for (&i, token_scores) in batch.iter().zip(read) {
-                scores[i] = Some(self.score_of(&sequences[i], kept[i], token_scores));
-            }
-            pause().await;
-        }
-        Ok(scores.into_iter().flatten().collect())
+        let values = |ids: &[u32], sequence: &TokenSequence| match (self.forward.summary.head, detail) {
+            (Head::LanguageModel, _) => self.first(sequence).max(1)..ids.len(),
+            (Head::Score, Detail::EveryToken) => 0..ids.len(),
+            (Head::Score, Detail::Score) => self.pooled_span(self.pooling, ids, self.first(sequence)),
+            (Head::Pooled, _) => 0..0,
+        };
+        let row = |(&ids, sequence)| Row {
+            ids,
+            types: sequence.types(ids.len()),
+            values: values(ids, sequence),
+            pooled: None,
+        };
+        let rows: Vec<Row<'_>> = kept.iter().zip(sequences).map(row).collect();
+        let readings = self.forward.read(&rows, self.report.layers, self.batch_tokens, cancel).await?;
+        let scored = kept.iter().zip(sequences).zip(rows.iter().zip(readings));
+        Ok(scored
+            .map(|((ids, sequence), (row, readings))| {
+                self.score_of(sequence, ids, row.values.start, readings.values, readings.computed)
+            })
+            .collect())
+    }
+
+    /// Tokens that [`Self::score_tokens`] would compute.
+    ///
+    /// # Errors
+    /// As [`Self::score_tokens`], where a sequence cannot be scored.
+    pub fn computed_tokens(&self, sequences: &[TokenSequence]) -> Result<usize, EngineError> {
+        let kept = self.kept(sequences)?;
+        let all: usize = kept.iter().map(|ids| ids.len()).sum();
+        Ok(all - self.forward.shared(&kept) * kept.len().saturating_sub(1))
     }
 
     /// What a head sees of token sequences after `layers` layers, in their order; with the
@@ -392,27 +416,25 @@ impl Scorer {
         cancel: &Cancel,
     ) -> Result<Vec<Features>, EngineError> {
         let kept = self.kept(sequences)?;
-        let mut features: Vec<Option<Features>> = vec![None; sequences.len()];
-        for batch in batches(&kept, self.batch_tokens) {
-            cancel.check()?;
-            let ids: Vec<&[u32]> = batch.iter().map(|&i| kept[i]).collect();
-            let firsts: Vec<usize> = batch.iter().map(|&i| self.first(&sequences[i])).collect();
-            let types: Vec<&[u32]> = batch.iter().map(|&i| sequences[i].types(kept[i].len())).collect();
-            let spans: Vec<Range<usize>> =
-                ids.iter().zip(&firsts).map(|(ids, &first)| self.pooled_span(pooling, ids, first)).collect();
-            let pooled = self.forward.pooled(&Batch { rows: &ids, types: &types }, &firsts, layers, &spans).await?;
-            for (&i, pooled) in batch.iter().zip(pooled) {
-                let is_language_model = self.forward.summary.head == Head::LanguageModel;
-                features[i] = Some(Features {
-                    state: pooled.state,
-                    log_probabilities: is_language_model.then(|| LogProbabilities::of(&pooled.token_values)),
-                    tokens: kept[i].len(),
-                    cut_tokens: sequences[i].cut_tokens + sequences[i].input_ids.len() - kept[i].len(),
-                });
-            }
-            pause().await;
-        }
-        Ok(features.into_iter().flatten().collect())
+        let is_language_model = self.forward.summary.head == Head::LanguageModel;
+        let rows: Vec<Row<'_>> = kept
+            .iter()
+            .zip(sequences)
+            .map(|(ids, sequence)| Row {
+                ids,
+                types: sequence.types(ids.len()),
+                values: if is_language_model { self.first(sequence).max(1)..ids.len() } else { 0..0 },
+                pooled: Some(self.pooled_span(pooling, ids, self.first(sequence))),
+            })
+            .collect();
+        let readings = self.forward.read(&rows, layers, self.batch_tokens, cancel).await?;
+        let features = kept.iter().zip(sequences).zip(readings).map(|((ids, sequence), readings)| Features {
+            state: readings.state,
+            log_probabilities: is_language_model.then(|| LogProbabilities::of(&readings.values)),
+            tokens: ids.len(),
+            cut_tokens: sequence.cut_tokens + sequence.input_ids.len() - ids.len(),
+        });
+        Ok(features.collect())
     }
 
     /// The sequences as far as the model sees them.
@@ -465,27 +487,36 @@ impl Scorer {
         }
     }
 
-    fn score_of(&self, sequence: &TokenSequence, ids: &[u32], token_scores: Vec<f32>) -> Score {
-        let log_probabilities =
-            (self.forward.summary.head == Head::LanguageModel).then(|| LogProbabilities::of(&token_scores));
+    /// `values` are those of the tokens from `first_value` on.
+    fn score_of(
+        &self,
+        sequence: &TokenSequence,
+        ids: &[u32],
+        first_value: usize,
+        values: Vec<f32>,
+        computed_tokens: usize,
+    ) -> Score {
+        let head = self.forward.summary.head;
+        let log_probabilities = (head == Head::LanguageModel).then(|| LogProbabilities::of(&values));
+        let score = match log_probabilities {
+            Some(all) => all.get(self.options.aggregate),
+            None if head == Head::Pooled => values.first().copied().map_or(f64::NAN, f64::from),
+            None => {
+                let pooled = self.pooled_span(self.pooling, ids, self.first(sequence));
+                let own = &values[pooled.start - first_value..pooled.end - first_value];
+                own.iter().map(|&score| f64::from(score)).sum::<f64>() / own.len() as f64
+            }
+        };
+        let is_whole = head == Head::LanguageModel || (head == Head::Score && values.len() == ids.len());
         Score {
-            score: match log_probabilities {
-                Some(all) => all.get(self.options.aggregate),
-                None if self.forward.summary.head == Head::Pooled => {
-                    token_scores.first().copied().map_or(f64::NAN, f64::from)
-                }
-                None => {
-                    let pooled = self.pooled_span(self.pooling, ids, self.first(sequence));
-                    let sum: f64 = token_scores[pooled.clone()].iter().map(|&score| f64::from(score)).sum();
-                    sum / pooled.len() as f64
-                }
-            },
+            score,
             log_probabilities,
             tokens: ids.len(),
             completion_tokens: ids.len().saturating_sub(self.first(sequence)),
             cut_tokens: sequence.cut_tokens + sequence.input_ids.len() - ids.len(),
+            computed_tokens,
             input_ids: ids.to_vec(),
-            token_scores: if self.forward.summary.head == Head::Pooled { Vec::new() } else { token_scores },
+            token_scores: if is_whole { values } else { Vec::new() },
         }
     }
 }
@@ -519,22 +550,6 @@ fn pooled_index(ids: &[u32], pad_token_id: Option<u32>, rule: PooledToken) -> us
     }
 }
 
-/// Positions of `rows` in batches: by length, so that little is padded, at most `budget` padded
-/// tokens each.
-fn batches(rows: &[&[u32]], budget: usize) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..rows.len()).collect();
-    order.sort_by_key(|&i| rows[i].len());
-    let mut batches: Vec<Vec<usize>> = Vec::new();
-    for i in order {
-        match batches.last_mut() {
-            // Rows come in ascending length, so this one sets the padded length.
-            Some(batch) if (batch.len() + 1) * rows[i].len() <= budget => batch.push(i),
-            _ => batches.push(vec![i]),
-        }
-    }
-    batches
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -551,19 +566,5 @@ mod tests {
             let want = case["expected_index_legacy"][0].as_u64().expect("an index") as usize;
             assert_eq!(pooled_index(&ids, pad, PooledToken::BeforeFirstPad), want, "{case}");
         }
-    }
-
-    #[test]
-    fn batches_keep_to_the_budget_and_lose_nobody() {
-        let rows: Vec<Vec<u32>> = [5usize, 1, 9, 3, 3, 20].iter().map(|&n| vec![0; n]).collect();
-        let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
-        let batches = batches(&rows, 10);
-        for batch in &batches {
-            let longest = batch.iter().map(|&i| rows[i].len()).max().expect("no empty batch");
-            assert!(batch.len() == 1 || batch.len() * longest <= 10);
-        }
-        let mut all: Vec<usize> = batches.concat();
-        all.sort_unstable();
-        assert_eq!(all, [0, 1, 2, 3, 4, 5]);
     }
 }

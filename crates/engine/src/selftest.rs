@@ -5,13 +5,13 @@
 //! whatever lay in memory. So the answers are compared, and a device that is off is refused.
 
 use burn::tensor::{Int, Tensor};
-use rewardscope_models::{Batch, Description, Summary, describe};
+use rewardscope_models::{Description, Summary, describe};
 use rewardscope_store::Source;
 use rewardscope_weights::Checkpoint;
 use serde::{Deserialize, Serialize};
 
 use crate::device::{OpenDevice, now_ms};
-use crate::forward::Forward;
+use crate::forward::{Forward, Row};
 use crate::{Cancel, EngineError};
 
 /// A llama of two layers with Q4_1 and Q8_0 blocks, grouped-query attention and tied embeddings.
@@ -22,6 +22,9 @@ const EXPECTED: &str = include_str!("../selftest/expected.json");
 
 /// Largest absolute error of a log-probability. Correct devices are seen to stay under 1e-5.
 const LOG_PROBABILITY_TOLERANCE: f64 = 1e-3;
+
+/// Tokens at once; the cases have fewer.
+const BUDGET: usize = 4096;
 
 /// Whole numbers this small are exact in f32 in any order of summation.
 const PRODUCT_TOLERANCE: f64 = 0.0;
@@ -82,10 +85,17 @@ async fn stored_model(device: &OpenDevice) -> Result<f64, EngineError> {
         Forward::load(&checkpoint, architecture.as_ref(), device.clone(), &Cancel::default(), &mut |_, _| {}).await?;
     let expected: Expected = serde_json::from_str(EXPECTED)
         .map_err(|e| device.failed(format!("the self-test's answers are damaged: {e}")))?;
-    let rows: Vec<&[u32]> = expected.cases.iter().map(|case| case.input_ids.as_slice()).collect();
-    let found = forward.read(&Batch { rows: &rows, types: &[] }, &vec![1; rows.len()]).await?;
+    let row = |case: &'_ ExpectedCase| Row {
+        ids: &case.input_ids,
+        types: &[],
+        values: 1..case.input_ids.len(),
+        pooled: None,
+    };
+    let rows: Vec<Row<'_>> = expected.cases.iter().map(row).collect();
+    let found = forward.read(&rows, forward.summary.layers, BUDGET, &Cancel::default()).await?;
     let mut error = 0.0;
     for (case, found) in expected.cases.iter().zip(&found) {
+        let found = &found.values;
         if found.len() != case.token_logprobs.len() {
             return Ok(f64::NAN);
         }

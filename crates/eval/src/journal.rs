@@ -195,6 +195,9 @@ struct ItemLine {
     error: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     remarks: Vec<String>,
+    /// Journals from before prompts were shared say nothing.
+    #[serde(default)]
+    computed_tokens: Option<usize>,
     ms: f64,
 }
 
@@ -210,12 +213,14 @@ impl ItemLine {
             cut_tokens: scores.iter().map(|s| s.cut_tokens).collect(),
             error: outcome.scores.as_ref().err().cloned(),
             remarks: outcome.remarks.clone(),
+            computed_tokens: Some(outcome.computed_tokens),
             ms: outcome.ms,
         }
     }
 
     /// The outcome; `None` when the line contradicts itself or the item.
     fn outcome(self, item: &Item) -> Option<ItemOutcome> {
+        let computed_tokens = self.computed_tokens.unwrap_or_else(|| self.tokens.iter().sum());
         let scores = match self.error {
             Some(error) => Err(error),
             None => {
@@ -228,7 +233,7 @@ impl ItemLine {
                 Ok(scores.map(|(score, (tokens, cut_tokens))| CompletionScore { score, tokens, cut_tokens }).collect())
             }
         };
-        Some(ItemOutcome { scores, remarks: self.remarks, ms: self.ms })
+        Some(ItemOutcome { scores, remarks: self.remarks, computed_tokens, ms: self.ms })
     }
 }
 
@@ -444,7 +449,12 @@ mod tests {
 
     fn outcome(scores: [f64; 2]) -> ItemOutcome {
         let score = |score| CompletionScore { score, tokens: 7, cut_tokens: 0 };
-        ItemOutcome { scores: Ok(scores.map(score).to_vec()), remarks: vec!["so".to_owned()], ms: 1.5 }
+        ItemOutcome {
+            scores: Ok(scores.map(score).to_vec()),
+            remarks: vec!["so".to_owned()],
+            computed_tokens: 9,
+            ms: 1.5,
+        }
     }
 
     fn open(path: &PathBuf, model: &str, items: &[Item], on: &str, anew: bool) -> Result<Journal, JournalError> {
@@ -460,7 +470,8 @@ mod tests {
         let mut journal = open(&path, "f", &items, "CPU", false).expect("new");
         let odd = outcome([0.1 + 0.2, f64::NAN]);
         journal.push(odd).expect("written");
-        let failed = ItemOutcome { scores: Err("Math/2: no".to_owned()), remarks: Vec::new(), ms: 0.0 };
+        let failed =
+            ItemOutcome { scores: Err("Math/2: no".to_owned()), remarks: Vec::new(), computed_tokens: 0, ms: 0.0 };
         journal.push(failed.clone()).expect("written");
         drop(journal);
 

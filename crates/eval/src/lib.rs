@@ -15,7 +15,7 @@ use rewardscope_benchmarks::{
 };
 use rewardscope_data::{Columns, DataError, DatasetRow, Row, read_dataset, read_rows};
 use rewardscope_engine::device::now_ms;
-use rewardscope_engine::{Cancel, EngineError, Message, Score, Scorer};
+use rewardscope_engine::{Cancel, Detail, EngineError, Message, Score, Scorer};
 use rewardscope_store::{
     FetchProgress, Repository, RepositoryId, RepositoryKind, Source, Store, StoreError, is_address,
 };
@@ -239,8 +239,18 @@ pub struct ItemOutcome {
     pub scores: Result<Vec<CompletionScore>, String>,
     /// What the reader should know of the scores: a sentence each.
     pub remarks: Vec<String>,
+    /// Tokens that were computed: what completions begin with alike, the prompt, only once.
+    pub computed_tokens: usize,
     /// Milliseconds that it took.
     pub ms: f64,
+}
+
+impl ItemOutcome {
+    /// Tokens that were seen and not computed again.
+    fn saved_tokens(&self) -> usize {
+        let seen: usize = self.scores.iter().flatten().map(|score| score.tokens).sum();
+        seen.saturating_sub(self.computed_tokens)
+    }
 }
 
 /// The outcome of one item of a run.
@@ -262,7 +272,9 @@ pub struct RunProgress {
     pub items_total: usize,
     /// Tokens computed.
     pub tokens: u64,
-    /// Tokens a second over the run so far.
+    /// Tokens seen that were not computed again, for completions begin alike.
+    pub saved_tokens: u64,
+    /// Tokens computed a second over the run so far.
     pub tokens_per_second: f64,
     /// Milliseconds that the rest will take at this speed, by characters.
     pub ms_left: Option<f64>,
@@ -275,20 +287,25 @@ pub struct RunProgress {
 pub async fn score_item(scorer: &Scorer, item: &Item, cancel: &Cancel) -> Result<ItemOutcome, EngineError> {
     let started = now_ms();
     let prompt = conversation(item);
-    let scores = match scorer.score(&prompt, item.completions.iter().map(String::as_str), cancel).await {
-        Ok(scores) => Ok(scores.iter().map(CompletionScore::from).collect::<Vec<_>>()),
+    let completions = item.completions.iter().map(String::as_str);
+    let mut computed_tokens = 0;
+    let scores = match scorer.score(&prompt, completions, Detail::Score, cancel).await {
+        Ok(scores) => {
+            computed_tokens = scores.iter().map(|score| score.computed_tokens).sum();
+            Ok(scores.iter().map(CompletionScore::from).collect::<Vec<_>>())
+        }
         Err(stop @ (EngineError::Cancelled | EngineError::DeviceFailed { .. })) => {
             return Err(stop);
         }
         Err(error) => Err(format!("{}/{}: {error}", item.subset, item.id)),
     };
     let remarks = scores.as_ref().map(|scores| remarks(item, scores)).unwrap_or_default();
-    Ok(ItemOutcome { scores, remarks, ms: now_ms() - started })
+    Ok(ItemOutcome { scores, remarks, computed_tokens, ms: now_ms() - started })
 }
 
-/// What an item costs, roughly: its prompt is computed with each completion.
+/// What an item costs, roughly: its prompt is computed once.
 fn characters(item: &Item) -> usize {
-    item.completions.iter().map(|completion| completion.len() + item.prompt.len()).sum()
+    item.prompt.len() + item.completions.iter().map(String::len).sum::<usize>()
 }
 
 /// The size of a run before it starts.
@@ -411,13 +428,15 @@ impl Run {
     /// How far the run is.
     pub fn progress(&self) -> RunProgress {
         let ms: f64 = self.results.iter().map(|result| result.outcome.ms).sum();
-        let tokens: usize = self.results.iter().flat_map(|r| r.outcome.scores.iter().flatten()).map(|s| s.tokens).sum();
+        let tokens: usize = self.results.iter().map(|result| result.outcome.computed_tokens).sum();
+        let saved: usize = self.results.iter().map(|result| result.outcome.saved_tokens()).sum();
         let characters = |items: &[Item]| items.iter().map(characters).sum::<usize>() as f64;
         let (done, left) = self.items.split_at(self.results.len());
         RunProgress {
             items_done: done.len(),
             items_total: self.items.len(),
             tokens: tokens as u64,
+            saved_tokens: saved as u64,
             tokens_per_second: if ms > 0.0 { tokens as f64 / ms * 1e3 } else { 0.0 },
             ms_left: if done.is_empty() { None } else { Some(ms * characters(left) / characters(done).max(1.0)) },
         }
@@ -439,7 +458,10 @@ impl Run {
             let Ok(sequences) = scorer.tokenize(&prompt, item.completions.iter().map(String::as_str)) else {
                 continue;
             };
-            tokens += sequences.iter().map(|s| s.input_ids.len().min(scorer.report().context_tokens)).sum::<usize>();
+            let Ok(computed) = scorer.computed_tokens(&sequences) else {
+                continue;
+            };
+            tokens += computed;
             sampled += characters(item);
         }
         let all: usize = left.iter().map(characters).sum();

@@ -22,6 +22,8 @@ pub struct Report {
     pub truncated_completions: usize,
     /// Tokens computed.
     pub tokens: u64,
+    /// Tokens seen that were not computed again, for completions begin alike.
+    pub saved_tokens: u64,
     /// Milliseconds spent scoring.
     pub ms: f64,
     /// What the reader should know: a sentence each.
@@ -182,7 +184,8 @@ impl Run {
             items_total: self.items().len(),
             items_failed: self.results().iter().filter(|result| result.outcome.scores.is_err()).count(),
             truncated_completions: all().filter(|score| score.truncated()).count(),
-            tokens: all().map(|score| score.tokens as u64).sum(),
+            tokens: self.results().iter().map(|result| result.outcome.computed_tokens as u64).sum(),
+            saved_tokens: self.results().iter().map(|result| result.outcome.saved_tokens() as u64).sum(),
             ms: self.results().iter().map(|result| result.outcome.ms).sum(),
             remarks: self
                 .device_remark()

@@ -98,6 +98,9 @@ pub struct RunItem {
     /// Why it has no scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Tokens computed for all of them; what completions begin with alike once.
+    #[serde(default)]
+    pub computed_tokens: usize,
     /// Milliseconds that it took.
     pub ms: f64,
 }
@@ -191,6 +194,7 @@ fn run_item(item: &Item, result: &crate::ItemResult) -> RunItem {
         cut_tokens: scores.iter().map(|score| score.cut_tokens).collect(),
         models: item.models.clone(),
         error: result.outcome.scores.as_ref().err().cloned(),
+        computed_tokens: result.outcome.computed_tokens,
         ms: result.outcome.ms,
     }
 }

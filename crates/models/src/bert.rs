@@ -5,14 +5,15 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use rewardscope_kernels::{Activation, Heads, Sight, attention};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::attention::{Mask, Scores, Sight, attend, heads};
-use crate::layers::{Activation, Embedding, LayerNorm, Linear};
+use crate::batch::Queries;
+use crate::layers::{Embedding, LayerNorm, Linear};
 use crate::{
-    Architecture, Batch, Description, Entry, Head, Hidden, ModelError, Network, Summary, Tensors, from_json, json_only,
-    labels,
+    Architecture, Batch, Description, Entry, Head, Hidden, ModelError, Network, State, Summary, Tensors, Wanted,
+    from_json, json_only, labels,
 };
 
 /// What the configurations of BERT and its successors share.
@@ -120,21 +121,16 @@ struct BertNetwork {
 }
 
 impl Network for BertNetwork {
-    fn hidden(&self, batch: &Batch<'_>, tap: Option<usize>) -> Hidden {
-        let positions: Vec<u32> = batch.rows.iter().flat_map(|_| 0..batch.seq() as u32).collect();
-        self.stack.forward(batch, &positions, tap)
+    fn hidden(&self, batch: &Batch<'_>, _state: Option<&State>, wanted: Wanted<'_>) -> Hidden {
+        let positions: Vec<u32> = batch.positions().into_iter().map(|position| position as u32).collect();
+        self.stack.forward(batch, &positions, wanted)
     }
 
     /// The classifier over the pooler's view of the first token.
-    fn score(&self, hidden: Tensor<3>, _lengths: &[usize]) -> Tensor<1> {
-        let pooled = self.pooler.forward(first_token(hidden)).tanh();
+    fn score(&self, hidden: Tensor<2>, _counts: &[usize]) -> Tensor<1> {
+        let pooled = self.pooler.forward(hidden).tanh();
         self.classifier.forward(pooled).narrow(1, self.label, 1).squeeze_dim(1)
     }
-}
-
-/// `[batch, seq, hidden]` to `[batch, hidden]`.
-pub(crate) fn first_token(hidden: Tensor<3>) -> Tensor<2> {
-    hidden.narrow(1, 0, 1).squeeze_dim(1)
 }
 
 /// Embeddings and layers of BERT and RoBERTa.
@@ -187,25 +183,30 @@ impl Stack {
         Ok(Self { words, positions, types, norm, layers: built?, heads: config.heads, device: device.clone() })
     }
 
-    /// `positions` is `[batch * seq]`.
-    pub fn forward(&self, batch: &Batch<'_>, positions: &[u32], tap: Option<usize>) -> Hidden {
-        let (rows, seq) = (batch.rows.len(), batch.seq());
-        let mask = Mask::new(Sight::Around(None), &batch.lengths(), seq, self.heads, &self.device);
-        let x = self.words.of(&batch.padded()) + self.types.of(&batch.padded_types()) + self.positions.of(positions);
+    /// `positions` is `[tokens]`.
+    pub fn forward(&self, batch: &Batch<'_>, positions: &[u32], wanted: Wanted<'_>) -> Hidden {
+        let (all, last) = (Queries::all(batch), Queries::of(batch, wanted.tokens, &self.device));
+        let x = self.words.of(&batch.ids()) + self.types.of(&batch.types()) + self.positions.of(positions);
         let mut x = self.norm.forward(x);
-        let width = x.dims()[1];
+        let heads = Heads {
+            queries: self.heads,
+            keys: self.heads,
+            scale: ((x.dims()[1] / self.heads) as f64).powf(-0.5),
+            softcap: None,
+            sight: Sight::Around(None),
+        };
         let mut tapped = None;
         for (layer, done) in self.layers.iter().zip(1..) {
-            let split = |x: Tensor<2>| heads(x, rows, self.heads);
-            let scores = Scores { scale: ((width / self.heads) as f64).powf(-0.5), softcap: None };
-            let (q, k, v) =
-                (layer.query.forward(x.clone()), layer.key.forward(x.clone()), layer.value.forward(x.clone()));
-            x = layer.after.forward(x, attend(split(q), split(k), split(v), scores, &mask));
-            if tap == Some(done) {
-                tapped = Some(x.clone().reshape([rows, seq, width]));
+            let queries = if done == self.layers.len() { &last } else { &all };
+            let (k, v) = (layer.key.forward(x.clone()), layer.value.forward(x.clone()));
+            x = queries.select(x);
+            let q = layer.query.forward(x.clone());
+            x = layer.after.forward(x, attention(q, k, v, &queries.plan, heads));
+            if wanted.tap == Some(done) {
+                tapped = Some(if done == self.layers.len() { x.clone() } else { last.select(x.clone()) });
             }
         }
-        Hidden { last: x.reshape([rows, seq, width]), tapped }
+        Hidden { last: x, tapped, state: None }
     }
 }
 
@@ -247,8 +248,8 @@ impl AfterAttention {
 
     /// `x` is what came into the layer, both `[tokens, hidden]`.
     pub fn forward(&self, x: Tensor<2>, mixed: Tensor<2>) -> Tensor<2> {
-        let x = self.attended_norm.forward(self.attended.forward(mixed) + x);
+        let x = self.attended_norm.add(x, self.attended.forward(mixed)).1;
         let fed = self.output.forward(self.activation.of(self.intermediate.forward(x.clone())));
-        self.output_norm.forward(fed + x)
+        self.output_norm.add(x, fed).1
     }
 }

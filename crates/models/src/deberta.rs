@@ -6,15 +6,16 @@
 use burn::module::Module;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use rewardscope_kernels::Activation;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::attention::{heads, hide_padding};
-use crate::bert::{AfterAttention, first_token};
-use crate::layers::{Activation, Embedding, LayerNorm, Linear};
+use crate::batch::Queries;
+use crate::bert::AfterAttention;
+use crate::layers::{Embedding, LayerNorm, Linear};
 use crate::{
-    Architecture, Batch, Description, Entry, Head, Hidden, ModelError, Network, Summary, Tensors, from_json, json_only,
-    labels,
+    Architecture, Batch, Description, Entry, Head, Hidden, ModelError, Network, State, Summary, Tensors, Wanted,
+    from_json, json_only, labels,
 };
 
 /// How many times the trained length is read, where only relative positions count.
@@ -283,94 +284,104 @@ struct DebertaNetwork {
 
 /// What all layers share of one batch.
 struct Shared {
-    batch: usize,
     /// `[2 * span, hidden]`
     relative: Tensor<2>,
-    /// `[1, 1, seq, seq]`: the relative embedding's row by query and key.
-    content_to_position: Tensor<4, Int>,
+    /// `[longest, longest]`: the relative embedding's row by query and key.
+    content_to_position: Tensor<2, Int>,
     /// The same by key and query.
-    position_to_content: Tensor<4, Int>,
-    /// `[batch, 1, 1, seq]`
-    padding: Tensor<4>,
+    position_to_content: Tensor<2, Int>,
+    /// Tokens of each sequence.
+    spans: Vec<std::ops::Range<usize>>,
+}
+
+/// `[tokens, heads * head_dim]` to `[heads, tokens, head_dim]`.
+fn split(x: Tensor<2>, heads: usize) -> Tensor<3> {
+    let [tokens, width] = x.dims();
+    x.reshape([tokens, heads, width / heads]).swap_dims(0, 1)
 }
 
 impl DebertaNetwork {
+    /// Each sequence by itself: its scores depend on distances, which no packing keeps.
     fn attend(&self, layer: &Layer, x: Tensor<2>, shared: &Shared) -> Tensor<2> {
-        let split = |x: Tensor<2>| heads(x, shared.batch, self.heads);
-        let q = split(layer.query.forward(x.clone()));
-        let k = split(layer.key.forward(x.clone()));
-        let v = split(layer.value.forward(x));
-        let [batch, _, seq, head_dim] = q.dims();
-        let kinds = 1 + usize::from(self.content_to_position) + usize::from(self.position_to_content);
-        let scale = ((head_dim * kinds) as f64).powf(-0.5);
-        let shape = [batch, self.heads, seq, seq];
-        let mut scores = q.clone().matmul(k.clone().swap_dims(2, 3));
-        if self.content_to_position {
-            let keys = layer.position_key.as_ref().unwrap_or(&layer.key).forward(shared.relative.clone());
-            let by_row = q.matmul(heads(keys, 1, self.heads).swap_dims(2, 3).expand([
-                batch as i64,
-                self.heads as i64,
-                head_dim as i64,
-                -1,
-            ]));
-            scores = scores + by_row.gather(3, shared.content_to_position.clone().expand(shape));
+        let q = layer.query.forward(x.clone());
+        let k = layer.key.forward(x.clone());
+        let v = layer.value.forward(x);
+        let relative = |own: &Option<Linear>, shared_with: &Linear| {
+            split(own.as_ref().unwrap_or(shared_with).forward(shared.relative.clone()), self.heads).swap_dims(1, 2)
+        };
+        let by_key = self.content_to_position.then(|| relative(&layer.position_key, &layer.key));
+        let by_query = self.position_to_content.then(|| relative(&layer.position_query, &layer.query));
+        let mixed = shared.spans.iter().map(|span| {
+            let own = |x: &Tensor<2>| split(x.clone().narrow(0, span.start, span.len()), self.heads);
+            self.attend_one([own(&q), own(&k), own(&v)], &by_key, &by_query, shared)
+        });
+        Tensor::cat(mixed.collect(), 0)
+    }
+
+    /// `by_key` and `by_query` are `[heads, head_dim, 2 * span]`.
+    fn attend_one(
+        &self,
+        [q, k, v]: [Tensor<3>; 3],
+        by_key: &Option<Tensor<3>>,
+        by_query: &Option<Tensor<3>>,
+        shared: &Shared,
+    ) -> Tensor<2> {
+        let [heads, seq, head_dim] = q.dims();
+        let scale = ((head_dim * (1 + by_key.iter().len() + by_query.iter().len())) as f64).powf(-0.5);
+        let rows = |table: &Tensor<2, Int>| -> Tensor<3, Int> {
+            table.clone().narrow(0, 0, seq).narrow(1, 0, seq).unsqueeze::<3>().expand([heads, seq, seq])
+        };
+        let mut scores = q.clone().matmul(k.clone().swap_dims(1, 2));
+        if let Some(keys) = by_key {
+            scores = scores + q.matmul(keys.clone()).gather(2, rows(&shared.content_to_position));
         }
-        if self.position_to_content {
-            let queries = layer.position_query.as_ref().unwrap_or(&layer.query).forward(shared.relative.clone());
-            let by_row = k.matmul(heads(queries, 1, self.heads).swap_dims(2, 3).expand([
-                batch as i64,
-                self.heads as i64,
-                head_dim as i64,
-                -1,
-            ]));
-            let by_key = by_row.gather(3, shared.position_to_content.clone().expand(shape));
-            scores = scores + by_key.swap_dims(2, 3);
+        if let Some(queries) = by_query {
+            let by_key = k.matmul(queries.clone()).gather(2, rows(&shared.position_to_content));
+            scores = scores + by_key.swap_dims(1, 2);
         }
-        let weights = softmax(scores.mul_scalar(scale) + shared.padding.clone(), 3);
-        weights.matmul(v).swap_dims(1, 2).reshape([batch * seq, self.heads * head_dim])
+        let weights = softmax(scores.mul_scalar(scale), 2);
+        weights.matmul(v).swap_dims(0, 1).reshape([seq, heads * head_dim])
     }
 }
 
 impl Network for DebertaNetwork {
-    fn hidden(&self, batch: &Batch<'_>, tap: Option<usize>) -> Hidden {
-        let (rows, seq) = (batch.rows.len(), batch.seq());
-        let mut x = self.words.of(&batch.padded());
+    fn hidden(&self, batch: &Batch<'_>, _state: Option<&State>, wanted: Wanted<'_>) -> Hidden {
+        let spans: Vec<_> = batch.spans().collect();
+        let mut x = self.words.of(&batch.ids());
         if let Some(positions) = &self.positions {
-            let ids: Vec<u32> = batch.rows.iter().flat_map(|_| 0..seq as u32).collect();
+            let ids: Vec<u32> = batch.positions().into_iter().map(|position| position as u32).collect();
             x = x + positions.of(&ids);
         }
         if let Some(types) = &self.types {
-            x = x + types.of(&batch.padded_types());
+            x = x + types.of(&batch.types());
         }
         let mut x = self.embedding_norm.forward(x);
         let relative = match &self.relative_norm {
             Some(norm) => norm.forward(self.relative.all()),
             None => self.relative.all(),
         };
+        let longest = spans.iter().map(ExactSizeIterator::len).max().unwrap_or_default();
         let table = |sign: i64| {
-            Tensor::from_data(TensorData::new(self.distances.rows(seq, sign), [1, 1, seq, seq]), &self.device)
+            Tensor::from_data(TensorData::new(self.distances.rows(longest, sign), [longest, longest]), &self.device)
         };
-        let shared = Shared {
-            batch: rows,
-            relative,
-            content_to_position: table(1),
-            position_to_content: table(-1),
-            padding: hide_padding(&batch.lengths(), 0..seq, &self.device),
-        };
-        let width = x.dims()[1];
+        let shared = Shared { relative, content_to_position: table(1), position_to_content: table(-1), spans };
+        let read = Queries::of(batch, wanted.tokens, &self.device);
         let mut tapped = None;
         for (layer, done) in self.layers.iter().zip(1..) {
-            let mixed = self.attend(layer, x.clone(), &shared);
+            let mut mixed = self.attend(layer, x.clone(), &shared);
+            if done == self.layers.len() {
+                (x, mixed) = (read.select(x), read.select(mixed));
+            }
             x = layer.after.forward(x, mixed);
-            if tap == Some(done) {
-                tapped = Some(x.clone().reshape([rows, seq, width]));
+            if wanted.tap == Some(done) {
+                tapped = Some(if done == self.layers.len() { x.clone() } else { read.select(x.clone()) });
             }
         }
-        Hidden { last: x.reshape([rows, seq, width]), tapped }
+        Hidden { last: x, tapped, state: None }
     }
 
-    fn score(&self, hidden: Tensor<3>, _lengths: &[usize]) -> Tensor<1> {
-        let pooled = self.pooler_activation.of(self.pooler.forward(first_token(hidden)));
+    fn score(&self, hidden: Tensor<2>, _counts: &[usize]) -> Tensor<1> {
+        let pooled = self.pooler_activation.of(self.pooler.forward(hidden));
         self.classifier.forward(pooled).narrow(1, self.label, 1).squeeze_dim(1)
     }
 }

@@ -4,15 +4,17 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
+use rewardscope_kernels::{Activation, Heads, Sight, Turns, attention, rotate};
 use rewardscope_weights::{Checkpoint, gguf};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::attention::{Mask, Scores, Sight, attend, heads};
-use crate::layers::{Activation, Embedding, Linear, RmsNorm, log_probability};
-use crate::rope::{Rope, Scaling, Turns};
+use crate::batch::{Keys, Queries};
+use crate::layers::{Embedding, Linear, RmsNorm, log_probability};
+use crate::rope::{Rope, Scaling};
 use crate::{
-    Architecture, Batch, Entry, Head, Hidden, ModelError, Network, RowOrder, Summary, Tensors, classifier, from_json,
+    Architecture, Batch, Entry, Head, Hidden, ModelError, Network, RowOrder, State, Summary, Tensors, Wanted,
+    classifier, from_json,
 };
 
 /// A decoder's configuration.
@@ -410,8 +412,8 @@ struct Mlp {
 impl Mlp {
     /// `down(act(gate(x)) * up(x))`: `[tokens, hidden]` to the same.
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let gate = self.activation.of(self.gate_proj.forward(x.clone()));
-        self.down_proj.forward(gate * self.up_proj.forward(x))
+        let gate = self.gate_proj.forward(x.clone());
+        self.down_proj.forward(self.activation.gate(gate, self.up_proj.forward(x)))
     }
 }
 
@@ -442,7 +444,8 @@ struct DecoderNetwork {
     kinds: Vec<LayerKind>,
     heads: usize,
     key_value_heads: usize,
-    scores: Scores,
+    query_scale: f64,
+    attention_softcap: Option<f64>,
     logit_softcap: Option<f64>,
     embedding_scale: Option<f64>,
     label: usize,
@@ -451,37 +454,56 @@ struct DecoderNetwork {
 
 /// What all layers of one kind share of one batch.
 struct Shared {
-    mask: Mask,
+    heads: Heads,
+    /// Of every token.
     turns: Turns,
+    /// Of those that are read.
+    last_turns: Turns,
 }
 
-fn normed(norm: &Option<RmsNorm>, x: Tensor<4>) -> Tensor<4> {
+fn normed(norm: &Option<RmsNorm>, x: Tensor<2>, heads: usize) -> Tensor<2> {
     match norm {
-        Some(norm) => norm.forward(x),
+        Some(norm) => norm.of_heads(x, heads),
         None => x,
     }
 }
 
 impl Layer {
-    fn attend(&self, x: Tensor<2>, batch: usize, network: &DecoderNetwork, shared: &Shared) -> Tensor<2> {
-        let attention = &self.self_attn;
-        let q = heads(attention.q_proj.forward(x.clone()), batch, network.heads);
-        let k = heads(attention.k_proj.forward(x.clone()), batch, network.key_value_heads);
-        let v = heads(attention.v_proj.forward(x), batch, network.key_value_heads);
-        let q = shared.turns.rotate(normed(&attention.q_norm, q));
-        let k = shared.turns.rotate(normed(&attention.k_norm, k));
-        attention.o_proj.forward(attend(q, k, v, network.scores, &shared.mask))
+    /// `x` to what is added to it: `[tokens, hidden]` to `[queries, hidden]`.
+    fn attend(&self, x: Tensor<2>, layer: usize, shared: &Shared, queries: &Queries, keys: &mut Keys<'_>) -> Tensor<2> {
+        let attention_of = &self.self_attn;
+        let heads = shared.heads;
+        let k = attention_of.k_proj.forward(x.clone());
+        let v = attention_of.v_proj.forward(x.clone());
+        let q = attention_of.q_proj.forward(queries.select(x));
+        let turns = if queries.tokens.is_some() { &shared.last_turns } else { &shared.turns };
+        let q = rotate(normed(&attention_of.q_norm, q, heads.queries), turns, heads.queries);
+        let k = rotate(normed(&attention_of.k_norm, k, heads.keys), &shared.turns, heads.keys);
+        let [k, v] = keys.of(layer, k, v);
+        attention_of.o_proj.forward(attention(q, k, v, &queries.plan, heads))
     }
 
-    fn forward(&self, x: Tensor<2>, batch: usize, network: &DecoderNetwork, shared: &Shared) -> Tensor<2> {
+    /// What goes on to the next layer is `x` with what is added to it; both come back apart, for
+    /// the next norm adds them.
+    fn forward(
+        &self,
+        (x, added): (Tensor<2>, Option<Tensor<2>>),
+        layer: usize,
+        shared: &Shared,
+        queries: &Queries,
+        keys: &mut Keys<'_>,
+    ) -> (Tensor<2>, Option<Tensor<2>>) {
         let after = |norm: &Option<RmsNorm>, x: Tensor<2>| match norm {
             Some(norm) => norm.forward(x),
             None => x,
         };
-        let attended = self.attend(self.input_layernorm.forward(x.clone()), batch, network, shared);
-        let x = x + after(&self.attention_after, attended);
-        let fed = self.mlp.forward(self.feed_forward_before.forward(x.clone()));
-        x + after(&self.feed_forward_after, fed)
+        let (x, input) = match added {
+            Some(added) => self.input_layernorm.add(x, added),
+            None => (x.clone(), self.input_layernorm.forward(x)),
+        };
+        let attended = after(&self.attention_after, self.attend(input, layer, shared, queries, keys));
+        let (x, input) = self.feed_forward_before.add(queries.select(x), attended);
+        (x, Some(after(&self.feed_forward_after, self.mlp.forward(input))))
     }
 }
 
@@ -549,7 +571,8 @@ impl DecoderNetwork {
             kinds: config.kinds.clone(),
             heads,
             key_value_heads,
-            scores: Scores { scale: config.query_scale, softcap: config.attention_softcap },
+            query_scale: config.query_scale,
+            attention_softcap: config.attention_softcap,
             logit_softcap: config.logit_softcap,
             embedding_scale: config.embedding_scale,
             label,
@@ -567,45 +590,50 @@ impl DecoderNetwork {
 }
 
 impl Network for DecoderNetwork {
-    fn hidden(&self, batch: &Batch<'_>, tap: Option<usize>) -> Hidden {
-        let (rows, seq) = (batch.rows.len(), batch.seq());
-        let lengths = batch.lengths();
-        let shared: Vec<Shared> = self
-            .kinds
-            .iter()
-            .map(|kind| Shared {
-                // A window that nothing is outside of hides nothing.
-                mask: Mask::new(
-                    Sight::Back(kind.window.filter(|&window| window < seq)),
-                    &lengths,
-                    seq,
-                    self.heads,
-                    &self.device,
-                ),
-                turns: kind.rope.tables(seq, &self.device),
-            })
-            .collect();
-        let mut x = self.weights.embed_tokens.of(&batch.padded());
+    fn hidden(&self, batch: &Batch<'_>, state: Option<&State>, wanted: Wanted<'_>) -> Hidden {
+        let (all, last) = (Queries::all(batch), Queries::of(batch, wanted.tokens, &self.device));
+        let positions = batch.positions();
+        let read: Vec<usize> = wanted.tokens.iter().map(|&token| positions[token]).collect();
+        let shared = |kind: &LayerKind| Shared {
+            heads: Heads {
+                queries: self.heads,
+                keys: self.key_value_heads,
+                scale: self.query_scale,
+                softcap: self.attention_softcap,
+                sight: Sight::Back(kind.window),
+            },
+            turns: kind.rope.turns(&positions, &self.device),
+            last_turns: kind.rope.turns(&read, &self.device),
+        };
+        let shared: Vec<Shared> = self.kinds.iter().map(shared).collect();
+        let mut keys = Keys::new(state, wanted.keep);
+        let mut x = self.weights.embed_tokens.of(&batch.ids());
         if let Some(scale) = self.embedding_scale {
             x = x.mul_scalar(scale);
         }
-        let normed = |x: Tensor<2>| -> Tensor<3> {
-            let hidden = x.dims()[1];
-            self.weights.norm.forward(x).reshape([rows, seq, hidden])
+        let normed = |(x, added): (Tensor<2>, Option<Tensor<2>>)| match added {
+            Some(added) => self.weights.norm.add(x, added).1,
+            None => self.weights.norm.forward(x),
         };
+        let mut x = (x, None);
         let mut tapped = None;
-        for (layer, done) in self.weights.layers.iter().zip(1..) {
-            x = layer.forward(x, rows, self, &shared[layer.kind]);
-            if tap == Some(done) {
-                tapped = Some(normed(x.clone()));
+        let count = self.weights.layers.len();
+        for (at, layer) in self.weights.layers.iter().enumerate() {
+            let queries = if at + 1 == count { &last } else { &all };
+            x = layer.forward(x, at, &shared[layer.kind], queries, &mut keys);
+            if wanted.tap == Some(at + 1) && at + 1 < count {
+                tapped = Some(normed((last.select(x.0.clone()), x.1.clone().map(|added| last.select(added)))));
             }
         }
-        Hidden { last: normed(x), tapped }
+        let last = normed(x);
+        if wanted.tap == Some(count) {
+            tapped = Some(last.clone());
+        }
+        Hidden { last, tapped, state: keys.kept() }
     }
 
-    fn score(&self, hidden: Tensor<3>, _lengths: &[usize]) -> Tensor<1> {
-        let [rows, seq, width] = hidden.dims();
-        self.logits(hidden.reshape([rows * seq, width])).narrow(1, self.label, 1).squeeze_dim(1)
+    fn score(&self, hidden: Tensor<2>, _counts: &[usize]) -> Tensor<1> {
+        self.logits(hidden).narrow(1, self.label, 1).squeeze_dim(1)
     }
 
     fn log_probability(&self, hidden: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {

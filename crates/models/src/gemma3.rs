@@ -3,10 +3,10 @@
 //!
 //! Matches `transformers/models/gemma3/modeling_gemma3.py`.
 
+use rewardscope_kernels::Activation;
 use rewardscope_weights::{Checkpoint, gguf};
 
 use crate::decoder::{Decoder, DecoderJson, LayerKind};
-use crate::layers::Activation;
 use crate::rope::{Rope, Scaling};
 use crate::{Architecture, Description, Entry, ModelError, gemma};
 

@@ -6,15 +6,16 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
+use rewardscope_kernels::{Activation, Heads, Sight, Turns, attention, rotate};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::attention::{Mask, Scores, Sight, attend};
-use crate::layers::{Activation, Embedding, LayerNorm, Linear, log_probability};
-use crate::rope::{Rope, Turns};
+use crate::batch::{Keys, Queries};
+use crate::layers::{Embedding, LayerNorm, Linear, log_probability};
+use crate::rope::Rope;
 use crate::{
-    Architecture, Batch, Description, Entry, Head, Hidden, ModelError, Network, Summary, Tensors, classifier,
-    from_json, json_only, labels,
+    Architecture, Batch, Description, Entry, Head, Hidden, ModelError, Network, State, Summary, Tensors, Wanted,
+    classifier, from_json, json_only, labels,
 };
 
 const CLASSIFIER: &str = "GPTNeoXForSequenceClassification";
@@ -204,15 +205,26 @@ struct GptNeoXNetwork {
 }
 
 impl GptNeoXNetwork {
-    fn attend(&self, layer: &Layer, x: Tensor<2>, batch: usize, turns: &Turns, mask: &Mask) -> Tensor<2> {
+    /// `[tokens, hidden]` to `[queries, hidden]`.
+    fn attend(&self, at: usize, x: Tensor<2>, turns: [&Turns; 2], queries: &Queries, keys: &mut Keys<'_>) -> Tensor<2> {
+        let layer = &self.weights.layers[at];
         let [tokens, hidden] = x.dims();
         let head_dim = hidden / self.heads;
         // Each head's query, key and value stand side by side.
-        let fused = layer.query_key_value.forward(x);
-        let fused = fused.reshape([batch, tokens / batch, self.heads, 3 * head_dim]).swap_dims(1, 2);
-        let part = |i: usize| fused.clone().narrow(3, i * head_dim, head_dim);
-        let scores = Scores { scale: (head_dim as f64).powf(-0.5), softcap: None };
-        layer.dense.forward(attend(turns.rotate(part(0)), turns.rotate(part(1)), part(2), scores, mask))
+        let fused: Tensor<3> = layer.query_key_value.forward(x).reshape([tokens, self.heads, 3 * head_dim]);
+        let part = |i: usize| -> Tensor<2> {
+            fused.clone().narrow(2, i * head_dim, head_dim).reshape([tokens, self.heads * head_dim])
+        };
+        let heads = Heads {
+            queries: self.heads,
+            keys: self.heads,
+            scale: (head_dim as f64).powf(-0.5),
+            softcap: None,
+            sight: Sight::Back(None),
+        };
+        let q = rotate(queries.select(part(0)), turns[1], self.heads);
+        let [k, v] = keys.of(at, rotate(part(1), turns[0], self.heads), part(2));
+        layer.dense.forward(attention(q, k, v, &queries.plan, heads))
     }
 
     /// `[tokens, hidden]` to `[tokens, labels]` or `[tokens, vocab]`.
@@ -229,35 +241,41 @@ impl GptNeoXNetwork {
 }
 
 impl Network for GptNeoXNetwork {
-    fn hidden(&self, batch: &Batch<'_>, tap: Option<usize>) -> Hidden {
-        let (rows, seq) = (batch.rows.len(), batch.seq());
-        let mask = Mask::new(Sight::Back(None), &batch.lengths(), seq, self.heads, &self.device);
-        let turns = self.rope.tables(seq, &self.device);
-        let mut x = self.weights.embed_in.of(&batch.padded());
-        let normed = |x: Tensor<2>| -> Tensor<3> {
-            let hidden = x.dims()[1];
-            self.weights.final_layer_norm.forward(x).reshape([rows, seq, hidden])
-        };
+    fn hidden(&self, batch: &Batch<'_>, state: Option<&State>, wanted: Wanted<'_>) -> Hidden {
+        let (all, last) = (Queries::all(batch), Queries::of(batch, wanted.tokens, &self.device));
+        let positions = batch.positions();
+        let read: Vec<usize> = wanted.tokens.iter().map(|&token| positions[token]).collect();
+        let turns = self.rope.turns(&positions, &self.device);
+        let last_turns = self.rope.turns(&read, &self.device);
+        let mut keys = Keys::new(state, wanted.keep);
+        let mut x = self.weights.embed_in.of(&batch.ids());
+        let normed = |x: Tensor<2>| self.weights.final_layer_norm.forward(x);
         let mut tapped = None;
-        for (layer, done) in self.weights.layers.iter().zip(1..) {
-            let attended = self.attend(layer, layer.input_layernorm.forward(x.clone()), rows, &turns, &mask);
+        let count = self.weights.layers.len();
+        for (at, layer) in self.weights.layers.iter().enumerate() {
+            let (queries, own) = if at + 1 == count { (&last, &last_turns) } else { (&all, &turns) };
+            let attended = self.attend(at, layer.input_layernorm.forward(x.clone()), [&turns, own], queries, &mut keys);
+            x = queries.select(x);
             x = if self.use_parallel_residual {
                 let fed = self.feed(layer, layer.post_attention_layernorm.forward(x.clone()));
                 x + attended + fed
             } else {
-                let x = x + attended;
-                x.clone() + self.feed(layer, layer.post_attention_layernorm.forward(x))
+                let (x, input) = layer.post_attention_layernorm.add(x, attended);
+                x + self.feed(layer, input)
             };
-            if tap == Some(done) {
-                tapped = Some(normed(x.clone()));
+            if wanted.tap == Some(at + 1) && at + 1 < count {
+                tapped = Some(normed(last.select(x.clone())));
             }
         }
-        Hidden { last: normed(x), tapped }
+        let last = normed(x);
+        if wanted.tap == Some(count) {
+            tapped = Some(last.clone());
+        }
+        Hidden { last, tapped, state: keys.kept() }
     }
 
-    fn score(&self, hidden: Tensor<3>, _lengths: &[usize]) -> Tensor<1> {
-        let [rows, seq, width] = hidden.dims();
-        self.logits(hidden.reshape([rows * seq, width])).narrow(1, self.label, 1).squeeze_dim(1)
+    fn score(&self, hidden: Tensor<2>, _counts: &[usize]) -> Tensor<1> {
+        self.logits(hidden).narrow(1, self.label, 1).squeeze_dim(1)
     }
 
     fn log_probability(&self, hidden: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {

@@ -1,8 +1,8 @@
 //! The blocks that several architectures are built from: each says what it computes.
 
 use burn::module::{Module, Param};
-use burn::tensor::activation::{gelu, gelu_approximate, silu};
 use burn::tensor::{Int, Tensor, TensorData};
+use rewardscope_kernels::{Norm, add_norm, norm};
 
 use crate::{ModelError, RowOrder, Tensors};
 
@@ -83,11 +83,13 @@ impl Embedding {
     }
 }
 
-/// Root-mean-square norm (Zhang and Sennrich, 2019, arXiv:1910.07467).
+/// Root-mean-square norm.
 #[derive(Module, Debug)]
 pub(crate) struct RmsNorm {
     /// `[width]`
     weight: Param<Tensor<1>>,
+    /// `[width]`, all 0.
+    bias: Param<Tensor<1>>,
     epsilon: f64,
 }
 
@@ -108,79 +110,56 @@ impl RmsNorm {
         } else {
             tensors.vector(&name, width)?
         };
-        Ok(Self { weight: Param::from_tensor(weight), epsilon })
+        let bias = Tensor::zeros([width], &weight.device());
+        Ok(Self { weight: Param::from_tensor(weight), bias: Param::from_tensor(bias), epsilon })
     }
 
-    /// `x / sqrt(mean(x^2) + epsilon) * weight` over the last dimension.
-    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let scale = x.clone().square().mean_dim(D - 1).add_scalar(self.epsilon).sqrt().recip();
-        x * scale * self.weight.val().unsqueeze()
+    /// `[tokens, width]` to the same.
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        norm(x, self.weight.val(), self.bias.val(), Norm::RootMeanSquare(self.epsilon))
+    }
+
+    /// The norm of each head of `[tokens, heads * width]`.
+    pub fn of_heads(&self, x: Tensor<2>, heads: usize) -> Tensor<2> {
+        let [tokens, width] = x.dims();
+        self.forward(x.reshape([tokens * heads, width / heads])).reshape([tokens, width])
+    }
+
+    /// `x + y` and its norm.
+    pub fn add(&self, x: Tensor<2>, y: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+        add_norm(x, y, self.weight.val(), self.bias.val(), Norm::RootMeanSquare(self.epsilon))
     }
 }
 
-/// Layer norm (Ba et al., 2016, arXiv:1607.06450).
+/// Layer norm.
 #[derive(Module, Debug)]
 pub(crate) struct LayerNorm {
     /// `[width]`
     weight: Param<Tensor<1>>,
-    /// `[width]`
-    bias: Option<Param<Tensor<1>>>,
+    /// `[width]`, all 0 where none is stored.
+    bias: Param<Tensor<1>>,
     epsilon: f64,
 }
 
 impl LayerNorm {
     /// Takes `{name}.weight` and, where there is one, `{name}.bias`.
     pub fn take(tensors: &mut Tensors, name: &str, width: usize, epsilon: f64, bias: bool) -> Result<Self, ModelError> {
-        let weight = Param::from_tensor(tensors.vector(&format!("{name}.weight"), width)?);
-        let bias = bias.then(|| tensors.vector(&format!("{name}.bias"), width)).transpose()?.map(Param::from_tensor);
-        Ok(Self { weight, bias, epsilon })
+        let weight = tensors.vector(&format!("{name}.weight"), width)?;
+        let bias = match bias {
+            true => tensors.vector(&format!("{name}.bias"), width)?,
+            false => Tensor::zeros([width], &weight.device()),
+        };
+        Ok(Self { weight: Param::from_tensor(weight), bias: Param::from_tensor(bias), epsilon })
     }
 
-    /// `(x - mean(x)) / sqrt(var(x) + epsilon) * weight + bias` over the last dimension.
+    /// `[tokens, width]` to the same.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let centred = x.clone() - x.mean_dim(1);
-        let scale = centred.clone().square().mean_dim(1).add_scalar(self.epsilon).sqrt().recip();
-        let normed = centred * scale * self.weight.val().unsqueeze();
-        match &self.bias {
-            Some(bias) => normed + bias.val().unsqueeze(),
-            None => normed,
-        }
-    }
-}
-
-/// A function of each value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Activation {
-    /// `x sigmoid(x)`
-    Silu,
-    /// `x Phi(x)`, Phi the normal distribution.
-    Gelu,
-    /// Its approximation with a hyperbolic tangent.
-    GeluTanh,
-    /// The hyperbolic tangent.
-    Tanh,
-}
-
-impl Activation {
-    /// By transformers' name (`activations.py`).
-    pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "silu" | "swish" => Some(Self::Silu),
-            "gelu" => Some(Self::Gelu),
-            "gelu_pytorch_tanh" | "gelu_new" | "gelu_fast" => Some(Self::GeluTanh),
-            "tanh" => Some(Self::Tanh),
-            _ => None,
-        }
+        norm(x, self.weight.val(), self.bias.val(), Norm::Layer(self.epsilon))
     }
 
-    /// Of each value.
-    pub fn of(self, x: Tensor<2>) -> Tensor<2> {
-        match self {
-            Self::Silu => silu(x),
-            Self::Gelu => gelu(x),
-            Self::GeluTanh => gelu_approximate(x),
-            Self::Tanh => x.tanh(),
-        }
+    /// `x + y` and its norm.
+    pub fn add(&self, x: Tensor<2>, y: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+        add_norm(x, y, self.weight.val(), self.bias.val(), Norm::Layer(self.epsilon))
     }
 }
 

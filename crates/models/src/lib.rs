@@ -4,7 +4,7 @@
 //! A model is made in three steps: [`describe`] reads the configuration, [`Architecture::tensors`]
 //! says which tensors must be brought onto the device, [`Architecture::build`] takes them.
 
-mod attention;
+mod batch;
 mod bert;
 mod deberta;
 mod decoder;
@@ -25,6 +25,8 @@ use std::collections::HashMap;
 
 use burn::tensor::{Device, Int, Tensor};
 use rewardscope_weights::{Checkpoint, gguf};
+
+pub use batch::{Batch, State};
 
 /// Why a configuration does not describe a model that runs here. Every message names the file.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -212,44 +214,6 @@ impl Tensors {
     }
 }
 
-/// Rows of token ids that go through a network together.
-#[derive(Debug, Clone, Copy)]
-pub struct Batch<'a> {
-    /// The ids of each row.
-    pub rows: &'a [&'a [u32]],
-    /// Which part of a pair each token belongs to, for models that are told; empty where none is.
-    pub types: &'a [&'a [u32]],
-}
-
-impl Batch<'_> {
-    /// Tokens of the longest row.
-    pub fn seq(&self) -> usize {
-        self.rows.iter().map(|row| row.len()).max().unwrap_or_default()
-    }
-
-    /// Tokens of each row.
-    pub fn lengths(&self) -> Vec<usize> {
-        self.rows.iter().map(|row| row.len()).collect()
-    }
-
-    /// `[batch * seq]` ids, padded on the right. No token that counts sees the padding; any id will
-    /// do.
-    fn padded(&self) -> Vec<u32> {
-        let seq = self.seq();
-        self.rows.iter().flat_map(|row| padded(row, seq)).collect()
-    }
-
-    /// The same of the types.
-    fn padded_types(&self) -> Vec<u32> {
-        let seq = self.seq();
-        (0..self.rows.len()).flat_map(|row| padded(self.types.get(row).copied().unwrap_or_default(), seq)).collect()
-    }
-}
-
-fn padded(row: &[u32], seq: usize) -> impl Iterator<Item = u32> {
-    row.iter().copied().chain(std::iter::repeat_n(0, seq - row.len()))
-}
-
 /// A parsed configuration.
 pub trait Architecture {
     /// What the rest of the program needs to know.
@@ -305,24 +269,44 @@ pub trait Architecture {
     fn build(&self, tensors: &mut Tensors, device: &Device) -> Result<Box<dyn Network>, ModelError>;
 }
 
-/// What a network makes of ids.
+/// What is wanted of a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The tokens whose hidden states are read, in ascending order; the last layer computes no
+    /// others.
+    pub tokens: &'a [usize],
+    /// A number of layers after which the hidden states are wanted too.
+    pub tap: Option<usize>,
+    /// Whether keys and values are wanted, for what comes later.
+    pub keep: bool,
+}
+
+/// What a network makes of a batch.
 pub struct Hidden {
-    /// After the last layer: `[batch, seq, hidden]`.
-    pub last: Tensor<3>,
-    /// After the layer that was asked for.
-    pub tapped: Option<Tensor<3>>,
+    /// After the last layer: `[read tokens, hidden]`.
+    pub last: Tensor<2>,
+    /// After the layer that was asked for: the same.
+    pub tapped: Option<Tensor<2>>,
+    /// Keys and values, where they were wanted and the model has any to go on from.
+    pub state: Option<State>,
 }
 
 /// A model on a device.
 pub trait Network {
-    /// The hidden states after the final norm, `[batch, seq, hidden]`. Where `tap` is a number of
-    /// layers, also what the final norm makes of the hidden states after so many.
-    fn hidden(&self, batch: &Batch<'_>, tap: Option<usize>) -> Hidden;
+    /// The hidden states of tokens after the final norm. Where `tap` is a number of layers, also
+    /// what the final norm makes of the hidden states after so many. `state` is what the batch goes
+    /// on from; an encoder has none.
+    fn hidden(&self, batch: &Batch<'_>, state: Option<&State>, wanted: Wanted<'_>) -> Hidden;
 
-    /// The chosen label's logits of rows of these lengths, from `[batch, seq, hidden]`: at every
-    /// position, `[batch * seq]`, for [`Head::Score`]; of every row, `[batch]`, for
-    /// [`Head::Pooled`].
-    fn score(&self, hidden: Tensor<3>, lengths: &[usize]) -> Tensor<1>;
+    /// For [`Head::Pooled`]: how many of a sequence's first tokens its score is made of, of so many.
+    fn pooled_tokens(&self, tokens: usize) -> usize {
+        tokens.min(1)
+    }
+
+    /// The chosen label's logits from `[tokens, hidden]`: of every token, `[tokens]`, for
+    /// [`Head::Score`]; for [`Head::Pooled`] of every sequence, `[sequences]`, whose tokens are as
+    /// many as `counts` say, one sequence after the other.
+    fn score(&self, hidden: Tensor<2>, counts: &[usize]) -> Tensor<1>;
 
     /// `log p(target | hidden)` in nats: `[tokens, hidden]` and `[tokens]` to `[tokens]`. For
     /// [`Head::LanguageModel`]; not a number for the others.

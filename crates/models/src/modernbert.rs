@@ -5,16 +5,16 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
+use rewardscope_kernels::{Activation, Heads, Sight, Turns, attention, rotate};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::attention::{Mask, Scores, Sight, attend};
-use crate::bert::first_token;
-use crate::layers::{Activation, Embedding, LayerNorm, Linear};
-use crate::rope::{Rope, Turns};
+use crate::batch::Queries;
+use crate::layers::{Embedding, LayerNorm, Linear};
+use crate::rope::Rope;
 use crate::{
-    Architecture, Batch, Description, Entry, Head, Hidden, ModelError, Network, Summary, Tensors, from_json, json_only,
-    labels,
+    Architecture, Batch, Description, Entry, Head, Hidden, ModelError, Network, State, Summary, Tensors, Wanted,
+    from_json, json_only, labels,
 };
 
 #[derive(Deserialize)]
@@ -222,64 +222,81 @@ struct ModernBertNetwork {
 }
 
 impl ModernBertNetwork {
-    fn attend(&self, layer: &Layer, x: Tensor<2>, batch: usize, turns: &Turns, mask: &Mask) -> Tensor<2> {
-        let [tokens, hidden] = x.dims();
-        let head_dim = hidden / self.heads;
+    /// `[tokens, hidden]` to `[queries, hidden]`; `turns` of every token and of the queries.
+    fn attend(&self, layer: &Layer, x: Tensor<2>, turns: [&Turns; 2], queries: &Queries) -> Tensor<2> {
+        let [_, hidden] = x.dims();
         let fused = layer.qkv.forward(x);
-        let part = |i: usize| {
-            let part = fused.clone().narrow(1, i * hidden, hidden);
-            part.reshape([batch, tokens / batch, self.heads, head_dim]).swap_dims(1, 2)
+        let part = |i: usize| fused.clone().narrow(1, i * hidden, hidden);
+        let heads = Heads {
+            queries: self.heads,
+            keys: self.heads,
+            scale: ((hidden / self.heads) as f64).powf(-0.5),
+            softcap: None,
+            sight: Sight::Around(layer.local.then_some(self.reach)),
         };
-        let scores = Scores { scale: (head_dim as f64).powf(-0.5), softcap: None };
-        layer.attended.forward(attend(turns.rotate(part(0)), turns.rotate(part(1)), part(2), scores, mask))
+        let q = rotate(queries.select(part(0)), turns[1], self.heads);
+        let k = rotate(part(1), turns[0], self.heads);
+        layer.attended.forward(attention(q, k, part(2), &queries.plan, heads))
     }
 
     fn feed(&self, layer: &Layer, x: Tensor<2>) -> Tensor<2> {
         let both = layer.mlp_in.forward(x);
         let inner = both.dims()[1] / 2;
-        let input = self.activation.of(both.clone().narrow(1, 0, inner));
-        layer.mlp_out.forward(input * both.narrow(1, inner, inner))
+        let gated = self.activation.gate(both.clone().narrow(1, 0, inner), both.narrow(1, inner, inner));
+        layer.mlp_out.forward(gated)
     }
 }
 
 impl Network for ModernBertNetwork {
-    fn hidden(&self, batch: &Batch<'_>, tap: Option<usize>) -> Hidden {
-        let (rows, seq) = (batch.rows.len(), batch.seq());
-        let lengths = batch.lengths();
-        let mask = |reach: Option<usize>| Mask::new(Sight::Around(reach), &lengths, seq, self.heads, &self.device);
-        let global = (self.global_rope.tables(seq, &self.device), mask(None));
-        let local = (self.local_rope.tables(seq, &self.device), mask(Some(self.reach)));
-        let mut x = self.embedding_norm.forward(self.embeddings.of(&batch.padded()));
-        let normed = |x: Tensor<2>| -> Tensor<3> {
-            let hidden = x.dims()[1];
-            self.final_norm.forward(x).reshape([rows, seq, hidden])
-        };
+    fn hidden(&self, batch: &Batch<'_>, _state: Option<&State>, wanted: Wanted<'_>) -> Hidden {
+        let (all, last) = (Queries::all(batch), Queries::of(batch, wanted.tokens, &self.device));
+        let positions = batch.positions();
+        let read: Vec<usize> = wanted.tokens.iter().map(|&token| positions[token]).collect();
+        let turns = |rope: &Rope| [&positions, &read].map(|positions| rope.turns(positions, &self.device));
+        let (global, local) = (turns(&self.global_rope), turns(&self.local_rope));
+        let mut x = self.embedding_norm.forward(self.embeddings.of(&batch.ids()));
         let mut tapped = None;
         for (layer, done) in self.layers.iter().zip(1..) {
-            let (turns, mask) = if layer.local { &local } else { &global };
+            let [every, read] = if layer.local { &local } else { &global };
+            let (queries, own) = if done == self.layers.len() { (&last, read) } else { (&all, every) };
             let input = match &layer.attn_norm {
                 Some(norm) => norm.forward(x.clone()),
                 None => x.clone(),
             };
-            x = x + self.attend(layer, input, rows, turns, mask);
-            x = x.clone() + self.feed(layer, layer.mlp_norm.forward(x));
-            if tap == Some(done) {
-                tapped = Some(normed(x.clone()));
+            let attended = self.attend(layer, input, [every, own], queries);
+            let (sum, input) = layer.mlp_norm.add(queries.select(x), attended);
+            x = sum + self.feed(layer, input);
+            if wanted.tap == Some(done) && done < self.layers.len() {
+                tapped = Some(self.final_norm.forward(last.select(x.clone())));
             }
         }
-        Hidden { last: normed(x), tapped }
+        let last = self.final_norm.forward(x);
+        if wanted.tap == Some(self.layers.len()) {
+            tapped = Some(last.clone());
+        }
+        Hidden { last, tapped, state: None }
     }
 
-    fn score(&self, hidden: Tensor<3>, lengths: &[usize]) -> Tensor<1> {
-        let [rows, seq, _] = hidden.dims();
+    fn pooled_tokens(&self, tokens: usize) -> usize {
+        match self.pooling {
+            Pooling::First => tokens.min(1),
+            Pooling::Mean => tokens,
+        }
+    }
+
+    fn score(&self, hidden: Tensor<2>, counts: &[usize]) -> Tensor<1> {
         let pooled: Tensor<2> = match self.pooling {
-            Pooling::First => first_token(hidden),
+            Pooling::First => hidden,
             Pooling::Mean => {
-                let share = |length: usize, at: usize| if at < length { 1.0 / length as f32 } else { 0.0 };
-                let shares: Vec<f32> =
-                    lengths.iter().flat_map(|&length| (0..seq).map(move |at| share(length, at))).collect();
-                let shares = Tensor::<3>::from_data(TensorData::new(shares, [rows, seq, 1]), &self.device);
-                (hidden * shares).sum_dim(1).squeeze_dim(1)
+                let tokens: usize = counts.iter().sum();
+                let mut shares = vec![0.0f32; counts.len() * tokens];
+                let mut first = 0;
+                for (row, &count) in counts.iter().enumerate() {
+                    shares[row * tokens + first..][..count].fill(1.0 / count as f32);
+                    first += count;
+                }
+                let shares = Tensor::<2>::from_data(TensorData::new(shares, [counts.len(), tokens]), &self.device);
+                shares.matmul(hidden)
             }
         };
         let read = self.head_norm.forward(self.classifier_activation.of(self.head_dense.forward(pooled)));

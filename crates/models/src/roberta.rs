@@ -5,10 +5,11 @@
 
 use burn::tensor::{Device, Tensor};
 
-use crate::bert::{Encoder, EncoderJson, Stack, first_token};
+use crate::bert::{Encoder, EncoderJson, Stack};
 use crate::layers::Linear;
 use crate::{
-    Architecture, Batch, Description, Entry, Hidden, ModelError, Network, Summary, Tensors, from_json, json_only,
+    Architecture, Batch, Description, Entry, Hidden, ModelError, Network, State, Summary, Tensors, Wanted, from_json,
+    json_only,
 };
 
 /// transformers' own default.
@@ -53,29 +54,24 @@ struct RobertaNetwork {
 }
 
 impl Network for RobertaNetwork {
-    fn hidden(&self, batch: &Batch<'_>, tap: Option<usize>) -> Hidden {
-        let seq = batch.seq();
+    fn hidden(&self, batch: &Batch<'_>, _state: Option<&State>, wanted: Wanted<'_>) -> Hidden {
         // Positions count the tokens that are not the pad id, wherever that stands.
-        let positions: Vec<u32> = batch
-            .rows
-            .iter()
-            .flat_map(|row| {
-                let mut counted = 0;
-                let of_row = row.iter().map(move |&id| {
-                    if id == self.pad {
-                        return self.pad;
-                    }
-                    counted += 1;
-                    self.pad + counted
-                });
-                of_row.chain(std::iter::repeat_n(self.pad, seq - row.len()))
-            })
-            .collect();
-        self.stack.forward(batch, &positions, tap)
+        let (ids, mut positions) = (batch.ids(), Vec::with_capacity(batch.tokens()));
+        for span in batch.spans() {
+            let mut counted = 0;
+            positions.extend(ids[span].iter().map(|&id| {
+                if id == self.pad {
+                    return self.pad;
+                }
+                counted += 1;
+                self.pad + counted
+            }));
+        }
+        self.stack.forward(batch, &positions, wanted)
     }
 
-    fn score(&self, hidden: Tensor<3>, _lengths: &[usize]) -> Tensor<1> {
-        let pooled = self.dense.forward(first_token(hidden)).tanh();
+    fn score(&self, hidden: Tensor<2>, _counts: &[usize]) -> Tensor<1> {
+        let pooled = self.dense.forward(hidden).tanh();
         self.out_proj.forward(pooled).narrow(1, self.label, 1).squeeze_dim(1)
     }
 }

@@ -1,7 +1,8 @@
 //! Rotary position embeddings (Su et al., 2021, arXiv:2104.09864) and the ways to stretch them,
 //! computed in f32 as transformers does (`modeling_rope_utils.py`).
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
+use rewardscope_kernels::Turns;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -82,19 +83,9 @@ impl Rope {
         }
     }
 
-    /// The turns of every position up to `seq`.
-    pub fn tables(&self, seq: usize, device: &Device) -> Turns {
-        let frequencies = self.frequencies();
-        let table = |of: fn(f32) -> f32| {
-            let values: Vec<f32> = (0..seq)
-                .flat_map(|position| {
-                    let half = frequencies.iter().map(move |&frequency| of(position as f32 * frequency));
-                    half.clone().chain(half)
-                })
-                .collect();
-            Tensor::from_data(TensorData::new(values, [1, 1, seq, self.turned]), device)
-        };
-        Turns { cos: table(f32::cos), sin: table(f32::sin) }
+    /// The turns of tokens at these positions.
+    pub fn turns(&self, positions: &[usize], device: &Device) -> Turns {
+        Turns::new(positions, &self.frequencies(), device)
     }
 
     /// As `rope_parameters` write it.
@@ -132,27 +123,6 @@ impl Llama3Scaling {
             let smooth = (context / wavelength - low) / (high - low);
             (1.0 - smooth) * frequency / factor + smooth * frequency
         }
-    }
-}
-
-/// Cosines and sines of every position's angles, each `[1, 1, seq, turned]`, the two halves alike.
-#[derive(Debug, Clone)]
-pub(crate) struct Turns {
-    cos: Tensor<4>,
-    sin: Tensor<4>,
-}
-
-impl Turns {
-    /// Turns the first coordinates of each head of `[batch, heads, seq, head_dim]`.
-    pub fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
-        let (width, turned) = (x.dims()[3], self.cos.dims()[3]);
-        if turned < width {
-            let still = x.clone().narrow(3, turned, width - turned);
-            return Tensor::cat(vec![self.rotate(x.narrow(3, 0, turned)), still], 3);
-        }
-        let half = turned / 2;
-        let across = Tensor::cat(vec![x.clone().narrow(3, half, half).neg(), x.clone().narrow(3, 0, half)], 3);
-        x * self.cos.clone() + across * self.sin.clone()
     }
 }
 

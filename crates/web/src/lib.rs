@@ -10,9 +10,9 @@ use js_sys::{Array, Function};
 use rewardscope_benchmarks::reward_bench_2::{self, OFFICIAL_ROWS};
 use rewardscope_benchmarks::{Assessment, BENCHMARKS, Benchmark, Item, Selection, benchmark};
 use rewardscope_engine::{
-    Backbone, CATALOG, Cancel, Clock, DeviceChoice, DeviceReport, EngineError, FORMATS, Format, HeadConfig, Listed,
-    LoadOptions, LoadProgress, Message, ModelFiles, PUBLISHED_MARKS, Pooling, RewardHead, Scorer, TokenSequence,
-    device,
+    Backbone, CATALOG, Cancel, Clock, Detail, DeviceChoice, DeviceReport, EngineError, FORMATS, Format, HeadConfig,
+    Listed, LoadOptions, LoadProgress, Message, ModelFiles, PUBLISHED_MARKS, Pooling, RewardHead, Scorer,
+    TokenSequence, device,
 };
 use rewardscope_eval::{
     DatasetColumns, Journal, JournalSummary, Reading, Rows, Run, RunIdentity, ScoreFile, fetch_dataset, marks_json,
@@ -820,7 +820,8 @@ impl Session {
         let scorer = self.scorer()?;
         scorer.set_clock(clock());
         let prompt = [Message::new("user", prompt)];
-        let scores = scorer.score(&prompt, completions.iter().map(String::as_str), &cancel).await;
+        let completions = completions.iter().map(String::as_str);
+        let scores = scorer.score(&prompt, completions, Detail::Score, &cancel).await;
         Ok(to_js(&scores.map_err(engine_sentence)?)?)
     }
 
@@ -836,7 +837,7 @@ impl Session {
         let input_ids: Vec<Vec<u32>> = from_js(input_ids.into())?;
         let sequences: Vec<TokenSequence> =
             input_ids.into_iter().map(|input_ids| TokenSequence::new(input_ids, first_completion_token)).collect();
-        Ok(to_js(&scorer.score_tokens(&sequences, &cancel).await.map_err(engine_sentence)?)?)
+        Ok(to_js(&scorer.score_tokens(&sequences, Detail::EveryToken, &cancel).await.map_err(engine_sentence)?)?)
     }
 
     /// Milliseconds to hand one layer's work over `tokens` tokens to the device.

@@ -1,0 +1,148 @@
+//! The CPU's own forms. Rows are read where they lie (views of a fused projection too), tokens are
+//! shared out over the threads that there are.
+
+mod attention;
+mod elementwise;
+mod exponential;
+mod norm;
+mod product;
+
+use burn::backend::Flex;
+use burn::backend::tensor::FloatTensor;
+use burn::tensor::TensorData;
+use burn_flex::FlexTensor;
+
+use crate::{Activation, Heads, Norm, Operations, Plan};
+
+impl Operations for Flex {
+    fn attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, plan: Plan, heads: Heads) -> FlexTensor {
+        let (q, k, v) = (aligned(q), aligned(k), aligned(v));
+        let (q, k, v) = (Matrix::of(&q), Matrix::of(&k), Matrix::of(&v));
+        let mut out = vec![0.0; q.rows * q.width];
+        attention::attention(q, k, v, &plan, heads, &mut out);
+        tensor(out, q.width)
+    }
+
+    fn norm(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, kind: Norm) -> FlexTensor {
+        let (x, weight, bias) = (aligned(x), weight.to_contiguous(), bias.to_contiguous());
+        let x = Matrix::of(&x);
+        let mut out = vec![0.0; x.rows * x.width];
+        norm::norm(x, values(&weight), values(&bias), kind, &mut out);
+        tensor(out, x.width)
+    }
+
+    fn add_norm(
+        x: FlexTensor,
+        y: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        kind: Norm,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let (x, y) = (x.to_contiguous(), aligned(y));
+        let (weight, bias) = (weight.to_contiguous(), bias.to_contiguous());
+        let width = x.layout().shape()[1];
+        let mut sum = owned(x);
+        let mut out = vec![0.0; sum.len()];
+        norm::add_norm(&mut sum, Matrix::of(&y), values(&weight), values(&bias), kind, &mut out);
+        (tensor(sum, width), tensor(out, width))
+    }
+
+    fn activate(x: FlexTensor, activation: Activation) -> FlexTensor {
+        let x = x.to_contiguous();
+        let width = x.layout().shape()[1];
+        let mut values = owned(x);
+        elementwise::activate(&mut values, activation);
+        tensor(values, width)
+    }
+
+    fn gate(gate: FlexTensor, up: FlexTensor, activation: Activation) -> FlexTensor {
+        let (gate, up) = (aligned(gate), aligned(up));
+        let (gate, up) = (Matrix::of(&gate), Matrix::of(&up));
+        let mut out = vec![0.0; gate.rows * gate.width];
+        elementwise::gate(gate, up, activation, &mut out);
+        tensor(out, gate.width)
+    }
+
+    fn rotate(x: FlexTensor, cos: FlexTensor, sin: FlexTensor, heads: usize) -> FlexTensor {
+        let (x, cos, sin) = (aligned(x), aligned(cos), aligned(sin));
+        let x = Matrix::of(&x);
+        let mut out = vec![0.0; x.rows * x.width];
+        elementwise::rotate(x, Matrix::of(&cos), Matrix::of(&sin), heads, &mut out);
+        tensor(out, x.width)
+    }
+}
+
+/// Rows of f32 in a buffer, each in one piece.
+#[derive(Clone, Copy)]
+struct Matrix<'a> {
+    /// From the first value of the first row on.
+    data: &'a [f32],
+    rows: usize,
+    width: usize,
+    /// From the beginning of one row to that of the next.
+    stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Of a tensor that went through [`aligned`].
+    fn of(tensor: &'a FlexTensor) -> Self {
+        let layout = tensor.layout();
+        let (rows, width) = (layout.shape()[0], layout.shape()[1]);
+        let data: &[f32] = tensor.storage();
+        let stride = if rows > 1 { layout.strides()[0] as usize } else { width };
+        Self { data: &data[layout.start_offset()..], rows, width, stride }
+    }
+
+    fn row(&self, row: usize) -> &'a [f32] {
+        &self.data[row * self.stride..][..self.width]
+    }
+}
+
+/// The tensor with each row in one piece; most are so already.
+fn aligned(tensor: FlexTensor) -> FlexTensor {
+    let strides = tensor.layout().strides();
+    let in_pieces = strides[1] == 1 && strides[0] > 0;
+    if in_pieces || tensor.layout().shape()[1] == 1 && tensor.layout().is_contiguous() {
+        tensor
+    } else {
+        tensor.to_contiguous()
+    }
+}
+
+fn values(tensor: &FlexTensor) -> &[f32] {
+    tensor.as_slice().unwrap_or_else(|| unreachable!("the tensor was made contiguous, and all are f32"))
+}
+
+/// The values of a contiguous tensor; its own buffer where nobody else has it.
+fn owned(tensor: FlexTensor) -> Vec<f32> {
+    tensor.into_data().into_vec().unwrap_or_else(|e| unreachable!("all tensors are f32: {e}"))
+}
+
+fn tensor(values: Vec<f32>, width: usize) -> FlexTensor {
+    let rows = values.len() / width;
+    FlexTensor::from_data(TensorData::new(values, [rows, width]))
+}
+
+/// Hands out rows of `width` values to the threads that there are, a run of rows each: the first
+/// row's number and the rows.
+fn each_rows(out: &mut [f32], width: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+    use rayon::prelude::*;
+
+    /// Below so many values a thread costs more than it brings.
+    const LEAST: usize = 1 << 14;
+    let rows = out.len() / width.max(1);
+    let threads = threads();
+    if threads == 1 || out.len() < 2 * LEAST {
+        work(0, out);
+        return;
+    }
+    let run = rows.div_ceil(4 * threads).max(LEAST / width.max(1)).max(1);
+    out.par_chunks_mut(run * width).enumerate().for_each(|(at, rows)| work(at * run, rows));
+}
+
+/// One in a browser's worker.
+fn threads() -> usize {
+    use std::sync::OnceLock;
+    static THREADS: OnceLock<usize> = OnceLock::new();
+    *THREADS.get_or_init(|| std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get))
+}

@@ -1,0 +1,118 @@
+//! What is done to each value, or to pairs of them.
+
+use burn::backend::Dispatch;
+use burn::tensor::activation::{gelu, gelu_approximate, silu};
+use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::{Operations, is_cpu};
+
+/// A function of each value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x sigmoid(x)`
+    Silu,
+    /// `x Phi(x)`, Phi the normal distribution.
+    Gelu,
+    /// Its approximation with a hyperbolic tangent.
+    GeluTanh,
+    /// The hyperbolic tangent.
+    Tanh,
+}
+
+impl Activation {
+    /// By transformers' name (`activations.py`).
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "silu" | "swish" => Some(Self::Silu),
+            "gelu" => Some(Self::Gelu),
+            "gelu_pytorch_tanh" | "gelu_new" | "gelu_fast" => Some(Self::GeluTanh),
+            "tanh" => Some(Self::Tanh),
+            _ => None,
+        }
+    }
+
+    /// Of each value of `[tokens, width]`.
+    pub fn of(self, x: Tensor<2>) -> Tensor<2> {
+        if is_cpu(&x.device()) {
+            return Tensor::from_dispatch(<Dispatch as Operations>::activate(x.into_dispatch(), self));
+        }
+        plain_activation(x, self)
+    }
+
+    /// `activation(gate) * up`, each `[tokens, width]`.
+    pub fn gate(self, gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+        if is_cpu(&gate.device()) {
+            let (gate, up) = (gate.into_dispatch(), up.into_dispatch());
+            return Tensor::from_dispatch(<Dispatch as Operations>::gate(gate, up, self));
+        }
+        plain_activation(gate, self) * up
+    }
+}
+
+/// In burn's own operations.
+pub(crate) fn plain_activation(x: Tensor<2>, activation: Activation) -> Tensor<2> {
+    match activation {
+        Activation::Silu => silu(x),
+        Activation::Gelu => gelu(x),
+        Activation::GeluTanh => gelu_approximate(x),
+        Activation::Tanh => x.tanh(),
+    }
+}
+
+/// Cosines and sines of each token's angles (Su et al., 2021, arXiv:2104.09864), each `[tokens,
+/// turned / 2]`.
+#[derive(Debug, Clone)]
+pub struct Turns {
+    cos: Tensor<2>,
+    sin: Tensor<2>,
+}
+
+impl Turns {
+    /// The turns of tokens at these positions by these frequencies, in radians a position.
+    pub fn new(positions: &[usize], frequencies: &[f32], device: &Device) -> Self {
+        let table = |of: fn(f32) -> f32| {
+            let angles =
+                positions.iter().flat_map(|&position| frequencies.iter().map(move |f| of(position as f32 * f)));
+            let shape = [positions.len(), frequencies.len()];
+            Tensor::from_data(TensorData::new(angles.collect::<Vec<f32>>(), shape), device)
+        };
+        Self { cos: table(f32::cos), sin: table(f32::sin) }
+    }
+
+    /// Those of some of the tokens.
+    #[must_use]
+    pub fn select(&self, rows: &Tensor<1, burn::tensor::Int>) -> Self {
+        Self { cos: self.cos.clone().select(0, rows.clone()), sin: self.sin.clone().select(0, rows.clone()) }
+    }
+}
+
+/// Turns the first coordinates of each head of `[tokens, heads * head_dim]`, coordinate `i` with
+/// coordinate `i + turned / 2`, as transformers orders them.
+pub fn rotate(x: Tensor<2>, turns: &Turns, heads: usize) -> Tensor<2> {
+    if is_cpu(&x.device()) {
+        let Turns { cos, sin } = turns.clone();
+        return Tensor::from_dispatch(<Dispatch as Operations>::rotate(
+            x.into_dispatch(),
+            cos.into_dispatch(),
+            sin.into_dispatch(),
+            heads,
+        ));
+    }
+    plain_rotation(x, turns, heads)
+}
+
+/// In burn's own operations.
+pub(crate) fn plain_rotation(x: Tensor<2>, turns: &Turns, heads: usize) -> Tensor<2> {
+    let [tokens, width] = x.dims();
+    let half = turns.cos.dims()[1];
+    let head_dim = width / heads;
+    let x: Tensor<3> = x.reshape([tokens, heads, head_dim]);
+    let table = |table: &Tensor<2>| -> Tensor<3> { table.clone().reshape([tokens, 1, half]) };
+    let (cos, sin) = (table(&turns.cos), table(&turns.sin));
+    let (a, b) = (x.clone().narrow(2, 0, half), x.clone().narrow(2, half, half));
+    let mut parts = vec![a.clone() * cos.clone() - b.clone() * sin.clone(), b * cos + a * sin];
+    if 2 * half < head_dim {
+        parts.push(x.narrow(2, 2 * half, head_dim - 2 * half));
+    }
+    Tensor::cat(parts, 2).reshape([tokens, width])
+}

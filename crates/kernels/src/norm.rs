@@ -1,0 +1,48 @@
+//! Norms over the width of each token, in f32.
+
+use burn::backend::Dispatch;
+use burn::tensor::Tensor;
+
+use crate::{Operations, is_cpu};
+
+/// Which norm, with what keeps it from dividing by zero.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Norm {
+    /// `x / sqrt(mean(x^2) + epsilon) * weight + bias` (Zhang and Sennrich, 2019,
+    /// arXiv:1910.07467, where there is no bias).
+    RootMeanSquare(f64),
+    /// `(x - mean(x)) / sqrt(var(x) + epsilon) * weight + bias` (Ba et al., 2016,
+    /// arXiv:1607.06450).
+    Layer(f64),
+}
+
+/// The norm of each row: `[tokens, width]`, and `[width]` twice, to `[tokens, width]`.
+pub fn norm(x: Tensor<2>, weight: Tensor<1>, bias: Tensor<1>, kind: Norm) -> Tensor<2> {
+    if is_cpu(&x.device()) {
+        let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+        return Tensor::from_dispatch(<Dispatch as Operations>::norm(x, weight, bias, kind));
+    }
+    plain(x, weight, bias, kind)
+}
+
+/// `x + y` and its norm.
+pub fn add_norm(x: Tensor<2>, y: Tensor<2>, weight: Tensor<1>, bias: Tensor<1>, kind: Norm) -> (Tensor<2>, Tensor<2>) {
+    if is_cpu(&x.device()) {
+        let (x, y) = (x.into_dispatch(), y.into_dispatch());
+        let (weight, bias) = (weight.into_dispatch(), bias.into_dispatch());
+        let (sum, normed) = <Dispatch as Operations>::add_norm(x, y, weight, bias, kind);
+        return (Tensor::from_dispatch(sum), Tensor::from_dispatch(normed));
+    }
+    let sum = x + y;
+    (sum.clone(), plain(sum, weight, bias, kind))
+}
+
+/// In burn's own operations.
+pub(crate) fn plain(x: Tensor<2>, weight: Tensor<1>, bias: Tensor<1>, kind: Norm) -> Tensor<2> {
+    let (x, epsilon) = match kind {
+        Norm::RootMeanSquare(epsilon) => (x, epsilon),
+        Norm::Layer(epsilon) => (x.clone() - x.mean_dim(1), epsilon),
+    };
+    let scale = x.clone().square().mean_dim(1).add_scalar(epsilon).sqrt().recip();
+    x * scale * weight.unsqueeze() + bias.unsqueeze()
+}
