@@ -358,13 +358,16 @@ impl Scorer {
             (Head::Score, Detail::Score) => self.pooled_span(self.pooling, ids, self.first(sequence)),
             (Head::Pooled, _) => 0..0,
         };
-        let row = |(&ids, sequence)| Row {
-            ids,
-            types: sequence.types(ids.len()),
-            values: values(ids, sequence),
-            pooled: None,
-        };
-        let rows: Vec<Row<'_>> = kept.iter().zip(sequences).map(row).collect();
+        let rows: Vec<Row<'_>> = kept
+            .iter()
+            .zip(sequences)
+            .map(|(&ids, sequence)| Row {
+                ids,
+                types: sequence.types(ids.len()),
+                values: values(ids, sequence),
+                pooled: None,
+            })
+            .collect();
         let readings = self.forward.read(&rows, self.report.layers, self.batch_tokens, cancel).await?;
         let scored = kept.iter().zip(sequences).zip(rows.iter().zip(readings));
         Ok(scored

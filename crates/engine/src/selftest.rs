@@ -85,13 +85,11 @@ async fn stored_model(device: &OpenDevice) -> Result<f64, EngineError> {
         Forward::load(&checkpoint, architecture.as_ref(), device.clone(), &Cancel::default(), &mut |_, _| {}).await?;
     let expected: Expected = serde_json::from_str(EXPECTED)
         .map_err(|e| device.failed(format!("the self-test's answers are damaged: {e}")))?;
-    let row = |case: &'_ ExpectedCase| Row {
-        ids: &case.input_ids,
-        types: &[],
-        values: 1..case.input_ids.len(),
-        pooled: None,
-    };
-    let rows: Vec<Row<'_>> = expected.cases.iter().map(row).collect();
+    let rows: Vec<Row<'_>> = expected
+        .cases
+        .iter()
+        .map(|case| Row { ids: &case.input_ids, types: &[], values: 1..case.input_ids.len(), pooled: None })
+        .collect();
     let found = forward.read(&rows, forward.summary.layers, BUDGET, &Cancel::default()).await?;
     let mut error = 0.0;
     for (case, found) in expected.cases.iter().zip(&found) {

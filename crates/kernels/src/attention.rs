@@ -1,13 +1,13 @@
 //! Attention of every query over the keys that it may see, with f32 scores and softmax.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use burn::backend::Dispatch;
 use burn::tensor::activation::softmax;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::{Operations, is_cpu};
+use crate::{Operations, gpu, is_cpu};
 
 /// Added to the scores of keys that a query may not see: large enough that the softmax gives
 /// exactly 0 in f32, small enough that no sum overflows.
@@ -65,18 +65,36 @@ impl Group {
 }
 
 /// Which queries of a packed batch see which keys. Clones share it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan(Arc<[Group]>);
+#[derive(Debug, Clone)]
+pub struct Plan(Arc<Planned>);
+
+#[derive(Debug)]
+struct Planned {
+    groups: Vec<Group>,
+    /// As kernels read it, on the device that asked first.
+    table: OnceLock<Tensor<1, Int>>,
+}
 
 impl Plan {
     /// Groups of queries, in the order of their rows, which leave none out.
     pub fn new(groups: impl IntoIterator<Item = Group>) -> Self {
-        Self(groups.into_iter().filter(|group| !group.queries.is_empty()).collect())
+        let groups = groups.into_iter().filter(|group| !group.queries.is_empty()).collect();
+        Self(Arc::new(Planned { groups, table: OnceLock::new() }))
     }
 
     /// The groups.
     pub fn groups(&self) -> &[Group] {
-        &self.0
+        &self.0.groups
+    }
+
+    /// Brought to the device once, for all layers.
+    fn table(&self, device: &Device) -> Tensor<1, Int> {
+        let make = || {
+            let values = if is_cpu(device) { vec![0] } else { gpu::table(self) };
+            let count = values.len();
+            Tensor::from_data(TensorData::new(values, [count]), device)
+        };
+        self.0.table.get_or_init(make).clone()
     }
 }
 
@@ -98,11 +116,13 @@ pub struct Heads {
 /// `softmax(q k^T) v`: `[queries, heads * head_dim]` of queries, `[keys, key_value_heads *
 /// head_dim]` of keys and values, to the shape of the queries.
 pub fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: &Plan, heads: Heads) -> Tensor<2> {
-    if is_cpu(&q.device()) {
-        let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
-        return Tensor::from_dispatch(<Dispatch as Operations>::attention(q, k, v, plan.clone(), heads));
+    let device = q.device();
+    if !is_cpu(&device) && !gpu::can_attend(q.dims()[1] / heads.queries) {
+        return plain(q, k, v, plan, heads);
     }
-    plain(q, k, v, plan, heads)
+    let table = plan.table(&device).into_dispatch();
+    let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
+    Tensor::from_dispatch(<Dispatch as Operations>::attention(q, k, v, table, plan.clone(), heads))
 }
 
 /// In burn's own operations.

@@ -1,10 +1,9 @@
 //! What is done to each value, or to pairs of them.
 
 use burn::backend::Dispatch;
-use burn::tensor::activation::{gelu, gelu_approximate, silu};
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::{Operations, is_cpu};
+use crate::Operations;
 
 /// A function of each value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,24 +32,21 @@ impl Activation {
 
     /// Of each value of `[tokens, width]`.
     pub fn of(self, x: Tensor<2>) -> Tensor<2> {
-        if is_cpu(&x.device()) {
-            return Tensor::from_dispatch(<Dispatch as Operations>::activate(x.into_dispatch(), self));
-        }
-        plain_activation(x, self)
+        Tensor::from_dispatch(<Dispatch as Operations>::activate(x.into_dispatch(), self))
     }
 
     /// `activation(gate) * up`, each `[tokens, width]`.
     pub fn gate(self, gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
-        if is_cpu(&gate.device()) {
-            let (gate, up) = (gate.into_dispatch(), up.into_dispatch());
-            return Tensor::from_dispatch(<Dispatch as Operations>::gate(gate, up, self));
-        }
-        plain_activation(gate, self) * up
+        let (gate, up) = (gate.into_dispatch(), up.into_dispatch());
+        Tensor::from_dispatch(<Dispatch as Operations>::gate(gate, up, self))
     }
 }
 
 /// In burn's own operations.
+#[cfg(test)]
 pub(crate) fn plain_activation(x: Tensor<2>, activation: Activation) -> Tensor<2> {
+    use burn::tensor::activation::{gelu, gelu_approximate, silu};
+
     match activation {
         Activation::Silu => silu(x),
         Activation::Gelu => gelu(x),
@@ -89,19 +85,13 @@ impl Turns {
 /// Turns the first coordinates of each head of `[tokens, heads * head_dim]`, coordinate `i` with
 /// coordinate `i + turned / 2`, as transformers orders them.
 pub fn rotate(x: Tensor<2>, turns: &Turns, heads: usize) -> Tensor<2> {
-    if is_cpu(&x.device()) {
-        let Turns { cos, sin } = turns.clone();
-        return Tensor::from_dispatch(<Dispatch as Operations>::rotate(
-            x.into_dispatch(),
-            cos.into_dispatch(),
-            sin.into_dispatch(),
-            heads,
-        ));
-    }
-    plain_rotation(x, turns, heads)
+    let Turns { cos, sin } = turns.clone();
+    let (x, cos, sin) = (x.into_dispatch(), cos.into_dispatch(), sin.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as Operations>::rotate(x, cos, sin, heads))
 }
 
 /// In burn's own operations.
+#[cfg(test)]
 pub(crate) fn plain_rotation(x: Tensor<2>, turns: &Turns, heads: usize) -> Tensor<2> {
     let [tokens, width] = x.dims();
     let half = turns.cos.dims()[1];

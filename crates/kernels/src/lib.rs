@@ -1,6 +1,6 @@
 //! The operations that a network spends its time in. Each is a function of burn tensors whose
-//! `plain` form says in burn's own operations what it computes, and runs where nothing better is
-//! known; the CPU has its own form of each.
+//! `plain` form says in burn's own operations what it computes; the CPU and the GPU have their own
+//! forms, chosen by where the tensors lie.
 //!
 //! Tokens are packed: `[tokens, width]` holds sequences one after the other, without padding, and
 //! a [`Plan`] says which keys each query sees.
@@ -8,23 +8,27 @@
 mod attention;
 mod cpu;
 mod elementwise;
+mod gpu;
 mod norm;
+mod product;
 
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Flex, backend_extension};
-use burn::tensor::{Device, DispatchDevice};
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, DispatchDevice, TensorMetadata, backend_extension};
+use burn::tensor::Device;
 
 pub use attention::{Group, Heads, Plan, Sight, attention};
 pub use elementwise::{Activation, Turns, rotate};
 pub use norm::{Norm, add_norm, norm};
+pub use product::project;
 
 /// What has a form of its own on some device.
-#[backend_extension(Flex)]
+#[backend_extension(Cube, Flex)]
 pub(crate) trait Operations: Backend {
     fn attention(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
+        table: IntTensor<Self>,
         plan: Plan,
         heads: Heads,
     ) -> FloatTensor<Self>;
@@ -44,9 +48,166 @@ pub(crate) trait Operations: Backend {
     fn gate(gate: FloatTensor<Self>, up: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self>;
 
     fn rotate(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>, heads: usize) -> FloatTensor<Self>;
+
+    /// `bias` is anything where there is none.
+    fn project(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        has_bias: bool,
+    ) -> FloatTensor<Self> {
+        let product = Self::float_matmul(x, Self::float_transpose(weight));
+        if !has_bias {
+            return product;
+        }
+        let outputs = product.shape()[1];
+        Self::float_add(product, Self::float_reshape(bias, [1, outputs].into()))
+    }
 }
 
 /// Whether a device is the CPU, whose own forms are used.
 fn is_cpu(device: &Device) -> bool {
     matches!(device.as_dispatch(), DispatchDevice::Flex(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+
+    use burn::tensor::{DeviceKind, Tensor, TensorData};
+
+    use super::*;
+    use crate::{attention as attend, elementwise, norm as norms, product};
+
+    /// The CPU and the GPU; a machine without an adapter fails.
+    fn devices() -> [Device; 2] {
+        [Device::flex(), Device::wgpu(DeviceKind::DefaultDevice)]
+    }
+
+    /// Values without a pattern, about normal in size.
+    fn matrix(rows: usize, columns: usize, seed: u32) -> Tensor<2> {
+        let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            f32::from(state as u16) / 16384.0 - 2.0
+        };
+        let values: Vec<f32> = (0..rows * columns).map(|_| next()).collect();
+        Tensor::from_data(TensorData::new(values, [rows, columns]), &Device::flex())
+    }
+
+    fn vector(width: usize, seed: u32) -> Tensor<1> {
+        matrix(1, width, seed).reshape([width])
+    }
+
+    fn on<const D: usize>(x: &Tensor<D>, device: &Device) -> Tensor<D> {
+        x.clone().to_device(device)
+    }
+
+    fn near(found: Tensor<2>, plain: Tensor<2>, within: f32, what: &str) {
+        assert_eq!(found.dims(), plain.dims(), "{what}");
+        let device = if is_cpu(&found.device()) { "CPU" } else { "GPU" };
+        let values = |x: Tensor<2>| -> Vec<f32> { x.into_data().try_to_vec().expect("f32") };
+        let (found, plain) = (values(found), values(plain));
+        for (place, (found, plain)) in found.iter().zip(&plain).enumerate() {
+            // Not `> within`: NaN is off too.
+            assert!((found - plain).abs() <= within, "{what} on the {device}: {found} at {place} is not {plain}");
+        }
+    }
+
+    #[test]
+    fn attention_is_what_burn_computes() {
+        // A prefix of 70 rows before the batch, a shared prompt of 5, and three sequences after it,
+        // one of them longer than a tile.
+        let suffix = |queries: Range<usize>, own: Range<usize>| Group {
+            positions: (75..75 + queries.len()).collect(),
+            queries,
+            keys: vec![3..73, 80..85, own],
+        };
+        let prompt = || Group { queries: 0..5, positions: (70..75).collect(), keys: vec![3..73, 80..85] };
+        let all = || Plan::new([prompt(), suffix(5..6, 85..86), suffix(6..106, 86..186), suffix(106..109, 186..189)]);
+        let read = || Plan::new([Group { queries: 0..2, positions: vec![4, 9], keys: vec![0..6, 30..34] }]);
+        for (queries, keys, head_dim) in [(4, 2, 8), (3, 3, 5), (6, 1, 16), (2, 1, 64), (1, 1, 128), (1, 1, 256)] {
+            let k = matrix(189, keys * head_dim, 2);
+            let v = matrix(189, keys * head_dim, 3);
+            for sight in [Sight::Back(None), Sight::Back(Some(7)), Sight::Around(None), Sight::Around(Some(2))] {
+                for softcap in [None, Some(3.0)] {
+                    let heads = Heads { queries, keys, scale: 1.0 / head_dim as f64, softcap, sight };
+                    for (plan, rows) in [(&all as &dyn Fn() -> Plan, 109), (&read, 2)] {
+                        let q = matrix(rows, queries * head_dim, 1);
+                        let plain = attend::plain(q.clone(), k.clone(), v.clone(), &plan(), heads);
+                        for device in devices() {
+                            let own = attention(on(&q, &device), on(&k, &device), on(&v, &device), &plan(), heads);
+                            near(own, plain.clone(), 1e-5, &format!("{heads:?} of {head_dim}"));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn views_of_a_fused_projection_are_read_where_they_lie() {
+        let fused = matrix(20, 3 * 24, 5);
+        let copy = |i: usize| fused.clone().narrow(1, i * 24, 24) + 0.0;
+        let plan = || Plan::new([Group { queries: 0..20, positions: (0..20).collect(), keys: vec![0..20] }]);
+        let heads = Heads { queries: 3, keys: 3, scale: 0.3, softcap: None, sight: Sight::Back(None) };
+        let turns = |device: &Device| Turns::new(&(0..20).collect::<Vec<_>>(), &[1.0, 0.1, 0.01], device);
+        let mixed = attend::plain(copy(0), copy(1), copy(2), &plan(), heads);
+        let turned = elementwise::plain_rotation(copy(1), &turns(&Device::flex()), 3);
+        let gated = elementwise::plain_activation(copy(0), Activation::Silu) * copy(2);
+        for device in devices() {
+            let fused = on(&fused, &device);
+            let part = |i: usize| fused.clone().narrow(1, i * 24, 24);
+            near(attention(part(0), part(1), part(2), &plan(), heads), mixed.clone(), 1e-5, "attention");
+            near(rotate(part(1), &turns(&device), 3), turned.clone(), 1e-6, "rotation");
+            near(Activation::Silu.gate(part(0), part(2)), gated.clone(), 1e-5, "gate");
+        }
+    }
+
+    #[test]
+    fn norms_and_activations_are_what_burn_computes() {
+        for (rows, width) in [(1, 1), (3, 5), (7, 64), (300, 77), (2, 1030)] {
+            let (x, y) = (matrix(rows, width, 7), matrix(rows, width, 8));
+            let (weight, bias) = (vector(width, 9), vector(width, 10));
+            let (sum, wide) = (x.clone() + y.clone(), x.clone().mul_scalar(12.0));
+            for device in devices() {
+                let (own_x, own_y, own_wide) = (on(&x, &device), on(&y, &device), on(&wide, &device));
+                let (own_weight, own_bias) = (on(&weight, &device), on(&bias, &device));
+                for kind in [Norm::RootMeanSquare(1e-6), Norm::Layer(1e-5)] {
+                    let what = format!("{kind:?} of {rows} x {width}");
+                    let plain = |x: &Tensor<2>| norms::plain(x.clone(), weight.clone(), bias.clone(), kind);
+                    let own = norm(own_x.clone(), own_weight.clone(), own_bias.clone(), kind);
+                    near(own, plain(&x), 2e-5, &what);
+                    let (own_sum, own) =
+                        add_norm(own_x.clone(), own_y.clone(), own_weight.clone(), own_bias.clone(), kind);
+                    near(own_sum, sum.clone(), 0.0, "the sum");
+                    near(own, plain(&sum), 2e-5, &what);
+                }
+                for activation in [Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::Tanh] {
+                    let plain = elementwise::plain_activation(wide.clone(), activation);
+                    near(activation.of(own_wide.clone()), plain.clone(), 1e-5, &format!("{activation:?}"));
+                    let gated = activation.gate(own_wide.clone(), own_y.clone());
+                    near(gated, plain * y.clone(), 3e-5, &format!("{activation:?}"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn products_are_what_burn_computes() {
+        for (rows, outputs, inputs) in [(1, 1, 1), (3, 5, 7), (64, 64, 16), (65, 130, 33), (200, 70, 96), (1, 300, 576)]
+        {
+            let (x, weight, bias) = (matrix(rows, inputs, 1), matrix(outputs, inputs, 2), vector(outputs, 3));
+            for device in devices() {
+                for has_bias in [false, true] {
+                    let bias_of = |device: &Device| has_bias.then(|| on(&bias, device));
+                    let plain = product::plain(x.clone(), weight.clone(), bias_of(&Device::flex()));
+                    let own = project(on(&x, &device), on(&weight, &device), bias_of(&device));
+                    near(own, plain, 2e-4, &format!("{rows} x {inputs} x {outputs}"));
+                }
+            }
+        }
+    }
 }

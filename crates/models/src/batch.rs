@@ -69,9 +69,9 @@ impl<'a> Batch<'a> {
         self.kept
     }
 
-    /// The tokens of each segment.
-    pub fn spans(&self) -> impl Iterator<Item = Range<usize>> {
-        self.segments.iter().map(|segment| segment.tokens.clone())
+    /// The tokens of each segment that has any.
+    pub(crate) fn spans(&self) -> impl Iterator<Item = Range<usize>> {
+        self.segments.iter().map(|segment| segment.tokens.clone()).filter(|tokens| !tokens.is_empty())
     }
 
     /// `[tokens]`

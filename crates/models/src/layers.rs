@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor, TensorData};
-use rewardscope_kernels::{Norm, add_norm, norm};
+use rewardscope_kernels::{Norm, add_norm, norm, project};
 
 use crate::{ModelError, RowOrder, Tensors};
 
@@ -41,11 +41,7 @@ impl Linear {
 
     /// `[tokens, in]` to `[tokens, out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let product = x.matmul(self.weight.val().transpose());
-        match &self.bias {
-            Some(bias) => product + bias.val().unsqueeze(),
-            None => product,
-        }
+        project(x, self.weight.val(), self.bias.as_ref().map(Param::val))
     }
 }
 
@@ -79,7 +75,7 @@ impl Embedding {
 
     /// The product with every vector: `[tokens, hidden]` to `[tokens, entries]`.
     pub fn products(&self, hidden: Tensor<2>) -> Tensor<2> {
-        hidden.matmul(self.weight.val().transpose())
+        project(hidden, self.weight.val(), None)
     }
 }
 

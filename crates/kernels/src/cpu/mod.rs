@@ -8,14 +8,21 @@ mod norm;
 mod product;
 
 use burn::backend::Flex;
-use burn::backend::tensor::FloatTensor;
+use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::TensorData;
 use burn_flex::FlexTensor;
 
 use crate::{Activation, Heads, Norm, Operations, Plan};
 
 impl Operations for Flex {
-    fn attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, plan: Plan, heads: Heads) -> FlexTensor {
+    fn attention(
+        q: FlexTensor,
+        k: FlexTensor,
+        v: FlexTensor,
+        _table: IntTensor<Self>,
+        plan: Plan,
+        heads: Heads,
+    ) -> FlexTensor {
         let (q, k, v) = (aligned(q), aligned(k), aligned(v));
         let (q, k, v) = (Matrix::of(&q), Matrix::of(&k), Matrix::of(&v));
         let mut out = vec![0.0; q.rows * q.width];
@@ -115,7 +122,7 @@ fn values(tensor: &FlexTensor) -> &[f32] {
 
 /// The values of a contiguous tensor; its own buffer where nobody else has it.
 fn owned(tensor: FlexTensor) -> Vec<f32> {
-    tensor.into_data().into_vec().unwrap_or_else(|e| unreachable!("all tensors are f32: {e}"))
+    tensor.into_data().try_into_vec().unwrap_or_else(|e| unreachable!("all tensors are f32: {e}"))
 }
 
 fn tensor(values: Vec<f32>, width: usize) -> FlexTensor {

@@ -1,0 +1,81 @@
+//! The GPU's own forms, in CubeCL. They ask for nothing that WebGPU does not promise: 256
+//! invocations and 16 KiB of workgroup memory, no subgroups, no f16. Barriers stand only where all
+//! invocations of a workgroup come by the same number of times, which WGSL demands.
+#![allow(
+    unsafe_code,
+    reason = "kernels are launched without checks of each access: every kernel keeps to its buffers' bounds itself"
+)]
+
+mod attention;
+mod elementwise;
+mod norm;
+mod product;
+
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn_cubecl::CubeBackend;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::ops::numeric::empty_device_dtype;
+use burn_cubecl::tensor::CubeTensor;
+
+use crate::{Activation, Heads, Norm, Operations, Plan};
+
+pub(crate) use attention::{can_attend, table};
+
+impl Operations for CubeBackend {
+    fn attention(
+        q: CubeTensor,
+        k: CubeTensor,
+        v: CubeTensor,
+        table: IntTensor<Self>,
+        plan: Plan,
+        heads: Heads,
+    ) -> CubeTensor {
+        attention::attention(rows(q), rows(k), rows(v), rows(table), &plan, heads)
+    }
+
+    fn norm(x: CubeTensor, weight: CubeTensor, bias: CubeTensor, kind: Norm) -> CubeTensor {
+        norm::norm(rows(x), rows(weight), rows(bias), kind)
+    }
+
+    fn add_norm(
+        x: CubeTensor,
+        y: CubeTensor,
+        weight: CubeTensor,
+        bias: CubeTensor,
+        kind: Norm,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        norm::add_norm(rows(x), rows(y), rows(weight), rows(bias), kind)
+    }
+
+    fn activate(x: CubeTensor, activation: Activation) -> CubeTensor {
+        elementwise::activate(rows(x), activation)
+    }
+
+    fn gate(gate: CubeTensor, up: CubeTensor, activation: Activation) -> CubeTensor {
+        elementwise::gate(rows(gate), rows(up), activation)
+    }
+
+    fn rotate(x: CubeTensor, cos: CubeTensor, sin: CubeTensor, heads: usize) -> CubeTensor {
+        elementwise::rotate(rows(x), rows(cos), rows(sin), heads)
+    }
+
+    fn project(x: CubeTensor, weight: CubeTensor, bias: CubeTensor, has_bias: bool) -> CubeTensor {
+        product::project(rows(x), rows(weight), rows(bias), has_bias)
+    }
+}
+
+/// The tensor with its values one after the other; most are so already.
+fn rows(tensor: CubeTensor) -> CubeTensor {
+    into_contiguous(tensor)
+}
+
+/// A buffer for `[rows, width]` beside another tensor.
+fn beside(of: &CubeTensor, rows: usize, width: usize) -> CubeTensor {
+    empty_device_dtype(of.client.clone(), of.device.clone(), [rows, width].into(), of.dtype)
+}
+
+/// Rows and width.
+fn dims(tensor: &CubeTensor) -> [usize; 2] {
+    let shape = tensor.meta.shape();
+    [shape[0], shape[1]]
+}

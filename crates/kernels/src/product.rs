@@ -1,0 +1,25 @@
+//! Products with stored matrices.
+
+use burn::backend::Dispatch;
+use burn::tensor::Tensor;
+
+use crate::Operations;
+
+/// `x weight^T + bias`: `[tokens, inputs]`, `[outputs, inputs]` as PyTorch stores it, and
+/// `[outputs]`, to `[tokens, outputs]`.
+pub fn project(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    let has_bias = bias.is_some();
+    let [x, weight] = [x, weight].map(Tensor::into_dispatch);
+    let bias = bias.map_or_else(|| weight.clone(), Tensor::into_dispatch);
+    Tensor::from_dispatch(<Dispatch as Operations>::project(x, weight, bias, has_bias))
+}
+
+/// In burn's own operations.
+#[cfg(test)]
+pub(crate) fn plain(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    let product = x.matmul(weight.transpose());
+    match bias {
+        Some(bias) => product + bias.unsqueeze(),
+        None => product,
+    }
+}
