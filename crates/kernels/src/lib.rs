@@ -11,6 +11,7 @@ mod elementwise;
 mod gpu;
 mod norm;
 mod product;
+mod stored;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, DispatchDevice, TensorMetadata, backend_extension};
@@ -20,6 +21,7 @@ pub use attention::{Group, Heads, Plan, Sight, attention};
 pub use elementwise::{Activation, Turns, rotate};
 pub use norm::{Norm, add_norm, norm};
 pub use product::project;
+pub use stored::{GROUP, Packed, Packing, Stored};
 
 /// What has a form of its own on some device.
 #[backend_extension(Cube, Flex)]
@@ -63,6 +65,18 @@ pub(crate) trait Operations: Backend {
         let outputs = product.shape()[1];
         Self::float_add(product, Self::float_reshape(bias, [1, outputs].into()))
     }
+
+    /// `bias` and `pairs` are anything where there are none.
+    fn project_packed(
+        x: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        pairs: IntTensor<Self>,
+        bias: FloatTensor<Self>,
+        has_bias: bool,
+        packing: Packing,
+    ) -> FloatTensor<Self>;
+
+    fn unpack(words: IntTensor<Self>, pairs: IntTensor<Self>, packing: Packing) -> FloatTensor<Self>;
 }
 
 /// Whether a device is the CPU, whose own forms are used.
@@ -190,6 +204,42 @@ mod tests {
                     near(activation.of(own_wide.clone()), plain.clone(), 1e-5, &format!("{activation:?}"));
                     let gated = activation.gate(own_wide.clone(), own_y.clone());
                     near(gated, plain * y.clone(), 3e-5, &format!("{activation:?}"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn packed_matrices_are_what_they_unpack_to() {
+        for (rows, outputs, inputs) in [(1, 1, 32), (3, 5, 64), (65, 130, 96), (70, 64, 576)] {
+            let (x, weight, bias) = (matrix(rows, inputs, 1), matrix(outputs, inputs, 2), vector(outputs, 3));
+            let values: Vec<f32> = weight.mul_scalar(0.05).into_data().try_to_vec().expect("f32");
+            for packing in [Packing::F16, Packing::Bf16, Packing::Q8, Packing::Q4] {
+                let packed = Packed::of(packing, &values);
+                let mut unpacked = vec![0.0; values.len()];
+                Packed::unpack(packing, &packed.words, &packed.pairs, &mut unpacked);
+                let unpacked = Tensor::<2>::from_data(TensorData::new(unpacked, [outputs, inputs]), &Device::flex());
+                for device in devices() {
+                    let ints = |values: &[i32]| {
+                        let shape = [outputs, values.len() / outputs];
+                        Tensor::<2, burn::tensor::Int>::from_data(TensorData::new(values.to_vec(), shape), &device)
+                    };
+                    let pairs = packing.has_groups().then(|| ints(&packed.pairs));
+                    let stored = Stored::packed(packing, ints(&packed.words), pairs);
+                    assert_eq!(stored.dims(), [outputs, inputs]);
+                    near(stored.all(), unpacked.clone(), 1e-6, &format!("{packing:?}"));
+                    let last = outputs as u32 - 1;
+                    let ends = Tensor::cat(
+                        vec![unpacked.clone().narrow(0, outputs - 1, 1), unpacked.clone().narrow(0, 0, 1)],
+                        0,
+                    );
+                    near(stored.rows(&[last, 0]), ends, 1e-6, &format!("rows of {packing:?}"));
+                    for has_bias in [false, true] {
+                        let bias_of = |device: &Device| has_bias.then(|| on(&bias, device));
+                        let plain = product::plain(x.clone(), unpacked.clone(), bias_of(&Device::flex()));
+                        let own = stored.project(on(&x, &device), bias_of(&device));
+                        near(own, plain, 5e-5, &format!("{packing:?}, {rows} x {inputs} x {outputs}"));
+                    }
                 }
             }
         }

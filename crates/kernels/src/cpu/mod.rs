@@ -5,6 +5,7 @@ mod attention;
 mod elementwise;
 mod exponential;
 mod norm;
+mod packed;
 mod product;
 
 use burn::backend::Flex;
@@ -12,7 +13,8 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::TensorData;
 use burn_flex::FlexTensor;
 
-use crate::{Activation, Heads, Norm, Operations, Plan};
+use self::packed::PackedMatrix;
+use crate::{Activation, Heads, Norm, Operations, Packing, Plan};
 
 impl Operations for Flex {
     fn attention(
@@ -77,6 +79,31 @@ impl Operations for Flex {
         elementwise::rotate(x, Matrix::of(&cos), Matrix::of(&sin), heads, &mut out);
         tensor(out, x.width)
     }
+
+    fn project_packed(
+        x: FlexTensor,
+        words: IntTensor<Self>,
+        pairs: IntTensor<Self>,
+        bias: FlexTensor,
+        has_bias: bool,
+        packing: Packing,
+    ) -> FlexTensor {
+        let (x, words, pairs) = (aligned(x), words.to_contiguous(), pairs.to_contiguous());
+        let (x, bias) = (Matrix::of(&x), bias.to_contiguous());
+        let matrix = PackedMatrix { packing, words: ints(&words), pairs: ints(&pairs), columns: x.width };
+        let outputs = words.layout().shape()[0];
+        let mut out = vec![0.0; x.rows * outputs];
+        packed::project(x, matrix, has_bias.then(|| values(&bias)), &mut out);
+        tensor(out, outputs)
+    }
+
+    fn unpack(words: IntTensor<Self>, pairs: IntTensor<Self>, packing: Packing) -> FlexTensor {
+        let (words, pairs) = (words.to_contiguous(), pairs.to_contiguous());
+        let columns = words.layout().shape()[1] * packing.per_word();
+        let mut out = vec![0.0; words.layout().shape()[0] * columns];
+        packed::unpack(PackedMatrix { packing, words: ints(&words), pairs: ints(&pairs), columns }, &mut out);
+        tensor(out, columns)
+    }
 }
 
 /// Rows of f32 in a buffer, each in one piece.
@@ -118,6 +145,10 @@ fn aligned(tensor: FlexTensor) -> FlexTensor {
 
 fn values(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().unwrap_or_else(|| unreachable!("the tensor was made contiguous, and all are f32"))
+}
+
+fn ints(tensor: &FlexTensor) -> &[i32] {
+    tensor.as_slice().unwrap_or_else(|| unreachable!("the tensor was made contiguous, and all whole numbers are i32"))
 }
 
 /// The values of a contiguous tensor; its own buffer where nobody else has it.

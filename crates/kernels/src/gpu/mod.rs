@@ -9,6 +9,7 @@
 mod attention;
 mod elementwise;
 mod norm;
+mod packed;
 mod product;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
@@ -17,7 +18,7 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_dtype;
 use burn_cubecl::tensor::CubeTensor;
 
-use crate::{Activation, Heads, Norm, Operations, Plan};
+use crate::{Activation, Heads, Norm, Operations, Packing, Plan};
 
 pub(crate) use attention::{can_attend, table};
 
@@ -61,6 +62,21 @@ impl Operations for CubeBackend {
 
     fn project(x: CubeTensor, weight: CubeTensor, bias: CubeTensor, has_bias: bool) -> CubeTensor {
         product::project(rows(x), rows(weight), rows(bias), has_bias)
+    }
+
+    fn project_packed(
+        x: CubeTensor,
+        words: IntTensor<Self>,
+        pairs: IntTensor<Self>,
+        bias: CubeTensor,
+        has_bias: bool,
+        packing: Packing,
+    ) -> CubeTensor {
+        packed::project(rows(x), rows(words), rows(pairs), rows(bias), has_bias, packing)
+    }
+
+    fn unpack(words: IntTensor<Self>, pairs: IntTensor<Self>, packing: Packing) -> CubeTensor {
+        packed::unpack(rows(words), rows(pairs), packing)
     }
 }
 

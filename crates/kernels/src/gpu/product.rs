@@ -4,13 +4,65 @@ use cubecl::prelude::*;
 use super::{beside, dims};
 
 /// A workgroup of 16 x 16 invocations computes a tile of 64 x 64, each invocation 4 x 4 of it.
-const TILE: usize = 64;
-const EACH: usize = 4;
-const SIDE: usize = 16;
+pub(super) const TILE: usize = 64;
+pub(super) const EACH: usize = 4;
+pub(super) const SIDE: usize = 16;
 /// Columns of both matrices in workgroup memory at once.
-const DEPTH: usize = 16;
+pub(super) const DEPTH: usize = 16;
 /// From one column to the next there: one more than the tile, so that neighbours lie in different banks.
-const STRIDE: usize = TILE + 1;
+pub(super) const STRIDE: usize = TILE + 1;
+
+/// Adds the products of the columns in workgroup memory to an invocation's sums.
+#[cube]
+pub(super) fn multiply(left: &Shared<[f32]>, right: &Shared<[f32]>, sums: &mut Array<f32>, down: usize, across: usize) {
+    #[unroll]
+    for column in 0..DEPTH {
+        let mut a = Array::<f32>::new(EACH);
+        let mut b = Array::<f32>::new(EACH);
+        #[unroll]
+        for i in 0..EACH {
+            a[i] = left[column * STRIDE + down * EACH + i];
+            b[i] = right[column * STRIDE + across + i * SIDE];
+        }
+        #[unroll]
+        for i in 0..EACH {
+            #[unroll]
+            for j in 0..EACH {
+                sums[i * EACH + j] += a[i] * b[j];
+            }
+        }
+    }
+}
+
+/// Writes an invocation's sums: rows from `first_row` on, outputs [`SIDE`] apart.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "a kernel's part")]
+pub(super) fn put(
+    sums: &Array<f32>,
+    bias: &Tensor<f32>,
+    out: &mut Tensor<f32>,
+    first_row: usize,
+    first_output: usize,
+    rows: usize,
+    outputs: usize,
+    #[comptime] has_bias: bool,
+) {
+    #[unroll]
+    for i in 0..EACH {
+        let row = first_row + i;
+        #[unroll]
+        for j in 0..EACH {
+            let output = first_output + j * SIDE;
+            if row < rows && output < outputs {
+                let mut value = sums[i * EACH + j];
+                if comptime![has_bias] {
+                    value += bias[output];
+                }
+                out[row * outputs + output] = value;
+            }
+        }
+    }
+}
 
 #[cube(launch_unchecked)]
 fn project_kernel(
@@ -59,41 +111,11 @@ fn project_kernel(
             right[column * STRIDE + line] = value;
         }
         sync_cube();
-        #[unroll]
-        for column in 0..DEPTH {
-            let mut a = Array::<f32>::new(EACH);
-            let mut b = Array::<f32>::new(EACH);
-            #[unroll]
-            for i in 0..EACH {
-                a[i] = left[column * STRIDE + down * EACH + i];
-                b[i] = right[column * STRIDE + across + i * SIDE];
-            }
-            #[unroll]
-            for i in 0..EACH {
-                #[unroll]
-                for j in 0..EACH {
-                    sums[i * EACH + j] += a[i] * b[j];
-                }
-            }
-        }
+        multiply(&left, &right, &mut sums, down, across);
         sync_cube();
         step += 1;
     }
-    #[unroll]
-    for i in 0..EACH {
-        let row = first_row + down * EACH + i;
-        #[unroll]
-        for j in 0..EACH {
-            let output = first_output + across + j * SIDE;
-            if row < rows && output < outputs {
-                let mut value = sums[i * EACH + j];
-                if comptime![has_bias] {
-                    value += bias[output];
-                }
-                out[row * outputs + output] = value;
-            }
-        }
-    }
+    put(&sums, bias, out, first_row + down * EACH, first_output + across, rows, outputs, has_bias);
 }
 
 /// `x weight^T + bias`: `[rows, inputs]` and `[outputs, inputs]` to `[rows, outputs]`.

@@ -1,0 +1,82 @@
+use rayon::prelude::*;
+
+use super::product::{Strides, product};
+use super::{Matrix, threads};
+use crate::stored::GROUP;
+use crate::{Packed, Packing};
+
+/// Rows of the stored matrix that are unpacked at once: they stay in the cache while they are used.
+const ROWS: usize = 64;
+
+/// A packed matrix on the host.
+#[derive(Clone, Copy)]
+pub(super) struct PackedMatrix<'a> {
+    pub packing: Packing,
+    pub words: &'a [i32],
+    pub pairs: &'a [i32],
+    pub columns: usize,
+}
+
+impl PackedMatrix<'_> {
+    fn rows(&self) -> usize {
+        self.words.len() * self.packing.per_word() / self.columns
+    }
+
+    /// Rows from `first` on, as many as `out` holds.
+    fn unpack(&self, first: usize, out: &mut [f32]) {
+        let from = first * self.columns;
+        let words = &self.words[from / self.packing.per_word()..];
+        let pairs = if self.packing.has_groups() { &self.pairs[from / GROUP..] } else { &[] };
+        Packed::unpack(self.packing, words, pairs, out);
+    }
+}
+
+pub(super) fn unpack(matrix: PackedMatrix<'_>, out: &mut [f32]) {
+    let rows = ROWS * matrix.columns;
+    out.chunks_mut(rows).enumerate().for_each(|(at, out)| matrix.unpack(at * ROWS, out));
+}
+
+/// `x matrix^T + bias` into `[rows of x, rows of the matrix]`.
+pub(super) fn project(x: Matrix<'_>, matrix: PackedMatrix<'_>, bias: Option<&[f32]>, out: &mut [f32]) {
+    let outputs = matrix.rows();
+    let tile = |first: usize, scratch: &mut Vec<f32>, out: &mut [f32], stride: usize| {
+        let count = ROWS.min(outputs - first);
+        scratch.resize(count * matrix.columns, 0.0);
+        matrix.unpack(first, scratch);
+        product(
+            [x.rows, count, matrix.columns],
+            (out, stride),
+            false,
+            1.0,
+            (x.data, Strides { row: x.stride, column: 1 }),
+            (scratch, Strides { row: 1, column: matrix.columns }),
+        );
+    };
+    let firsts: Vec<usize> = (0..outputs).step_by(ROWS).collect();
+    if threads() == 1 || firsts.len() == 1 {
+        let mut scratch = Vec::new();
+        firsts.into_iter().for_each(|first| tile(first, &mut scratch, &mut out[first..], outputs));
+    } else {
+        // Columns of the result lie between each other's: each tile is computed apart, then put there.
+        let tiles: Vec<(usize, Vec<f32>)> = firsts
+            .into_par_iter()
+            .map_init(Vec::new, |scratch, first| {
+                let count = ROWS.min(outputs - first);
+                let mut own = vec![0.0; x.rows * count];
+                tile(first, scratch, &mut own, count);
+                (first, own)
+            })
+            .collect();
+        for (first, own) in tiles {
+            let count = ROWS.min(outputs - first);
+            for (out, own) in out.chunks_exact_mut(outputs).zip(own.chunks_exact(count)) {
+                out[first..first + count].copy_from_slice(own);
+            }
+        }
+    }
+    if let Some(bias) = bias {
+        for out in out.chunks_exact_mut(outputs) {
+            out.iter_mut().zip(bias).for_each(|(out, bias)| *out += bias);
+        }
+    }
+}

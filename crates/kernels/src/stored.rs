@@ -1,0 +1,322 @@
+//! Matrices as they are stored on a device: in f32, or packed into words and unpacked where they
+//! are used.
+
+use burn::backend::Dispatch;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use crate::{Operations, project};
+
+/// Values that share a scale and a minimum.
+pub const GROUP: usize = 32;
+
+/// How a matrix's values are packed into words of 32 bits, the first value in the lowest bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Packing {
+    /// Two IEEE halves a word.
+    F16,
+    /// Two upper halves of f32 a word.
+    Bf16,
+    /// Four signed bytes a word; a value is `q scale + minimum`, scale and minimum of each
+    /// [`GROUP`] of a row being two IEEE halves in a word of their own.
+    Q8,
+    /// Eight unsigned nibbles a word; the same.
+    Q4,
+}
+
+impl Packing {
+    /// Values in a word.
+    pub const fn per_word(self) -> usize {
+        match self {
+            Self::F16 | Self::Bf16 => 2,
+            Self::Q8 => 4,
+            Self::Q4 => 8,
+        }
+    }
+
+    /// Whether groups of values have a scale and a minimum.
+    pub const fn has_groups(self) -> bool {
+        matches!(self, Self::Q8 | Self::Q4)
+    }
+
+    /// Whether rows of so many values can be packed so.
+    pub const fn takes(self, columns: usize) -> bool {
+        columns.is_multiple_of(if self.has_groups() { GROUP } else { self.per_word() })
+    }
+
+    /// Bytes of so many values.
+    pub const fn bytes(self, values: usize) -> usize {
+        4 * (values / self.per_word() + if self.has_groups() { values / GROUP } else { 0 })
+    }
+}
+
+/// Rows of packed values on the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Packed {
+    /// The values.
+    pub words: Vec<i32>,
+    /// Scales and minimums: scale in the lower half.
+    pub pairs: Vec<i32>,
+}
+
+impl Packed {
+    /// Packs values, a multiple of what [`Packing::takes`]. Values that f16 cannot hold become
+    /// infinite, as a cast makes them; nothing is clipped.
+    pub fn of(packing: Packing, values: &[f32]) -> Self {
+        let halves = |of: &dyn Fn(f32) -> u16| {
+            values.chunks_exact(2).map(|pair| (u32::from(of(pair[0])) | u32::from(of(pair[1])) << 16) as i32).collect()
+        };
+        match packing {
+            Packing::F16 => Self { words: halves(&|value| half::f16::from_f32(value).to_bits()), pairs: Vec::new() },
+            Packing::Bf16 => Self { words: halves(&|value| half::bf16::from_f32(value).to_bits()), pairs: Vec::new() },
+            Packing::Q8 | Packing::Q4 => {
+                let mut packed = Self::default();
+                for group in values.chunks_exact(GROUP) {
+                    let group: &[f32; GROUP] =
+                        group.try_into().unwrap_or_else(|_| unreachable!("a chunk of that size"));
+                    let (scale, minimum, quants) =
+                        if packing == Packing::Q8 { eight_bits(group) } else { four_bits(group) };
+                    packed.push(packing, scale, minimum, &quants);
+                }
+                packed
+            }
+        }
+    }
+
+    /// Adds a group that is quantised already: `q scale + minimum`.
+    pub fn push(&mut self, packing: Packing, scale: half::f16, minimum: half::f16, quants: &[i32; GROUP]) {
+        let bits = 32 / packing.per_word();
+        let mask = (1i64 << bits) as i32 - 1;
+        let word = |quants: &[i32]| quants.iter().rev().fold(0, |word, q| word << bits | q & mask);
+        self.words.extend(quants.chunks_exact(packing.per_word()).map(word));
+        self.pairs.push((u32::from(scale.to_bits()) | u32::from(minimum.to_bits()) << 16) as i32);
+    }
+
+    /// The values again. This is the definition: devices unpack the same.
+    pub fn unpack(packing: Packing, words: &[i32], pairs: &[i32], out: &mut [f32]) {
+        let half = |bits: i32| half::f16::from_bits(bits as u16).to_f32();
+        match packing {
+            Packing::F16 => {
+                for (out, &word) in out.chunks_exact_mut(2).zip(words) {
+                    (out[0], out[1]) = (half(word), half(word >> 16));
+                }
+            }
+            Packing::Bf16 => {
+                for (out, &word) in out.chunks_exact_mut(2).zip(words) {
+                    out[0] = f32::from_bits((word as u32) << 16);
+                    out[1] = f32::from_bits(word as u32 & 0xffff_0000);
+                }
+            }
+            Packing::Q8 => {
+                for ((out, words), &pair) in out.chunks_exact_mut(GROUP).zip(words.chunks_exact(8)).zip(pairs) {
+                    let (scale, minimum) = (half(pair), half(pair >> 16));
+                    for (out, &word) in out.chunks_exact_mut(4).zip(words) {
+                        for (place, out) in out.iter_mut().enumerate() {
+                            *out = (word << (24 - 8 * place) >> 24) as f32 * scale + minimum;
+                        }
+                    }
+                }
+            }
+            Packing::Q4 => {
+                for ((out, words), &pair) in out.chunks_exact_mut(GROUP).zip(words.chunks_exact(4)).zip(pairs) {
+                    let (scale, minimum) = (half(pair), half(pair >> 16));
+                    for (out, &word) in out.chunks_exact_mut(8).zip(words) {
+                        for (place, out) in out.iter_mut().enumerate() {
+                            *out = (word >> (4 * place) & 15) as f32 * scale + minimum;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+type Quantised = (half::f16, half::f16, [i32; GROUP]);
+
+/// Symmetric: the largest value becomes 127 or -127.
+fn eight_bits(group: &[f32; GROUP]) -> Quantised {
+    let largest = group.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+    let scale = half::f16::from_f32(largest / 127.0);
+    let inverse = if scale.to_f32() > 0.0 { 1.0 / scale.to_f32() } else { 0.0 };
+    (scale, half::f16::ZERO, group.map(|value| (value * inverse).round().clamp(-127.0, 127.0) as i32))
+}
+
+/// From the least value to the largest; then scale and minimum are fitted to what the values were
+/// rounded to, by least squares, as long as that comes nearer.
+fn four_bits(group: &[f32; GROUP]) -> Quantised {
+    let rounded = |scale: f32, minimum: f32| -> Quantised {
+        let (scale, minimum) = (half::f16::from_f32(scale), half::f16::from_f32(minimum));
+        let inverse = if scale.to_f32() > 0.0 { 1.0 / scale.to_f32() } else { 0.0 };
+        (scale, minimum, group.map(|value| ((value - minimum.to_f32()) * inverse).round().clamp(0.0, 15.0) as i32))
+    };
+    let error = |(scale, minimum, quants): &Quantised| -> f32 {
+        let off = |(value, &q): (&f32, &i32)| q as f32 * scale.to_f32() + minimum.to_f32() - value;
+        group.iter().zip(quants).map(off).map(|off| off * off).sum()
+    };
+    let least = group.iter().copied().fold(f32::INFINITY, f32::min);
+    let largest = group.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut best = rounded((largest - least) / 15.0, least);
+    let mut best_error = error(&best);
+    for _ in 0..4 {
+        let count = GROUP as f32;
+        let (q_sum, q_squares) =
+            best.2.iter().fold((0.0, 0.0), |(sum, squares), &q| (sum + q as f32, squares + (q * q) as f32));
+        let x_sum: f32 = group.iter().sum();
+        let products: f32 = group.iter().zip(&best.2).map(|(x, &q)| x * q as f32).sum();
+        let spread = count * q_squares - q_sum * q_sum;
+        if spread <= 0.0 {
+            break;
+        }
+        let scale = (count * products - q_sum * x_sum) / spread;
+        let next = rounded(scale, (x_sum - scale * q_sum) / count);
+        let next_error = error(&next);
+        // Not `>=`: values that are no numbers end it too.
+        if !(next_error < best_error) {
+            break;
+        }
+        (best, best_error) = (next, next_error);
+    }
+    best
+}
+
+/// A matrix on a device: `[rows, columns]`.
+#[derive(Debug, Clone)]
+pub struct Stored(Form);
+
+#[derive(Debug, Clone)]
+enum Form {
+    Plain(Tensor<2>),
+    Packed {
+        packing: Packing,
+        /// `[rows, columns / per_word]`
+        words: Tensor<2, Int>,
+        /// `[rows, columns / GROUP]`; words again where there are none.
+        pairs: Tensor<2, Int>,
+    },
+}
+
+impl Stored {
+    /// In f32.
+    pub fn plain(values: Tensor<2>) -> Self {
+        Self(Form::Plain(values))
+    }
+
+    /// Packed: words `[rows, columns / per_word]`, and pairs `[rows, columns / GROUP]` where the
+    /// packing has any.
+    pub fn packed(packing: Packing, words: Tensor<2, Int>, pairs: Option<Tensor<2, Int>>) -> Self {
+        let pairs = pairs.unwrap_or_else(|| words.clone());
+        Self(Form::Packed { packing, words, pairs })
+    }
+
+    /// Rows and columns.
+    pub fn dims(&self) -> [usize; 2] {
+        match &self.0 {
+            Form::Plain(values) => values.dims(),
+            Form::Packed { packing, words, .. } => {
+                let [rows, words] = words.dims();
+                [rows, words * packing.per_word()]
+            }
+        }
+    }
+
+    /// Where it lies.
+    pub fn device(&self) -> Device {
+        match &self.0 {
+            Form::Plain(values) => values.device(),
+            Form::Packed { words, .. } => words.device(),
+        }
+    }
+
+    /// `x matrix^T + bias`: `[tokens, columns]` to `[tokens, rows]`.
+    pub fn project(&self, x: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+        match &self.0 {
+            Form::Plain(values) => project(x, values.clone(), bias),
+            Form::Packed { packing, words, pairs } => {
+                let has_bias = bias.is_some();
+                let x = x.into_dispatch();
+                let bias = bias.map_or_else(|| x.clone(), Tensor::into_dispatch);
+                let (words, pairs) = (words.clone().into_dispatch(), pairs.clone().into_dispatch());
+                Tensor::from_dispatch(<Dispatch as Operations>::project_packed(
+                    x, words, pairs, bias, has_bias, *packing,
+                ))
+            }
+        }
+    }
+
+    /// Some of its rows in f32: `[ids, columns]`.
+    pub fn rows(&self, ids: &[u32]) -> Tensor<2> {
+        let index: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
+        let index = Tensor::<1, Int>::from_data(TensorData::new(index, [ids.len()]), &self.device());
+        match &self.0 {
+            Form::Plain(values) => values.clone().select(0, index),
+            Form::Packed { packing, words, pairs } => {
+                // The words of those rows alone.
+                let words = words.clone().select(0, index.clone());
+                let pairs = if packing.has_groups() { pairs.clone().select(0, index) } else { words.clone() };
+                unpack(words, pairs, *packing)
+            }
+        }
+    }
+
+    /// All of it in f32.
+    pub fn all(&self) -> Tensor<2> {
+        match &self.0 {
+            Form::Plain(values) => values.clone(),
+            Form::Packed { packing, words, pairs } => unpack(words.clone(), pairs.clone(), *packing),
+        }
+    }
+}
+
+fn unpack(words: Tensor<2, Int>, pairs: Tensor<2, Int>, packing: Packing) -> Tensor<2> {
+    let (words, pairs) = (words.into_dispatch(), pairs.into_dispatch());
+    // The backend is told by a float.
+    Tensor::from_dispatch(<Dispatch as Operations>::unpack(words, pairs, packing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(count: usize) -> Vec<f32> {
+        let mut state = 1u32;
+        (0..count)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 8) as f32 / (1 << 24) as f32 * 0.2 - 0.1
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_is_packed_comes_back_within_half_a_step() {
+        let values = values(64 * GROUP);
+        for (packing, within) in
+            [(Packing::F16, 3.1e-5), (Packing::Bf16, 2.5e-4), (Packing::Q8, 4.5e-4), (Packing::Q4, 8e-3)]
+        {
+            let packed = Packed::of(packing, &values);
+            assert_eq!(4 * (packed.words.len() + packed.pairs.len()), packing.bytes(values.len()));
+            let mut found = vec![0.0; values.len()];
+            Packed::unpack(packing, &packed.words, &packed.pairs, &mut found);
+            let worst = values.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            println!("{packing:?}: {worst:e}");
+            assert!(worst <= within, "{packing:?}: {worst:e}");
+            // Once packed, packing again changes nothing.
+            if !packing.has_groups() {
+                assert_eq!(Packed::of(packing, &found), packed);
+            }
+        }
+    }
+
+    #[test]
+    fn odd_groups_are_no_harm() {
+        for group in [[0.0; GROUP], [1e-7; GROUP], [-3.0; GROUP]] {
+            for packing in [Packing::Q8, Packing::Q4] {
+                let packed = Packed::of(packing, &group);
+                let mut found = [0.0; GROUP];
+                Packed::unpack(packing, &packed.words, &packed.pairs, &mut found);
+                for (found, want) in found.iter().zip(&group) {
+                    assert!((found - want).abs() <= 0.01 * want.abs().max(1e-4), "{packing:?}: {found} is not {want}");
+                }
+            }
+        }
+    }
+}
