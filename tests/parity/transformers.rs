@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use pollster::block_on;
 use rewardscope_engine::{
-    Aggregate, Bos, Cancel, Clock, Detail, DeviceChoice, DeviceKind, LoadOptions, Message, ModelFiles, Protocol,
+    Aggregate, Bos, Cancel, Clock, Detail, DeviceChoice, DeviceKind, Dtype, LoadOptions, Message, ModelFiles, Protocol,
     Scorer, TokenSequence, TruncationSide, device,
 };
 use rewardscope_store::{Folder, Source};
@@ -53,6 +53,7 @@ fn load(files: &ModelFiles, choice: DeviceChoice) -> Scorer {
         max_tokens: None,
         label: None,
         protocol: Protocol::default(),
+        dtype: Dtype::Auto,
         batch_tokens: None,
     };
     block_on(Scorer::load(files, None, device, options, &Cancel::default(), &mut |_| {})).unwrap()
@@ -372,6 +373,7 @@ fn protocols_begin_and_cut_conversations_as_they_say() {
             max_tokens,
             label: None,
             protocol: Protocol { bos, truncation, ..Protocol::default() },
+            dtype: Dtype::Auto,
             batch_tokens: None,
         };
         let files = folder("llama_gqa_tied");
@@ -406,6 +408,7 @@ fn what_is_longer_than_the_context_is_cut_and_counted() {
         max_tokens: Some(16),
         label: None,
         protocol: Protocol::default(),
+        dtype: Dtype::Auto,
         batch_tokens: None,
     };
     let scorer =

@@ -9,11 +9,12 @@ use std::process::Command;
 use pollster::block_on;
 use rewardscope_data::{Row, Rows, read_rows};
 use rewardscope_engine::{
-    Aggregate, Cancel, Clock, DeviceChoice, EngineError, LoadOptions, ModelFiles, Pooling, Protocol, RewardHead,
+    Aggregate, Cancel, Clock, DeviceChoice, Dtype, EngineError, LoadOptions, ModelFiles, Pooling, Protocol, RewardHead,
     Scorer, device,
 };
 use rewardscope_fit::{FeaturesHeader, FormReport, Gathered, OverlapReport, Pair};
 use rewardscope_store::{Folder, Source};
+use serde_json::json;
 
 /// The project's root.
 pub fn root() -> PathBuf {
@@ -106,9 +107,38 @@ pub fn load(files: &ModelFiles, head: Option<&RewardHead>) -> Result<Scorer, Eng
         max_tokens: None,
         label: None,
         protocol: Protocol::default(),
+        dtype: Dtype::Auto,
         batch_tokens: None,
     };
     block_on(Scorer::load(files, head, device, options, &Cancel::default(), &mut |_| {}))
+}
+
+/// MiniLM, which has no classifier, with one of zeros, whose score nobody reads.
+///
+/// # Panics
+/// When it was not fetched.
+pub fn minilm() -> ModelFiles {
+    let path = root().join(".cache/packages/minilm");
+    let open = Folder::open(&path).unwrap_or_else(|e| panic!("{e}; cargo xtask test fetches it"));
+    let read = |name: &str| block_on(async { open.get(name)?.read_all().await }).unwrap_or_else(|e| panic!("{e}"));
+    let mut config: serde_json::Value = serde_json::from_slice(&read("config.json")).unwrap_or_else(|e| panic!("{e}"));
+    config["architectures"] = json!(["BertForSequenceClassification"]);
+    config["num_labels"] = json!(1);
+    let width = config["hidden_size"].as_u64().unwrap_or_default() as usize;
+    let weights = safetensors_with(&read("model.safetensors"), |tensors, end| {
+        *tensors = std::mem::take(tensors).into_iter().map(|(name, tensor)| (format!("bert.{name}"), tensor)).collect();
+        let bytes = 4 * width;
+        let span = |first: usize, last: usize| json!([end + first, end + last]);
+        let weight = json!({ "dtype": "F32", "shape": [1, width], "data_offsets": span(0, bytes) });
+        let bias = json!({ "dtype": "F32", "shape": [1], "data_offsets": span(bytes, bytes + 4) });
+        tensors.insert("classifier.weight".to_owned(), weight);
+        tensors.insert("classifier.bias".to_owned(), bias);
+        vec![0; bytes + 4]
+    });
+    let sources = ["tokenizer.json", "tokenizer_config.json"].map(|name| Source::memory(name, read(name)));
+    let own =
+        [Source::memory("config.json", config.to_string().into_bytes()), Source::memory("model.safetensors", weights)];
+    ModelFiles::from_sources("minilm", sources.into_iter().chain(own).collect()).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// Whose features made-up ones are.

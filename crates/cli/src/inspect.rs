@@ -18,6 +18,9 @@ pub struct Arguments {
     /// A reward head that `fit` wrote, for the backbone that the model is.
     #[arg(long, value_name = "FILE")]
     head: Option<std::path::PathBuf>,
+    /// What the weights would be on the device.
+    #[arg(long, value_enum, default_value = "auto")]
+    dtype: model::Dtype,
     /// What would compute.
     #[arg(long, value_enum, default_value = "auto")]
     device: model::Device,
@@ -34,7 +37,8 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     let found = files.files.inspect(head.as_ref()).await?;
     let device = device::open(arguments.device.choice()).await?;
-    let fits = device.fits(&found.name, found.parameters, found.largest_matrix);
+    let dtype = arguments.dtype.choice();
+    let fits = device.fits(&found.name, &found.needs, dtype);
     if arguments.json {
         let mut all = serde_json::to_value(&found)?;
         all["device"] = serde_json::to_value(&device.report)?;
@@ -44,7 +48,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     table(&found);
     match fits {
-        Ok(()) => println!("fits          {}, in float32", device.report.name),
+        Ok(()) => println!("fits          {}, as {}", device.report.name, dtype.name()),
         Err(error) => println!("does not fit  {error}"),
     }
     Ok(ExitCode::SUCCESS)
@@ -68,5 +72,6 @@ fn table(found: &Inspection) {
     println!("context       {} tokens", found.context_tokens);
     println!("template      {}", if found.has_chat_template { "its own" } else { "none; name one with --format" });
     println!("stored        {}", by_type(&found.stored_bytes));
-    println!("memory as     {}", by_type(&found.memory_bytes));
+    let needs = found.needs.iter().map(|need| format!("{} {}", need.dtype.name(), megabytes(need.weight_bytes)));
+    println!("memory        {}", needs.collect::<Vec<_>>().join(", "));
 }

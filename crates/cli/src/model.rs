@@ -30,10 +30,10 @@ pub struct Arguments {
     /// How a language model's log-probabilities become a score.
     #[arg(long, value_enum, default_value = "avg")]
     pub logprob: Logprob,
-    /// What weights are held as on the device; auto is f32, and f16, q8 and q4 are not held yet.
+    /// What weights are held as on the device; auto is as stored where the device has the same, with the scores of f32.
     #[arg(long, value_enum, default_value = "auto")]
     pub dtype: Dtype,
-    /// Padded tokens in a batch; as suits the device without it.
+    /// Tokens in a batch; as suits the device without it.
     #[arg(long, value_name = "TOKENS")]
     pub batch_tokens: Option<std::num::NonZeroUsize>,
     /// Settings by name: reference is RewardBench's (at most 2048 tokens, cut on the right, the tokenizer's BOS kept
@@ -85,6 +85,18 @@ pub enum Dtype {
     F16,
     Q8,
     Q4,
+}
+
+impl Dtype {
+    pub fn choice(self) -> rewardscope_engine::Dtype {
+        match self {
+            Self::Auto => rewardscope_engine::Dtype::Auto,
+            Self::F32 => rewardscope_engine::Dtype::F32,
+            Self::F16 => rewardscope_engine::Dtype::F16,
+            Self::Q8 => rewardscope_engine::Dtype::Q8,
+            Self::Q4 => rewardscope_engine::Dtype::Q4,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -230,9 +242,6 @@ pub struct NamedFiles {
 
 /// Opens the files, the device and the head, and loads them with progress.
 pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
-    if !matches!(arguments.dtype, Dtype::Auto | Dtype::F32) {
-        bail!("loading {}: weights are held in f32 only, so far; leave --dtype out", arguments.model);
-    }
     let aggregate = match arguments.logprob {
         Logprob::Avg => Aggregate::Avg,
         Logprob::Sum => Aggregate::Sum,
@@ -248,6 +257,7 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
     options.aggregate = aggregate;
     options.max_tokens = arguments.max_length.or(options.max_tokens);
     options.label = arguments.label;
+    options.dtype = arguments.dtype.choice();
     options.batch_tokens = arguments.batch_tokens.map(std::num::NonZeroUsize::get);
     let files = files(&arguments.model, arguments.base.as_deref()).await?;
     let head = match &arguments.head {
@@ -268,10 +278,12 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
     let scorer = scorer?;
     let report = scorer.report();
     eprintln!(
-        "{}: {}, {} parameters, context {} tokens{}; scores are {}.",
+        "{}: {}, {} parameters in {:.0} MB ({}), context {} tokens{}; scores are {}.",
         report.name,
         report.architecture,
         report.parameters,
+        report.device_bytes as f64 / 1e6,
+        report.dtype.name(),
         report.context_tokens,
         if report.protocol.is_empty() { String::new() } else { format!(", {}", report.protocol) },
         if report.is_reward_model { "rewards" } else { "log-probabilities, a likelihood baseline and no reward" }

@@ -1,9 +1,11 @@
 //! Open reward models that people ask for: what each needs and what was published of it, known
 //! before a byte of it is fetched.
 
+use rewardscope_models::GROUP;
+use rewardscope_weights::DType;
 use serde::Serialize;
 
-use crate::OpenDevice;
+use crate::{Dtype, Need, OpenDevice};
 
 /// A model of the Hub.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -110,14 +112,27 @@ const fn in_16_bits(
 }
 
 impl Listed {
-    /// Why it cannot be loaded on a device, where it cannot.
-    pub fn does_not_fit(&self, device: &OpenDevice) -> Option<String> {
-        device.fits(self.id, self.parameters, self.largest_matrix).err().map(|error| error.to_string())
+    /// What it needs on a device as each type; all of it counts as matrices.
+    fn needs(&self) -> Vec<Need> {
+        let stored = if self.stored_bytes == 2 * self.parameters { DType::BF16 } else { DType::F32 };
+        let need = |dtype| {
+            let mut need = Need::nothing(dtype);
+            need.add(stored, self.parameters / GROUP as u64, GROUP, true);
+            let mut largest = Need::nothing(dtype);
+            largest.add(stored, self.largest_matrix / GROUP as u64, GROUP, true);
+            Need { matrix_bytes: largest.matrix_bytes, ..need }
+        };
+        Dtype::ALL.map(need).to_vec()
     }
 
-    /// Bytes of its weights on the device.
-    pub fn memory_bytes(&self) -> u64 {
-        4 * self.parameters
+    /// Why it cannot be loaded on a device as a type, where it cannot.
+    pub fn does_not_fit(&self, device: &OpenDevice, dtype: Dtype) -> Option<String> {
+        device.fits(self.id, &self.needs(), dtype).err().map(|error| error.to_string())
+    }
+
+    /// Bytes of its weights on the device as a type.
+    pub fn memory_bytes(&self, dtype: Dtype) -> u64 {
+        self.needs().iter().find(|need| need.dtype == dtype).map_or(0, |need| need.weight_bytes)
     }
 }
 
@@ -135,6 +150,6 @@ mod tests {
             assert!(CATALOG[..place].iter().all(|other| other.id != listed.id), "{}", listed.id);
             assert!(listed.largest_matrix < listed.parameters);
         }
-        assert!(CATALOG.is_sorted_by_key(|listed| listed.memory_bytes().div_ceil(1 << 24)));
+        assert!(CATALOG.is_sorted_by_key(|listed| listed.parameters.div_ceil(1 << 22)));
     }
 }

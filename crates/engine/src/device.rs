@@ -7,7 +7,7 @@ use burn::tensor::wgpu::{WgpuSetup, wgpu};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::EngineError;
+use crate::{Dtype, EngineError, Need};
 
 /// What the user asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -149,28 +149,31 @@ impl OpenDevice {
         }
     }
 
-    /// Whether a model's weights can be on this device at all, in float32: `parameters` of them,
-    /// `largest_matrix` of which one kernel reads at once. A GPU's memory is not known beforehand.
+    /// Whether a model's weights can be on this device at all as the chosen type, of those that it
+    /// was reckoned for. A GPU's memory is not known beforehand, only what one kernel reads of it.
     ///
     /// # Errors
-    /// [`EngineError::TooLarge`] and [`EngineError::TooLargeMatrix`] where they cannot.
-    pub fn fits(&self, model: &str, parameters: u64, largest_matrix: u64) -> Result<(), EngineError> {
-        let model = || model.to_owned();
-        match self.most_bound_bytes {
-            None => {
-                let (weight_bytes, most_bytes) = (4 * parameters, platform::memory_bytes());
-                if weight_bytes > most_bytes {
-                    return Err(EngineError::TooLarge { model: model(), weight_bytes, most_bytes });
-                }
-            }
-            Some(most_bytes) => {
-                let matrix_bytes = 4 * largest_matrix;
-                if matrix_bytes > most_bytes {
-                    return Err(EngineError::TooLargeMatrix { model: model(), matrix_bytes, most_bytes });
-                }
-            }
-        }
-        Ok(())
+    /// [`EngineError::TooLarge`] and [`EngineError::TooLargeMatrix`] where they cannot, with the type
+    /// that would fit.
+    pub fn fits(&self, model: &str, needs: &[Need], chosen: Dtype) -> Result<(), EngineError> {
+        let most_bytes = self.most_bound_bytes.unwrap_or_else(platform::memory_bytes);
+        let bytes = |need: &Need| if self.most_bound_bytes.is_some() { need.matrix_bytes } else { need.weight_bytes };
+        let Some(need) = needs.iter().find(|need| need.dtype == chosen && bytes(need) > most_bytes) else {
+            return Ok(());
+        };
+        let smaller = needs.iter().find(|other| bytes(other) <= most_bytes);
+        let advice = match smaller {
+            Some(other) => format!("choose {}, which needs {}", other.dtype.name(), bytes(other)),
+            None => format!(
+                "choose {} or a smaller model",
+                if self.most_bound_bytes.is_some() { "the CPU" } else { "the GPU" }
+            ),
+        };
+        let (model, dtype, needed) = (model.to_owned(), need.dtype.name(), bytes(need));
+        Err(match self.most_bound_bytes {
+            None => EngineError::TooLarge { model, dtype, weight_bytes: needed, most_bytes, advice },
+            Some(_) => EngineError::TooLargeMatrix { model, dtype, matrix_bytes: needed, most_bytes, advice },
+        })
     }
 
     /// # Errors
@@ -187,6 +190,11 @@ impl OpenDevice {
         let data = values.into_data_async().await.map_err(|e| self.failed(e))?;
         self.check()?;
         data.try_to_vec().map_err(|e| self.failed(format!("{e:?}")))
+    }
+
+    /// Waits until the device has done what it was given.
+    pub(crate) async fn wait(&self) -> Result<(), EngineError> {
+        self.read_back(Tensor::zeros([1], &self.device)).await.map(drop)
     }
 
     pub(crate) fn failed(&self, reason: impl ToString) -> EngineError {

@@ -5,8 +5,9 @@ use rewardscope_models::{Architecture, Batch, Head, Network, State, Summary, Ten
 use rewardscope_weights::Checkpoint;
 
 use crate::device::{OpenDevice, now_ms, pause};
+use crate::dtype::needs;
 use crate::upload::Uploader;
-use crate::{Cancel, EngineError};
+use crate::{Cancel, Dtype, EngineError};
 
 /// A network on a device, from ids to per-token values; it knows no text.
 pub(crate) struct Forward {
@@ -17,24 +18,25 @@ pub(crate) struct Forward {
 
 impl Forward {
     /// Streams a checkpoint's tensors onto the device. `progress` gets stored bytes, done and
-    /// total. Also returns the number of weights.
+    /// total. Also returns how many weights there are, and their bytes on the device.
     pub async fn load(
         checkpoint: &Checkpoint,
         architecture: &dyn Architecture,
         device: OpenDevice,
+        dtype: Dtype,
         cancel: &Cancel,
         progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<(Self, u64), EngineError> {
+    ) -> Result<(Self, u64, u64), EngineError> {
         let mut specs = architecture.tensors()?;
-        let (mut done, mut total, mut parameters, mut largest) = (0, 0, 0, 0);
+        let needs = needs(&specs, checkpoint)?;
+        let (mut done, mut total, mut parameters) = (0, 0, 0);
         for spec in &specs {
             let info = checkpoint.expect(&spec.stored, &spec.shape)?;
             total += info.bytes();
-            let weights = info.rows() as u64 * info.columns() as u64;
-            parameters += weights;
-            largest = weights.max(largest);
+            parameters += info.rows() as u64 * info.columns() as u64;
         }
-        device.fits(checkpoint.name(), parameters, largest)?;
+        device.fits(checkpoint.name(), &needs, dtype)?;
+        let device_bytes = needs.iter().find(|need| need.dtype == dtype).map_or(0, |need| need.weight_bytes);
         // In the file's order, so that the file is read once through.
         specs.sort_by_key(|spec| checkpoint.find(&spec.stored).map(|info| info.position()));
         progress(done, total);
@@ -42,7 +44,7 @@ impl Forward {
         let mut uploader = Uploader::new(checkpoint, &device, cancel);
         for spec in &specs {
             let tensor = uploader
-                .upload(spec, &mut |bytes| {
+                .upload(spec, dtype, &mut |bytes| {
                     done += bytes;
                     progress(done, total);
                 })
@@ -51,7 +53,7 @@ impl Forward {
             pause().await;
         }
         let network = architecture.build(&mut tensors, &device.device)?;
-        Ok((Self { network, summary: architecture.summary().clone(), device }, parameters))
+        Ok((Self { network, summary: architecture.summary().clone(), device }, parameters, device_bytes))
     }
 
     /// Milliseconds that it takes to hand one layer's work to the device, without waiting for it.

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use rewardscope_models::{Architecture, Head};
 use serde::{Deserialize, Serialize};
 
-use crate::{Clock, EngineError, ModelFiles, RewardHead};
+use crate::{Clock, EngineError, ModelFiles, Need, RewardHead};
 
 /// What there is to say of a model before its weights are read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,11 +32,8 @@ pub struct Inspection {
     pub stored_bytes: BTreeMap<String, u64>,
     /// Whether it says how conversations are written.
     pub has_chat_template: bool,
-    /// Bytes that the weights need when they are held as each type: matrices as said, in groups of
-    /// 32 with a 16-bit scale for `q8` and `q4`; vectors in float32.
-    pub memory_bytes: BTreeMap<String, u64>,
-    /// Weights of the largest matrix, of which one piece must fit a device's largest buffer.
-    pub largest_matrix: u64,
+    /// What the weights need on a device as each type.
+    pub needs: Vec<Need>,
 }
 
 impl ModelFiles {
@@ -54,25 +51,13 @@ impl ModelFiles {
         let architecture: &dyn Architecture = opened.architecture.as_ref();
         let summary = architecture.summary();
         let mut stored_bytes = BTreeMap::new();
-        let (mut matrices, mut vectors, mut largest) = (0u64, 0u64, 0u64);
-        for spec in architecture.tensors()? {
+        let mut parameters = 0;
+        let specs = architecture.tensors()?;
+        for spec in &specs {
             let info = opened.checkpoint.expect(&spec.stored, &spec.shape)?;
-            let weights = info.rows() as u64 * info.columns() as u64;
+            parameters += info.rows() as u64 * info.columns() as u64;
             *stored_bytes.entry(info.dtype.to_string()).or_default() += info.bytes();
-            if spec.shape.len() > 1 {
-                matrices += weights;
-                largest = largest.max(weights);
-            } else {
-                vectors += weights;
-            }
         }
-        let grouped = |bytes_of_32: u64| matrices.div_ceil(32) * bytes_of_32 + 4 * vectors;
-        let memory = [
-            ("f32", 4 * (matrices + vectors)),
-            ("f16", 2 * matrices + 4 * vectors),
-            ("q8", grouped(34)),
-            ("q4", grouped(18)),
-        ];
         let pooling = match (summary.head, head) {
             (Head::Pooled, _) => "the model's own, over the pair".to_owned(),
             (Head::LanguageModel, _) => "none: every token of the completion".to_owned(),
@@ -97,11 +82,10 @@ impl ModelFiles {
             layers: summary.layers,
             hidden_size: summary.hidden_size,
             vocab_size: summary.vocab_size,
-            parameters: matrices + vectors,
+            parameters,
             stored_bytes,
             has_chat_template: opened.text.template.is_some(),
-            memory_bytes: memory.into_iter().map(|(dtype, bytes)| (dtype.to_owned(), bytes)).collect(),
-            largest_matrix: largest,
+            needs: crate::dtype::needs(&specs, &opened.checkpoint)?,
         })
     }
 }

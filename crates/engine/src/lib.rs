@@ -6,6 +6,7 @@
 
 mod catalog;
 pub mod device;
+mod dtype;
 mod export;
 mod files;
 mod forward;
@@ -24,6 +25,7 @@ use rewardscope_weights::WeightsError;
 
 pub use catalog::{CATALOG, Listed, PUBLISHED_MARKS};
 pub use device::{DeviceChoice, DeviceKind, DeviceReport, OpenDevice};
+pub use dtype::{Dtype, Need};
 pub use export::WriteFile;
 pub use files::ModelFiles;
 pub use head::{Backbone, HeadConfig, Pooling, RewardHead};
@@ -153,27 +155,35 @@ pub enum EngineError {
     },
     /// The weights do not fit.
     #[error(
-        "loading {model}: its weights need {weight_bytes} bytes in float32, the CPU path here has at most {most_bytes}; choose the GPU or a smaller model"
+        "loading {model}: its weights need {weight_bytes} bytes as {dtype}, the CPU path here has at most {most_bytes}; {advice}"
     )]
     TooLarge {
         /// The file's or folder's name.
         model: String,
-        /// Bytes of the weights in float32.
+        /// What they were to be on the device.
+        dtype: &'static str,
+        /// Bytes of the weights so.
         weight_bytes: u64,
         /// Bytes that there can be.
         most_bytes: u64,
+        /// What to do.
+        advice: String,
     },
     /// A matrix is larger than what the GPU reads at once.
     #[error(
-        "loading {model}: its largest matrix needs {matrix_bytes} bytes in float32, one kernel reads at most {most_bytes} on this GPU; choose the CPU or a smaller model"
+        "loading {model}: its largest matrix needs {matrix_bytes} bytes as {dtype}, one kernel reads at most {most_bytes} on this GPU; {advice}"
     )]
     TooLargeMatrix {
         /// The file's or folder's name.
         model: String,
-        /// Bytes of the matrix in float32.
+        /// What it was to be on the device.
+        dtype: &'static str,
+        /// Bytes of the matrix so.
         matrix_bytes: u64,
         /// Bytes that one kernel can read of a buffer.
         most_bytes: u64,
+        /// What to do.
+        advice: String,
     },
     /// A classifier's score cannot be told from its other logits.
     #[error(

@@ -9,7 +9,7 @@ use crate::device::{DeviceKind, DeviceReport, OpenDevice};
 use crate::forward::{Forward, Row};
 use crate::score::{Aggregate, Detail, LogProbabilities, Score};
 use crate::{
-    Cancel, EngineError, HeadConfig, ModelFiles, PooledToken, Pooling, Protocol, RewardHead, SelfTest, selftest,
+    Cancel, Dtype, EngineError, HeadConfig, ModelFiles, PooledToken, Pooling, Protocol, RewardHead, SelfTest, selftest,
 };
 
 /// What is settled before a model is loaded.
@@ -25,6 +25,8 @@ pub struct LoadOptions {
     pub label: Option<usize>,
     /// How conversations become ids, and where scores are read.
     pub protocol: Protocol,
+    /// What the weights are on the device.
+    pub dtype: Dtype,
     /// Tokens in a batch; as suits the device where none are given.
     pub batch_tokens: Option<usize>,
 }
@@ -33,7 +35,8 @@ impl LoadOptions {
     /// All by default: the model's own template, context and only label.
     pub fn new(clock: Clock) -> Self {
         let (aggregate, protocol) = (Aggregate::default(), Protocol::default());
-        Self { clock, aggregate, max_tokens: None, label: None, protocol, batch_tokens: None }
+        let dtype = Dtype::default();
+        Self { clock, aggregate, max_tokens: None, label: None, protocol, dtype, batch_tokens: None }
     }
 
     /// As the reference evaluator has it.
@@ -120,6 +123,10 @@ pub struct ModelReport {
     pub parameters: u64,
     /// Stored bytes of the weights.
     pub weight_bytes: u64,
+    /// What the weights are on the device.
+    pub dtype: Dtype,
+    /// Bytes of the weights there.
+    pub device_bytes: u64,
     /// Where it runs.
     pub device: DeviceReport,
     /// How the device did on known answers.
@@ -221,12 +228,13 @@ impl Scorer {
         }
         choose_label(opened.architecture.as_mut(), files.name(), options.label)?;
         now.stage = LoadStage::Weights;
-        let (forward, parameters) =
-            Forward::load(&opened.checkpoint, opened.architecture.as_ref(), device, cancel, &mut |done, total| {
-                (now.bytes_done, now.bytes_total) = (done, total);
-                progress(now.clone());
-            })
-            .await?;
+        let architecture = opened.architecture.as_ref();
+        let tell = &mut |done, total| {
+            (now.bytes_done, now.bytes_total) = (done, total);
+            progress(now.clone());
+        };
+        let (forward, parameters, device_bytes) =
+            Forward::load(&opened.checkpoint, architecture, device, options.dtype, cancel, tell).await?;
         let load_ms = crate::device::now_ms() - started;
         now.stage = LoadStage::SelfTest;
         progress(now.clone());
@@ -258,6 +266,8 @@ impl Scorer {
             hidden_size: summary.hidden_size,
             parameters,
             weight_bytes: now.bytes_total,
+            dtype: options.dtype,
+            device_bytes,
             device: forward.device.report.clone(),
             self_test,
             load_ms,

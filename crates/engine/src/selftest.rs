@@ -5,14 +5,14 @@
 //! whatever lay in memory. So the answers are compared, and a device that is off is refused.
 
 use burn::tensor::{Int, Tensor};
-use rewardscope_models::{Description, Summary, describe};
+use rewardscope_models::{Description, Summary, describe, project};
 use rewardscope_store::Source;
 use rewardscope_weights::Checkpoint;
 use serde::{Deserialize, Serialize};
 
 use crate::device::{OpenDevice, now_ms};
 use crate::forward::{Forward, Row};
-use crate::{Cancel, EngineError};
+use crate::{Cancel, Dtype, EngineError};
 
 /// A llama of two layers with Q4_1 and Q8_0 blocks, grouped-query attention and tied embeddings.
 const MODEL: &[u8] = include_bytes!("../selftest/selftest.gguf");
@@ -81,8 +81,9 @@ async fn stored_model(device: &OpenDevice) -> Result<f64, EngineError> {
     let checkpoint = Checkpoint::from_gguf(&Source::memory("the self-test's model", MODEL)).await?;
     let metadata = checkpoint.metadata().cloned().unwrap_or_default();
     let architecture = describe(Description::Gguf(&checkpoint, &metadata))?;
-    let (forward, _) =
-        Forward::load(&checkpoint, architecture.as_ref(), device.clone(), &Cancel::default(), &mut |_, _| {}).await?;
+    let cancel = Cancel::default();
+    let (forward, ..) =
+        Forward::load(&checkpoint, architecture.as_ref(), device.clone(), Dtype::Auto, &cancel, &mut |_, _| {}).await?;
     let expected: Expected = serde_json::from_str(EXPECTED)
         .map_err(|e| device.failed(format!("the self-test's answers are damaged: {e}")))?;
     let rows: Vec<Row<'_>> = expected
@@ -118,7 +119,7 @@ async fn product(device: &OpenDevice, inner: usize, columns: usize) -> Result<f6
     };
     let a = matrix(ROWS, inner, 7, 3);
     let b = matrix(columns, inner, 11, 5);
-    let found = device.read_back(a.matmul(b.transpose()).reshape([ROWS * columns])).await?;
+    let found = device.read_back(project(a, b, None).reshape([ROWS * columns])).await?;
     let mut error = 0.0;
     for place in 0..PLACES {
         let at = (place * 7919) % (ROWS * columns);

@@ -1,14 +1,16 @@
-//! Weights onto the device: read a piece, hand it over still quantised, unpack it there. No piece
-//! is larger than [`PIECE_BYTES`], and queued pieces are waited for before they add up.
+//! Weights onto the device: read a piece, pack or widen it, hand it over. No piece is larger than
+//! [`PIECE_BYTES`], and queued pieces are waited for before they add up.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use rewardscope_models::{RowOrder, TensorSpec};
-use rewardscope_weights::{Checkpoint, DType, Q4_1Blocks, Q8_0Blocks, TensorInfo};
+use burn::tensor::kind::Basic;
+use burn::tensor::{Int, Tensor, TensorData};
+use rewardscope_models::{GROUP, Packed, Packing, RowOrder, Stored, TensorSpec};
+use rewardscope_weights::{Checkpoint, TensorInfo};
 
 use crate::device::{DeviceKind, OpenDevice};
+use crate::dtype::{Dtype, pack};
 use crate::{Cancel, EngineError};
 
-/// Stored bytes read and handed over at once. Some drivers corrupt larger uploads.
+/// Bytes handed over at once, in f32. Some drivers corrupt larger uploads.
 const PIECE_BYTES: usize = 4 << 20;
 
 /// Bytes handed to a GPU before the queue is waited for: they lie in the host's memory until then.
@@ -27,46 +29,108 @@ impl<'a> Uploader<'a> {
         Self { checkpoint, device, cancel, queued: 0 }
     }
 
-    /// The tensor as `[rows, columns]` in f32 on the device. `progress` gets the stored bytes of
-    /// each piece.
+    /// The tensor as `[rows, columns]` on the device, packed where the type says so. `progress` gets
+    /// the stored bytes of each piece.
     pub(crate) async fn upload(
         &mut self,
         spec: &TensorSpec,
+        dtype: Dtype,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<Tensor<2>, EngineError> {
+    ) -> Result<Stored, EngineError> {
         let info = self.checkpoint.expect(&spec.stored, &spec.shape)?;
         let (rows, columns) = (info.rows(), info.columns());
+        if let Some(packing) = dtype.packing(info.dtype, columns).filter(|_| spec.packs) {
+            return self.packed(info, spec.rows, packing, progress).await;
+        }
+        let mut whole: Option<Tensor<2>> = None;
         let piece_rows = piece_rows(info, spec.rows);
-        if spec.rows == RowOrder::PlusOne {
-            let bytes = self.piece(info, spec.rows, 0, rows).await?;
-            let values: Vec<f32> = info.dtype.to_f32(&bytes).into_iter().map(|value| value - 1.0).collect();
-            progress(bytes.len() as u64);
-            return Ok(Tensor::from_data(TensorData::new(values, [rows, columns]), &self.device.device));
-        }
-        if self.device.report.kind == DeviceKind::Cpu {
-            let mut values = Vec::with_capacity(rows * columns);
-            for first in (0..rows).step_by(piece_rows) {
-                let bytes = self.piece(info, spec.rows, first, piece_rows.min(rows - first)).await?;
-                values.extend(info.dtype.to_f32(&bytes));
-                progress(bytes.len() as u64);
-            }
-            return Ok(Tensor::from_data(TensorData::new(values, [rows, columns]), &self.device.device));
-        }
-        if piece_rows >= rows {
-            let bytes = self.piece(info, spec.rows, 0, rows).await?;
-            let tensor = unpack(info.dtype, &bytes, columns, &self.device.device);
-            self.wait(&tensor, bytes.len()).await?;
-            progress(bytes.len() as u64);
-            return Ok(tensor);
-        }
-        let mut whole = Tensor::zeros([rows, columns], &self.device.device);
+        let shift = if spec.rows == RowOrder::PlusOne { -1.0 } else { 0.0 };
+        // The processor's memory is the host's: there the pieces are put together at once.
+        let mut held: Vec<f32> = Vec::new();
         for first in (0..rows).step_by(piece_rows) {
             let bytes = self.piece(info, spec.rows, first, piece_rows.min(rows - first)).await?;
-            let piece = unpack(info.dtype, &bytes, columns, &self.device.device);
-            let end = first + piece.dims()[0];
-            whole = whole.slice_assign([first..end, 0..columns], piece);
-            self.wait(&whole, bytes.len()).await?;
+            let mut values = info.dtype.to_f32(&bytes);
+            values.iter_mut().for_each(|value| *value += shift);
+            if self.device.report.kind == DeviceKind::Cpu {
+                held.reserve_exact(if first == 0 { rows * columns } else { 0 });
+                held.extend(values);
+            } else {
+                let piece = Tensor::from_data(
+                    TensorData::new(values, [bytes.len() / info.row_bytes(), columns]),
+                    &self.device.device,
+                );
+                whole = Some(self.assemble(whole, piece, first, rows).await?);
+            }
             progress(bytes.len() as u64);
+        }
+        let held = || Tensor::from_data(TensorData::new(held, [rows, columns]), &self.device.device);
+        Ok(Stored::plain(whole.unwrap_or_else(held)))
+    }
+
+    async fn packed(
+        &mut self,
+        info: &TensorInfo,
+        order: RowOrder,
+        packing: Packing,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Stored, EngineError> {
+        let (rows, columns) = (info.rows(), info.columns());
+        let piece_rows = piece_rows(info, order);
+        let mut whole: [Option<Tensor<2, Int>>; 2] = [None, None];
+        let mut held = Packed::default();
+        let widths = [columns / packing.per_word(), if packing.has_groups() { columns / GROUP } else { 0 }];
+        for first in (0..rows).step_by(piece_rows) {
+            let count = piece_rows.min(rows - first);
+            let bytes = self.piece(info, order, first, count).await?;
+            let packed = pack(info.dtype, &bytes, packing);
+            if self.device.report.kind == DeviceKind::Cpu {
+                if first == 0 {
+                    held.words.reserve_exact(rows * widths[0]);
+                    held.pairs.reserve_exact(rows * widths[1]);
+                }
+                held.words.extend(packed.words);
+                held.pairs.extend(packed.pairs);
+            } else {
+                for ((whole, values), width) in whole.iter_mut().zip([packed.words, packed.pairs]).zip(widths) {
+                    if width > 0 {
+                        let piece = Tensor::from_data(TensorData::new(values, [count, width]), &self.device.device);
+                        *whole = Some(self.assemble(whole.take(), piece, first, rows).await?);
+                    }
+                }
+            }
+            progress(bytes.len() as u64);
+        }
+        let on_device = |values: Vec<i32>, width: usize| {
+            Tensor::<2, Int>::from_data(TensorData::new(values, [rows, width]), &self.device.device)
+        };
+        let [words, pairs] = whole;
+        let words = words.unwrap_or_else(|| on_device(held.words, widths[0]));
+        let pairs = pairs.or_else(|| packing.has_groups().then(|| on_device(held.pairs, widths[1])));
+        Ok(Stored::packed(packing, words, pairs))
+    }
+
+    /// Puts a piece where it belongs; the only piece is the whole.
+    async fn assemble<K: Basic>(
+        &mut self,
+        whole: Option<Tensor<2, K>>,
+        piece: Tensor<2, K>,
+        first: usize,
+        rows: usize,
+    ) -> Result<Tensor<2, K>, EngineError> {
+        let [count, columns] = piece.dims();
+        let bytes = 4 * count * columns;
+        let whole = if count == rows {
+            piece
+        } else {
+            let whole = whole.unwrap_or_else(|| Tensor::zeros([rows, columns], &self.device.device));
+            whole.slice_assign([first..first + count, 0..columns], piece)
+        };
+        self.device.device.flush().map_err(|e| self.device.failed(e))?;
+        self.queued += bytes;
+        // Queued pieces lie in the host's memory until the device has them.
+        if self.queued >= QUEUED_BYTES {
+            self.queued = 0;
+            self.device.wait().await?;
         }
         Ok(whole)
     }
@@ -81,17 +145,6 @@ impl<'a> Uploader<'a> {
         self.cancel.check()?;
         read_rows(self.checkpoint, info, order, first, rows).await
     }
-
-    /// Hands queued work to the device, and now and then waits until it is done.
-    async fn wait(&mut self, last: &Tensor<2>, bytes: usize) -> Result<(), EngineError> {
-        self.device.device.flush().map_err(|e| self.device.failed(e))?;
-        self.queued += bytes;
-        if self.queued >= QUEUED_BYTES {
-            self.queued = 0;
-            self.device.read_back(last.clone().slice([0..1, 0..1]).reshape([1])).await?;
-        }
-        Ok(())
-    }
 }
 
 /// How many rows are read at once: whole heads where they are ordered.
@@ -100,7 +153,7 @@ pub(crate) fn piece_rows(info: &TensorInfo, order: RowOrder) -> usize {
         RowOrder::AsStored | RowOrder::PlusOne => 1,
         RowOrder::RotaryPairs { heads } => info.rows() / heads,
     };
-    (PIECE_BYTES / info.row_bytes() / unit).max(1) * unit
+    (PIECE_BYTES / (4 * info.columns()) / unit).max(1) * unit
 }
 
 /// Stored rows in the order that the model takes; rotary ones are read by whole heads.
@@ -132,73 +185,9 @@ fn unpair(bytes: &[u8], row_bytes: usize, head_rows: usize) -> Vec<u8> {
     ordered
 }
 
-/// Stored rows to `[rows, columns]` in f32; the commonest blocks are unpacked by the device.
-pub(crate) fn unpack(dtype: DType, bytes: &[u8], columns: usize, device: &Device) -> Tensor<2> {
-    let rows = bytes.len() / dtype.bytes(columns);
-    match dtype {
-        DType::Q4_1 => {
-            let Q4_1Blocks { words, scales, minimums } = Q4_1Blocks::split(bytes);
-            let blocks = scales.len();
-            // [blocks, word, nibble of word] -> [blocks, word, byte, half] -> [blocks, half, word, byte]
-            let quants = fields(words, [blocks, 4], 4, device).bitwise_and_scalar(15);
-            let quants = quants.reshape([blocks, 4, 4, 2]).permute([0, 3, 1, 2]).reshape([blocks, 32]);
-            let column = |values: Vec<f32>| Tensor::<2>::from_data(TensorData::new(values, [blocks, 1]), device);
-            (quants.float() * column(scales) + column(minimums)).reshape([rows, columns])
-        }
-        DType::Q8_0 => {
-            let Q8_0Blocks { words, scales } = Q8_0Blocks::split(bytes);
-            let blocks = scales.len();
-            // 0..=255 to -128..=127: flip the sign bit, then shift the range.
-            let quants = fields(words, [blocks, 8], 8, device).bitwise_and_scalar(255);
-            let quants = quants.bitwise_xor_scalar(128).sub_scalar(128).reshape([blocks, 32]);
-            let scales = Tensor::<2>::from_data(TensorData::new(scales, [blocks, 1]), device);
-            (quants.float() * scales).reshape([rows, columns])
-        }
-        _ => Tensor::from_data(TensorData::new(dtype.to_f32(bytes), [rows, columns]), device),
-    }
-}
-
-/// Each word shifted right by every multiple of `bits`: `[blocks, words]` to
-/// `[blocks, words, 32 / bits]`. The bits above a field are left in.
-fn fields(words: Vec<i32>, [blocks, count]: [usize; 2], bits: usize, device: &Device) -> Tensor<3, Int> {
-    let per_word = 32 / bits;
-    let words = Tensor::<3, Int>::from_data(TensorData::new(words, [blocks, count, 1]), device);
-    let shifts: Vec<i32> = (0..per_word).map(|field| (field * bits) as i32).collect();
-    let shifts = Tensor::<3, Int>::from_data(TensorData::new(shifts, [1, 1, per_word]), device);
-    let shape = [blocks, count, per_word];
-    words.expand(shape).bitwise_right_shift(shifts.expand(shape))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn blocks(dtype: DType, count: usize) -> Vec<u8> {
-        let mut state = 7u32;
-        let mut next = || {
-            state = state.wrapping_mul(1664525).wrapping_add(1013904223);
-            (state >> 24) as u8
-        };
-        let mut bytes = Vec::new();
-        for _ in 0..count {
-            let scales = if dtype == DType::Q4_1 { 2 } else { 1 };
-            for _ in 0..scales {
-                // Finite halves near 0.1.
-                bytes.extend([next(), 0x2e]);
-            }
-            bytes.extend((0..dtype.block_bytes() - 2 * scales).map(|_| next()));
-        }
-        bytes
-    }
-
-    #[test]
-    fn devices_unpack_blocks_as_defined() {
-        for dtype in [DType::Q4_1, DType::Q8_0] {
-            let bytes = blocks(dtype, 6);
-            let found: Vec<f32> = unpack(dtype, &bytes, 64, &Device::flex()).into_data().try_to_vec().expect("f32");
-            assert_eq!(found, dtype.to_f32(&bytes), "{dtype}");
-        }
-    }
 
     #[test]
     fn rotary_pairs_come_apart() {

@@ -65,6 +65,9 @@ pub struct RunIdentity {
     /// [`ModelReport::label`]
     #[serde(default)]
     pub label: Option<usize>,
+    /// [`rewardscope_engine::Dtype::approximation`]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<String>,
     /// The benchmark that marks; journals from before there were several say nothing.
     #[serde(default = "RunIdentity::first_benchmark")]
     pub benchmark: String,
@@ -105,6 +108,7 @@ impl RunIdentity {
             context_tokens: model.context_tokens,
             protocol: model.protocol.clone(),
             label: model.label,
+            dtype: model.dtype.approximation().map(str::to_owned),
             benchmark: benchmark.name.to_owned(),
             dataset: dataset.to_owned(),
             dataset_fingerprint: hash.finish().hex(),
@@ -124,10 +128,16 @@ impl RunIdentity {
         let label = self.label();
         let benchmark = self.benchmark();
         let settings = &self.protocol;
+        let dtype = self.dtype();
         hash.update(
-            format!("{model_fingerprint} {dataset_fingerprint} {rest:?}{settings}{label}{benchmark}").as_bytes(),
+            format!("{model_fingerprint} {dataset_fingerprint} {rest:?}{settings}{label}{dtype}{benchmark}").as_bytes(),
         );
         hash.finish().hex()[..32].to_owned()
+    }
+
+    /// Nothing where scores are those of f32.
+    fn dtype(&self) -> String {
+        self.dtype.as_ref().map(|dtype| format!(", as {dtype}")).unwrap_or_default()
     }
 
     fn first_benchmark() -> String {
@@ -151,8 +161,9 @@ impl RunIdentity {
         };
         let protocol = if self.protocol.is_empty() { String::new() } else { format!(", {}", self.protocol) };
         format!(
-            "{} on {}{}, {size}, at most {} tokens{protocol}{}",
+            "{}{} on {}{}, {size}, at most {} tokens{protocol}{}",
             self.model,
+            self.dtype(),
             self.dataset,
             self.benchmark(),
             self.context_tokens,
@@ -424,6 +435,8 @@ mod tests {
             layers: 1,
             parameters: 1,
             weight_bytes: 4,
+            dtype: rewardscope_engine::Dtype::Auto,
+            device_bytes: 4,
             device,
             self_test: rewardscope_engine::SelfTest::default(),
             load_ms: 0.0,
@@ -521,11 +534,12 @@ mod tests {
             other(|run| run.protocol = "format tulu".to_owned()),
             other(|run| run.context_tokens = 32),
             other(|run| run.aggregate = Some(Aggregate::Sum)),
+            other(|run| run.dtype = Some("q8".to_owned())),
             other(|run| run.seed = 1),
         ];
         // A seed chooses nothing where all items run.
-        assert_eq!(keys[0], keys[6]);
-        let different: std::collections::BTreeSet<&String> = keys[..6].iter().collect();
-        assert_eq!(different.len(), 6);
+        assert_eq!(keys[0], keys[7]);
+        let different: std::collections::BTreeSet<&String> = keys[..7].iter().collect();
+        assert_eq!(different.len(), 7);
     }
 }

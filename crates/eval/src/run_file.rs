@@ -162,7 +162,7 @@ impl RunFile {
                 dataset_sha256: identity.dataset_fingerprint.clone(),
                 limit_per_subset: identity.limit_per_subset,
                 seed: identity.seed,
-                dtype: "f32".to_owned(),
+                dtype: model.dtype.name().to_owned(),
                 settings: identity.protocol.clone(),
                 context_tokens: identity.context_tokens,
                 template_seconds: model.template_seconds,

@@ -75,20 +75,21 @@ impl Packed {
                         group.try_into().unwrap_or_else(|_| unreachable!("a chunk of that size"));
                     let (scale, minimum, quants) =
                         if packing == Packing::Q8 { eight_bits(group) } else { four_bits(group) };
-                    packed.push(packing, scale, minimum, &quants);
+                    packed.push(packing, scale.to_bits(), minimum.to_bits(), &quants);
                 }
                 packed
             }
         }
     }
 
-    /// Adds a group that is quantised already: `q scale + minimum`.
-    pub fn push(&mut self, packing: Packing, scale: half::f16, minimum: half::f16, quants: &[i32; GROUP]) {
+    /// Adds a group that is quantised already, `q scale + minimum`: scale and minimum are the bits of
+    /// IEEE halves.
+    pub fn push(&mut self, packing: Packing, scale: u16, minimum: u16, quants: &[i32; GROUP]) {
         let bits = 32 / packing.per_word();
         let mask = (1i64 << bits) as i32 - 1;
         let word = |quants: &[i32]| quants.iter().rev().fold(0, |word, q| word << bits | q & mask);
         self.words.extend(quants.chunks_exact(packing.per_word()).map(word));
-        self.pairs.push((u32::from(scale.to_bits()) | u32::from(minimum.to_bits()) << 16) as i32);
+        self.pairs.push((u32::from(scale) | u32::from(minimum) << 16) as i32);
     }
 
     /// The values again. This is the definition: devices unpack the same.

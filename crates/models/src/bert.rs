@@ -3,7 +3,6 @@
 //!
 //! Matches `transformers/models/bert/modeling_bert.py`.
 
-use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use rewardscope_kernels::{Activation, Heads, Sight, attention};
 use serde::Deserialize;
@@ -106,8 +105,8 @@ impl Architecture for Bert {
         let Summary { hidden_size: hidden, labels, .. } = self.0.summary;
         Ok(Box::new(BertNetwork {
             stack: Stack::take(&self.0, "bert", tensors, device)?,
-            pooler: Linear::take(tensors, "bert.pooler.dense", [hidden, hidden], true)?,
-            classifier: Linear::take(tensors, "classifier", [labels, hidden], true)?,
+            pooler: Linear::take_head(tensors, "bert.pooler.dense", [hidden, hidden], true)?,
+            classifier: Linear::take_head(tensors, "classifier", [labels, hidden], true)?,
             label: self.0.summary.label,
         }))
     }
@@ -145,7 +144,7 @@ pub(crate) struct Stack {
     device: Device,
 }
 
-#[derive(Module, Debug)]
+#[derive(Debug)]
 struct Layer {
     query: Linear,
     key: Linear,
@@ -158,9 +157,13 @@ impl Stack {
         let Summary { vocab_size, hidden_size: hidden, layers, .. } = config.summary;
         let embeddings = |part: &str| format!("{prefix}.embeddings.{part}");
         let words = Embedding::take(tensors, &embeddings("word_embeddings"), [vocab_size, hidden])?;
-        let positions =
-            Embedding::take(tensors, &embeddings("position_embeddings"), [config.max_position_embeddings, hidden])?;
-        let types = Embedding::take(tensors, &embeddings("token_type_embeddings"), [config.type_vocab_size, hidden])?;
+        let positions = Embedding::take_table(
+            tensors,
+            &embeddings("position_embeddings"),
+            [config.max_position_embeddings, hidden],
+        )?;
+        let types =
+            Embedding::take_table(tensors, &embeddings("token_type_embeddings"), [config.type_vocab_size, hidden])?;
         let norm = LayerNorm::take(tensors, &embeddings("LayerNorm"), hidden, config.layer_norm_eps, true)?;
         let built: Result<Vec<Layer>, ModelError> = (0..layers)
             .map(|layer| {
@@ -212,14 +215,13 @@ impl Stack {
 
 /// What follows the attention in a layer of BERT, RoBERTa and DeBERTa: every result is added, then
 /// normed.
-#[derive(Module, Debug)]
+#[derive(Debug)]
 pub(crate) struct AfterAttention {
     attended: Linear,
     attended_norm: LayerNorm,
     intermediate: Linear,
     output: Linear,
     output_norm: LayerNorm,
-    #[module(skip)]
     activation: Activation,
 }
 

@@ -3,7 +3,6 @@
 //!
 //! Matches `transformers/models/deberta_v2/modeling_deberta_v2.py`.
 
-use burn::module::Module;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rewardscope_kernels::Activation;
@@ -208,12 +207,13 @@ impl Architecture for Deberta {
             |tensors: &mut Tensors, name: &str| LayerNorm::take(tensors, name, hidden, self.layer_norm_eps, true);
         let words = Embedding::take(tensors, "deberta.embeddings.word_embeddings", [vocab_size, hidden])?;
         let table = |tensors: &mut Tensors, part: &str, entries: usize| {
-            Embedding::take(tensors, &format!("deberta.embeddings.{part}_embeddings"), [entries, hidden])
+            Embedding::take_table(tensors, &format!("deberta.embeddings.{part}_embeddings"), [entries, hidden])
         };
         let positions = self.positions.map(|entries| table(tensors, "position", entries)).transpose()?;
         let types = (self.types > 0).then(|| table(tensors, "token_type", self.types)).transpose()?;
         let embedding_norm = norm(tensors, "deberta.embeddings.LayerNorm")?;
-        let relative = Embedding::take(tensors, "deberta.encoder.rel_embeddings", [2 * self.distances.span, hidden])?;
+        let relative =
+            Embedding::take_table(tensors, "deberta.encoder.rel_embeddings", [2 * self.distances.span, hidden])?;
         let relative_norm = self.norm_relative.then(|| norm(tensors, "deberta.encoder.LayerNorm")).transpose()?;
         let built: Result<Vec<Layer>, ModelError> = (0..layers)
             .map(|layer| {
@@ -239,9 +239,9 @@ impl Architecture for Deberta {
             relative,
             relative_norm,
             layers: built?,
-            pooler: Linear::take(tensors, "pooler.dense", [hidden, hidden], true)?,
+            pooler: Linear::take_head(tensors, "pooler.dense", [hidden, hidden], true)?,
             pooler_activation: self.pooler_activation,
-            classifier: Linear::take(tensors, "classifier", [labels, hidden], true)?,
+            classifier: Linear::take_head(tensors, "classifier", [labels, hidden], true)?,
             heads: self.heads,
             distances: self.distances,
             content_to_position: self.content_to_position,
@@ -252,7 +252,7 @@ impl Architecture for Deberta {
     }
 }
 
-#[derive(Module, Debug)]
+#[derive(Debug)]
 struct Layer {
     query: Linear,
     key: Linear,

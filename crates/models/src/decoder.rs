@@ -2,7 +2,6 @@
 //! feed-forward layer. Each of their files says which switches of it are set, and reads them from a
 //! configuration; what the switches do is here.
 
-use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use rewardscope_kernels::{Activation, Heads, Sight, Turns, attention, rotate};
 use rewardscope_weights::{Checkpoint, gguf};
@@ -390,7 +389,7 @@ impl Architecture for Decoder {
     }
 }
 
-#[derive(Module, Debug)]
+#[derive(Debug)]
 struct Attention {
     q_proj: Linear,
     k_proj: Linear,
@@ -400,12 +399,11 @@ struct Attention {
     k_norm: Option<RmsNorm>,
 }
 
-#[derive(Module, Debug)]
+#[derive(Debug)]
 struct Mlp {
     gate_proj: Linear,
     up_proj: Linear,
     down_proj: Linear,
-    #[module(skip)]
     activation: Activation,
 }
 
@@ -417,7 +415,7 @@ impl Mlp {
     }
 }
 
-#[derive(Module, Debug)]
+#[derive(Debug)]
 struct Layer {
     input_layernorm: RmsNorm,
     self_attn: Attention,
@@ -429,7 +427,7 @@ struct Layer {
     kind: usize,
 }
 
-#[derive(Module, Debug)]
+#[derive(Debug)]
 struct Weights {
     embed_tokens: Embedding,
     layers: Vec<Layer>,
@@ -564,7 +562,7 @@ impl DecoderNetwork {
         let head = match head {
             Head::LanguageModel if config.tie_word_embeddings => None,
             Head::LanguageModel => Some(Linear::take(tensors, "lm_head", [vocab_size, hidden_size], false)?),
-            _ => Some(Linear::take(tensors, "score", [labels, hidden_size], false)?),
+            _ => Some(Linear::take_head(tensors, "score", [labels, hidden_size], false)?),
         };
         Ok(Self {
             weights: Weights { embed_tokens, layers: built, norm, head },

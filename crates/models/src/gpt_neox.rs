@@ -4,7 +4,6 @@
 //!
 //! Matches `transformers/models/gpt_neox/modeling_gpt_neox.py`.
 
-use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use rewardscope_kernels::{Activation, Heads, Sight, Turns, attention, rotate};
 use serde::Deserialize;
@@ -159,7 +158,7 @@ impl Architecture for GptNeoX {
             head: match self.summary.head {
                 Head::LanguageModel if self.tie_word_embeddings => None,
                 Head::LanguageModel => Some(Linear::take(tensors, "embed_out", [vocab_size, hidden], false)?),
-                Head::Score | Head::Pooled => Some(Linear::take(tensors, "score", [labels, hidden], false)?),
+                Head::Score | Head::Pooled => Some(Linear::take_head(tensors, "score", [labels, hidden], false)?),
             },
         };
         Ok(Box::new(GptNeoXNetwork {
@@ -174,7 +173,7 @@ impl Architecture for GptNeoX {
     }
 }
 
-#[derive(Module, Debug)]
+#[derive(Debug)]
 struct Layer {
     input_layernorm: LayerNorm,
     post_attention_layernorm: LayerNorm,
@@ -184,7 +183,7 @@ struct Layer {
     dense_4h_to_h: Linear,
 }
 
-#[derive(Module, Debug)]
+#[derive(Debug)]
 struct Weights {
     embed_in: Embedding,
     layers: Vec<Layer>,

@@ -1,18 +1,17 @@
 //! The blocks that several architectures are built from: each says what it computes.
 
-use burn::module::{Module, Param};
-use burn::tensor::{Int, Tensor, TensorData};
-use rewardscope_kernels::{Norm, add_norm, norm, project};
+use burn::tensor::{Int, Tensor};
+use rewardscope_kernels::{Norm, Stored, add_norm, norm};
 
 use crate::{ModelError, RowOrder, Tensors};
 
 /// A matrix product, with a bias or without.
-#[derive(Module, Debug)]
+#[derive(Debug)]
 pub(crate) struct Linear {
     /// `[out, in]`, as PyTorch stores it.
-    weight: Param<Tensor<2>>,
+    weight: Stored,
     /// `[out]`
-    bias: Option<Param<Tensor<1>>>,
+    bias: Option<Tensor<1>>,
 }
 
 impl Linear {
@@ -34,58 +33,76 @@ impl Linear {
         bias: bool,
         rows: RowOrder,
     ) -> Result<Self, ModelError> {
-        let weight = Param::from_tensor(tensors.matrix(&format!("{name}.weight"), [outputs, inputs], rows)?);
-        let bias = bias.then(|| tensors.vector(&format!("{name}.bias"), outputs)).transpose()?.map(Param::from_tensor);
+        Self::of(tensors, name, [outputs, inputs], bias, rows, true)
+    }
+
+    /// The same for a head, which stays in f32.
+    pub fn take_head(tensors: &mut Tensors, name: &str, shape: [usize; 2], bias: bool) -> Result<Self, ModelError> {
+        Self::of(tensors, name, shape, bias, RowOrder::AsStored, false)
+    }
+
+    fn of(
+        tensors: &mut Tensors,
+        name: &str,
+        shape: [usize; 2],
+        bias: bool,
+        rows: RowOrder,
+        packs: bool,
+    ) -> Result<Self, ModelError> {
+        let weight = tensors.matrix(&format!("{name}.weight"), shape, rows, packs)?;
+        let bias = bias.then(|| tensors.vector(&format!("{name}.bias"), shape[0])).transpose()?;
         Ok(Self { weight, bias })
     }
 
     /// `[tokens, in]` to `[tokens, out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        project(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+        self.weight.project(x, self.bias.clone())
     }
 }
 
 /// One vector an id.
-#[derive(Module, Debug)]
+#[derive(Debug)]
 pub(crate) struct Embedding {
     /// `[entries, hidden]`
-    weight: Param<Tensor<2>>,
+    weight: Stored,
 }
 
 impl Embedding {
     /// Takes `{name}.weight`.
     pub fn take(tensors: &mut Tensors, name: &str, [entries, hidden]: [usize; 2]) -> Result<Self, ModelError> {
-        let weight = tensors.matrix(&format!("{name}.weight"), [entries, hidden], RowOrder::AsStored)?;
-        Ok(Self { weight: Param::from_tensor(weight) })
+        let weight = tensors.matrix(&format!("{name}.weight"), [entries, hidden], RowOrder::AsStored, true)?;
+        Ok(Self { weight })
+    }
+
+    /// The same for positions, types and distances, which stay in f32.
+    pub fn take_table(tensors: &mut Tensors, name: &str, shape: [usize; 2]) -> Result<Self, ModelError> {
+        let weight = tensors.matrix(&format!("{name}.weight"), shape, RowOrder::AsStored, false)?;
+        Ok(Self { weight })
     }
 
     /// All vectors: `[entries, hidden]`.
     pub fn all(&self) -> Tensor<2> {
-        self.weight.val()
+        self.weight.all()
     }
 
     /// The vectors of ids, one after the other: `[ids, hidden]`.
     pub fn of(&self, ids: &[u32]) -> Tensor<2> {
-        let weight = self.weight.val();
-        let ids: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
-        let count = ids.len();
-        let ids = Tensor::from_data(TensorData::new(ids, [count]), &weight.device());
-        weight.select(0, ids)
+        self.weight.rows(ids)
     }
 
     /// The product with every vector: `[tokens, hidden]` to `[tokens, entries]`.
     pub fn products(&self, hidden: Tensor<2>) -> Tensor<2> {
-        project(hidden, self.weight.val(), None)
+        self.weight.project(hidden, None)
     }
 }
 
 /// Root-mean-square norm.
-#[derive(Module, Debug)]
+#[derive(Debug)]
 pub(crate) struct RmsNorm {
     /// `[width]`
-    weight: Param<Tensor<1>>,
+    weight: Tensor<1>,
     /// `[width]`, all 0.
-    bias: Param<Tensor<1>>,
+    bias: Tensor<1>,
     epsilon: f64,
 }
 
@@ -107,12 +124,12 @@ impl RmsNorm {
             tensors.vector(&name, width)?
         };
         let bias = Tensor::zeros([width], &weight.device());
-        Ok(Self { weight: Param::from_tensor(weight), bias: Param::from_tensor(bias), epsilon })
+        Ok(Self { weight, bias, epsilon })
     }
 
     /// `[tokens, width]` to the same.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        norm(x, self.weight.val(), self.bias.val(), Norm::RootMeanSquare(self.epsilon))
+        norm(x, self.weight.clone(), self.bias.clone(), Norm::RootMeanSquare(self.epsilon))
     }
 
     /// The norm of each head of `[tokens, heads * width]`.
@@ -123,17 +140,17 @@ impl RmsNorm {
 
     /// `x + y` and its norm.
     pub fn add(&self, x: Tensor<2>, y: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
-        add_norm(x, y, self.weight.val(), self.bias.val(), Norm::RootMeanSquare(self.epsilon))
+        add_norm(x, y, self.weight.clone(), self.bias.clone(), Norm::RootMeanSquare(self.epsilon))
     }
 }
 
 /// Layer norm.
-#[derive(Module, Debug)]
+#[derive(Debug)]
 pub(crate) struct LayerNorm {
     /// `[width]`
-    weight: Param<Tensor<1>>,
+    weight: Tensor<1>,
     /// `[width]`, all 0 where none is stored.
-    bias: Param<Tensor<1>>,
+    bias: Tensor<1>,
     epsilon: f64,
 }
 
@@ -145,17 +162,17 @@ impl LayerNorm {
             true => tensors.vector(&format!("{name}.bias"), width)?,
             false => Tensor::zeros([width], &weight.device()),
         };
-        Ok(Self { weight: Param::from_tensor(weight), bias: Param::from_tensor(bias), epsilon })
+        Ok(Self { weight, bias, epsilon })
     }
 
     /// `[tokens, width]` to the same.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        norm(x, self.weight.val(), self.bias.val(), Norm::Layer(self.epsilon))
+        norm(x, self.weight.clone(), self.bias.clone(), Norm::Layer(self.epsilon))
     }
 
     /// `x + y` and its norm.
     pub fn add(&self, x: Tensor<2>, y: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
-        add_norm(x, y, self.weight.val(), self.bias.val(), Norm::Layer(self.epsilon))
+        add_norm(x, y, self.weight.clone(), self.bias.clone(), Norm::Layer(self.epsilon))
     }
 }
 

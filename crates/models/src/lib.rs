@@ -27,6 +27,7 @@ use burn::tensor::{Device, Int, Tensor};
 use rewardscope_weights::{Checkpoint, gguf};
 
 pub use batch::{Batch, State};
+pub use rewardscope_kernels::{GROUP, Packed, Packing, Stored, project};
 
 /// Why a configuration does not describe a model that runs here. Every message names the file.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -161,17 +162,20 @@ pub struct TensorSpec {
     pub shape: Vec<usize>,
     /// How its rows are to be ordered.
     pub rows: RowOrder,
+    /// Whether it is one of the large matrices that may be packed on the device; norms, biases,
+    /// heads and tables of positions stay in f32.
+    pub packs: bool,
 }
 
 /// The tensors of a model on their way into its network: loaded ones by their
-/// [`TensorSpec::name`], in f32 on the device, or a plan that only notes which are asked for.
+/// [`TensorSpec::name`], on the device, or a plan that only notes which are asked for.
 #[derive(Debug)]
 pub struct Tensors(Supply);
 
 #[derive(Debug)]
 enum Supply {
-    Loaded(HashMap<String, Tensor<2>>),
-    Plan(Vec<(String, Vec<usize>, RowOrder)>),
+    Loaded(HashMap<String, Stored>),
+    Plan(Vec<TensorSpec>),
 }
 
 impl Default for Tensors {
@@ -182,27 +186,28 @@ impl Default for Tensors {
 
 impl Tensors {
     /// Adds a tensor; vectors are handed over as `[1, columns]`.
-    pub fn insert(&mut self, name: &str, tensor: Tensor<2>) {
+    pub fn insert(&mut self, name: &str, tensor: Stored) {
         if let Supply::Loaded(loaded) = &mut self.0 {
             loaded.insert(name.to_owned(), tensor);
         }
     }
 
-    fn take(&mut self, name: &str, shape: &[usize], rows: RowOrder) -> Result<Tensor<2>, ModelError> {
+    fn take(&mut self, name: &str, shape: &[usize], rows: RowOrder, packs: bool) -> Result<Stored, ModelError> {
         match &mut self.0 {
             Supply::Loaded(loaded) => {
                 loaded.remove(name).ok_or_else(|| ModelError::NotLoaded { tensor: name.to_owned() })
             }
             Supply::Plan(wanted) => {
-                wanted.push((name.to_owned(), shape.to_vec(), rows));
+                let (stored, name) = (name.to_owned(), name.to_owned());
+                wanted.push(TensorSpec { stored, name, shape: shape.to_vec(), rows, packs });
                 // Nothing is computed while a network is built, so a stand-in of any shape will do.
-                Ok(Tensor::zeros([1, 1], &Device::flex()))
+                Ok(Stored::plain(Tensor::zeros([1, 1], &Device::flex())))
             }
         }
     }
 
-    fn matrix(&mut self, name: &str, shape: [usize; 2], rows: RowOrder) -> Result<Tensor<2>, ModelError> {
-        self.take(name, &shape, rows)
+    fn matrix(&mut self, name: &str, shape: [usize; 2], rows: RowOrder, packs: bool) -> Result<Stored, ModelError> {
+        self.take(name, &shape, rows, packs)
     }
 
     fn vector(&mut self, name: &str, width: usize) -> Result<Tensor<1>, ModelError> {
@@ -210,7 +215,7 @@ impl Tensors {
     }
 
     fn vector_ordered(&mut self, name: &str, width: usize, rows: RowOrder) -> Result<Tensor<1>, ModelError> {
-        Ok(self.take(name, &[width], rows)?.squeeze_dim(0))
+        Ok(self.take(name, &[width], rows, false)?.all().squeeze_dim(0))
     }
 }
 
@@ -255,9 +260,9 @@ pub trait Architecture {
         let Supply::Plan(wanted) = plan.0 else {
             return Ok(Vec::new());
         };
-        let spec = |(name, shape, rows): (String, Vec<usize>, RowOrder)| match self.stored_name(&name) {
-            Some(stored) => TensorSpec { stored, name, shape, rows },
-            None => TensorSpec { stored: name.clone(), name, shape, rows: RowOrder::AsStored },
+        let spec = |spec: TensorSpec| match self.stored_name(&spec.name) {
+            Some(stored) => TensorSpec { stored, ..spec },
+            None => TensorSpec { rows: RowOrder::AsStored, ..spec },
         };
         Ok(wanted.into_iter().map(spec).collect())
     }

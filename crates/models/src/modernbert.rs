@@ -3,7 +3,6 @@
 //!
 //! Matches `transformers/models/modernbert/modeling_modernbert.py`.
 
-use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use rewardscope_kernels::{Activation, Heads, Sight, Turns, attention, rotate};
 use serde::Deserialize;
@@ -175,9 +174,9 @@ impl Architecture for ModernBert {
             embedding_norm,
             layers: built?,
             final_norm: norm(tensors, "model.final_norm")?,
-            head_dense: Linear::take(tensors, "head.dense", [hidden, hidden], self.classifier_bias)?,
+            head_dense: Linear::take_head(tensors, "head.dense", [hidden, hidden], self.classifier_bias)?,
             head_norm: norm(tensors, "head.norm")?,
-            classifier: Linear::take(tensors, "classifier", [labels, hidden], true)?,
+            classifier: Linear::take_head(tensors, "classifier", [labels, hidden], true)?,
             heads: self.heads,
             activation: self.activation,
             classifier_activation: self.classifier_activation,
@@ -191,7 +190,7 @@ impl Architecture for ModernBert {
     }
 }
 
-#[derive(Module, Debug)]
+#[derive(Debug)]
 struct Layer {
     attn_norm: Option<LayerNorm>,
     qkv: Linear,

@@ -37,8 +37,8 @@ impl Architecture for Roberta {
         let Summary { hidden_size: hidden, labels, label, pad_token_id, .. } = self.0.summary;
         Ok(Box::new(RobertaNetwork {
             stack: Stack::take(&self.0, "roberta", tensors, device)?,
-            dense: Linear::take(tensors, "classifier.dense", [hidden, hidden], true)?,
-            out_proj: Linear::take(tensors, "classifier.out_proj", [labels, hidden], true)?,
+            dense: Linear::take_head(tensors, "classifier.dense", [hidden, hidden], true)?,
+            out_proj: Linear::take_head(tensors, "classifier.out_proj", [labels, hidden], true)?,
             label,
             pad: pad_token_id.unwrap_or(PAD),
         }))

@@ -10,8 +10,8 @@ use js_sys::{Array, Function};
 use rewardscope_benchmarks::reward_bench_2::{self, OFFICIAL_ROWS};
 use rewardscope_benchmarks::{Assessment, BENCHMARKS, Benchmark, Item, Selection, benchmark};
 use rewardscope_engine::{
-    Backbone, CATALOG, Cancel, Clock, Detail, DeviceChoice, DeviceReport, EngineError, FORMATS, Format, HeadConfig,
-    Listed, LoadOptions, LoadProgress, Message, ModelFiles, PUBLISHED_MARKS, Pooling, RewardHead, Scorer,
+    Backbone, CATALOG, Cancel, Clock, Detail, DeviceChoice, DeviceReport, Dtype, EngineError, FORMATS, Format,
+    HeadConfig, Listed, LoadOptions, LoadProgress, Message, ModelFiles, PUBLISHED_MARKS, Pooling, RewardHead, Scorer,
     TokenSequence, device,
 };
 use rewardscope_eval::{
@@ -44,6 +44,8 @@ extern "C" {
 pub struct LoadSettings {
     /// What computes.
     pub device: DeviceChoice,
+    /// What the weights are there.
+    pub dtype: Dtype,
     /// Whether as the reference evaluator has it.
     pub is_reference: bool,
     /// A conversation format in place of the model's chat template.
@@ -57,6 +59,7 @@ impl LoadSettings {
         let mut options = if self.is_reference { LoadOptions::reference(clock()) } else { LoadOptions::new(clock()) };
         options.protocol.format = self.format.as_deref().map(Format::named).transpose()?;
         options.label = self.label;
+        options.dtype = self.dtype;
         Ok(options)
     }
 }
@@ -368,22 +371,25 @@ impl Session {
         to_js(&device::open(choice).await.map_err(sentence)?.report)
     }
 
-    /// Models and settings to choose from, on the device that a choice would take.
+    /// Models and settings to choose from, on the device that a choice would take, their weights being
+    /// such a type.
     #[wasm_bindgen(unchecked_return_type = "Catalog")]
     pub async fn catalog(
         &self,
         #[wasm_bindgen(unchecked_param_type = "DeviceChoice")] choice: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "Dtype")] dtype: JsValue,
     ) -> Result<JsValue, JsError> {
+        let dtype: Dtype = from_js(dtype)?;
         let device = device::open(from_js(choice)?).await.map_err(sentence)?;
         let listed = |model: &Listed| ListedModel {
             id: model.id.to_owned(),
             architecture: model.architecture.to_owned(),
             parameters: model.parameters,
             stored_bytes: model.stored_bytes,
-            memory_bytes: model.memory_bytes(),
+            memory_bytes: model.memory_bytes(dtype),
             licence: model.licence.to_owned(),
             reward_bench_2: model.reward_bench_2,
-            does_not_fit: model.does_not_fit(&device),
+            does_not_fit: model.does_not_fit(&device, dtype),
         };
         to_js(&Catalog {
             models: CATALOG.iter().map(listed).collect(),

@@ -177,48 +177,48 @@ fn half_at(block: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
 }
 
-/// Q4_1 blocks split into what a device unpacks: the nibbles as they are, the scales as f32.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Q4_1Blocks {
-    /// `[blocks, 4]`: sixteen bytes as four little-endian words. Byte `j` has value `j` in its low
-    /// nibble and value `j + 16` in its high one.
-    pub words: Vec<i32>,
-    /// `[blocks]`: `d`.
-    pub scales: Vec<f32>,
-    /// `[blocks]`: `m`.
-    pub minimums: Vec<f32>,
+/// A block of 32 values that are `q d + m`, as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Group {
+    /// `d`
+    pub scale: f16,
+    /// `m`
+    pub minimum: f16,
+    /// `q`
+    pub quants: [i32; 32],
 }
 
-impl Q4_1Blocks {
-    /// Splits stored blocks.
-    pub fn split(bytes: &[u8]) -> Self {
-        let blocks = bytes.chunks_exact(20);
-        Self {
-            words: blocks.clone().flat_map(|b| chunks::<4>(&b[4..]).map(i32::from_le_bytes)).collect(),
-            scales: blocks.clone().map(|b| half_at(b, 0)).collect(),
-            minimums: blocks.map(|b| half_at(b, 2)).collect(),
-        }
+impl DType {
+    /// Stored blocks as groups of `q d + m`, which is exactly what [`Self::to_f32`] makes of them;
+    /// `None` for types that are something else.
+    pub fn groups(self, bytes: &[u8]) -> Option<impl Iterator<Item = Group>> {
+        let group: fn(&[u8]) -> Group = match self {
+            Self::Q4_0 => |block| {
+                let scale = f16::from_le_bytes([block[0], block[1]]);
+                // Eight times a half is a half, unless it overflows; no weight is so large.
+                let minimum = f16::from_f32(-8.0 * scale.to_f32());
+                Group { scale, minimum, quants: array(nibbles(&block[2..]).map(i32::from)) }
+            },
+            Self::Q4_1 => |block| Group {
+                scale: f16::from_le_bytes([block[0], block[1]]),
+                minimum: f16::from_le_bytes([block[2], block[3]]),
+                quants: array(nibbles(&block[4..]).map(i32::from)),
+            },
+            Self::Q8_0 => |block| Group {
+                scale: f16::from_le_bytes([block[0], block[1]]),
+                minimum: f16::ZERO,
+                quants: array(block[2..].iter().map(|&q| i32::from(q as i8))),
+            },
+            _ => return None,
+        };
+        Some(bytes.chunks_exact(self.block_bytes()).map(group))
     }
 }
 
-/// Q8_0 blocks split into what a device unpacks.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Q8_0Blocks {
-    /// `[blocks, 8]`: 32 signed bytes as eight little-endian words.
-    pub words: Vec<i32>,
-    /// `[blocks]`: `d`.
-    pub scales: Vec<f32>,
-}
-
-impl Q8_0Blocks {
-    /// Splits stored blocks.
-    pub fn split(bytes: &[u8]) -> Self {
-        let blocks = bytes.chunks_exact(34);
-        Self {
-            words: blocks.clone().flat_map(|b| chunks::<4>(&b[2..]).map(i32::from_le_bytes)).collect(),
-            scales: blocks.map(|b| half_at(b, 0)).collect(),
-        }
-    }
+fn array(values: impl Iterator<Item = i32>) -> [i32; 32] {
+    let mut array = [0; 32];
+    array.iter_mut().zip(values).for_each(|(place, value)| *place = value);
+    array
 }
 
 #[cfg(test)]
@@ -234,9 +234,6 @@ mod tests {
         let expected: Vec<f32> =
             (0..16).map(|j| j as f32 * 0.5 - 1.0).chain((0..16).map(|j| (15 - j) as f32 * 0.5 - 1.0)).collect();
         assert_eq!(DType::Q4_1.to_f32(&block), expected);
-        let split = Q4_1Blocks::split(&block);
-        assert_eq!(split.words[0].to_le_bytes().to_vec(), block[4..8].to_vec());
-        assert_eq!((split.scales[0], split.minimums[0]), (0.5, -1.0));
     }
 
     #[test]
@@ -271,6 +268,25 @@ mod tests {
                 assert!((found - expected).abs() <= 1e-6 * expected.abs(), "{dtype}, {i}: {found} is not {expected}");
             }
         }
+    }
+
+    #[test]
+    fn groups_are_what_blocks_decode_to() {
+        for dtype in [DType::Q4_0, DType::Q4_1, DType::Q8_0] {
+            // Halves between 2^-14 and 2 for scales and minimums, anything for the rest.
+            let bytes: Vec<u8> = (0..dtype.block_bytes() * 50)
+                .map(|i| match i % dtype.block_bytes() {
+                    1 | 3 => (i * 7 % 0x38) as u8,
+                    _ => (i * 31 + i / 7) as u8,
+                })
+                .collect();
+            let groups = dtype.groups(&bytes).expect("a type of groups");
+            let found: Vec<f32> = groups
+                .flat_map(|group| group.quants.map(|q| q as f32 * group.scale.to_f32() + group.minimum.to_f32()))
+                .collect();
+            assert_eq!(found, dtype.to_f32(&bytes), "{dtype}");
+        }
+        assert!(DType::F16.groups(&[]).is_none());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use rewardscope_store::{Folder, Source, StoreError};
 
-pub use dtype::{DType, Q4_1Blocks, Q8_0Blocks};
+pub use dtype::{DType, Group};
 
 /// Why a file is not a checkpoint, or not one that can be read. Every message names the file.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -1,0 +1,157 @@
+use rewardscope_models::{GROUP, Packed, Packing, TensorSpec};
+use rewardscope_weights::{Checkpoint, DType, TensorInfo, WeightsError};
+use serde::{Deserialize, Serialize};
+
+/// What a model's large matrices are on the device. Norms, biases, heads and tables of positions
+/// are f32 in each, and so is all arithmetic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// As they are stored, where the device has the same: 16-bit floats, and blocks of 8 and 4
+    /// bits; f32 otherwise. Scores are those of f32.
+    #[default]
+    Auto,
+    /// 32-bit floats.
+    F32,
+    /// IEEE halves.
+    F16,
+    /// Signed bytes in groups of 32 with a scale.
+    Q8,
+    /// Nibbles in groups of 32 with a scale and a minimum.
+    Q4,
+}
+
+impl Dtype {
+    /// Every one, the most exact first.
+    pub const ALL: [Self; 5] = [Self::F32, Self::Auto, Self::F16, Self::Q8, Self::Q4];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "as stored",
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Q8 => "q8",
+            Self::Q4 => "q4",
+        }
+    }
+
+    /// Its name where scores may differ from those of f32: then it tells runs apart.
+    pub fn approximation(self) -> Option<&'static str> {
+        (!matches!(self, Self::Auto | Self::F32)).then(|| self.name())
+    }
+
+    /// How a matrix of rows of so many columns, stored as such a type, is packed; f32 where it is
+    /// not.
+    pub(crate) fn packing(self, stored: DType, columns: usize) -> Option<Packing> {
+        let packing = match self {
+            Self::F32 => None,
+            Self::F16 => Some(Packing::F16),
+            Self::Q8 => Some(Packing::Q8),
+            Self::Q4 => Some(Packing::Q4),
+            Self::Auto => match stored {
+                DType::F16 => Some(Packing::F16),
+                DType::BF16 => Some(Packing::Bf16),
+                DType::Q8_0 => Some(Packing::Q8),
+                DType::Q4_0 | DType::Q4_1 => Some(Packing::Q4),
+                _ => None,
+            },
+        };
+        packing.filter(|packing| packing.takes(columns))
+    }
+}
+
+/// Stored rows packed; without change where the device's form is the stored one.
+pub(crate) fn pack(stored: DType, bytes: &[u8], packing: Packing) -> Packed {
+    let words = || bytes.chunks_exact(4).map(|word| i32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect();
+    match (packing, stored) {
+        (Packing::F16, DType::F16) | (Packing::Bf16, DType::BF16) => Packed { words: words(), pairs: Vec::new() },
+        (Packing::Q8, DType::Q8_0) | (Packing::Q4, DType::Q4_0 | DType::Q4_1) => {
+            let mut packed = Packed::default();
+            for group in stored.groups(bytes).into_iter().flatten() {
+                packed.push(packing, group.scale.to_bits(), group.minimum.to_bits(), &group.quants);
+            }
+            packed
+        }
+        _ => Packed::of(packing, &stored.to_f32(bytes)),
+    }
+}
+
+/// Bytes that a model's weights need on a device, as one of the types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Need {
+    /// The type.
+    pub dtype: Dtype,
+    /// Bytes of all weights.
+    pub weight_bytes: u64,
+    /// Bytes of the largest matrix, which one kernel reads at once.
+    pub matrix_bytes: u64,
+}
+
+impl Need {
+    pub(crate) fn nothing(dtype: Dtype) -> Self {
+        Self { dtype, weight_bytes: 0, matrix_bytes: 0 }
+    }
+
+    /// Adds rows of so many columns that are stored so.
+    pub(crate) fn add(&mut self, stored: DType, rows: u64, columns: usize, packs: bool) {
+        let packing = self.dtype.packing(stored, columns).filter(|_| packs);
+        let row = packing.map_or(4 * columns, |packing| packing.bytes(columns)) as u64;
+        // Kernels read words and scales as two buffers.
+        let read = packing.map_or(row, |packing| 4 * (columns / packing.per_word()) as u64);
+        self.weight_bytes += rows * row;
+        self.matrix_bytes = self.matrix_bytes.max(rows * read);
+    }
+
+    fn add_spec(&mut self, spec: &TensorSpec, info: &TensorInfo) {
+        self.add(info.dtype, info.rows() as u64, info.columns(), spec.packs);
+    }
+}
+
+/// What a checkpoint's tensors need as each of the types.
+pub(crate) fn needs(specs: &[TensorSpec], checkpoint: &Checkpoint) -> Result<Vec<Need>, WeightsError> {
+    let mut needs = Dtype::ALL.map(Need::nothing);
+    for spec in specs {
+        let info = checkpoint.expect(&spec.stored, &spec.shape)?;
+        needs.iter_mut().for_each(|need| need.add_spec(spec, info));
+    }
+    Ok(needs.to_vec())
+}
+
+const _: () = assert!(GROUP == 32, "GGML's blocks and the device's groups are alike");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_alike_is_packed_without_change() {
+        for (stored, packing, columns) in [
+            (DType::F16, Packing::F16, 64),
+            (DType::BF16, Packing::Bf16, 64),
+            (DType::Q8_0, Packing::Q8, 64),
+            (DType::Q4_0, Packing::Q4, 64),
+            (DType::Q4_1, Packing::Q4, 64),
+        ] {
+            assert_eq!(Dtype::Auto.packing(stored, columns), Some(packing));
+            let bytes: Vec<u8> = (0..stored.bytes(columns * 6))
+                .map(|i| if i % 2 == 1 { (i * 5 % 0x38) as u8 } else { (i * 37) as u8 })
+                .collect();
+            let packed = pack(stored, &bytes, packing);
+            let mut found = vec![0.0; columns * 6];
+            Packed::unpack(packing, &packed.words, &packed.pairs, &mut found);
+            assert_eq!(found, stored.to_f32(&bytes), "{stored}");
+        }
+        assert_eq!(Dtype::Auto.packing(DType::F32, 64), None);
+        assert_eq!(Dtype::Q4.packing(DType::F32, 33), None, "rows that are no groups stay in f32");
+    }
+
+    #[test]
+    fn needs_count_what_is_on_the_device() {
+        let mut need = Need::nothing(Dtype::Q4);
+        need.add(DType::BF16, 10, 64, true);
+        need.add(DType::BF16, 1, 64, false);
+        assert_eq!((need.weight_bytes, need.matrix_bytes), (10 * (32 + 8) + 256, 320));
+    }
+}
