@@ -7,6 +7,7 @@ import type {
   DatasetReport,
   DeviceChoice,
   DeviceReport,
+  Dtype,
   Estimate,
   FitOptions,
   FitProgress,
@@ -25,7 +26,7 @@ import type {
 
 export interface Calls {
   openDevice: { args: [choice: DeviceChoice]; result: DeviceReport };
-  catalog: { args: [choice: DeviceChoice]; result: Catalog };
+  catalog: { args: [choice: DeviceChoice, dtype: Dtype]; result: Catalog };
   configure: { args: [endpoint: string | undefined, token: string | undefined, keep: boolean]; result: void };
   loadSite: { args: [manifest: string, head: Uint8Array | undefined, settings: LoadSettings]; result: ModelReport; progress: LoadProgress };
   loadHub: { args: [id: string, head: Uint8Array | undefined, settings: LoadSettings]; result: ModelReport; progress: LoadProgress };

@@ -48,7 +48,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     table(&found);
     match fits {
-        Ok(()) => println!("fits          {}, as {}", device.report.name, dtype.name()),
+        Ok(()) => println!("fits          {}, {}", device.report.name, dtype.phrase()),
         Err(error) => println!("does not fit  {error}"),
     }
     Ok(ExitCode::SUCCESS)

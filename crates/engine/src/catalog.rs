@@ -1,7 +1,7 @@
 //! Open reward models that people ask for: what each needs and what was published of it, known
 //! before a byte of it is fetched.
 
-use rewardscope_models::GROUP;
+use rewardscope_models::{GROUP, Packs};
 use rewardscope_weights::DType;
 use serde::Serialize;
 
@@ -117,9 +117,9 @@ impl Listed {
         let stored = if self.stored_bytes == 2 * self.parameters { DType::BF16 } else { DType::F32 };
         let need = |dtype| {
             let mut need = Need::nothing(dtype);
-            need.add(stored, self.parameters / GROUP as u64, GROUP, true);
+            need.add(stored, self.parameters / GROUP as u64, GROUP, Packs::Matrix);
             let mut largest = Need::nothing(dtype);
-            largest.add(stored, self.largest_matrix / GROUP as u64, GROUP, true);
+            largest.add(stored, self.largest_matrix / GROUP as u64, GROUP, Packs::Matrix);
             Need { matrix_bytes: largest.matrix_bytes, ..need }
         };
         Dtype::ALL.map(need).to_vec()

@@ -163,13 +163,13 @@ impl OpenDevice {
         };
         let smaller = needs.iter().find(|other| bytes(other) <= most_bytes);
         let advice = match smaller {
-            Some(other) => format!("choose {}, which needs {}", other.dtype.name(), bytes(other)),
+            Some(other) => format!("load it {}, which needs {} bytes", other.dtype.phrase(), bytes(other)),
             None => format!(
                 "choose {} or a smaller model",
                 if self.most_bound_bytes.is_some() { "the CPU" } else { "the GPU" }
             ),
         };
-        let (model, dtype, needed) = (model.to_owned(), need.dtype.name(), bytes(need));
+        let (model, dtype, needed) = (model.to_owned(), need.dtype.phrase(), bytes(need));
         Err(match self.most_bound_bytes {
             None => EngineError::TooLarge { model, dtype, weight_bytes: needed, most_bytes, advice },
             Some(_) => EngineError::TooLargeMatrix { model, dtype, matrix_bytes: needed, most_bytes, advice },

@@ -1,4 +1,4 @@
-use rewardscope_models::{GROUP, Packed, Packing, TensorSpec};
+use rewardscope_models::{GROUP, Packed, Packing, Packs, TensorSpec};
 use rewardscope_weights::{Checkpoint, DType, TensorInfo, WeightsError};
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,8 @@ pub enum Dtype {
     F16,
     /// Signed bytes in groups of 32 with a scale.
     Q8,
-    /// Nibbles in groups of 32 with a scale and a minimum.
+    /// Nibbles in groups of 32 with a scale and a minimum; projections to values as `q8`, unless
+    /// they are stored so.
     Q4,
 }
 
@@ -37,15 +38,28 @@ impl Dtype {
         }
     }
 
+    /// How a sentence says that weights are so.
+    pub fn phrase(self) -> &'static str {
+        match self {
+            Self::Auto => "as stored",
+            Self::F32 => "as f32",
+            Self::F16 => "as f16",
+            Self::Q8 => "as q8",
+            Self::Q4 => "as q4",
+        }
+    }
+
     /// Its name where scores may differ from those of f32: then it tells runs apart.
     pub fn approximation(self) -> Option<&'static str> {
         (!matches!(self, Self::Auto | Self::F32)).then(|| self.name())
     }
 
-    /// How a matrix of rows of so many columns, stored as such a type, is packed; f32 where it is
-    /// not.
-    pub(crate) fn packing(self, stored: DType, columns: usize) -> Option<Packing> {
+    /// How rows of so many columns, stored as such a type, are packed; f32 where they are not.
+    pub(crate) fn packing(self, stored: DType, columns: usize, packs: Packs) -> Option<Packing> {
+        let is_stored_so = || Self::Auto.packing(stored, columns, packs) == Some(Packing::Q4);
         let packing = match self {
+            _ if packs == Packs::Never => None,
+            Self::Q4 if packs == Packs::Values && !is_stored_so() => Some(Packing::Q8),
             Self::F32 => None,
             Self::F16 => Some(Packing::F16),
             Self::Q8 => Some(Packing::Q8),
@@ -95,8 +109,8 @@ impl Need {
     }
 
     /// Adds rows of so many columns that are stored so.
-    pub(crate) fn add(&mut self, stored: DType, rows: u64, columns: usize, packs: bool) {
-        let packing = self.dtype.packing(stored, columns).filter(|_| packs);
+    pub(crate) fn add(&mut self, stored: DType, rows: u64, columns: usize, packs: Packs) {
+        let packing = self.dtype.packing(stored, columns, packs);
         let row = packing.map_or(4 * columns, |packing| packing.bytes(columns)) as u64;
         // Kernels read words and scales as two buffers.
         let read = packing.map_or(row, |packing| 4 * (columns / packing.per_word()) as u64);
@@ -134,7 +148,7 @@ mod tests {
             (DType::Q4_0, Packing::Q4, 64),
             (DType::Q4_1, Packing::Q4, 64),
         ] {
-            assert_eq!(Dtype::Auto.packing(stored, columns), Some(packing));
+            assert_eq!(Dtype::Auto.packing(stored, columns, Packs::Matrix), Some(packing));
             let bytes: Vec<u8> = (0..stored.bytes(columns * 6))
                 .map(|i| if i % 2 == 1 { (i * 5 % 0x38) as u8 } else { (i * 37) as u8 })
                 .collect();
@@ -143,15 +157,17 @@ mod tests {
             Packed::unpack(packing, &packed.words, &packed.pairs, &mut found);
             assert_eq!(found, stored.to_f32(&bytes), "{stored}");
         }
-        assert_eq!(Dtype::Auto.packing(DType::F32, 64), None);
-        assert_eq!(Dtype::Q4.packing(DType::F32, 33), None, "rows that are no groups stay in f32");
+        assert_eq!(Dtype::Auto.packing(DType::F32, 64, Packs::Matrix), None);
+        assert_eq!(Dtype::Q4.packing(DType::F32, 64, Packs::Values), Some(Packing::Q8));
+        assert_eq!(Dtype::Q4.packing(DType::Q4_1, 64, Packs::Values), Some(Packing::Q4));
+        assert_eq!(Dtype::Q4.packing(DType::F32, 33, Packs::Matrix), None, "rows that are no groups stay in f32");
     }
 
     #[test]
     fn needs_count_what_is_on_the_device() {
         let mut need = Need::nothing(Dtype::Q4);
-        need.add(DType::BF16, 10, 64, true);
-        need.add(DType::BF16, 1, 64, false);
+        need.add(DType::BF16, 10, 64, Packs::Matrix);
+        need.add(DType::BF16, 1, 64, Packs::Never);
         assert_eq!((need.weight_bytes, need.matrix_bytes), (10 * (32 + 8) + 256, 320));
     }
 }

@@ -155,7 +155,7 @@ pub enum EngineError {
     },
     /// The weights do not fit.
     #[error(
-        "loading {model}: its weights need {weight_bytes} bytes as {dtype}, the CPU path here has at most {most_bytes}; {advice}"
+        "loading {model}: its weights need {weight_bytes} bytes {dtype}, the CPU path here has at most {most_bytes}; {advice}"
     )]
     TooLarge {
         /// The file's or folder's name.
@@ -171,7 +171,7 @@ pub enum EngineError {
     },
     /// A matrix is larger than what the GPU reads at once.
     #[error(
-        "loading {model}: its largest matrix needs {matrix_bytes} bytes as {dtype}, one kernel reads at most {most_bytes} on this GPU; {advice}"
+        "loading {model}: its largest matrix needs {matrix_bytes} bytes {dtype}, one kernel reads at most {most_bytes} on this GPU; {advice}"
     )]
     TooLargeMatrix {
         /// The file's or folder's name.

@@ -39,7 +39,7 @@ impl<'a> Uploader<'a> {
     ) -> Result<Stored, EngineError> {
         let info = self.checkpoint.expect(&spec.stored, &spec.shape)?;
         let (rows, columns) = (info.rows(), info.columns());
-        if let Some(packing) = dtype.packing(info.dtype, columns).filter(|_| spec.packs) {
+        if let Some(packing) = dtype.packing(info.dtype, columns, spec.packs) {
             return self.packed(info, spec.rows, packing, progress).await;
         }
         let mut whole: Option<Tensor<2>> = None;

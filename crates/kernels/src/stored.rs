@@ -141,9 +141,11 @@ fn eight_bits(group: &[f32; GROUP]) -> Quantised {
     (scale, half::f16::ZERO, group.map(|value| (value * inverse).round().clamp(-127.0, 127.0) as i32))
 }
 
-/// From the least value to the largest; then scale and minimum are fitted to what the values were
-/// rounded to, by least squares, as long as that comes nearer.
+/// Of several first scales, the one from which least squares come nearest: each is rounded with,
+/// then scale and minimum are fitted to what the values were rounded to, and rounded with again.
+/// The search is that of llama.cpp's `make_qkx2_quants`, without its weights.
 fn four_bits(group: &[f32; GROUP]) -> Quantised {
+    const STEPS: i32 = 24;
     let rounded = |scale: f32, minimum: f32| -> Quantised {
         let (scale, minimum) = (half::f16::from_f32(scale), half::f16::from_f32(minimum));
         let inverse = if scale.to_f32() > 0.0 { 1.0 / scale.to_f32() } else { 0.0 };
@@ -157,24 +159,30 @@ fn four_bits(group: &[f32; GROUP]) -> Quantised {
     let largest = group.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut best = rounded((largest - least) / 15.0, least);
     let mut best_error = error(&best);
-    for _ in 0..4 {
-        let count = GROUP as f32;
-        let (q_sum, q_squares) =
-            best.2.iter().fold((0.0, 0.0), |(sum, squares), &q| (sum + q as f32, squares + (q * q) as f32));
-        let x_sum: f32 = group.iter().sum();
-        let products: f32 = group.iter().zip(&best.2).map(|(x, &q)| x * q as f32).sum();
-        let spread = count * q_squares - q_sum * q_sum;
-        if spread <= 0.0 {
-            break;
+    let x_sum: f32 = group.iter().sum();
+    for step in 0..=STEPS {
+        // From two levels too few to a few too many, clipping the ends.
+        let levels = 13.0 + 0.25 * step as f32;
+        let mut next = rounded((largest - least) / levels, least);
+        for _ in 0..2 {
+            let count = GROUP as f32;
+            let (mut q_sum, mut q_squares, mut products) = (0.0f32, 0.0f32, 0.0f32);
+            for (x, &q) in group.iter().zip(&next.2) {
+                q_sum += q as f32;
+                q_squares += (q * q) as f32;
+                products += x * q as f32;
+            }
+            let spread = count * q_squares - q_sum * q_sum;
+            if spread <= 0.0 {
+                break;
+            }
+            let scale = (count * products - q_sum * x_sum) / spread;
+            next = rounded(scale, (x_sum - scale * q_sum) / count);
+            let next_error = error(&next);
+            if next_error < best_error {
+                (best, best_error) = (next, next_error);
+            }
         }
-        let scale = (count * products - q_sum * x_sum) / spread;
-        let next = rounded(scale, (x_sum - scale * q_sum) / count);
-        let next_error = error(&next);
-        // Not `>=`: values that are no numbers end it too.
-        if !(next_error < best_error) {
-            break;
-        }
-        (best, best_error) = (next, next_error);
     }
     best
 }

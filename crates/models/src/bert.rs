@@ -172,7 +172,7 @@ impl Stack {
                 Ok(Layer {
                     query: Linear::take(tensors, &format!("{at}.attention.self.query"), square, true)?,
                     key: Linear::take(tensors, &format!("{at}.attention.self.key"), square, true)?,
-                    value: Linear::take(tensors, &format!("{at}.attention.self.value"), square, true)?,
+                    value: Linear::take_values(tensors, &format!("{at}.attention.self.value"), square, true)?,
                     after: AfterAttention::take(
                         tensors,
                         &at,

@@ -220,13 +220,17 @@ impl Architecture for Deberta {
                 let at = format!("deberta.encoder.layer.{layer}");
                 let mut linear =
                     |part: &str| Linear::take(tensors, &format!("{at}.attention.self.{part}"), [hidden, hidden], true);
+                let (query, key) = (linear("query_proj")?, linear("key_proj")?);
                 let own = !self.share_att_key;
+                let position_key = (own && self.content_to_position).then(|| linear("pos_key_proj")).transpose()?;
+                let position_query = (own && self.position_to_content).then(|| linear("pos_query_proj")).transpose()?;
+                let values = format!("{at}.attention.self.value_proj");
                 Ok(Layer {
-                    query: linear("query_proj")?,
-                    key: linear("key_proj")?,
-                    value: linear("value_proj")?,
-                    position_key: (own && self.content_to_position).then(|| linear("pos_key_proj")).transpose()?,
-                    position_query: (own && self.position_to_content).then(|| linear("pos_query_proj")).transpose()?,
+                    query,
+                    key,
+                    value: Linear::take_values(tensors, &values, [hidden, hidden], true)?,
+                    position_key,
+                    position_query,
                     after: AfterAttention::take(tensors, &at, &self.summary, self.layer_norm_eps, self.activation)?,
                 })
             })

@@ -527,7 +527,7 @@ impl DecoderNetwork {
             let self_attn = Attention {
                 q_proj: Linear::take_ordered(tensors, &at("self_attn.q_proj"), q, bias, rotary(heads))?,
                 k_proj: Linear::take_ordered(tensors, &at("self_attn.k_proj"), k, bias, rotary(key_value_heads))?,
-                v_proj: Linear::take(tensors, &at("self_attn.v_proj"), k, bias)?,
+                v_proj: Linear::take_values(tensors, &at("self_attn.v_proj"), k, bias)?,
                 o_proj: Linear::take(tensors, &at("self_attn.o_proj"), [hidden_size, queries], false)?,
                 q_norm: config.qk_norm.then(|| norm(tensors, &at("self_attn.q_norm"), head_dim)).transpose()?,
                 k_norm: config.qk_norm.then(|| norm(tensors, &at("self_attn.k_norm"), head_dim)).transpose()?,

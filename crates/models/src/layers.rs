@@ -3,7 +3,7 @@
 use burn::tensor::{Int, Tensor};
 use rewardscope_kernels::{Norm, Stored, add_norm, norm};
 
-use crate::{ModelError, RowOrder, Tensors};
+use crate::{ModelError, Packs, RowOrder, Tensors};
 
 /// A matrix product, with a bias or without.
 #[derive(Debug)]
@@ -33,12 +33,17 @@ impl Linear {
         bias: bool,
         rows: RowOrder,
     ) -> Result<Self, ModelError> {
-        Self::of(tensors, name, [outputs, inputs], bias, rows, true)
+        Self::of(tensors, name, [outputs, inputs], bias, rows, Packs::Matrix)
+    }
+
+    /// The same for a projection to values.
+    pub fn take_values(tensors: &mut Tensors, name: &str, shape: [usize; 2], bias: bool) -> Result<Self, ModelError> {
+        Self::of(tensors, name, shape, bias, RowOrder::AsStored, Packs::Values)
     }
 
     /// The same for a head, which stays in f32.
     pub fn take_head(tensors: &mut Tensors, name: &str, shape: [usize; 2], bias: bool) -> Result<Self, ModelError> {
-        Self::of(tensors, name, shape, bias, RowOrder::AsStored, false)
+        Self::of(tensors, name, shape, bias, RowOrder::AsStored, Packs::Never)
     }
 
     fn of(
@@ -47,7 +52,7 @@ impl Linear {
         shape: [usize; 2],
         bias: bool,
         rows: RowOrder,
-        packs: bool,
+        packs: Packs,
     ) -> Result<Self, ModelError> {
         let weight = tensors.matrix(&format!("{name}.weight"), shape, rows, packs)?;
         let bias = bias.then(|| tensors.vector(&format!("{name}.bias"), shape[0])).transpose()?;
@@ -70,13 +75,13 @@ pub(crate) struct Embedding {
 impl Embedding {
     /// Takes `{name}.weight`.
     pub fn take(tensors: &mut Tensors, name: &str, [entries, hidden]: [usize; 2]) -> Result<Self, ModelError> {
-        let weight = tensors.matrix(&format!("{name}.weight"), [entries, hidden], RowOrder::AsStored, true)?;
+        let weight = tensors.matrix(&format!("{name}.weight"), [entries, hidden], RowOrder::AsStored, Packs::Matrix)?;
         Ok(Self { weight })
     }
 
     /// The same for positions, types and distances, which stay in f32.
     pub fn take_table(tensors: &mut Tensors, name: &str, shape: [usize; 2]) -> Result<Self, ModelError> {
-        let weight = tensors.matrix(&format!("{name}.weight"), shape, RowOrder::AsStored, false)?;
+        let weight = tensors.matrix(&format!("{name}.weight"), shape, RowOrder::AsStored, Packs::Never)?;
         Ok(Self { weight })
     }
 

@@ -162,9 +162,20 @@ pub struct TensorSpec {
     pub shape: Vec<usize>,
     /// How its rows are to be ordered.
     pub rows: RowOrder,
-    /// Whether it is one of the large matrices that may be packed on the device; norms, biases,
-    /// heads and tables of positions stay in f32.
-    pub packs: bool,
+    /// Whether it may be packed on the device.
+    pub packs: Packs,
+}
+
+/// Which tensors may be packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packs {
+    /// Norms, biases, heads and tables of positions: they stay in f32.
+    Never,
+    /// A large matrix.
+    Matrix,
+    /// A projection to values, which costs little and to which scores are the most sensitive: four
+    /// bits are not enough for it, as llama.cpp's mixtures have it too.
+    Values,
 }
 
 /// The tensors of a model on their way into its network: loaded ones by their
@@ -192,7 +203,7 @@ impl Tensors {
         }
     }
 
-    fn take(&mut self, name: &str, shape: &[usize], rows: RowOrder, packs: bool) -> Result<Stored, ModelError> {
+    fn take(&mut self, name: &str, shape: &[usize], rows: RowOrder, packs: Packs) -> Result<Stored, ModelError> {
         match &mut self.0 {
             Supply::Loaded(loaded) => {
                 loaded.remove(name).ok_or_else(|| ModelError::NotLoaded { tensor: name.to_owned() })
@@ -206,7 +217,7 @@ impl Tensors {
         }
     }
 
-    fn matrix(&mut self, name: &str, shape: [usize; 2], rows: RowOrder, packs: bool) -> Result<Stored, ModelError> {
+    fn matrix(&mut self, name: &str, shape: [usize; 2], rows: RowOrder, packs: Packs) -> Result<Stored, ModelError> {
         self.take(name, &shape, rows, packs)
     }
 
@@ -215,7 +226,7 @@ impl Tensors {
     }
 
     fn vector_ordered(&mut self, name: &str, width: usize, rows: RowOrder) -> Result<Tensor<1>, ModelError> {
-        Ok(self.take(name, &[width], rows, false)?.all().squeeze_dim(0))
+        Ok(self.take(name, &[width], rows, Packs::Never)?.all().squeeze_dim(0))
     }
 }
 
