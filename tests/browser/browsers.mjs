@@ -61,6 +61,41 @@ const common = (page, close) => ({
   screenshot: (path) => page.screenshot({ path, fullPage: true }),
 });
 
+/**
+ * Counts what the engine's worker asks of WebGPU from here on; the function that is returned gives
+ * the counts since it was last called: dispatches, pipelines made, readbacks, bytes written by the
+ * queue, bytes of buffers made.
+ */
+export async function countingGpu(browser) {
+  await browser.inWorker(() => {
+    const counts = { dispatches: 0, pipelines: 0, readbacks: 0, writtenBytes: 0, bufferBytes: 0, largestBuffer: 0 };
+    self.gpuCounts = counts;
+    const before = (prototype, name, note) => {
+      const own = prototype[name];
+      prototype[name] = function (...args) {
+        note(args);
+        return own.apply(this, args);
+      };
+    };
+    before(GPUComputePassEncoder.prototype, "dispatchWorkgroups", () => counts.dispatches++);
+    before(GPUComputePassEncoder.prototype, "dispatchWorkgroupsIndirect", () => counts.dispatches++);
+    before(GPUDevice.prototype, "createComputePipeline", () => counts.pipelines++);
+    before(GPUDevice.prototype, "createComputePipelineAsync", () => counts.pipelines++);
+    before(GPUBuffer.prototype, "mapAsync", ([mode]) => (counts.readbacks += mode === GPUMapMode.READ ? 1 : 0));
+    before(GPUQueue.prototype, "writeBuffer", ([, , data, , size]) => (counts.writtenBytes += size ?? data.byteLength));
+    before(GPUDevice.prototype, "createBuffer", ([{ size }]) => {
+      counts.bufferBytes += size;
+      counts.largestBuffer = Math.max(counts.largestBuffer, size);
+    });
+  });
+  return () =>
+    browser.inWorker(() => {
+      const counts = { ...self.gpuCounts };
+      for (const name of Object.keys(counts)) self.gpuCounts[name] = 0;
+      return counts;
+    });
+}
+
 async function openChromium({ webgpu = true, address = url } = {}) {
   const browser = await chromium.launch({
     executablePath: required("REWARDSCOPE_CHROMIUM"),

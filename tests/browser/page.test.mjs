@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
 
-import { PATIENCE_MS, loadLikelihood, loadFiles, scoreTokens, using } from "./browsers.mjs";
+import { PATIENCE_MS, countingGpu, loadLikelihood, loadFiles, scoreTokens, using } from "./browsers.mjs";
 
 const all = process.env.REWARDSCOPE_ALL === "1";
 const fixtures = new URL("../fixtures/", import.meta.url).pathname;
@@ -224,6 +224,30 @@ test("Chromium: score files of several benchmarks are marked as the command mark
     await browser.select("#scores-benchmark", "reward-bench");
     await browser.pick("#scores-file", join(scratch, "rm-bench.json"));
     await browser.until("the refusal", () => /has no subset/.test(document.querySelector("#error")?.textContent ?? ""), undefined, { allowError: true });
+  });
+});
+
+test("Chromium: a layer takes few dispatches and a batch one readback, whatever the batch", async () => {
+  await using("Chromium", "dispatches", async (browser) => {
+    // Stock burn takes 38 a layer. What is not of a layer: the embedding, the last queries, the head.
+    const most = { llama_plain: 14, qwen3: 16, bert: 12 };
+    const others = 16;
+    for (const [name, each] of Object.entries(most)) {
+      await loadFiles(browser, "gpu", checkpoint(name));
+      const layers = JSON.parse(readFileSync(join(fixtures, "parity", name, "config.json"), "utf8")).num_hidden_layers;
+      const counts = await countingGpu(browser);
+      const sequence = (length, first) => Array.from({ length }, (_, i) => ((first + i * 37) % 200) + 5);
+      for (const sequences of [[sequence(12, 1)], [1, 2, 3, 4, 5, 6].map((n) => [...sequence(9, 1), ...sequence(3 * n, n)])]) {
+        await browser.evaluate((sequences) => window.rewardscope.call("scoreTokens", [sequences, 1]), sequences);
+        await counts();
+        await browser.evaluate((sequences) => window.rewardscope.call("scoreTokens", [sequences, 1]), sequences);
+        const found = await counts();
+        console.log(`${name}, ${layers} layers, ${sequences.length} sequences: ${JSON.stringify(found)}`);
+        assert.ok(found.dispatches > 0 && found.dispatches <= each * layers + others, `${found.dispatches} dispatches`);
+        assert.equal(found.readbacks, 1);
+        assert.equal(found.pipelines, 0, "nothing is compiled twice");
+      }
+    }
   });
 });
 

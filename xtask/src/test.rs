@@ -85,11 +85,14 @@ fn deny() -> anyhow::Result<()> {
     call(&command, ["--locked", "check", "licenses", "bans", "sources"])
 }
 
-/// Sizes, times and memory of the page.
+/// Sizes, times and memory of the page, and times of the engine on this processor.
 pub fn bench() -> anyhow::Result<()> {
     let mut stages = Stages::default();
     let browsers = stages.run("browsers and adapter", browsers::find)?;
     setup::site(&mut stages)?;
+    packages::MINILM.fetch()?;
+    call("cargo", ["build", "--locked", "--bins"].into_iter().chain(NATIVE))?;
+    call(&format!("{}/debug/bench-engine", setup::target_folder()), [""; 0])?;
     node(&browsers, false, &["tests/browser/measure.mjs"])
 }
 
