@@ -328,10 +328,9 @@ test("Chromium: the catalog says what fits, and settings change how conversation
     assert.match(row(onCpu, "Skywork/Skywork-Reward-V2-Qwen3-0.6B"), /apache-2\.0596 M1192\.1 MB1192\.1 MB61\.3.*Choose/);
     assert.match(row(onCpu, "Skywork/Skywork-Reward-V2-Qwen3-4B"), /75\.5.*Too large.*8044941312 bytes as stored, the CPU path here has at most 3758096384; load it as q4, which needs 2514044160 bytes/);
     await browser.select("#device", "gpu");
-    // SwiftShader binds at most 1 GiB.
-    const known = () => document.querySelector("#catalog-models tbody").textContent.includes("on this GPU");
-    await browser.until("the catalog of the GPU", known);
-    assert.match(row(await listed(), "Ray2333/GRM-gemma2-2B-rewardmodel-ft"), /1179648000 bytes as stored, one kernel reads at most 1073741824 on this GPU; load it as q8, which needs 589824000 bytes/);
+    // Browsers do not say how much memory a GPU has, and matrices are split where it reads little at once.
+    await browser.until("the catalog of the GPU", () => /Browsers do not say/.test(document.querySelector("#catalog").textContent));
+    assert.ok((await listed()).every((text) => !text.includes("Too large")));
     await browser.click('[aria-label="Choose Skywork/Skywork-Reward-V2-Qwen3-0.6B"]');
     assert.equal(await browser.evaluate(() => document.querySelector("#hub-id").value), "Skywork/Skywork-Reward-V2-Qwen3-0.6B");
     assert.deepEqual(asked.filter((address) => new URL(address).hostname !== "localhost"), [], "nothing was fetched");

@@ -117,6 +117,40 @@ fn shared_and_unshared_scores_are_equal() {
     }
 }
 
+/// While somebody types, only what changed is computed, and scores are as they would be otherwise.
+#[test]
+fn what_did_not_change_is_not_computed_again() {
+    for name in ["llama_plain", "gemma2", "dpo_llama/policy", "bert"] {
+        let (scorer, fresh) = (load(&files(name), None), load(&files(name), None));
+        let mut computed = Vec::new();
+        let states: [(&str, &[&str]); 6] = [
+            ("Name a colour of the rainbow.", &["Red.", "Violet, I think.", "Monday."]),
+            ("Name a colour of the rainbow.", &["Red.", "Violet, I think so.", "Monday."]),
+            ("Name a colour of the rainbow.", &["Red.", "Violet, I think so.", "Monday."]),
+            ("Name a colour of the rainbow.", &["Red."]),
+            ("Name a colour of the rainbow, please.", &["Red.", "Blue."]),
+            ("Why?", &["Red.", "Blue."]),
+        ];
+        for (prompt, completions) in states {
+            let prompt = [Message::new("user", prompt)];
+            let now = || completions.iter().copied();
+            let found = block_on(scorer.rescore(&prompt, now(), &Cancel::default())).unwrap();
+            let want = block_on(fresh.score(&prompt, now(), Detail::Score, &Cancel::default())).unwrap();
+            let scores = |all: &[Score]| all.iter().map(|score| score.score).collect::<Vec<_>>();
+            let worst = largest(scores(&found), scores(&want));
+            assert!(worst < 1e-5, "{name}, {completions:?}: {worst:e}");
+            let tokens = |all: &[Score]| all.iter().map(|score| score.computed_tokens).sum::<usize>();
+            computed.push((tokens(&found), tokens(&want)));
+        }
+        println!("{name}: tokens computed while typing, and without what was kept: {computed:?}");
+        assert!(computed[1].0 * 2 < computed[1].1, "one completion of three changed");
+        assert_eq!((computed[2].0, computed[3].0), (0, 0), "nothing changed");
+        if name != "bert" {
+            assert!(computed[4].0 < computed[4].1, "the prompts begin alike");
+        }
+    }
+}
+
 #[test]
 fn smollm2_computes_a_ties_item_once() {
     let path = root().join(".cache/models/SmolLM2-135M-Instruct.Q4_1.gguf");

@@ -16,8 +16,6 @@ pub struct Listed {
     pub architecture: &'static str,
     /// Number of weights.
     pub parameters: u64,
-    /// Weights of its largest matrix.
-    pub largest_matrix: u64,
     /// Bytes of its weights' files.
     pub stored_bytes: u64,
     /// Its licence, as its card names it.
@@ -39,7 +37,6 @@ pub const CATALOG: [Listed; 12] = [
         id: "OpenAssistant/reward-model-deberta-v3-large-v2@refs/pr/3",
         architecture: "DebertaV2ForSequenceClassification",
         parameters: 435_062_785,
-        largest_matrix: 128_100 * 1024,
         stored_bytes: 4 * 435_062_785,
         licence: "mit",
         reward_bench_2: Some(0.32),
@@ -48,67 +45,36 @@ pub const CATALOG: [Listed; 12] = [
         id: "trl-lib/Qwen2-0.5B-Reward",
         architecture: "Qwen2ForSequenceClassification",
         parameters: 494_033_664,
-        largest_matrix: 151_936 * 896,
         stored_bytes: 4 * 494_033_664,
         licence: "apache-2.0",
         reward_bench_2: None,
     },
-    in_16_bits("Skywork/Skywork-Reward-V2-Qwen3-0.6B", QWEN3, 596_050_944, 151_936 * 1024, "apache-2.0", Some(0.6125)),
-    in_16_bits(
-        "Skywork/Skywork-Reward-V2-Llama-3.2-1B",
-        LLAMA,
-        1_235_816_448,
-        128_256 * 2048,
-        "llama3.2",
-        Some(0.6438),
-    ),
-    in_16_bits(
-        "Skywork/Skywork-Reward-V2-Qwen3-1.7B",
-        QWEN3,
-        1_720_577_024,
-        151_936 * 2048,
-        "apache-2.0",
-        Some(0.6818),
-    ),
+    in_16_bits("Skywork/Skywork-Reward-V2-Qwen3-0.6B", QWEN3, 596_050_944, "apache-2.0", Some(0.6125)),
+    in_16_bits("Skywork/Skywork-Reward-V2-Llama-3.2-1B", LLAMA, 1_235_816_448, "llama3.2", Some(0.6438)),
+    in_16_bits("Skywork/Skywork-Reward-V2-Qwen3-1.7B", QWEN3, 1_720_577_024, "apache-2.0", Some(0.6818)),
     in_16_bits(
         "Ray2333/GRM-gemma2-2B-rewardmodel-ft",
         "Gemma2ForSequenceClassification",
         2_614_344_192,
-        256_000 * 2304,
         "apache-2.0",
         Some(0.5966),
     ),
-    in_16_bits(
-        "Skywork/Skywork-Reward-V2-Llama-3.2-3B",
-        LLAMA,
-        3_212_752_896,
-        128_256 * 3072,
-        "llama3.2",
-        Some(0.7466),
-    ),
-    in_16_bits("Ray2333/GRM-Llama3.2-3B-rewardmodel-ft", LLAMA, 3_212_755_968, 128_257 * 3072, "apache-2.0", None),
-    in_16_bits("Skywork/Skywork-Reward-V2-Qwen3-4B", QWEN3, 4_022_470_656, 151_936 * 2560, "apache-2.0", Some(0.7551)),
-    in_16_bits("Ray2333/GRM-Llama3-8B-rewardmodel-ft", LLAMA, 7_504_932_864, 128_257 * 4096, "mit", Some(0.6766)),
-    in_16_bits(
-        "Skywork/Skywork-Reward-V2-Llama-3.1-8B",
-        LLAMA,
-        7_504_928_768,
-        128_256 * 4096,
-        "llama3.1",
-        Some(0.8413),
-    ),
-    in_16_bits("Skywork/Skywork-Reward-V2-Qwen3-8B", QWEN3, 7_568_409_600, 151_936 * 4096, "apache-2.0", Some(0.7837)),
+    in_16_bits("Skywork/Skywork-Reward-V2-Llama-3.2-3B", LLAMA, 3_212_752_896, "llama3.2", Some(0.7466)),
+    in_16_bits("Ray2333/GRM-Llama3.2-3B-rewardmodel-ft", LLAMA, 3_212_755_968, "apache-2.0", None),
+    in_16_bits("Skywork/Skywork-Reward-V2-Qwen3-4B", QWEN3, 4_022_470_656, "apache-2.0", Some(0.7551)),
+    in_16_bits("Ray2333/GRM-Llama3-8B-rewardmodel-ft", LLAMA, 7_504_932_864, "mit", Some(0.6766)),
+    in_16_bits("Skywork/Skywork-Reward-V2-Llama-3.1-8B", LLAMA, 7_504_928_768, "llama3.1", Some(0.8413)),
+    in_16_bits("Skywork/Skywork-Reward-V2-Qwen3-8B", QWEN3, 7_568_409_600, "apache-2.0", Some(0.7837)),
 ];
 
 const fn in_16_bits(
     id: &'static str,
     architecture: &'static str,
     parameters: u64,
-    largest_matrix: u64,
     licence: &'static str,
     reward_bench_2: Option<f64>,
 ) -> Listed {
-    Listed { id, architecture, parameters, largest_matrix, stored_bytes: 2 * parameters, licence, reward_bench_2 }
+    Listed { id, architecture, parameters, stored_bytes: 2 * parameters, licence, reward_bench_2 }
 }
 
 impl Listed {
@@ -118,9 +84,7 @@ impl Listed {
         let need = |dtype| {
             let mut need = Need::nothing(dtype);
             need.add(stored, self.parameters / GROUP as u64, GROUP, Packs::Matrix);
-            let mut largest = Need::nothing(dtype);
-            largest.add(stored, self.largest_matrix / GROUP as u64, GROUP, Packs::Matrix);
-            Need { matrix_bytes: largest.matrix_bytes, ..need }
+            need
         };
         Dtype::ALL.map(need).to_vec()
     }
@@ -148,7 +112,6 @@ mod tests {
             assert!(ARCHITECTURES.iter().any(|known| known.name == listed.architecture && !known.gguf), "{listed:?}");
             assert!(listed.id.parse::<rewardscope_store::RepositoryId>().is_ok(), "{}", listed.id);
             assert!(CATALOG[..place].iter().all(|other| other.id != listed.id), "{}", listed.id);
-            assert!(listed.largest_matrix < listed.parameters);
         }
         assert!(CATALOG.is_sorted_by_key(|listed| listed.parameters.div_ceil(1 << 22)));
     }

@@ -150,30 +150,33 @@ impl OpenDevice {
     }
 
     /// Whether a model's weights can be on this device at all as the chosen type, of those that it
-    /// was reckoned for. A GPU's memory is not known beforehand, only what one kernel reads of it.
+    /// was reckoned for. A GPU's memory is not known beforehand: there all may try.
     ///
     /// # Errors
-    /// [`EngineError::TooLarge`] and [`EngineError::TooLargeMatrix`] where they cannot, with the type
-    /// that would fit.
+    /// [`EngineError::TooLarge`] where they cannot, with the type that would fit.
     pub fn fits(&self, model: &str, needs: &[Need], chosen: Dtype) -> Result<(), EngineError> {
-        let most_bytes = self.most_bound_bytes.unwrap_or_else(platform::memory_bytes);
-        let bytes = |need: &Need| if self.most_bound_bytes.is_some() { need.matrix_bytes } else { need.weight_bytes };
-        let Some(need) = needs.iter().find(|need| need.dtype == chosen && bytes(need) > most_bytes) else {
+        let most_bytes = if self.report.kind == DeviceKind::Cpu { platform::memory_bytes() } else { u64::MAX };
+        let too_large = |need: &&Need| need.dtype == chosen && need.weight_bytes > most_bytes;
+        let Some(need) = needs.iter().find(too_large) else {
             return Ok(());
         };
-        let smaller = needs.iter().find(|other| bytes(other) <= most_bytes);
-        let advice = match smaller {
-            Some(other) => format!("load it {}, which needs {} bytes", other.dtype.phrase(), bytes(other)),
-            None => format!(
-                "choose {} or a smaller model",
-                if self.most_bound_bytes.is_some() { "the CPU" } else { "the GPU" }
-            ),
+        let advice = match needs.iter().find(|other| other.weight_bytes <= most_bytes) {
+            Some(other) => format!("load it {}, which needs {} bytes", other.dtype.phrase(), other.weight_bytes),
+            None => "choose the GPU or a smaller model".to_owned(),
         };
-        let (model, dtype, needed) = (model.to_owned(), need.dtype.phrase(), bytes(need));
-        Err(match self.most_bound_bytes {
-            None => EngineError::TooLarge { model, dtype, weight_bytes: needed, most_bytes, advice },
-            Some(_) => EngineError::TooLargeMatrix { model, dtype, matrix_bytes: needed, most_bytes, advice },
-        })
+        let (model, dtype, weight_bytes) = (model.to_owned(), need.dtype.phrase(), need.weight_bytes);
+        Err(EngineError::TooLarge { model, dtype, weight_bytes, most_bytes, advice })
+    }
+
+    /// As if kernels could read so many bytes of a buffer.
+    #[cfg(test)]
+    pub(crate) fn bind_at_most(&mut self, bytes: Option<u64>) {
+        self.most_bound_bytes = bytes;
+    }
+
+    /// Bytes of a buffer that one kernel can read; no bound on the CPU.
+    pub(crate) fn most_bound_bytes(&self) -> u64 {
+        self.most_bound_bytes.unwrap_or(u64::MAX)
     }
 
     /// # Errors

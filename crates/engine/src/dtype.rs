@@ -99,23 +99,18 @@ pub struct Need {
     pub dtype: Dtype,
     /// Bytes of all weights.
     pub weight_bytes: u64,
-    /// Bytes of the largest matrix, which one kernel reads at once.
-    pub matrix_bytes: u64,
 }
 
 impl Need {
     pub(crate) fn nothing(dtype: Dtype) -> Self {
-        Self { dtype, weight_bytes: 0, matrix_bytes: 0 }
+        Self { dtype, weight_bytes: 0 }
     }
 
     /// Adds rows of so many columns that are stored so.
     pub(crate) fn add(&mut self, stored: DType, rows: u64, columns: usize, packs: Packs) {
         let packing = self.dtype.packing(stored, columns, packs);
         let row = packing.map_or(4 * columns, |packing| packing.bytes(columns)) as u64;
-        // Kernels read words and scales as two buffers.
-        let read = packing.map_or(row, |packing| 4 * (columns / packing.per_word()) as u64);
         self.weight_bytes += rows * row;
-        self.matrix_bytes = self.matrix_bytes.max(rows * read);
     }
 
     fn add_spec(&mut self, spec: &TensorSpec, info: &TensorInfo) {
@@ -168,6 +163,6 @@ mod tests {
         let mut need = Need::nothing(Dtype::Q4);
         need.add(DType::BF16, 10, 64, Packs::Matrix);
         need.add(DType::BF16, 1, 64, Packs::Never);
-        assert_eq!((need.weight_bytes, need.matrix_bytes), (10 * (32 + 8) + 256, 320));
+        assert_eq!(need.weight_bytes, 10 * (32 + 8) + 256);
     }
 }

@@ -77,19 +77,32 @@ impl Forward {
         others.iter().map(common).min().unwrap_or_default()
     }
 
-    /// What is wanted of each row. What rows begin with alike is computed once; the others' tokens
-    /// go through packed, at most `budget` of them at once, with one readback each time. `tap` is
-    /// the number of layers after which states are pooled.
+    /// What is wanted of each row. What rows begin with alike is computed once, and not at all where
+    /// `kept` has it from an earlier call; the others' tokens go through packed, at most `budget` of
+    /// them at once, with one readback each time. `tap` is the number of layers after which states
+    /// are pooled.
     pub async fn read(
         &self,
         rows: &[Row<'_>],
         tap: usize,
         budget: usize,
+        kept: Option<&mut Kept>,
         cancel: &Cancel,
     ) -> Result<Vec<Readings>, EngineError> {
-        let shared = self.shared(&rows.iter().map(|row| row.ids).collect::<Vec<_>>());
+        let all: Vec<&[u32]> = rows.iter().map(|row| row.ids).collect();
+        let shared = match &kept {
+            // A single text's beginning is worth keeping too: up to what is read of it.
+            Some(_) if rows.len() == 1 && self.summary.head != Head::Pooled => self.reads(&rows[0]).start,
+            _ => self.shared(&all),
+        };
+        let at_hand = kept.as_ref().map_or(0, |kept| {
+            let same = kept.ids.iter().zip(&all[0][..shared]).take_while(|(a, b)| a == b).count();
+            // What is read must be computed.
+            rows.iter().map(|row| self.reads(row).start).fold(same, usize::min)
+        });
+        let mut prefix: Option<State> =
+            kept.as_ref().filter(|_| at_hand > 0).and_then(|kept| Some(kept.state.as_ref()?.select(&[0..at_hand])));
         let mut readings = Vec::with_capacity(rows.len());
-        let mut prefix: Option<State> = None;
         while readings.len() < rows.len() {
             cancel.check()?;
             let is_first = readings.is_empty();
@@ -97,21 +110,24 @@ impl Forward {
             // Where each row goes on: states before that are at hand, those that are read are not.
             let starts: Vec<usize> =
                 left.iter().map(|row| if is_first { shared } else { shared.min(self.reads(row).start) }).collect();
-            let mut tokens = if is_first { shared } else { 0 };
+            let beginning = if is_first { at_hand..shared } else { shared..shared };
+            let mut tokens = beginning.len();
             let own = left.iter().zip(&starts).map(|(row, start)| row.ids.len() - start);
             let fitting = own.take_while(|own| {
                 tokens += own;
                 tokens <= budget
             });
             let count = fitting.count().max(1);
-            let keep = is_first && shared > 0 && count < left.len();
-            let part =
-                Part { rows: &left[..count], starts: &starts[..count], shared: if is_first { shared } else { 0 } };
+            let keep = is_first && shared > 0 && (kept.is_some() || count < left.len());
+            let part = Part { rows: &left[..count], starts: &starts[..count], beginning };
             let state = self.read_part(&part, prefix.as_ref(), tap, keep, &mut readings).await?;
             if keep {
                 prefix = state.map(|state| state.select(&[0..shared]));
             }
             pause().await;
+        }
+        if let Some(kept) = kept {
+            *kept = Kept { ids: all[0][..shared].to_vec(), state: prefix };
         }
         Ok(readings)
     }
@@ -140,11 +156,12 @@ impl Forward {
         readings: &mut Vec<Readings>,
     ) -> Result<Option<State>, EngineError> {
         let mut batch = Batch::after(prefix.map_or(0, State::rows));
-        let shared = part.rows.first().map_or(0..0, |row| batch.push(&row.ids[..part.shared], &[], Vec::new()));
-        let before = |batch: &Batch<'_>, start: usize| match prefix {
-            Some(_) => vec![0..start],
-            None => vec![batch.rows(shared.clone())],
-        };
+        let known = batch.kept();
+        let beginning = part.rows.first().map_or(0..0, |row| {
+            let before = vec![0..part.beginning.start.min(known)];
+            batch.push(&row.ids[part.beginning.clone()], &[], before)
+        });
+        let before = |batch: &Batch<'_>, start: usize| vec![0..start.min(known), batch.rows(beginning.clone())];
         let mut places = Vec::with_capacity(part.rows.len());
         for (row, &start) in part.rows.iter().zip(part.starts) {
             let before = before(&batch, start);
@@ -154,7 +171,7 @@ impl Forward {
         // The token of the batch that stands at a position of a row.
         let token = |row: usize, position: usize| match position.checked_sub(part.starts[row]) {
             Some(own) => places[row].start + own,
-            None => position,
+            None => beginning.start + position - part.beginning.start,
         };
         let mut tokens: Vec<usize> = Vec::new();
         for (at, row) in part.rows.iter().enumerate() {
@@ -180,7 +197,7 @@ impl Forward {
                 Head::Pooled | Head::LanguageModel => values[next..next + counts[at]].to_vec(),
             };
             next += counts[at];
-            let computed = places[at].len() + if at == 0 { part.shared } else { 0 };
+            let computed = places[at].len() + if at == 0 { part.beginning.len() } else { 0 };
             readings.push(Readings { values, state: pooled[at * width..(at + 1) * width].to_vec(), computed });
         }
         Ok(hidden.state)
@@ -274,6 +291,13 @@ struct Part<'a> {
     rows: &'a [Row<'a>],
     /// The position of the first token of each that is computed for it.
     starts: &'a [usize],
-    /// How many tokens they begin with alike that are computed here.
-    shared: usize,
+    /// The positions that they begin with alike and that are computed here.
+    beginning: Range<usize>,
+}
+
+/// What an earlier call computed of the beginning of its rows.
+#[derive(Default)]
+pub(crate) struct Kept {
+    ids: Vec<u32>,
+    state: Option<State>,
 }

@@ -169,22 +169,6 @@ pub enum EngineError {
         /// What to do.
         advice: String,
     },
-    /// A matrix is larger than what the GPU reads at once.
-    #[error(
-        "loading {model}: its largest matrix needs {matrix_bytes} bytes {dtype}, one kernel reads at most {most_bytes} on this GPU; {advice}"
-    )]
-    TooLargeMatrix {
-        /// The file's or folder's name.
-        model: String,
-        /// What it was to be on the device.
-        dtype: &'static str,
-        /// Bytes of the matrix so.
-        matrix_bytes: u64,
-        /// Bytes that one kernel can read of a buffer.
-        most_bytes: u64,
-        /// What to do.
-        advice: String,
-    },
     /// A classifier's score cannot be told from its other logits.
     #[error(
         "loading {model}: {} was expected, for it has {labels} labels; {} was found",

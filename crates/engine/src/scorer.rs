@@ -1,3 +1,4 @@
+use std::cell::RefCell;
 use std::ops::Range;
 
 use rewardscope_models::{Architecture, Head, ModelError};
@@ -6,7 +7,7 @@ use rewardscope_text::{ChatTemplate, Clock, Conversation, Encoding, Message, Pai
 use serde::{Deserialize, Serialize};
 
 use crate::device::{DeviceKind, DeviceReport, OpenDevice};
-use crate::forward::{Forward, Row};
+use crate::forward::{Forward, Kept, Row};
 use crate::score::{Aggregate, Detail, LogProbabilities, Score};
 use crate::{
     Cancel, Dtype, EngineError, HeadConfig, ModelFiles, PooledToken, Pooling, Protocol, RewardHead, SelfTest, selftest,
@@ -175,6 +176,14 @@ pub struct Scorer {
     pooling: Pooling,
     report: ModelReport,
     batch_tokens: usize,
+    draft: RefCell<Draft>,
+}
+
+/// What is kept from one call of [`Scorer::rescore`] to the next.
+#[derive(Default)]
+struct Draft {
+    kept: Kept,
+    scored: Vec<(TokenSequence, Score)>,
 }
 
 /// What a reward head sees of a conversation.
@@ -277,7 +286,8 @@ impl Scorer {
             DeviceKind::Cpu => BATCH_TOKENS_CPU,
         });
         let pooling = head.map(|head| head.config.pooling).unwrap_or_default();
-        Ok(Self { forward, text: opened.text, options, pooling, report, batch_tokens })
+        let draft = RefCell::default();
+        Ok(Self { forward, text: opened.text, options, pooling, report, batch_tokens, draft })
     }
 
     /// What there is to say of the model.
@@ -301,7 +311,7 @@ impl Scorer {
         let ms = self.forward.encode_ms(tokens);
         // Waits, so that nothing of it is left when the next work comes.
         let row = Row { ids: &[0, 0], types: &[], values: 1..2, pooled: None };
-        self.forward.read(&[row], self.report.layers, 2, &Cancel::default()).await?;
+        self.forward.read(&[row], self.report.layers, 2, None, &Cancel::default()).await?;
         Ok(ms)
     }
 
@@ -361,6 +371,49 @@ impl Scorer {
         detail: Detail,
         cancel: &Cancel,
     ) -> Result<Vec<Score>, EngineError> {
+        self.score_after(sequences, detail, None, cancel).await
+    }
+
+    /// The scores of a prompt's completions while somebody writes them: what is as it was in the call
+    /// before, the prompt's beginning and whole texts, is not computed again.
+    ///
+    /// # Errors
+    /// As [`Self::score`].
+    pub async fn rescore<'a>(
+        &self,
+        prompt: &[Message],
+        completions: impl IntoIterator<Item = &'a str>,
+        cancel: &Cancel,
+    ) -> Result<Vec<Score>, EngineError> {
+        let sequences = self.tokenize(prompt, completions)?;
+        // Taken out while it is used: a call that fails leaves nothing behind.
+        let mut draft = self.draft.take();
+        let known = |sequence: &TokenSequence| draft.scored.iter().find(|(scored, _)| scored == sequence);
+        let mut scores: Vec<Option<Score>> = sequences
+            .iter()
+            .map(|sequence| known(sequence).map(|(_, score)| Score { computed_tokens: 0, ..score.clone() }))
+            .collect();
+        let changed: Vec<usize> = (0..scores.len()).filter(|&place| scores[place].is_none()).collect();
+        if !changed.is_empty() {
+            let wanted: Vec<TokenSequence> = changed.iter().map(|&place| sequences[place].clone()).collect();
+            let found = self.score_after(&wanted, Detail::Score, Some(&mut draft.kept), cancel).await?;
+            for (place, score) in changed.into_iter().zip(found) {
+                scores[place] = Some(score);
+            }
+        }
+        let scores: Vec<Score> = scores.into_iter().flatten().collect();
+        draft.scored = sequences.into_iter().zip(scores.iter().cloned()).collect();
+        self.draft.replace(draft);
+        Ok(scores)
+    }
+
+    async fn score_after(
+        &self,
+        sequences: &[TokenSequence],
+        detail: Detail,
+        after: Option<&mut Kept>,
+        cancel: &Cancel,
+    ) -> Result<Vec<Score>, EngineError> {
         let kept = self.kept(sequences)?;
         let values = |ids: &[u32], sequence: &TokenSequence| match (self.forward.summary.head, detail) {
             (Head::LanguageModel, _) => self.first(sequence).max(1)..ids.len(),
@@ -378,7 +431,7 @@ impl Scorer {
                 pooled: None,
             })
             .collect();
-        let readings = self.forward.read(&rows, self.report.layers, self.batch_tokens, cancel).await?;
+        let readings = self.forward.read(&rows, self.report.layers, self.batch_tokens, after, cancel).await?;
         let scored = kept.iter().zip(sequences).zip(rows.iter().zip(readings));
         Ok(scored
             .map(|((ids, sequence), (row, readings))| {
@@ -440,7 +493,7 @@ impl Scorer {
                 pooled: Some(self.pooled_span(pooling, ids, self.first(sequence))),
             })
             .collect();
-        let readings = self.forward.read(&rows, layers, self.batch_tokens, cancel).await?;
+        let readings = self.forward.read(&rows, layers, self.batch_tokens, None, cancel).await?;
         let features = kept.iter().zip(sequences).zip(readings).map(|((ids, sequence), readings)| Features {
             state: readings.state,
             log_probabilities: is_language_model.then(|| LogProbabilities::of(&readings.values)),

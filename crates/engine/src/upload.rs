@@ -1,6 +1,8 @@
 //! Weights onto the device: read a piece, pack or widen it, hand it over. No piece is larger than
 //! [`PIECE_BYTES`], and queued pieces are waited for before they add up.
 
+use std::ops::Range;
+
 use burn::tensor::kind::Basic;
 use burn::tensor::{Int, Tensor, TensorData};
 use rewardscope_models::{GROUP, Packed, Packing, RowOrder, Stored, TensorSpec};
@@ -29,8 +31,8 @@ impl<'a> Uploader<'a> {
         Self { checkpoint, device, cancel, queued: 0 }
     }
 
-    /// The tensor as `[rows, columns]` on the device, packed where the type says so. `progress` gets
-    /// the stored bytes of each piece.
+    /// The tensor as `[rows, columns]` on the device, packed where the type says so, in parts where
+    /// a kernel cannot read all of it at once. `progress` gets the stored bytes of each piece.
     pub(crate) async fn upload(
         &mut self,
         spec: &TensorSpec,
@@ -38,32 +40,48 @@ impl<'a> Uploader<'a> {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Stored, EngineError> {
         let info = self.checkpoint.expect(&spec.stored, &spec.shape)?;
-        let (rows, columns) = (info.rows(), info.columns());
-        if let Some(packing) = dtype.packing(info.dtype, columns, spec.packs) {
-            return self.packed(info, spec.rows, packing, progress).await;
+        let packing = dtype.packing(info.dtype, info.columns(), spec.packs);
+        let row_bytes = 4 * packing.map_or(info.columns(), |packing| info.columns() / packing.per_word());
+        let unit = unit_rows(info, spec.rows);
+        let most = usize::try_from(self.device.most_bound_bytes() / row_bytes as u64).unwrap_or(usize::MAX);
+        let most = (most / unit).clamp(1, info.rows().div_ceil(unit)) * unit;
+        let mut parts = Vec::new();
+        for first in (0..info.rows()).step_by(most) {
+            let rows = first..(first + most).min(info.rows());
+            parts.push(match packing {
+                Some(packing) => self.packed(info, spec.rows, packing, rows, progress).await?,
+                None => self.plain(info, spec.rows, rows, progress).await?,
+            });
         }
+        Ok(Stored::parts(parts))
+    }
+
+    async fn plain(
+        &mut self,
+        info: &TensorInfo,
+        order: RowOrder,
+        rows: Range<usize>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Stored, EngineError> {
+        let columns = info.columns();
         let mut whole: Option<Tensor<2>> = None;
-        let piece_rows = piece_rows(info, spec.rows);
-        let shift = if spec.rows == RowOrder::PlusOne { -1.0 } else { 0.0 };
+        let shift = if order == RowOrder::PlusOne { -1.0 } else { 0.0 };
         // The processor's memory is the host's: there the pieces are put together at once.
         let mut held: Vec<f32> = Vec::new();
-        for first in (0..rows).step_by(piece_rows) {
-            let bytes = self.piece(info, spec.rows, first, piece_rows.min(rows - first)).await?;
+        for piece in pieces(info, order, rows.clone()) {
+            let bytes = self.piece(info, order, piece.start, piece.len()).await?;
             let mut values = info.dtype.to_f32(&bytes);
             values.iter_mut().for_each(|value| *value += shift);
             if self.device.report.kind == DeviceKind::Cpu {
-                held.reserve_exact(if first == 0 { rows * columns } else { 0 });
+                held.reserve_exact(if held.is_empty() { rows.len() * columns } else { 0 });
                 held.extend(values);
             } else {
-                let piece = Tensor::from_data(
-                    TensorData::new(values, [bytes.len() / info.row_bytes(), columns]),
-                    &self.device.device,
-                );
-                whole = Some(self.assemble(whole, piece, first, rows).await?);
+                let tensor = Tensor::from_data(TensorData::new(values, [piece.len(), columns]), &self.device.device);
+                whole = Some(self.assemble(whole, tensor, piece.start - rows.start, rows.len()).await?);
             }
             progress(bytes.len() as u64);
         }
-        let held = || Tensor::from_data(TensorData::new(held, [rows, columns]), &self.device.device);
+        let held = || Tensor::from_data(TensorData::new(held, [rows.len(), columns]), &self.device.device);
         Ok(Stored::plain(whole.unwrap_or_else(held)))
     }
 
@@ -72,36 +90,37 @@ impl<'a> Uploader<'a> {
         info: &TensorInfo,
         order: RowOrder,
         packing: Packing,
+        rows: Range<usize>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Stored, EngineError> {
-        let (rows, columns) = (info.rows(), info.columns());
-        let piece_rows = piece_rows(info, order);
+        let columns = info.columns();
         let mut whole: [Option<Tensor<2, Int>>; 2] = [None, None];
         let mut held = Packed::default();
         let widths = [columns / packing.per_word(), if packing.has_groups() { columns / GROUP } else { 0 }];
-        for first in (0..rows).step_by(piece_rows) {
-            let count = piece_rows.min(rows - first);
-            let bytes = self.piece(info, order, first, count).await?;
+        for piece in pieces(info, order, rows.clone()) {
+            let bytes = self.piece(info, order, piece.start, piece.len()).await?;
             let packed = pack(info.dtype, &bytes, packing);
             if self.device.report.kind == DeviceKind::Cpu {
-                if first == 0 {
-                    held.words.reserve_exact(rows * widths[0]);
-                    held.pairs.reserve_exact(rows * widths[1]);
+                if held.words.is_empty() {
+                    held.words.reserve_exact(rows.len() * widths[0]);
+                    held.pairs.reserve_exact(rows.len() * widths[1]);
                 }
                 held.words.extend(packed.words);
                 held.pairs.extend(packed.pairs);
             } else {
                 for ((whole, values), width) in whole.iter_mut().zip([packed.words, packed.pairs]).zip(widths) {
                     if width > 0 {
-                        let piece = Tensor::from_data(TensorData::new(values, [count, width]), &self.device.device);
-                        *whole = Some(self.assemble(whole.take(), piece, first, rows).await?);
+                        let shape = [piece.len(), width];
+                        let tensor = Tensor::from_data(TensorData::new(values, shape), &self.device.device);
+                        let place = piece.start - rows.start;
+                        *whole = Some(self.assemble(whole.take(), tensor, place, rows.len()).await?);
                     }
                 }
             }
             progress(bytes.len() as u64);
         }
         let on_device = |values: Vec<i32>, width: usize| {
-            Tensor::<2, Int>::from_data(TensorData::new(values, [rows, width]), &self.device.device)
+            Tensor::<2, Int>::from_data(TensorData::new(values, [rows.len(), width]), &self.device.device)
         };
         let [words, pairs] = whole;
         let words = words.unwrap_or_else(|| on_device(held.words, widths[0]));
@@ -147,13 +166,24 @@ impl<'a> Uploader<'a> {
     }
 }
 
-/// How many rows are read at once: whole heads where they are ordered.
-pub(crate) fn piece_rows(info: &TensorInfo, order: RowOrder) -> usize {
-    let unit = match order {
+/// Rows that are ordered among each other: whole heads, or one.
+fn unit_rows(info: &TensorInfo, order: RowOrder) -> usize {
+    match order {
         RowOrder::AsStored | RowOrder::PlusOne => 1,
         RowOrder::RotaryPairs { heads } => info.rows() / heads,
-    };
+    }
+}
+
+/// How many rows are read at once: whole heads where they are ordered.
+pub(crate) fn piece_rows(info: &TensorInfo, order: RowOrder) -> usize {
+    let unit = unit_rows(info, order);
     (PIECE_BYTES / (4 * info.columns()) / unit).max(1) * unit
+}
+
+/// Rows in runs that are read at once.
+fn pieces(info: &TensorInfo, order: RowOrder, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let most = piece_rows(info, order);
+    rows.clone().step_by(most).map(move |first| first..(first + most).min(rows.end))
 }
 
 /// Stored rows in the order that the model takes; rotary ones are read by whole heads.
@@ -188,6 +218,35 @@ fn unpair(bytes: &[u8], row_bytes: usize, head_rows: usize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// On a device whose kernels read 4 KiB at once, every larger matrix is in parts.
+    #[test]
+    fn matrices_are_split_where_a_device_reads_little_at_once() {
+        use pollster::block_on;
+
+        use crate::{Clock, Detail, DeviceChoice, LoadOptions, ModelFiles, Scorer, TokenSequence, device};
+
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/parity/llama_rope_scaled");
+        let folder = rewardscope_store::Folder::open(std::path::Path::new(path)).expect("the fixture");
+        let files = ModelFiles::from_sources("fixture", folder.sources().cloned().collect()).expect("a model");
+        let sequences = [TokenSequence::new((5..60).collect(), 20), TokenSequence::new((9..90).collect(), 20)];
+        for dtype in [Dtype::F32, Dtype::Q8] {
+            let scores = |most_bytes: Option<u64>| -> Vec<f64> {
+                let mut device = block_on(device::open(DeviceChoice::Cpu)).expect("the CPU");
+                device.bind_at_most(most_bytes);
+                let options = LoadOptions { dtype, ..LoadOptions::new(Clock::from_local_seconds(0)) };
+                let cancel = Cancel::default();
+                let scorer =
+                    block_on(Scorer::load(&files, None, device, options, &cancel, &mut |_| {})).expect("loaded");
+                let scores = block_on(scorer.score_tokens(&sequences, Detail::Score, &cancel)).expect("scored");
+                scores.into_iter().map(|score| score.score).collect()
+            };
+            let (whole, split) = (scores(None), scores(Some(4096)));
+            for (whole, split) in whole.iter().zip(&split) {
+                assert!((whole - split).abs() < 1e-5, "{dtype:?}: {whole} and {split}");
+            }
+        }
+    }
 
     #[test]
     fn rotary_pairs_come_apart() {

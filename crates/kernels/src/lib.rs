@@ -14,7 +14,7 @@ mod product;
 mod stored;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Backend, DispatchDevice, TensorMetadata, backend_extension};
+use burn::backend::{Backend, DispatchDevice, backend_extension};
 use burn::tensor::Device;
 
 pub use attention::{Group, Heads, Plan, Sight, attention};
@@ -57,14 +57,7 @@ pub(crate) trait Operations: Backend {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         has_bias: bool,
-    ) -> FloatTensor<Self> {
-        let product = Self::float_matmul(x, Self::float_transpose(weight));
-        if !has_bias {
-            return product;
-        }
-        let outputs = product.shape()[1];
-        Self::float_add(product, Self::float_reshape(bias, [1, outputs].into()))
-    }
+    ) -> FloatTensor<Self>;
 
     /// `bias` and `pairs` are anything where there are none.
     fn project_packed(
@@ -234,11 +227,27 @@ mod tests {
                         0,
                     );
                     near(stored.rows(&[last, 0]), ends, 1e-6, &format!("rows of {packing:?}"));
+                    // The same matrix below another one, as a device has it that reads little at once.
+                    let top = Stored::plain(on(&matrix(3, inputs, 9), &device));
+                    let parts = Stored::parts(vec![top, stored.clone()]);
+                    assert_eq!(parts.dims(), [outputs + 3, inputs]);
+                    let mixed = parts.rows(&[last + 3, 1, 3]);
+                    near(
+                        mixed.clone().narrow(0, 0, 1),
+                        unpacked.clone().narrow(0, outputs - 1, 1),
+                        1e-6,
+                        "a part's row",
+                    );
+                    near(mixed.narrow(0, 1, 1), matrix(3, inputs, 9).narrow(0, 1, 1), 0.0, "another part's row");
                     for has_bias in [false, true] {
                         let bias_of = |device: &Device| has_bias.then(|| on(&bias, device));
                         let plain = product::plain(x.clone(), unpacked.clone(), bias_of(&Device::flex()));
                         let own = stored.project(on(&x, &device), bias_of(&device));
-                        near(own, plain, 5e-5, &format!("{packing:?}, {rows} x {inputs} x {outputs}"));
+                        near(own, plain.clone(), 5e-5, &format!("{packing:?}, {rows} x {inputs} x {outputs}"));
+                        let padded = bias_of(&device)
+                            .map(|bias| Tensor::cat(vec![bias.clone().narrow(0, 0, 1).repeat_dim(0, 3), bias], 0));
+                        let own = parts.project(on(&x, &device), padded).narrow(1, 3, outputs);
+                        near(own, plain, 5e-5, &format!("parts of {packing:?}"));
                     }
                 }
             }

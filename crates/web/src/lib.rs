@@ -819,7 +819,7 @@ impl Session {
         self.with_run(|run| serde_json::to_string(&run.report().map_err(sentence)?.marks).map_err(sentence))
     }
 
-    /// Scores completions of one prompt.
+    /// Scores completions of one prompt; what is as it was in the call before is not computed again.
     #[wasm_bindgen(unchecked_return_type = "Score[]")]
     pub async fn score(&self, prompt: String, completions: Vec<String>) -> Result<JsValue, JsValue> {
         let (_busy, cancel) = self.begin()?;
@@ -827,7 +827,7 @@ impl Session {
         scorer.set_clock(clock());
         let prompt = [Message::new("user", prompt)];
         let completions = completions.iter().map(String::as_str);
-        let scores = scorer.score(&prompt, completions, Detail::Score, &cancel).await;
+        let scores = scorer.rescore(&prompt, completions, &cancel).await;
         Ok(to_js(&scores.map_err(engine_sentence)?)?)
     }
 

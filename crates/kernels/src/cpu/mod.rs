@@ -80,6 +80,14 @@ impl Operations for Flex {
         tensor(out, x.width)
     }
 
+    fn project(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, has_bias: bool) -> FlexTensor {
+        let (x, weight, bias) = (aligned(x), weight.to_contiguous(), bias.to_contiguous());
+        let (x, weight) = (Matrix::of(&x), Matrix::of(&weight));
+        let mut out = vec![0.0; x.rows * weight.rows];
+        packed::project(x, &weight, has_bias.then(|| values(&bias)), &mut out);
+        tensor(out, weight.rows)
+    }
+
     fn project_packed(
         x: FlexTensor,
         words: IntTensor<Self>,
@@ -93,7 +101,7 @@ impl Operations for Flex {
         let matrix = PackedMatrix { packing, words: ints(&words), pairs: ints(&pairs), columns: x.width };
         let outputs = words.layout().shape()[0];
         let mut out = vec![0.0; x.rows * outputs];
-        packed::project(x, matrix, has_bias.then(|| values(&bias)), &mut out);
+        packed::project(x, &matrix, has_bias.then(|| values(&bias)), &mut out);
         tensor(out, outputs)
     }
 

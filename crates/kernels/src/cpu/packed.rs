@@ -5,8 +5,39 @@ use super::{Matrix, threads};
 use crate::stored::GROUP;
 use crate::{Packed, Packing};
 
-/// Rows of the stored matrix that are unpacked at once: they stay in the cache while they are used.
+/// Rows of the stored matrix that are used at once: unpacked, they stay in the cache meanwhile.
 const ROWS: usize = 64;
+
+/// A stored matrix on the host, of which some rows are had in f32.
+pub(super) trait Weights: Sync {
+    /// How many rows there are.
+    fn rows(&self) -> usize;
+
+    /// Rows from `first` on, `count` of them, one after the other; `scratch` may hold them.
+    fn some<'s>(&'s self, first: usize, count: usize, scratch: &'s mut Vec<f32>) -> &'s [f32];
+}
+
+impl Weights for Matrix<'_> {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn some<'s>(&'s self, first: usize, count: usize, _scratch: &'s mut Vec<f32>) -> &'s [f32] {
+        &self.data[first * self.width..][..count * self.width]
+    }
+}
+
+impl Weights for PackedMatrix<'_> {
+    fn rows(&self) -> usize {
+        self.words.len() * self.packing.per_word() / self.columns
+    }
+
+    fn some<'s>(&'s self, first: usize, count: usize, scratch: &'s mut Vec<f32>) -> &'s [f32] {
+        scratch.resize(count * self.columns, 0.0);
+        self.unpack(first, scratch);
+        scratch
+    }
+}
 
 /// A packed matrix on the host.
 #[derive(Clone, Copy)]
@@ -18,10 +49,6 @@ pub(super) struct PackedMatrix<'a> {
 }
 
 impl PackedMatrix<'_> {
-    fn rows(&self) -> usize {
-        self.words.len() * self.packing.per_word() / self.columns
-    }
-
     /// Rows from `first` on, as many as `out` holds.
     fn unpack(&self, first: usize, out: &mut [f32]) {
         let from = first * self.columns;
@@ -37,19 +64,17 @@ pub(super) fn unpack(matrix: PackedMatrix<'_>, out: &mut [f32]) {
 }
 
 /// `x matrix^T + bias` into `[rows of x, rows of the matrix]`.
-pub(super) fn project(x: Matrix<'_>, matrix: PackedMatrix<'_>, bias: Option<&[f32]>, out: &mut [f32]) {
+pub(super) fn project(x: Matrix<'_>, matrix: &impl Weights, bias: Option<&[f32]>, out: &mut [f32]) {
     let outputs = matrix.rows();
     let tile = |first: usize, scratch: &mut Vec<f32>, out: &mut [f32], stride: usize| {
         let count = ROWS.min(outputs - first);
-        scratch.resize(count * matrix.columns, 0.0);
-        matrix.unpack(first, scratch);
         product(
-            [x.rows, count, matrix.columns],
+            [x.rows, count, x.width],
             (out, stride),
             false,
             1.0,
             (x.data, Strides { row: x.stride, column: 1 }),
-            (scratch, Strides { row: 1, column: matrix.columns }),
+            (matrix.some(first, count, scratch), Strides { row: 1, column: x.width }),
         );
     };
     let firsts: Vec<usize> = (0..outputs).step_by(ROWS).collect();
