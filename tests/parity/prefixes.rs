@@ -3,8 +3,8 @@
 
 use pollster::block_on;
 use rewardscope_engine::{
-    Cancel, Clock, Detail, DeviceChoice, LoadOptions, Message, ModelFiles, Pooling, Score, Scorer, TokenSequence,
-    device,
+    Cancel, Clock, Detail, DeviceChoice, Format, LoadOptions, Message, ModelFiles, Pooling, Score, Scorer,
+    TokenSequence, device,
 };
 use rewardscope_store::{Folder, Source};
 use rewardscope_tests::{fixture, root};
@@ -23,7 +23,10 @@ const MODELS: [&str; 8] = [
 ];
 
 fn load(files: &ModelFiles, batch_tokens: Option<usize>) -> Scorer {
-    let options = LoadOptions { batch_tokens, ..LoadOptions::new(Clock::from_local_seconds(0)) };
+    load_as(files, LoadOptions { batch_tokens, ..LoadOptions::new(Clock::from_local_seconds(0)) })
+}
+
+fn load_as(files: &ModelFiles, options: LoadOptions) -> Scorer {
     let device = block_on(device::open(DeviceChoice::Cpu)).unwrap();
     block_on(Scorer::load(files, None, device, options, &Cancel::default(), &mut |_| {})).unwrap()
 }
@@ -121,7 +124,10 @@ fn shared_and_unshared_scores_are_equal() {
 #[test]
 fn what_did_not_change_is_not_computed_again() {
     for name in ["llama_plain", "gemma2", "dpo_llama/policy", "bert"] {
-        let (scorer, fresh) = (load(&files(name), None), load(&files(name), None));
+        // Not every fixture has a chat template.
+        let mut options = LoadOptions::new(Clock::from_local_seconds(0));
+        options.protocol.format = (name != "bert").then(|| Format::named("tulu").unwrap());
+        let (scorer, fresh) = (load_as(&files(name), options), load_as(&files(name), options));
         let mut computed = Vec::new();
         let states: [(&str, &[&str]); 6] = [
             ("Name a colour of the rainbow.", &["Red.", "Violet, I think.", "Monday."]),
