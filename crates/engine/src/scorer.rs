@@ -1,7 +1,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use rewardscope_models::{Architecture, Head, ModelError};
+use rewardscope_models::{Architecture, Head, ModelError, Summary};
 use rewardscope_store::{FetchProgress, FetchStage};
 use rewardscope_text::{ChatTemplate, Clock, Conversation, Encoding, Message, Pair, TextPipeline, TruncationSide};
 use serde::{Deserialize, Serialize};
@@ -199,9 +199,29 @@ pub struct Features {
     pub cut_tokens: usize,
 }
 
-/// Tokens in one batch. On the CPU more save nothing but cost memory.
-const BATCH_TOKENS_GPU: usize = 4096;
-const BATCH_TOKENS_CPU: usize = 1024;
+/// Most tokens in one batch, and most bytes of what a layer makes of them. On the CPU more save
+/// nothing but cost memory.
+const BATCH_GPU: (usize, u64) = (4096, 256 << 20);
+const BATCH_CPU: (usize, u64) = (1024, 96 << 20);
+
+/// Fewer tokens leave most of a device idle.
+const LEAST_BATCH_TOKENS: u64 = 64;
+
+/// Tokens in one batch, as suits the device and the model's width.
+fn batch_tokens(device: &OpenDevice, summary: &Summary) -> usize {
+    let (most, most_bytes) = match device.report.kind {
+        DeviceKind::Gpu => BATCH_GPU,
+        DeviceKind::Cpu => BATCH_CPU,
+    };
+    let (hidden, inner) = (summary.hidden_size as u64, summary.intermediate_size as u64);
+    // Of a layer the residual, its norms, queries, keys, values and what they come to are there at
+    // once, then both halves of the feed-forward layer, their product and its result.
+    let bytes_a_token = 4 * (3 * inner + 8 * hidden);
+    // A kernel reads each of them whole.
+    let bound = device.most_bound_bytes() / (4 * inner.max(hidden));
+    let budget = (most_bytes / bytes_a_token).min(bound).max(LEAST_BATCH_TOKENS);
+    usize::try_from(budget).unwrap_or(most).min(most)
+}
 
 impl std::fmt::Debug for Scorer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -281,10 +301,7 @@ impl Scorer {
             self_test,
             load_ms,
         };
-        let batch_tokens = options.batch_tokens.unwrap_or(match forward.device.report.kind {
-            DeviceKind::Gpu => BATCH_TOKENS_GPU,
-            DeviceKind::Cpu => BATCH_TOKENS_CPU,
-        });
+        let batch_tokens = options.batch_tokens.unwrap_or_else(|| batch_tokens(&forward.device, &forward.summary));
         let pooling = head.map(|head| head.config.pooling).unwrap_or_default();
         let draft = RefCell::default();
         Ok(Self { forward, text: opened.text, options, pooling, report, batch_tokens, draft })
@@ -632,5 +649,31 @@ mod tests {
             let want = case["expected_index_legacy"][0].as_u64().expect("an index") as usize;
             assert_eq!(pooled_index(&ids, pad, PooledToken::BeforeFirstPad), want, "{case}");
         }
+    }
+
+    #[test]
+    fn batches_are_as_large_as_a_models_width_allows() {
+        let mut device = pollster::block_on(crate::device::open(crate::DeviceChoice::Cpu)).expect("the CPU");
+        let of = |device: &OpenDevice, hidden_size: usize, intermediate_size: usize| {
+            let summary = Summary {
+                architecture: "any",
+                head: Head::Score,
+                labels: 1,
+                label: 0,
+                context_tokens: 8192,
+                vocab_size: 1000,
+                hidden_size,
+                intermediate_size,
+                layers: 1,
+                pad_token_id: None,
+            };
+            batch_tokens(device, &summary)
+        };
+        assert_eq!(of(&device, 576, 1536), 1024);
+        // Llama 3.1 8B: 300 kB a token.
+        assert_eq!(of(&device, 4096, 14_336), 332);
+        device.bind_at_most(Some(1 << 20));
+        assert_eq!(of(&device, 576, 1536), 170);
+        assert_eq!(of(&device, 4096, 14_336), 64);
     }
 }
