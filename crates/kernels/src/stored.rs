@@ -192,6 +192,7 @@ fn four_bits(group: &[f32; GROUP]) -> Quantised {
 pub struct Stored(Form);
 
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "a model has a few hundred of them")]
 enum Form {
     Plain(Tensor<2>),
     Packed {

@@ -45,7 +45,7 @@ pub(super) fn erf(x: f32) -> f32 {
     let above = above * square + -2.101_024e-6;
     let above = above * square + -5.692_506_4e-5;
     let above = above * square + -7.349_906_3e-4;
-    let above = above * square + -2.954_599_8e-3;
+    let above = above * square + -2.954_6e-3;
     let above = above * square + -1.609_603_3e-2;
     let below = -1.456_607_2e-5;
     let below = below * square + -2.133_740_6e-4;
