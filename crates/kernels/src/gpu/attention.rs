@@ -69,6 +69,33 @@ pub(crate) fn table(plan: &Plan) -> Vec<i32> {
     [tiles, positions, rows].concat()
 }
 
+/// Brings keys or values of one head into workgroup memory: those whose rows the table names from
+/// `names` on, `count` of them at most; zeros where there are no more.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "a kernel's part")]
+fn bring(
+    from: &Tensor<f32>,
+    table: &Tensor<i32>,
+    side: &mut Shared<[f32]>,
+    names: usize,
+    count: usize,
+    width: usize,
+    column: usize,
+    #[comptime] keys_at_once: usize,
+    #[comptime] head_dim: usize,
+) {
+    let mut i = UNIT_POS as usize;
+    while i < comptime![keys_at_once * head_dim] {
+        let key = i / head_dim;
+        let mut value = 0.0f32;
+        if key < count {
+            value = from[table[names + key] as usize * width + column + i % head_dim];
+        }
+        side[i] = value;
+        i += UNITS;
+    }
+}
+
 #[cube(launch_unchecked)]
 fn attention_kernel(
     q: &Tensor<f32>,
@@ -153,16 +180,17 @@ fn attention_kernel(
         let is_seen = first < tile_high && first + keys_at_once > tile_low;
         sync_cube();
         if is_seen {
-            let mut i = unit;
-            while i < comptime![keys_at_once * head_dim] {
-                let key = first + i / head_dim;
-                let mut value = 0.0f32;
-                if key < keys {
-                    value = k[table[keys_at + key] as usize * key_width + key_column + i % head_dim];
-                }
-                side[i] = value;
-                i += UNITS;
-            }
+            bring(
+                k,
+                table,
+                &mut side,
+                keys_at + first,
+                keys - min(first, keys),
+                key_width,
+                key_column,
+                keys_at_once,
+                head_dim,
+            );
         }
         sync_cube();
         if is_seen {
@@ -182,16 +210,17 @@ fn attention_kernel(
         }
         sync_cube();
         if is_seen {
-            let mut i = unit;
-            while i < comptime![keys_at_once * head_dim] {
-                let key = first + i / head_dim;
-                let mut value = 0.0f32;
-                if key < keys {
-                    value = v[table[keys_at + key] as usize * key_width + key_column + i % head_dim];
-                }
-                side[i] = value;
-                i += UNITS;
-            }
+            bring(
+                v,
+                table,
+                &mut side,
+                keys_at + first,
+                keys - min(first, keys),
+                key_width,
+                key_column,
+                keys_at_once,
+                head_dim,
+            );
         }
         sync_cube();
         if is_seen {
