@@ -328,7 +328,6 @@ impl Stored {
 
 fn unpack(words: Tensor<2, Int>, pairs: Tensor<2, Int>, packing: Packing) -> Tensor<2> {
     let (words, pairs) = (words.into_dispatch(), pairs.into_dispatch());
-    // The backend is told by a float.
     Tensor::from_dispatch(<Dispatch as Operations>::unpack(words, pairs, packing))
 }
 

@@ -162,11 +162,6 @@ impl State {
         self.layers.first().map_or(0, |[keys, _]| keys.dims()[0])
     }
 
-    /// Bytes that it takes on its device.
-    pub fn bytes(&self) -> usize {
-        self.layers.iter().flatten().map(|side| side.dims().iter().product::<usize>() * size_of::<f32>()).sum()
-    }
-
     /// Some of its rows, in this order.
     #[must_use]
     pub fn select(&self, rows: &[Range<usize>]) -> Self {

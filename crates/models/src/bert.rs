@@ -206,7 +206,7 @@ impl Stack {
             let q = layer.query.forward(x.clone());
             x = layer.after.forward(x, attention(q, k, v, &queries.plan, heads));
             if wanted.tap == Some(done) {
-                tapped = Some(if done == self.layers.len() { x.clone() } else { last.select(x.clone()) });
+                tapped = Some(last.select(x.clone()));
             }
         }
         Hidden { last: x, tapped, state: None }

@@ -378,7 +378,7 @@ impl Network for DebertaNetwork {
             }
             x = layer.after.forward(x, mixed);
             if wanted.tap == Some(done) {
-                tapped = Some(if done == self.layers.len() { x.clone() } else { read.select(x.clone()) });
+                tapped = Some(read.select(x.clone()));
             }
         }
         Hidden { last: x, tapped, state: None }

@@ -619,14 +619,11 @@ impl Network for DecoderNetwork {
         for (at, layer) in self.weights.layers.iter().enumerate() {
             let queries = if at + 1 == count { &last } else { &all };
             x = layer.forward(x, at, &shared[layer.kind], queries, &mut keys);
-            if wanted.tap == Some(at + 1) && at + 1 < count {
+            if wanted.tap == Some(at + 1) {
                 tapped = Some(normed((last.select(x.0.clone()), x.1.clone().map(|added| last.select(added)))));
             }
         }
         let last = normed(x);
-        if wanted.tap == Some(count) {
-            tapped = Some(last.clone());
-        }
         Hidden { last, tapped, state: keys.kept() }
     }
 

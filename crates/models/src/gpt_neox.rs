@@ -262,14 +262,11 @@ impl Network for GptNeoXNetwork {
                 let (x, input) = layer.post_attention_layernorm.add(x, attended);
                 x + self.feed(layer, input)
             };
-            if wanted.tap == Some(at + 1) && at + 1 < count {
+            if wanted.tap == Some(at + 1) {
                 tapped = Some(normed(last.select(x.clone())));
             }
         }
         let last = normed(x);
-        if wanted.tap == Some(count) {
-            tapped = Some(last.clone());
-        }
         Hidden { last, tapped, state: keys.kept() }
     }
 

@@ -291,7 +291,7 @@ pub struct Wanted<'a> {
     /// The tokens whose hidden states are read, in ascending order; the last layer computes no
     /// others.
     pub tokens: &'a [usize],
-    /// A number of layers after which the hidden states are wanted too.
+    /// A number of layers, fewer than all, after which the hidden states are wanted too.
     pub tap: Option<usize>,
     /// Whether keys and values are wanted, for what comes later.
     pub keep: bool,

@@ -265,14 +265,11 @@ impl Network for ModernBertNetwork {
             let attended = self.attend(layer, input, [every, own], queries);
             let (sum, input) = layer.mlp_norm.add(queries.select(x), attended);
             x = sum + self.feed(layer, input);
-            if wanted.tap == Some(done) && done < self.layers.len() {
+            if wanted.tap == Some(done) {
                 tapped = Some(self.final_norm.forward(last.select(x.clone())));
             }
         }
         let last = self.final_norm.forward(x);
-        if wanted.tap == Some(self.layers.len()) {
-            tapped = Some(last.clone());
-        }
         Hidden { last, tapped, state: None }
     }
 
