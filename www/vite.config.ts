@@ -1,24 +1,25 @@
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig, type Plugin } from "vite";
 import { VitePWA } from "vite-plugin-pwa";
 
-/** The wasm that the optimiser made, where the site is built for other hosts. */
+/** The folder of the modules that the optimiser made, where the site is built for other hosts. */
 const optimised = process.env.REWARDSCOPE_OPTIMISED_WASM;
 
 /**
  * Puts the optimised wasm in the place of the other, compressed alone: many hosts compress nothing
  * so large, and some take no file over 25 MB. The worker unpacks it.
  */
-function compressedWasm(path: string): Plugin {
+function compressedWasm(folder: string): Plugin {
   return {
     name: "compressed-wasm",
     generateBundle(_options, bundle) {
       for (const [name, asset] of Object.entries(bundle)) {
-        if (!name.endsWith(".wasm")) continue;
-        const wasm = readFileSync(path);
+        if (asset.type !== "asset" || !name.endsWith(".wasm")) continue;
+        const wasm = readFileSync(join(folder, asset.names[0] ?? ""));
         const params = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_LGWIN]: 24, [constants.BROTLI_PARAM_SIZE_HINT]: wasm.length };
         this.emitFile({ type: "asset", fileName: `${asset.fileName}.br`, source: brotliCompressSync(wasm, { params }) });
         this.emitFile({ type: "asset", fileName: `${asset.fileName}.gz`, source: gzipSync(wasm, { level: 9 }) });

@@ -96,13 +96,25 @@ export async function countingGpu(browser) {
     });
 }
 
-async function openChromium({ webgpu = true, address = url } = {}) {
+async function openChromium({ webgpu = true, relaxed = true, address = url } = {}) {
   const browser = await chromium.launch({
     executablePath: required("REWARDSCOPE_CHROMIUM"),
     headless: true,
     args: [...CHROMIUM_FLAGS, ...(webgpu ? WEBGPU_FLAGS : [])],
   });
   const context = await browser.newContext();
+  if (!relaxed) {
+    // As if this browser had no relaxed SIMD.
+    await context.route(/\/worker-[^/]*\.js$/, async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, body: `WebAssembly.validate = () => false;\n${await response.text()}` });
+    });
+  }
+  /** The worker of that name that was started last. */
+  const worker = async (page, wanted) => {
+    for (const worker of page.workers().toReversed()) if ((await worker.evaluate(() => self.name)) === wanted) return worker;
+    throw new Error(`there is no worker ${wanted}`);
+  };
   const visit = async () => {
     const page = await context.newPage();
     page.setDefaultTimeout(PATIENCE_MS);
@@ -117,8 +129,18 @@ async function openChromium({ webgpu = true, address = url } = {}) {
       fill: (selector, text) => page.fill(selector, text),
       select: (selector, value) => page.selectOption(selector, value),
       pick: (selector, paths) => picking(page, selector, () => page.setInputFiles(selector, paths)),
-      /** Runs a function in the engine's worker. */
-      inWorker: (work, argument) => page.workers().at(-1).evaluate(work, argument),
+      /** Runs a function in the engine's worker, or a helper's. */
+      inWorker: async (work, argument, name = "engine") => (await worker(page, name)).evaluate(work, argument),
+      /** Another page in another tab. */
+      async beside(address) {
+        const other = await context.newPage();
+        other.setDefaultTimeout(PATIENCE_MS);
+        await other.goto(address);
+        return {
+          evaluate: (work, argument) => other.evaluate(work, argument),
+          inWorker: async (work, argument) => (await worker(other, "peers")).evaluate(work, argument),
+        };
+      },
       /** Bounds what this site may store, in bytes. */
       async boundStorage(bytes) {
         const client = await context.newCDPSession(page);
@@ -155,6 +177,13 @@ async function openFirefox({ address = url } = {}) {
       async pick(selector, paths) {
         const input = await page.$(selector);
         await picking(page, selector, () => input.uploadFile(...[paths].flat()));
+      },
+      /** Another page in another tab. */
+      async beside(address) {
+        const other = await browser.newPage();
+        other.setDefaultTimeout(PATIENCE_MS);
+        await other.goto(address);
+        return { evaluate: (work, argument) => other.evaluate(work, argument) };
       },
     };
   };
@@ -216,7 +245,7 @@ async function load(browser) {
 }
 
 export const scoreTokens = (browser, ids, first) =>
-  browser.evaluate(([ids, first]) => window.rewardscope.call("scoreTokens", [ids, first]), [ids, first]);
+  browser.evaluate(([ids, first]) => window.rewardscope.call("scoreTokens", [ids, first, true]), [ids, first]);
 
 const shots = new URL("../../test-output/", import.meta.url).pathname;
 mkdirSync(shots, { recursive: true });

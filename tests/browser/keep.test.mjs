@@ -1,7 +1,7 @@
 // What arrives, stays and survives, in two real browsers: downloads from a Hub that misbehaves, a
 // second visit without a network, runs that lose their tab, their worker or their GPU.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -333,6 +333,40 @@ test("Chromium: a run survives a closed tab and killed workers", async () => {
     await again.click("#benchmark .items summary");
     await again.until("the item", () => document.querySelectorAll("#benchmark .items table tbody tr").length >= 2);
   });
+});
+
+test("Chromium: another worker joins a long run, dies in it, and the scores are those of one", async () => {
+  // Long prompts: with one worker it would take the better part of a minute.
+  const long = readFileSync(join(root, "README.md"), "utf8").slice(0, 4000);
+  const lines = readFileSync(join(root, "sample/focus.jsonl"), "utf8").split("\n").slice(0, 14);
+  const path = join(scratch, "long.jsonl");
+  const rows = lines.map((line, i) => ({ ...JSON.parse(line), prompt: `${long.slice(i, 2400 + 100 * i)}\n\n${JSON.parse(line).prompt}` }));
+  writeFileSync(path, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+  let found;
+  await using("Chromium", "helpers", async (browser) => {
+    await loadLikelihood(browser, "cpu");
+    await openRows(browser, path);
+    await browser.click("#run");
+    await browser.until("the helper", () => /by 2 workers/.test(document.querySelector("#progress")?.textContent ?? ""));
+    const before = await browser.evaluate(() => Number(document.querySelector("#progress").textContent.trim().match(/^(\d+)/)[1]));
+    await reached(browser, before + 3);
+    await browser.inWorker(() => setTimeout(() => { throw new Error("broken by a test"); }, 0), undefined, "helper");
+    await ran(browser, rows.length);
+    // The run does not depend on it.
+    assert.equal(await browser.evaluate(() => document.querySelectorAll(".incident").length), 0);
+    assert.deepEqual(await journalled(browser), [[...rows.keys()]]);
+    const lines = await browser.evaluate(() => window.rewardscope.call("scoreFile", []));
+    found = lines.trim().split("\n").map((line) => JSON.parse(line).scores);
+  });
+  const out = join(scratch, "long");
+  const model = join(root, ".cache/models/SmolLM2-135M-Instruct.Q4_1.gguf");
+  const asked = ["eval", "--model", model, "--benchmark", "reward-bench-2", "--data", path, "--device", "cpu", "--out", out];
+  execFileSync(join(target, "debug/rewardscope"), asked, { stdio: "ignore" });
+  const { items } = JSON.parse(readFileSync(join(out, "run.json"), "utf8"));
+  assert.equal(items.length, found.length);
+  const off = items.flatMap(({ scores }, i) => scores.map((score, place) => Math.abs(score - found[i][place]) / Math.max(1, Math.abs(score))));
+  console.log(`largest difference to the command's scores ${Math.max(...off).toExponential(1)}`);
+  assert.ok(Math.max(...off) < 1e-4);
 });
 
 test("Chromium: a run survives its GPU", async () => {

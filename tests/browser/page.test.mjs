@@ -238,9 +238,9 @@ test("Chromium: a layer takes few dispatches and a batch one readback, whatever 
       const counts = await countingGpu(browser);
       const sequence = (length, first) => Array.from({ length }, (_, i) => ((first + i * 37) % 200) + 5);
       for (const sequences of [[sequence(12, 1)], [1, 2, 3, 4, 5, 6].map((n) => [...sequence(9, 1), ...sequence(3 * n, n)])]) {
-        await browser.evaluate((sequences) => window.rewardscope.call("scoreTokens", [sequences, 1]), sequences);
+        await browser.evaluate((sequences) => window.rewardscope.call("scoreTokens", [sequences, 1, true]), sequences);
         await counts();
-        await browser.evaluate((sequences) => window.rewardscope.call("scoreTokens", [sequences, 1]), sequences);
+        await browser.evaluate((sequences) => window.rewardscope.call("scoreTokens", [sequences, 1, true]), sequences);
         const found = await counts();
         console.log(`${name}, ${layers} layers, ${sequences.length} sequences: ${JSON.stringify(found)}`);
         assert.ok(found.dispatches > 0 && found.dispatches <= each * layers + others, `${found.dispatches} dispatches`);

@@ -23,18 +23,20 @@ export class Engine {
   #waiting = new Map<number, Waiting>();
   #next = 0;
   #onReplaced: (reason: string) => void;
+  #name: string;
   /** Whether this worker has ever answered; one that never did would only die again. */
   #answered = false;
   /** Why the worker never started. */
   #dead: Error | undefined;
 
-  constructor(onReplaced: (reason: string) => void) {
+  constructor(onReplaced: (reason: string) => void, name = "engine") {
     this.#onReplaced = onReplaced;
+    this.#name = name;
     this.#worker = this.#start();
   }
 
   #start(): Worker {
-    const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+    const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: this.#name });
     // A worker that was ended may still have words under way; they are not its successor's.
     worker.onmessage = (event: MessageEvent<Reply>) => {
       if (worker === this.#worker) this.#take(event.data);
@@ -84,6 +86,13 @@ export class Engine {
     this.#dead = undefined;
     this.#worker = this.#start();
     this.#failWaiting(new EngineFailure(reason, old));
+  }
+
+  /** Ends the worker for good. */
+  end(reason: string) {
+    this.#worker.onerror = null;
+    this.#worker.terminate();
+    this.#failWaiting(new EngineFailure(reason, this.#worker));
   }
 
   #failWaiting(error: Error) {

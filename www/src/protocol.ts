@@ -48,13 +48,17 @@ export interface Calls {
   plan: { args: [limit: number | undefined, seed: number, anew: boolean]; result: RunProgress };
   estimate: { args: []; result: Estimate };
   run: { args: []; result: void; progress: RunProgress };
+  claim: { args: [helpers: number]; result: string | undefined };
+  release: { args: [place: number]; result: void };
+  bring: { args: [outcome: string]; result: void };
+  scoreClaim: { args: [claim: string]; result: string };
   cancel: { args: []; result: void };
   report: { args: []; result: Report };
   item: { args: [place: number]; result: ItemReport };
   scoreFile: { args: []; result: string };
   marksJson: { args: []; result: string };
   score: { args: [prompt: string, completions: string[]]; result: Score[] };
-  scoreTokens: { args: [inputIds: number[][], firstCompletionToken: number]; result: Score[] };
+  scoreTokens: { args: [inputIds: number[][], firstCompletionToken: number, everyToken: boolean]; result: Score[] };
   storage: { args: []; result: Storage };
   removeFile: { args: [key: string]; result: void };
   removeRun: { args: [key: string]; result: boolean };

@@ -1,5 +1,6 @@
 // What the page knows. One engine, one model, one run; panels read and call it.
 import { Engine, EngineFailure } from "./engine";
+import { Helpers } from "./helpers";
 import type {
   ColumnNames,
   DatasetReport,
@@ -62,6 +63,8 @@ class AppState {
   dataset = $state<DatasetReport>();
   estimate = $state<Estimate>();
   progress = $state<RunProgress>();
+  /** Workers that score items of the run beside the engine. */
+  helpers = $state(0);
   report = $state<Report>();
   storage = $state<Storage>();
   /** The benchmark that rows from elsewhere are of. */
@@ -129,7 +132,7 @@ class AppState {
       if (this.#modelSource) {
         const { source, settings, access, fingerprint } = this.#modelSource;
         this.model = undefined;
-        const model = await this.#loadFrom(source, settings, access).finally(() => (this.load = undefined));
+        const model = await this.#load(source, settings, access);
         if (model.fingerprint !== fingerprint) {
           throw new Error(`${model.name} has changed since it was loaded; load it again, and run it anew`);
         }
@@ -229,17 +232,40 @@ class AppState {
     return { hub: this.hub.trim() || undefined, token: this.token.trim() || undefined, keep: this.keep };
   }
 
-  async #loadFrom(source: ModelSource, settings: LoadSettings, { hub, token, keep }: Access): Promise<ModelReport> {
-    await this.engine.call("configure", [hub, token, keep]);
-    const tell = (now: LoadProgress) => (this.load = now);
+  async #load(source: ModelSource, settings: LoadSettings, access: Access): Promise<ModelReport> {
     const head = await this.#headBytes(source.head);
     this.head = head && (await this.engine.call("readHead", [head]));
-    if (source.kind === "site") return this.engine.call("loadSite", [source.manifest, head, settings], tell);
-    if (source.kind === "hub") return this.engine.call("loadHub", [source.id, head, settings], tell);
+    try {
+      return await this.#loadInto(this.engine, source, head, settings, access, (now) => (this.load = now));
+    } finally {
+      this.load = undefined;
+    }
+  }
+
+  async #loadInto(
+    engine: Engine,
+    source: ModelSource,
+    head: Uint8Array | undefined,
+    settings: LoadSettings,
+    { hub, token, keep }: Access,
+    tell: (now: LoadProgress) => void,
+  ): Promise<ModelReport> {
+    await engine.call("configure", [hub, token, keep]);
+    if (source.kind === "site") return engine.call("loadSite", [source.manifest, head, settings], tell);
+    if (source.kind === "hub") return engine.call("loadHub", [source.id, head, settings], tell);
     const { files } = source;
     const path = files[0]?.webkitRelativePath ?? "";
     const name = path.split("/")[0] || (files.length === 1 ? (files[0]?.name ?? "") : `the ${files.length} picked files`);
-    return this.engine.call("loadFiles", [name, files, head, settings], tell);
+    return engine.call("loadFiles", [name, files, head, settings], tell);
+  }
+
+  /** Helpers of the run with the model that is loaded. */
+  #newHelpers(): Helpers | undefined {
+    if (!this.#modelSource || !this.model) return undefined;
+    const { source, settings, access } = this.#modelSource;
+    return new Helpers(this.engine, $state.snapshot(this.model) as ModelReport, async (engine) =>
+      this.#loadInto(engine, source, await this.#headBytes(source.head), settings, access, () => {}),
+    );
   }
 
   async #headBytes(head: ModelSource["head"]): Promise<Uint8Array | undefined> {
@@ -280,7 +306,7 @@ class AppState {
       this.estimate = undefined;
       this.#modelSource = undefined;
       const access = this.#access();
-      const model = await this.#loadFrom(source, settings, access).finally(() => (this.load = undefined));
+      const model = await this.#load(source, settings, access);
       this.model = model;
       this.#modelSource = { source, settings, access, fingerprint: model.fingerprint };
       this.device = model.device;
@@ -361,10 +387,13 @@ class AppState {
       if (!this.progress || anew) await this.#plan(limit, seed, anew);
       const before = this.progress?.items_done ?? 0;
       let refreshed = performance.now();
+      const helpers = this.#newHelpers();
       try {
         await this.#withstanding(() =>
           this.engine.call("run", [], (now) => {
             this.progress = now;
+            helpers?.start(now.ms_left);
+            this.helpers = helpers?.count ?? 0;
             if (performance.now() - refreshed > 1000) {
               refreshed = performance.now();
               // A worker that ends now takes the run with it, not this table.
@@ -373,6 +402,8 @@ class AppState {
           }),
         );
       } finally {
+        helpers?.stop();
+        this.helpers = 0;
         await this.#refresh().catch(() => {});
       }
       this.notice = before > 0 ? `The run is done; ${before} of its items were scored earlier.` : "The run is done.";

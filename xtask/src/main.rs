@@ -1,5 +1,6 @@
 //! One runner for everything: `cargo xtask serve`, `dist`, `test`, `bench`, `head`, `oracle`.
 
+mod bench;
 mod browsers;
 mod dist;
 mod fuzz;
@@ -11,6 +12,7 @@ mod packages;
 mod setup;
 mod stage;
 mod test;
+mod wasm;
 
 use std::path::PathBuf;
 
@@ -47,8 +49,11 @@ enum Command {
         #[arg(long)]
         all: bool,
     },
-    /// Set everything up and print sizes, times and memory.
-    Bench,
+    /// Set everything up and print sizes, times and memory, ours and those of our peers.
+    Bench {
+        /// Only these comparisons with peers: cpu, workers, ties, wllama, webgpu.
+        parts: Vec<String>,
+    },
     /// Fit the site's own reward head anew; takes half an hour on two cores.
     Head,
     /// Write expected values anew with pinned Python packages; takes minutes and gigabytes.
@@ -71,7 +76,7 @@ fn main() -> anyhow::Result<()> {
         }
         Command::Dist { out, with } => dist::run(&out, with),
         Command::Test { all } => test::run(all),
-        Command::Bench => test::bench(),
+        Command::Bench { parts } => bench::run(&parts),
         Command::Head => head::run(),
         Command::Oracle => oracle::run(),
     }

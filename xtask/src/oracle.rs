@@ -20,16 +20,21 @@ const PACKAGES: [&str; 8] = [
 ];
 const ENVIRONMENT: &str = ".cache/oracle";
 
-/// Makes the Python environment and runs every generator.
+/// Makes the Python environment, with other packages beside the oracle's own, and gives its
+/// interpreter.
+pub fn environment(others: &[&str]) -> anyhow::Result<String> {
+    let python = format!("{ENVIRONMENT}/bin/python");
+    if !Path::new(&python).exists() {
+        call("python3", ["-m", "venv", ENVIRONMENT])?;
+    }
+    call(&python, ["-m", "pip", "install", "--quiet"].into_iter().chain(PACKAGES).chain(others.iter().copied()))?;
+    Ok(python)
+}
+
+/// Runs every generator.
 pub fn run() -> anyhow::Result<()> {
     let mut stages = Stages::default();
-    let python = format!("{ENVIRONMENT}/bin/python");
-    stages.run("Python packages", || {
-        if !Path::new(&python).exists() {
-            call("python3", ["-m", "venv", ENVIRONMENT])?;
-        }
-        call(&python, ["-m", "pip", "install", "--quiet"].into_iter().chain(PACKAGES))
-    })?;
+    let python = stages.run("Python packages", || environment(&[]))?;
     stages.run("self-test", || call(&python, ["xtask/oracle/selftest.py", "crates/engine/selftest"]))?;
     stages.run("logistic regressions", || {
         call(&python, ["xtask/oracle/logistic.py", "tests/fixtures/fit/logistic.json"])

@@ -11,6 +11,7 @@ use wasm_bindgen_cli_support::Bindgen;
 use crate::pack::pack;
 use crate::packages::SMOLLM2;
 use crate::stage::{self, Stages, call, fingerprint, has, unless_current};
+use crate::wasm;
 
 /// What the page runs on.
 pub const TARGET: &str = "wasm32-unknown-unknown";
@@ -18,6 +19,10 @@ const STAMPS: &str = "target/xtask";
 
 /// Where wasm-bindgen writes what the page imports.
 pub const WASM_OUT: &str = "www/src/wasm";
+
+/// The module, and the one for browsers with relaxed SIMD.
+pub const PLAIN_WASM: &str = "rewardscope_bg.wasm";
+pub const RELAXED_WASM: &str = "rewardscope_relaxed.wasm";
 
 /// Where the Vite build goes.
 pub const SITE: &str = "www/dist";
@@ -31,8 +36,17 @@ const DEFAULT_MODEL_FOLDER: &str = "smollm2-135m-instruct";
 
 /// What is found where on localhost.
 pub fn served() -> Site {
-    let mounts = [("/models/", PACKED_MODELS), ("/data/", PACKED_DATA), ("/", SITE)];
-    Site::new(mounts.map(|(prefix, folder)| (prefix.to_owned(), folder.into())))
+    served_with([], [])
+}
+
+/// The same, with other folders beside it and headers on every answer.
+pub fn served_with<const F: usize, const H: usize>(
+    others: [(&str, &str); F],
+    headers: [(&'static str, &'static str); H],
+) -> Site {
+    let own = [("/models/", PACKED_MODELS), ("/data/", PACKED_DATA), ("/", SITE)];
+    let mounts = others.into_iter().chain(own).map(|(prefix, folder)| (prefix.to_owned(), folder.into()));
+    Site::new(mounts).with_headers(headers)
 }
 
 /// All that the page needs.
@@ -124,17 +138,16 @@ pub fn target_folder() -> String {
 
 fn wasm_bindgen() -> anyhow::Result<()> {
     let input = format!("{}/{TARGET}/wasm/rewardscope_web.wasm", target_folder());
-    let made = format!("{WASM_OUT}/rewardscope_bg.wasm");
-    let key = fingerprint([Path::new(&input)])?;
-    unless_current(Path::new(&format!("{STAMPS}/wasm-bindgen")), &key, Path::new(&made), || {
+    let [made, relaxed] = [PLAIN_WASM, RELAXED_WASM].map(|name| Path::new(WASM_OUT).join(name));
+    let key = fingerprint(["xtask/src/wasm.rs", &input].map(Path::new))?;
+    unless_current(Path::new(&format!("{STAMPS}/wasm-bindgen")), &key, &made, || {
         Bindgen::new()
-            .input_path(&input)
+            .input_module("rewardscope", wasm::trimmed(Path::new(&input))?)
             .web(true)?
             .typescript(true)
             .out_name("rewardscope")
-            .remove_name_section(true)
-            .remove_producers_section(true)
-            .generate(WASM_OUT)
+            .generate(WASM_OUT)?;
+        wasm::fuse(&made, &relaxed)
     })
 }
 

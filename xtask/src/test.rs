@@ -85,17 +85,6 @@ fn deny() -> anyhow::Result<()> {
     call(&command, ["--locked", "check", "licenses", "bans", "sources"])
 }
 
-/// Sizes, times and memory of the page, and times of the engine on this processor.
-pub fn bench() -> anyhow::Result<()> {
-    let mut stages = Stages::default();
-    let browsers = stages.run("browsers and adapter", browsers::find)?;
-    setup::site(&mut stages)?;
-    packages::MINILM.fetch()?;
-    call("cargo", ["build", "--locked", "--bins"].into_iter().chain(NATIVE))?;
-    call(&format!("{}/debug/bench-engine", setup::target_folder()), [""; 0])?;
-    node(&browsers, false, &["tests/browser/measure.mjs"])
-}
-
 fn node(browsers: &Browsers, all: bool, arguments: &[&str]) -> anyhow::Result<()> {
     let port = setup::served().serve(0)?.port;
     let mut node = Command::new("node");
@@ -103,7 +92,8 @@ fn node(browsers: &Browsers, all: bool, arguments: &[&str]) -> anyhow::Result<()
     run_command(with_environment(&mut node, browsers, all))
 }
 
-fn with_environment<'a>(command: &'a mut Command, browsers: &Browsers, all: bool) -> &'a mut Command {
+/// Where tests and benches find what they need.
+pub fn with_environment<'a>(command: &'a mut Command, browsers: &Browsers, all: bool) -> &'a mut Command {
     command
         .env("REWARDSCOPE_CHROMIUM", &browsers.chromium)
         .env("REWARDSCOPE_FIREFOX", &browsers.firefox)

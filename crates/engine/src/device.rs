@@ -254,6 +254,11 @@ pub async fn pause() {
     rewardscope_store::sleep(0.0).await;
 }
 
+/// Lets others work for a few milliseconds.
+pub async fn wait_a_little() {
+    rewardscope_store::sleep(4.0).await;
+}
+
 #[cfg(not(target_family = "wasm"))]
 mod platform {
     use std::sync::OnceLock;

@@ -193,8 +193,9 @@ enum Line {
     Item(ItemLine),
 }
 
+/// An item's outcome as it is written down.
 #[derive(Serialize, Deserialize)]
-struct ItemLine {
+pub(crate) struct ItemLine {
     item: usize,
     subset: String,
     id: String,
@@ -213,7 +214,7 @@ struct ItemLine {
 }
 
 impl ItemLine {
-    fn new(place: usize, item: &Item, outcome: &ItemOutcome) -> Self {
+    pub fn new(place: usize, item: &Item, outcome: &ItemOutcome) -> Self {
         let scores = outcome.scores.as_deref().unwrap_or_default();
         Self {
             item: place,
@@ -229,8 +230,13 @@ impl ItemLine {
         }
     }
 
+    /// Which item of the run it is.
+    pub fn place(&self) -> usize {
+        self.item
+    }
+
     /// The outcome; `None` when the line contradicts itself or the item.
-    fn outcome(self, item: &Item) -> Option<ItemOutcome> {
+    pub fn outcome(self, item: &Item) -> Option<ItemOutcome> {
         let computed_tokens = self.computed_tokens.unwrap_or_else(|| self.tokens.iter().sum());
         let scores = match self.error {
             Some(error) => Err(error),

@@ -2,6 +2,7 @@
 //! disk before the next is begun, so a run that was stopped, by whatever, goes on where it was and
 //! scores nothing twice.
 
+mod claims;
 mod journal;
 mod json_floats;
 mod marks_json;
@@ -21,6 +22,7 @@ use rewardscope_store::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use claims::{ClaimError, Claims, score_claim};
 pub use journal::{Journal, JournalError, JournalSummary, RunIdentity};
 pub use marks_json::marks_json;
 pub use reference_file::{SummaryFile, reference_scores, reference_summary};

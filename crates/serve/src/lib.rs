@@ -28,6 +28,7 @@ pub enum ServeError {
 #[derive(Debug, Clone)]
 pub struct Site {
     mounts: Vec<(String, PathBuf)>,
+    headers: Vec<(&'static str, &'static str)>,
 }
 
 /// A site that is being served.
@@ -50,7 +51,14 @@ impl Site {
     /// Several folders, each under its prefix, such as `("/models/", folder)`; longer prefixes
     /// first.
     pub fn new(mounts: impl IntoIterator<Item = (String, PathBuf)>) -> Self {
-        Self { mounts: mounts.into_iter().collect() }
+        Self { mounts: mounts.into_iter().collect(), headers: Vec::new() }
+    }
+
+    /// The same site with these headers, ASCII, on every file.
+    #[must_use]
+    pub fn with_headers(mut self, headers: impl IntoIterator<Item = (&'static str, &'static str)>) -> Self {
+        self.headers.extend(headers);
+        self
     }
 
     /// One folder as a whole site.
@@ -98,7 +106,7 @@ impl Site {
 fn content_type(path: &Path) -> &'static str {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("html") => "text/html; charset=utf-8",
-        Some("js") => "text/javascript",
+        Some("js" | "mjs") => "text/javascript",
         Some("css") => "text/css",
         Some("wasm") => "application/wasm",
         Some("json") => "application/json",
@@ -117,17 +125,18 @@ fn answer(site: &Site, request: Request) -> std::io::Result<()> {
         return request.respond(Response::from_string("not found").with_status_code(404));
     };
     let bytes = file.metadata()?.len();
-    let kind = header("Content-Type", content_type(&path));
+    let own = site.headers.iter().map(|(name, value)| header(name, value));
+    let mut headers: Vec<Header> = own.chain([header("Content-Type", content_type(&path))]).collect();
     let range =
         request.headers().iter().find(|header| header.field.equiv("Range")).map(|header| header.value.to_string());
     match range.as_deref().map(|range| parse_range(range, bytes)) {
         None => {
-            let headers = vec![kind, header("Accept-Ranges", "bytes"), header("Cache-Control", "no-cache")];
+            headers.extend([header("Accept-Ranges", "bytes"), header("Cache-Control", "no-cache")]);
             request.respond(Response::new(StatusCode(200), headers, file, Some(bytes as usize), None))
         }
         Some(Some((start, end))) => {
             file.seek(SeekFrom::Start(start))?;
-            let headers = vec![kind, header("Content-Range", &format!("bytes {start}-{}/{bytes}", end - 1))];
+            headers.push(header("Content-Range", &format!("bytes {start}-{}/{bytes}", end - 1)));
             let len = end - start;
             request.respond(Response::new(StatusCode(206), headers, file.take(len), Some(len as usize), None))
         }

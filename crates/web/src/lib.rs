@@ -15,8 +15,8 @@ use rewardscope_engine::{
     TokenSequence, device,
 };
 use rewardscope_eval::{
-    DatasetColumns, Journal, JournalSummary, Reading, Rows, Run, RunIdentity, ScoreFile, fetch_dataset, marks_json,
-    open_remote_dataset, read_items, score_item,
+    ClaimError, Claims, DatasetColumns, Journal, JournalSummary, Reading, Rows, Run, RunIdentity, ScoreFile,
+    fetch_dataset, marks_json, open_remote_dataset, read_items, score_claim, score_item,
 };
 use rewardscope_fit::{FeatureCache, FeaturesHeader, FitError, OverlapRule, gather, learn};
 use rewardscope_store::{FetchProgress, Folder, HUB, Hub, RepositoryId, Shelf, Source, Store, Token};
@@ -338,6 +338,7 @@ pub struct Session {
     benchmark: Cell<Option<&'static Benchmark>>,
     columns: RefCell<Option<DatasetColumns>>,
     journal: RefCell<Option<Journal>>,
+    claims: RefCell<Claims>,
     features: RefCell<Option<FeatureCache>>,
     fitted: RefCell<Option<RewardHead>>,
     cancel: RefCell<Cancel>,
@@ -697,6 +698,7 @@ impl Session {
         let journal = Journal::open(&place, identity, &items, device, clock(), anew).await.map_err(sentence)?;
         let progress = to_js(&journal.run().progress());
         *self.journal.borrow_mut() = Some(journal);
+        *self.claims.borrow_mut() = Claims::default();
         progress
     }
 
@@ -721,17 +723,67 @@ impl Session {
             scorer.set_clock(journal.clock());
         }
         loop {
-            let next = self.with_run(|run| Ok(run.next_item().cloned()))?;
-            let Some(item) = next else {
+            while let Some(outcome) = self.with_run(|run| Ok(self.claims.borrow_mut().next(run)))? {
+                if let Some(journal) = self.journal.borrow_mut().as_mut() {
+                    journal.push(outcome).map_err(sentence)?;
+                    tell(&progress, &journal.run().progress());
+                }
+            }
+            if self.with_run(|run| Ok(run.is_done()))? {
                 return Ok(());
+            }
+            let claimed = |run: &Run| {
+                let place = self.claims.borrow_mut().claim(run);
+                Ok(place.map(|place| (place, run.items()[place].clone())))
             };
-            let outcome = score_item(&scorer, &item, &cancel).await.map_err(engine_sentence)?;
-            if let Some(journal) = self.journal.borrow_mut().as_mut() {
-                journal.push(outcome).map_err(sentence)?;
-                tell(&progress, &journal.run().progress());
+            match self.with_run(claimed)? {
+                Some((place, item)) => match score_item(&scorer, &item, &cancel).await {
+                    Ok(outcome) => self.with_run(|run| Ok(self.claims.borrow_mut().bring(run, place, outcome)))?,
+                    Err(error) => {
+                        self.release(place);
+                        return Err(engine_sentence(error));
+                    }
+                },
+                // Others are at work on what is left.
+                None => {
+                    cancel.check().map_err(sentence)?;
+                    device::wait_a_little().await;
+                }
             }
             device::pause().await;
         }
+    }
+
+    /// An item of the run for another worker to score, one of so many; none where there is none for
+    /// now.
+    pub fn claim(&self, helpers: usize) -> Option<String> {
+        let journal = self.journal.borrow();
+        let journal = journal.as_ref()?;
+        let mut claims = self.claims.borrow_mut();
+        claims.share_with(helpers);
+        claims.claim_text(journal.run(), journal.clock())
+    }
+
+    /// An item that was claimed will not be brought.
+    pub fn release(&self, place: usize) {
+        self.claims.borrow_mut().release(place);
+    }
+
+    /// The outcome of an item that another worker scored.
+    pub fn bring(&self, outcome: &str) -> Result<(), JsError> {
+        let fits = self.with_run(|run| Ok(self.claims.borrow_mut().bring_text(run, outcome)))?;
+        if fits { Ok(()) } else { Err(sentence("taking an outcome: one of an item of this run was expected")) }
+    }
+
+    /// Scores an item of a run that another worker keeps.
+    #[wasm_bindgen(js_name = scoreClaim)]
+    pub async fn score_claim(&self, claim: String) -> Result<String, JsValue> {
+        let (_busy, cancel) = self.begin()?;
+        let scorer = self.scorer()?;
+        score_claim(&scorer, &claim, &cancel).await.map_err(|error| match error {
+            ClaimError::Engine(error) => engine_sentence(error),
+            other => sentence(other).into(),
+        })
     }
 
     /// Stops the long call that is under way at its next step.
@@ -831,19 +883,22 @@ impl Session {
         Ok(to_js(&scores.map_err(engine_sentence)?)?)
     }
 
-    /// Scores token ids as they are; a language model's values begin at `first_completion_token`.
+    /// Scores token ids as they are; a language model's values begin at `first_completion_token`. The
+    /// value at every token is given with the score where it is asked for.
     #[wasm_bindgen(js_name = scoreTokens, unchecked_return_type = "Score[]")]
     pub async fn score_tokens(
         &self,
         #[wasm_bindgen(unchecked_param_type = "number[][]")] input_ids: Array,
         first_completion_token: usize,
+        every_token: bool,
     ) -> Result<JsValue, JsValue> {
         let (_busy, cancel) = self.begin()?;
         let scorer = self.scorer()?;
         let input_ids: Vec<Vec<u32>> = from_js(input_ids.into())?;
         let sequences: Vec<TokenSequence> =
             input_ids.into_iter().map(|input_ids| TokenSequence::new(input_ids, first_completion_token)).collect();
-        Ok(to_js(&scorer.score_tokens(&sequences, Detail::EveryToken, &cancel).await.map_err(engine_sentence)?)?)
+        let detail = if every_token { Detail::EveryToken } else { Detail::Score };
+        Ok(to_js(&scorer.score_tokens(&sequences, detail, &cancel).await.map_err(engine_sentence)?)?)
     }
 
     /// Milliseconds to hand one layer's work over `tokens` tokens to the device.

@@ -1,12 +1,12 @@
 use rayon::prelude::*;
 
 use super::exponential::exp;
-use super::product::{Strides, product};
+use super::product::{Lines, Order, product};
 use super::{Matrix, threads};
 use crate::{Group, Heads, Plan};
 
 /// Queries that are computed together: their scores over a few thousand keys stay in the cache.
-const TILE: usize = 64;
+const TILE: usize = 32;
 
 /// Some queries of a group: the first, and how many.
 struct Tile<'a> {
@@ -60,8 +60,8 @@ fn attend(q: Matrix<'_>, k: Matrix<'_>, v: Matrix<'_>, tile: &Tile<'_>, heads: H
                 (&mut scores[column..], span.len()),
                 false,
                 heads.scale as f32,
-                (queries, Strides { row: q.stride, column: 1 }),
-                (&k.data[row * k.stride + side..], Strides { row: 1, column: k.stride }),
+                Lines { data: queries, stride: q.stride },
+                (Lines { data: &k.data[row * k.stride + side..], stride: k.stride }, Order::Columns),
             );
         }
         for (at, scores) in scores.chunks_exact_mut(span.len()).enumerate() {
@@ -74,8 +74,8 @@ fn attend(q: Matrix<'_>, k: Matrix<'_>, v: Matrix<'_>, tile: &Tile<'_>, heads: H
                 (&mut out[head * head_dim..], q.width),
                 part > 0,
                 1.0,
-                (&scores[column..], Strides { row: span.len(), column: 1 }),
-                (&v.data[row * v.stride + side..], Strides { row: v.stride, column: 1 }),
+                Lines { data: &scores[column..], stride: span.len() },
+                (Lines { data: &v.data[row * v.stride + side..], stride: v.stride }, Order::Rows),
             );
         }
     }

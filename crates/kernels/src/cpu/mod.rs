@@ -7,6 +7,8 @@ mod exponential;
 mod norm;
 mod packed;
 mod product;
+#[cfg(any(test, target_feature = "simd128"))]
+mod tiles;
 
 use burn::backend::Flex;
 use burn::backend::tensor::{FloatTensor, IntTensor};

@@ -1,6 +1,6 @@
 use rayon::prelude::*;
 
-use super::product::{Strides, product};
+use super::product::{Lines, Order, product};
 use super::{Matrix, threads};
 use crate::stored::GROUP;
 use crate::{Packed, Packing};
@@ -73,8 +73,8 @@ pub(super) fn project(x: Matrix<'_>, matrix: &impl Weights, bias: Option<&[f32]>
             (out, stride),
             false,
             1.0,
-            (x.data, Strides { row: x.stride, column: 1 }),
-            (matrix.some(first, count, scratch), Strides { row: 1, column: x.width }),
+            Lines { data: x.data, stride: x.stride },
+            (Lines { data: matrix.some(first, count, scratch), stride: x.width }, Order::Columns),
         );
     };
     let firsts: Vec<usize> = (0..outputs).step_by(ROWS).collect();

@@ -1,0 +1,72 @@
+//! What is measured: the page's sizes, times and memory, the engine on this processor, and both
+//! beside their peers.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::packages::{MINILM, Package, SMOLLM2};
+use crate::stage::{Stages, call, fingerprint, run as run_command, unless_current};
+use crate::test::{NATIVE, with_environment};
+use crate::{browsers, oracle, setup};
+
+/// The peers' packages and the page that they run in.
+const PEERS: &str = "tests/peers";
+
+/// The models that they are timed on.
+const MODELS: &str = ".cache/peers";
+
+/// Everything that the peers need beside the oracle's packages.
+const PACKAGES: [&str; 2] = ["onnx==1.23.2", "onnxscript==0.7.2"];
+
+/// Runs every bench; with names, only those parts of the comparison with peers.
+pub fn run(parts: &[String]) -> anyhow::Result<()> {
+    let mut stages = Stages::default();
+    let browsers = stages.run("browsers and adapter", browsers::find)?;
+    setup::site(&mut stages)?;
+    stages.run("models of the bench", || MINILM.fetch())?;
+    stages.run("native build", || call("cargo", ["build", "--locked", "--bins"].into_iter().chain(NATIVE)))?;
+    stages.run("peers", peers)?;
+    let site = setup::served_with(
+        [("/peers/", PEERS), ("/peers-models/", MODELS), ("/peers-gguf/", ".cache/models")],
+        // Without these a browser gives the peers no threads.
+        [("Cross-Origin-Opener-Policy", "same-origin"), ("Cross-Origin-Embedder-Policy", "require-corp")],
+    );
+    let port = site.serve(0)?.port;
+    let node = |script: &str, arguments: &[String]| {
+        let mut node = Command::new("node");
+        node.arg(script).args(arguments).env("REWARDSCOPE_URL", format!("http://localhost:{port}/"));
+        run_command(with_environment(&mut node, &browsers, false))
+    };
+    if parts.is_empty() {
+        stages.run("engine", || call(&format!("{}/debug/bench-engine", setup::target_folder()), [""; 0]))?;
+        stages.run("page", || node("tests/browser/measure.mjs", &[]))?;
+    }
+    stages.run("beside peers", || node("tests/peers/bench.mjs", parts))?;
+    stages.summary();
+    Ok(())
+}
+
+fn peers() -> anyhow::Result<()> {
+    let lock = fingerprint([Path::new("tests/peers/package-lock.json")])?;
+    let installed = Path::new("tests/peers/node_modules/.xtask");
+    unless_current(installed, &lock, Path::new("tests/peers/node_modules/onnxruntime-web"), || {
+        // Their scripts would fetch programs for cards that are not used here.
+        call("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error", "--prefix", PEERS])
+    })?;
+    let python = oracle::environment(&PACKAGES)?;
+    let script = format!("{PEERS}/export.py");
+    let folder = |package: &Package| package.path().parent().unwrap_or(Path::new(".")).display().to_string();
+    let key = fingerprint([Path::new(&script)])?;
+    unless_current(Path::new(".cache/peers/.xtask"), &key, Path::new(".cache/peers/smollm2/expected.json"), || {
+        call(&python, [&script, &SMOLLM2.path().display().to_string(), &folder(&MINILM), MODELS])
+    })?;
+    // The sample's items, as the command reads them.
+    let items = Command::new(format!("{}/debug/rewardscope", setup::target_folder()))
+        .args(["items", "--data", "sample/sample.parquet", "--rows", "1-100000", "--json"])
+        .output()?;
+    anyhow::ensure!(items.status.success(), "reading the sample: {}", String::from_utf8_lossy(&items.stderr));
+    let lines: Vec<serde_json::Value> =
+        String::from_utf8(items.stdout)?.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let ties: Vec<_> = lines.into_iter().filter(|item| item["subset"] == "Ties").collect();
+    Ok(std::fs::write(format!("{MODELS}/ties.json"), serde_json::to_string(&ties)?)?)
+}
