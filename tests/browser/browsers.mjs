@@ -112,7 +112,9 @@ async function openChromium({ webgpu = true, relaxed = true, address = url } = {
   }
   /** The worker of that name that was started last. */
   const worker = async (page, wanted) => {
-    for (const worker of page.workers().toReversed()) if ((await worker.evaluate(() => self.name)) === wanted) return worker;
+    for (const deadline = Date.now() + PATIENCE_MS; Date.now() < deadline; await new Promise((done) => setTimeout(done, 50))) {
+      for (const worker of page.workers().toReversed()) if ((await worker.evaluate(() => self.name)) === wanted) return worker;
+    }
     throw new Error(`there is no worker ${wanted}`);
   };
   const visit = async () => {

@@ -3,7 +3,7 @@
 // what to read.
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 
 import { countingGpu, loadFiles, loadLikelihood, open, url } from "../browser/browsers.mjs";
 
@@ -133,12 +133,14 @@ async function workers() {
         await load(browser, name, "cpu", "auto");
         const { threads, version } = await peer(page, "ortLoad", { address: onnx(name), provider: "wasm", threads: 2 });
         if (threads !== 2) throw new Error(`ONNX Runtime Web has ${threads} threads`);
-        await browser.evaluate(async () => {
+        const addresses = files(name).map((path) => new URL(`peers-models/${name}/${basename(path)}`, url).href);
+        await browser.evaluate(async (addresses) => {
           const helper = new window.rewardscope.constructor(() => {}, "helper");
-          const files = [...document.querySelector("#model-files").files];
+          const file = async (address) => new File([await (await fetch(address)).blob()], address.split("/").at(-1));
+          const files = await Promise.all(addresses.map(file));
           await helper.call("loadFiles", ["helper", files, undefined, { device: "cpu", dtype: "auto", is_reference: false }]);
           window.helper = helper;
-        });
+        }, addresses);
         const items = Array.from({ length: 8 }, () => batch(count, length));
         const both = () =>
           browser.evaluate(async (items) => {
@@ -194,7 +196,7 @@ async function graphics() {
         const counts = browser.inWorker && (await countingGpu(browser));
         await load(browser, name, "gpu", dtype);
         await compare(name, "Rewardscope", (ids) => ours(browser, ids), dtype === "auto" ? 1e-3 : 0.05);
-        const ms = await inTurn({ ours: () => ours(browser, input), every: () => ours(browser, input, true), peer: run }, browserName === "Firefox" ? TIMES : 3);
+        const ms = await inTurn({ ours: () => ours(browser, input), every: () => ours(browser, input, true), peer: run }, browserName === "Firefox" ? TIMES : 1);
         row(`${title} ${count} x ${length}, ${dtype === "auto" ? "f32" : dtype}, ${browserName}'s WebGPU, against ONNX Runtime Web's f32`, {
           version,
           ours_ms: ms.ours,

@@ -2,13 +2,15 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::elementwise::tanh;
-use super::{beside, dims};
+use super::{Four, beside, dims};
 use crate::{Heads, Plan, Sight};
 
-/// Queries that a workgroup computes for one head, and its invocations; four share a query.
-const QUERIES: usize = 16;
-const UNITS: usize = 64;
-const SHARE: usize = UNITS / QUERIES;
+/// A workgroup of 8 x 8 invocations computes 32 queries for one head: of four queries each invocation
+/// computes the scores of every eighth key, and then every eighth four of what they mix.
+const QUERIES: usize = 32;
+const SIDE: usize = 8;
+const UNITS: usize = SIDE * SIDE;
+const EACH: usize = QUERIES / SIDE;
 
 /// No real score is so low.
 const MASKED: f32 = -1e30;
@@ -17,18 +19,14 @@ const MASKED: f32 = -1e30;
 /// in the table's last part the rows of their keys begin, and how many those are.
 const TILE_VALUES: usize = 4;
 
-/// Keys in workgroup memory at once: with the queries within 13 KiB.
+/// Keys in workgroup memory at once: with their scores within 13 KiB.
 fn tile_keys(head_dim: usize) -> usize {
-    match head_dim {
-        0..=32 => 32,
-        33..=64 => 16,
-        _ => 8,
-    }
+    if head_dim <= 64 { 32 } else { 16 }
 }
 
 /// Whether the kernel takes heads of this width.
 pub(crate) fn can_attend(head_dim: usize) -> bool {
-    head_dim.is_multiple_of(SHARE) && head_dim <= 128
+    head_dim.is_multiple_of(EACH) && head_dim <= 128
 }
 
 /// Where the parts of a table begin, and how it is gone through.
@@ -69,40 +67,40 @@ pub(crate) fn table(plan: &Plan) -> Vec<i32> {
     [tiles, positions, rows].concat()
 }
 
-/// Brings keys or values of one head into workgroup memory: those whose rows the table names from
-/// `names` on, `count` of them at most; zeros where there are no more.
+/// Brings keys or values of one head into workgroup memory, a row every `stride` fours: those whose
+/// rows the table names from `names` on, `count` of them at most; zeros where there are no more.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "a kernel's part")]
 fn bring(
-    from: &Tensor<f32>,
+    from: &Tensor<Four>,
     table: &Tensor<i32>,
-    side: &mut Shared<[f32]>,
+    side: &mut Shared<[Four]>,
     names: usize,
     count: usize,
     width: usize,
     column: usize,
     #[comptime] keys_at_once: usize,
-    #[comptime] head_dim: usize,
+    #[comptime] fours: usize,
 ) {
     let mut i = UNIT_POS as usize;
-    while i < comptime![keys_at_once * head_dim] {
-        let key = i / head_dim;
-        let mut value = 0.0f32;
+    while i < comptime![keys_at_once * fours] {
+        let key = i / fours;
+        let mut value = Four::new(0.0f32);
         if key < count {
-            value = from[table[names + key] as usize * width + column + i % head_dim];
+            value = from[(table[names + key] as usize * width + column) / EACH + i % fours];
         }
-        side[i] = value;
+        side[key * comptime![fours + 1] + i % fours] = value;
         i += UNITS;
     }
 }
 
 #[cube(launch_unchecked)]
 fn attention_kernel(
-    q: &Tensor<f32>,
-    k: &Tensor<f32>,
-    v: &Tensor<f32>,
+    q: &Tensor<Four>,
+    k: &Tensor<Four>,
+    v: &Tensor<Four>,
     table: &Tensor<i32>,
-    out: &mut Tensor<f32>,
+    out: &mut Tensor<Four>,
     positions_at: u32,
     rows_at: u32,
     most_keys: u32,
@@ -117,8 +115,12 @@ fn attention_kernel(
     #[comptime] has_reach: bool,
     #[comptime] is_capped: bool,
 ) {
+    let fours = comptime![head_dim / EACH];
+    let stride = comptime![fours + 1];
+    let own_keys = comptime![keys_at_once / SIDE];
+    let own_fours = comptime![fours.div_ceil(SIDE)];
     let unit = UNIT_POS as usize;
-    let (line, part) = (unit / SHARE, unit % SHARE);
+    let (across, down) = (unit % SIDE, unit / SIDE);
     let head = CUBE_POS_Y as usize;
     let width = heads as usize * head_dim;
     let key_width = (heads as usize / group) * head_dim;
@@ -128,49 +130,63 @@ fn attention_kernel(
     let count = table[tile + 1] as usize;
     let keys_at = rows_at as usize + table[tile + 2] as usize;
     let keys = table[tile + 3] as usize;
-    // Invocations without a query of their own go along with the last one.
-    let query = start + select(line < count, line, count - 1);
-    let position = table[positions_at as usize + query] as usize;
-    let mut low = 0usize;
-    let mut high = keys;
+    let positions = positions_at as usize + start;
+    let reach = reach as usize;
     // The keys that any query of the tile sees: positions ascend.
-    let first_position = table[positions_at as usize + start] as usize;
-    let last_position = table[positions_at as usize + start + count - 1] as usize;
+    let first_position = table[positions] as usize;
+    let last_position = table[positions + count - 1] as usize;
     let mut tile_low = 0usize;
     let mut tile_high = keys;
-    let reach = reach as usize;
     if comptime![is_back] {
-        high = position + 1;
         tile_high = last_position + 1;
         if comptime![has_reach] {
-            low = select(position + 1 > reach, position + 1 - reach, 0);
             tile_low = select(first_position + 1 > reach, first_position + 1 - reach, 0);
         }
     } else {
         if comptime![has_reach] {
-            low = select(position > reach, position - reach, 0);
             tile_low = select(first_position > reach, first_position - reach, 0);
-            high = select(position + reach + 1 < keys, position + reach + 1, keys);
             tile_high = select(last_position + reach + 1 < keys, last_position + reach + 1, keys);
         }
     }
 
-    let mut queries = Shared::new_slice(comptime![QUERIES * head_dim]);
-    let mut side = Shared::new_slice(comptime![keys_at_once * head_dim]);
-    let mut scores = Shared::new_slice(comptime![QUERIES * keys_at_once]);
-    let mut i = unit;
-    while i < comptime![QUERIES * head_dim] {
-        let row = i / head_dim;
-        let from = start + select(row < count, row, count - 1);
-        queries[i] = q[from * width + head * head_dim + i % head_dim] * scale;
-        i += UNITS;
-    }
-    let mut largest = f32::new(MASKED);
-    let mut sum = 0.0f32;
-    let mut mixed = Array::<f32>::new(comptime![head_dim / SHARE]);
+    let mut side = Shared::new_slice(comptime![keys_at_once * stride]);
+    // Of each key its scores for four queries, later their weights.
+    let mut scores = Shared::new_slice(comptime![keys_at_once * SIDE]);
+    // The largest score for four queries that each invocation found.
+    let mut maxima = Shared::new_slice(UNITS);
+    // Four of an invocation's queries: where they lie, what they see, and what they have come to.
+    let mut rows = Array::<usize>::new(EACH);
+    let mut low = Array::<usize>::new(EACH);
+    let mut high = Array::<usize>::new(EACH);
+    let mut largest = Array::<f32>::new(EACH);
+    let mut sums = Array::<f32>::new(EACH);
+    let mut mixed = Array::<Four>::new(comptime![EACH * own_fours]);
     #[unroll]
-    for j in 0..comptime![head_dim / SHARE] {
-        mixed[j] = 0.0f32;
+    for i in 0..EACH {
+        // Invocations without a query of their own go along with the last one.
+        let line = down * EACH + i;
+        let query = select(line < count, line, count - 1);
+        rows[i] = ((start + query) * width + head * head_dim) / EACH;
+        let position = table[positions + query] as usize;
+        low[i] = 0usize;
+        high[i] = keys;
+        if comptime![is_back] {
+            high[i] = position + 1;
+            if comptime![has_reach] {
+                low[i] = select(position + 1 > reach, position + 1 - reach, 0);
+            }
+        } else {
+            if comptime![has_reach] {
+                low[i] = select(position > reach, position - reach, 0);
+                high[i] = select(position + reach + 1 < keys, position + reach + 1, keys);
+            }
+        }
+        largest[i] = f32::new(MASKED);
+        sums[i] = 0.0f32;
+        #[unroll]
+        for j in 0..own_fours {
+            mixed[i * own_fours + j] = Four::new(0.0f32);
+        }
     }
     // As often in every workgroup, whatever it has to do: barriers must not depend on data.
     let steps = (most_keys as usize).div_ceil(keys_at_once);
@@ -178,80 +194,124 @@ fn attention_kernel(
     while step < steps {
         let first = step * keys_at_once;
         let is_seen = first < tile_high && first + keys_at_once > tile_low;
+        let names = keys_at + first;
+        let left = keys - min(first, keys);
+        let mut found = Array::<f32>::new(comptime![EACH * own_keys]);
+        let mut now = Array::<f32>::new(EACH);
         sync_cube();
         if is_seen {
-            bring(
-                k,
-                table,
-                &mut side,
-                keys_at + first,
-                keys - min(first, keys),
-                key_width,
-                key_column,
-                keys_at_once,
-                head_dim,
-            );
+            bring(k, table, &mut side, names, left, key_width, key_column, keys_at_once, fours);
         }
         sync_cube();
         if is_seen {
             #[unroll]
-            for j in 0..comptime![keys_at_once / SHARE] {
-                let key = part + j * SHARE;
-                let mut score = 0.0f32;
-                for i in 0..head_dim {
-                    score += queries[line * head_dim + i] * side[key * head_dim + i];
-                }
-                if comptime![is_capped] {
-                    score = cap * tanh(score / cap);
-                }
-                let is_visible = first + key >= low && first + key < high;
-                scores[line * keys_at_once + key] = select(is_visible, score, MASKED);
+            for i in 0..comptime![EACH * own_keys] {
+                found[i] = 0.0f32;
             }
-        }
-        sync_cube();
-        if is_seen {
-            bring(
-                v,
-                table,
-                &mut side,
-                keys_at + first,
-                keys - min(first, keys),
-                key_width,
-                key_column,
-                keys_at_once,
-                head_dim,
-            );
-        }
-        sync_cube();
-        if is_seen {
-            let mut now = largest;
-            for key in 0..keys_at_once {
-                now = max(now, scores[line * keys_at_once + key]);
-            }
-            let shrink = (largest - now).exp();
-            sum *= shrink;
-            #[unroll]
-            for j in 0..comptime![head_dim / SHARE] {
-                mixed[j] *= shrink;
-            }
-            for key in 0..keys_at_once {
-                let score = scores[line * keys_at_once + key];
-                // Where a query sees none of the keys yet, the largest score is masked too.
-                let weight = select(score > comptime![MASKED / 2.0], (score - now).exp(), 0.0f32);
-                sum += weight;
+            for part in 0..fours {
+                let mut side_parts = Array::<Four>::new(own_keys);
                 #[unroll]
-                for j in 0..comptime![head_dim / SHARE] {
-                    mixed[j] += weight * side[key * head_dim + part + j * SHARE];
+                for j in 0..own_keys {
+                    side_parts[j] = side[(across + j * SIDE) * stride + part];
+                }
+                #[unroll]
+                for i in 0..EACH {
+                    let query = q[rows[i] + part];
+                    #[unroll]
+                    for j in 0..own_keys {
+                        #[unroll]
+                        for lane in 0..EACH {
+                            found[i * own_keys + j] += query.extract(lane) * side_parts[j].extract(lane);
+                        }
+                    }
                 }
             }
-            largest = now;
+            let mut most = Four::new(0.0f32);
+            #[unroll]
+            for i in 0..EACH {
+                let mut own = f32::new(MASKED);
+                #[unroll]
+                for j in 0..own_keys {
+                    let key = first + across + j * SIDE;
+                    let mut score = found[i * own_keys + j] * scale;
+                    if comptime![is_capped] {
+                        score = cap * tanh(score / cap);
+                    }
+                    score = select(key >= low[i] && key < high[i], score, MASKED);
+                    found[i * own_keys + j] = score;
+                    own = max(own, score);
+                }
+                most.insert(i, own);
+            }
+            maxima[across * SIDE + down] = most;
+        }
+        sync_cube();
+        if is_seen {
+            bring(v, table, &mut side, names, left, key_width, key_column, keys_at_once, fours);
+            #[unroll]
+            for i in 0..EACH {
+                now[i] = largest[i];
+            }
+            for other in 0..SIDE {
+                let most = maxima[other * SIDE + down];
+                #[unroll]
+                for i in 0..EACH {
+                    now[i] = max(now[i], most.extract(i));
+                }
+            }
+            #[unroll]
+            for j in 0..own_keys {
+                let mut weights = Four::new(0.0f32);
+                #[unroll]
+                for i in 0..EACH {
+                    let score = found[i * own_keys + j];
+                    // Where a query sees none of the keys yet, the largest score is masked too.
+                    weights.insert(i, select(score > comptime![MASKED / 2.0], (score - now[i]).exp(), 0.0f32));
+                }
+                scores[(across + j * SIDE) * SIDE + down] = weights;
+            }
+        }
+        sync_cube();
+        if is_seen {
+            #[unroll]
+            for i in 0..EACH {
+                let shrink = (largest[i] - now[i]).exp();
+                sums[i] *= shrink;
+                largest[i] = now[i];
+                #[unroll]
+                for j in 0..own_fours {
+                    mixed[i * own_fours + j] *= Four::new(shrink);
+                }
+            }
+            for key in 0..keys_at_once {
+                let weights = scores[key * SIDE + down];
+                #[unroll]
+                for j in 0..own_fours {
+                    let place = across + j * SIDE;
+                    let value = side[key * stride + min(place, comptime![fours - 1])];
+                    #[unroll]
+                    for i in 0..EACH {
+                        mixed[i * own_fours + j] += Four::new(weights.extract(i)) * value;
+                    }
+                }
+                #[unroll]
+                for i in 0..EACH {
+                    sums[i] += weights.extract(i);
+                }
+            }
         }
         step += 1;
     }
-    if line < count {
-        #[unroll]
-        for j in 0..comptime![head_dim / SHARE] {
-            out[(start + line) * width + head * head_dim + part + j * SHARE] = mixed[j] / sum;
+    #[unroll]
+    for i in 0..EACH {
+        if down * EACH + i < count {
+            #[unroll]
+            for j in 0..own_fours {
+                let place = across + j * SIDE;
+                if place < fours {
+                    out[rows[i] + place] = mixed[i * own_fours + j] / Four::new(sums[i]);
+                }
+            }
         }
     }
 }

@@ -85,6 +85,14 @@ fn rows(tensor: CubeTensor) -> CubeTensor {
     into_contiguous(tensor)
 }
 
+/// Four values that are read, written and computed at once.
+type Four = cubecl::prelude::Vector<f32, cubecl::prelude::Const<4>>;
+
+/// How many of a row's values are read or written at once.
+fn width(row: usize) -> usize {
+    if row.is_multiple_of(4) { 4 } else { 1 }
+}
+
 /// A buffer for `[rows, width]` beside another tensor.
 fn beside(of: &CubeTensor, rows: usize, width: usize) -> CubeTensor {
     empty_device_dtype(of.client.clone(), of.device.clone(), [rows, width].into(), of.dtype)

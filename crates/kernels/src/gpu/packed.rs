@@ -1,13 +1,10 @@
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
-use super::product::{DEPTH, EACH, SIDE, STRIDE, TILE, multiply, put};
-use super::{beside, dims};
+use super::product::{DEPTH, Tile, block, grid};
+use super::{Four, beside, dims, width};
 use crate::Packing;
 use crate::stored::GROUP;
-
-/// Neighbouring columns that an invocation brings into workgroup memory.
-const RUN: usize = 4;
 
 /// A packing as kernels are told of it.
 fn code(packing: Packing) -> u32 {
@@ -74,14 +71,65 @@ fn unpack_kernel(
     }
 }
 
-#[cube(launch_unchecked)]
-#[allow(clippy::collapsible_if, reason = "the outer one is settled when the kernel is compiled")]
-fn project_packed_kernel(
-    x: &Tensor<f32>,
+/// As [`block`], of packed values: their words and their scale are read once a line.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "a kernel's part")]
+fn packed_block(
     words: &Tensor<u32>,
     pairs: &Tensor<u32>,
-    bias: &Tensor<f32>,
-    out: &mut Tensor<f32>,
+    first: usize,
+    lines: usize,
+    column: usize,
+    width: usize,
+    #[comptime] code: u32,
+    #[comptime] per_word: usize,
+    #[comptime] has_groups: bool,
+) -> Array<Four> {
+    let mut block = Array::<Four>::new(4usize);
+    #[unroll]
+    for i in 0..4usize {
+        let line = first + i;
+        let mut found = Four::new(0.0f32);
+        // Packed rows are multiples of a group, so what begins inside is inside; rows of halves are
+        // multiples of two.
+        if line < lines && column < width {
+            let place = line * width + column;
+            let mut scale = 0.0f32;
+            let mut minimum = 0.0f32;
+            if comptime![has_groups] {
+                let pair = pairs[place / GROUP];
+                scale = half(pair);
+                minimum = half(pair >> 16u32);
+            }
+            let word = words[place / per_word];
+            if comptime![per_word == 2] {
+                found.insert(0usize, value(word, 0u32, scale, minimum, code));
+                found.insert(1usize, value(word, 1u32, scale, minimum, code));
+                if column + 2 < width {
+                    let word = words[place / per_word + 1];
+                    found.insert(2usize, value(word, 0u32, scale, minimum, code));
+                    found.insert(3usize, value(word, 1u32, scale, minimum, code));
+                }
+            } else {
+                let from = (place % per_word) as u32;
+                #[unroll]
+                for at in 0..4usize {
+                    found.insert(at, value(word, from + comptime![at as u32], scale, minimum, code));
+                }
+            }
+        }
+        block[i] = found;
+    }
+    block
+}
+
+#[cube(launch_unchecked)]
+fn project_packed_kernel<N: Size, M: Size>(
+    x: &Tensor<Vector<f32, N>>,
+    words: &Tensor<u32>,
+    pairs: &Tensor<u32>,
+    bias: &Tensor<Vector<f32, M>>,
+    out: &mut Tensor<Vector<f32, M>>,
     rows: u32,
     outputs: u32,
     inputs: u32,
@@ -91,59 +139,21 @@ fn project_packed_kernel(
     #[comptime] has_groups: bool,
 ) {
     let (rows, outputs, inputs) = (rows as usize, outputs as usize, inputs as usize);
-    let unit = UNIT_POS as usize;
-    let (across, down) = (unit % SIDE, unit / SIDE);
-    let first_row = CUBE_POS_Y as usize * TILE;
-    let first_output = CUBE_POS_X as usize * TILE;
-    let mut left = Shared::new_slice(comptime![DEPTH * STRIDE]);
-    let mut right = Shared::new_slice(comptime![DEPTH * STRIDE]);
-    let mut sums = Array::<f32>::new(comptime![EACH * EACH]);
-    #[unroll]
-    for i in 0..comptime![EACH * EACH] {
-        sums[i] = 0.0f32;
-    }
-    // Of both tiles an invocation brings a run of columns of one line: of the packed one so that it
-    // reads its words and its scale once.
-    let (line, run) = (unit / comptime![DEPTH / RUN], (unit % comptime![DEPTH / RUN]) * RUN);
-    let (row, output) = (first_row + line, first_output + line);
+    let mut tile = Tile::new();
     let steps = inputs.div_ceil(DEPTH);
     let mut step = 0usize;
     while step < steps {
-        let first = step * DEPTH + run;
-        let mut scale = 0.0f32;
-        let mut minimum = 0.0f32;
-        // Packed rows are multiples of a group, so a run that begins inside is inside; halves' rows are
-        // multiples of two.
-        if comptime![has_groups] {
-            if output < outputs && first < inputs {
-                let pair = pairs[(output * inputs + first) / GROUP];
-                scale = half(pair);
-                minimum = half(pair >> 16u32);
-            }
-        }
-        #[unroll]
-        for i in 0..RUN {
-            let column = first + i;
-            let mut from_x = 0.0f32;
-            let mut from_words = 0.0f32;
-            if column < inputs {
-                if row < rows {
-                    from_x = x[row * inputs + column];
-                }
-                if output < outputs {
-                    let place = output * inputs + column;
-                    from_words = value(words[place / per_word], (place % per_word) as u32, scale, minimum, code);
-                }
-            }
-            left[(run + i) * STRIDE + line] = from_x;
-            right[(run + i) * STRIDE + line] = from_words;
-        }
+        let column = step * DEPTH + tile.column;
+        let left = block::<N>(x, tile.first_row + tile.line, rows, column, inputs);
+        let line = tile.first_output + tile.line;
+        let right = packed_block(words, pairs, line, outputs, column, inputs, code, per_word, has_groups);
+        tile.bring(&left, &right);
         sync_cube();
-        multiply(&left, &right, &mut sums, down, across);
+        tile.multiply();
         sync_cube();
         step += 1;
     }
-    put(&sums, bias, out, first_row + down * EACH, first_output + across, rows, outputs, has_bias);
+    tile.put::<M>(bias, out, rows, outputs, has_bias);
 }
 
 /// All values: `[rows, columns]`.
@@ -184,13 +194,15 @@ pub(super) fn project(
 ) -> CubeTensor {
     let ([rows, inputs], [outputs, _]) = (dims(&x), dims(&words));
     let (out, client) = (beside(&x, rows, outputs), x.client.clone());
-    let count = CubeCount::Static(outputs.div_ceil(TILE) as u32, rows.div_ceil(TILE) as u32, 1);
+    let (count, dim) = grid(rows, outputs);
     // SAFETY: as for the product with f32; each value has its word and its pair.
     unsafe {
         project_packed_kernel::launch_unchecked(
             &client,
             count,
-            CubeDim::new_1d((SIDE * SIDE) as u32),
+            dim,
+            width(inputs),
+            width(outputs),
             x.into_tensor_arg(),
             words.into_tensor_arg(),
             pairs.into_tensor_arg(),

@@ -1,134 +1,213 @@
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::{beside, dims};
+use super::{Four, beside, dims, width};
 
-/// A workgroup of 16 x 16 invocations computes a tile of 64 x 64, each invocation 4 x 4 of it.
-pub(super) const TILE: usize = 64;
-pub(super) const EACH: usize = 4;
-pub(super) const SIDE: usize = 16;
+/// A workgroup of 8 x 8 invocations computes a tile of 64 x 64: each of them four blocks of 4 x 4,
+/// 32 rows and 32 outputs apart, so that what neighbours read and write lies side by side.
+const TILE: usize = 64;
+const SIDE: usize = 8;
+const EACH: usize = 4;
 /// Columns of both matrices in workgroup memory at once.
 pub(super) const DEPTH: usize = 16;
-/// From one column to the next there: one more than the tile, so that neighbours lie in different banks.
-pub(super) const STRIDE: usize = TILE + 1;
+/// Fours of lines from one column to the next there: one more than the tile has, for the banks.
+const STRIDE: usize = TILE / EACH + 1;
 
-/// Adds the products of the columns in workgroup memory to an invocation's sums.
+/// Both tiles in workgroup memory and the place of an invocation in the tile.
+#[derive(CubeType)]
+pub(super) struct Tile {
+    /// `[DEPTH, STRIDE]`: a column's values of four lines.
+    left: Shared<[Four]>,
+    right: Shared<[Four]>,
+    /// Of eight rows, each with two fours of outputs.
+    sums: Array<Four>,
+    /// The first line of the block of 4 x 4 that an invocation brings, and its first column.
+    pub line: usize,
+    pub column: usize,
+    across: usize,
+    down: usize,
+    pub first_row: usize,
+    pub first_output: usize,
+}
+
 #[cube]
-pub(super) fn multiply(left: &Shared<[f32]>, right: &Shared<[f32]>, sums: &mut Array<f32>, down: usize, across: usize) {
-    #[unroll]
-    for column in 0..DEPTH {
-        let mut a = Array::<f32>::new(EACH);
-        let mut b = Array::<f32>::new(EACH);
+impl Tile {
+    pub fn new() -> Self {
+        let mut sums = Array::<Four>::new(comptime![4 * EACH]);
         #[unroll]
-        for i in 0..EACH {
-            a[i] = left[column * STRIDE + down * EACH + i];
-            b[i] = right[column * STRIDE + across + i * SIDE];
+        for i in 0..comptime![4 * EACH] {
+            sums[i] = Four::new(0.0f32);
         }
+        let unit = UNIT_POS as usize;
+        Tile {
+            left: Shared::new_slice(comptime![DEPTH * STRIDE]),
+            right: Shared::new_slice(comptime![DEPTH * STRIDE]),
+            sums,
+            // Neighbours bring what lies side by side in a line.
+            line: (unit / comptime![DEPTH / EACH]) * EACH,
+            column: (unit % comptime![DEPTH / EACH]) * EACH,
+            across: unit % SIDE,
+            down: unit / SIDE,
+            first_row: CUBE_POS_Y as usize * TILE,
+            first_output: CUBE_POS_X as usize * TILE,
+        }
+    }
+
+    /// Brings an invocation's blocks, four lines of four columns each.
+    pub fn bring(&mut self, x: &Array<Four>, weight: &Array<Four>) {
         #[unroll]
         for i in 0..EACH {
+            let mut left = Four::new(0.0f32);
+            let mut right = Four::new(0.0f32);
             #[unroll]
-            for j in 0..EACH {
-                sums[i * EACH + j] += a[i] * b[j];
+            for line in 0..EACH {
+                left.insert(line, x[line].extract(i));
+                right.insert(line, weight[line].extract(i));
+            }
+            let place = (self.column + i) * STRIDE + self.line / EACH;
+            self.left[place] = left;
+            self.right[place] = right;
+        }
+    }
+
+    /// Adds the products of the columns in workgroup memory.
+    pub fn multiply(&mut self) {
+        for column in 0..DEPTH {
+            let first = column * STRIDE;
+            let low = self.right[first + self.across];
+            let high = self.right[first + SIDE + self.across];
+            #[unroll]
+            for half in 0..2usize {
+                let left = self.left[first + half * SIDE + self.down];
+                #[unroll]
+                for i in 0..EACH {
+                    let factor = Four::new(left.extract(i));
+                    self.sums[(half * EACH + i) * 2] += factor * low;
+                    self.sums[(half * EACH + i) * 2 + 1] += factor * high;
+                }
+            }
+        }
+    }
+
+    /// Writes the sums. With vectors of four, `outputs` is a multiple of four.
+    pub fn put<M: Size>(
+        &self,
+        bias: &Tensor<Vector<f32, M>>,
+        out: &mut Tensor<Vector<f32, M>>,
+        rows: usize,
+        outputs: usize,
+        #[comptime] has_bias: bool,
+    ) {
+        let wide = out.vector_size();
+        #[unroll]
+        for half in 0..2usize {
+            #[unroll]
+            for i in 0..EACH {
+                let row = self.first_row + (half * SIDE + self.down) * EACH + i;
+                #[unroll]
+                for side in 0..2usize {
+                    let output = self.first_output + (side * SIDE + self.across) * EACH;
+                    let sum = self.sums[(half * EACH + i) * 2 + side];
+                    #[unroll]
+                    for part in 0..comptime![EACH / wide] {
+                        let place = output + part * wide;
+                        if row < rows && place < outputs {
+                            let mut value = Vector::<f32, M>::new(0.0f32);
+                            #[unroll]
+                            for lane in 0..wide {
+                                value.insert(lane, sum.extract(comptime![part * wide + lane]));
+                            }
+                            if comptime![has_bias] {
+                                value += bias[place / wide];
+                            }
+                            out[(row * outputs + place) / wide] = value;
+                        }
+                    }
+                }
             }
         }
     }
 }
 
-/// Writes an invocation's sums: rows from `first_row` on, outputs [`SIDE`] apart.
+/// Four lines of four columns of a matrix, 0 beyond its ends. With vectors of four, `width` is a
+/// multiple of four.
 #[cube]
-#[allow(clippy::too_many_arguments, reason = "a kernel's part")]
-pub(super) fn put(
-    sums: &Array<f32>,
-    bias: &Tensor<f32>,
-    out: &mut Tensor<f32>,
-    first_row: usize,
-    first_output: usize,
-    rows: usize,
-    outputs: usize,
-    #[comptime] has_bias: bool,
-) {
+pub(super) fn block<N: Size>(
+    values: &Tensor<Vector<f32, N>>,
+    first: usize,
+    lines: usize,
+    column: usize,
+    width: usize,
+) -> Array<Four> {
+    let wide = values.vector_size();
+    let mut block = Array::<Four>::new(EACH);
     #[unroll]
     for i in 0..EACH {
-        let row = first_row + i;
+        let line = first + i;
+        let mut found = Four::new(0.0f32);
         #[unroll]
-        for j in 0..EACH {
-            let output = first_output + j * SIDE;
-            if row < rows && output < outputs {
-                let mut value = sums[i * EACH + j];
-                if comptime![has_bias] {
-                    value += bias[output];
+        for part in 0..comptime![EACH / wide] {
+            let place = column + part * wide;
+            if line < lines && place < width {
+                let value = values[(line * width + place) / wide];
+                #[unroll]
+                for lane in 0..wide {
+                    found.insert(comptime![part * wide + lane], value.extract(lane));
                 }
-                out[row * outputs + output] = value;
             }
         }
+        block[i] = found;
     }
+    block
 }
 
 #[cube(launch_unchecked)]
-fn project_kernel(
-    x: &Tensor<f32>,
-    weight: &Tensor<f32>,
-    bias: &Tensor<f32>,
-    out: &mut Tensor<f32>,
+fn project_kernel<N: Size, M: Size>(
+    x: &Tensor<Vector<f32, N>>,
+    weight: &Tensor<Vector<f32, N>>,
+    bias: &Tensor<Vector<f32, M>>,
+    out: &mut Tensor<Vector<f32, M>>,
     rows: u32,
     outputs: u32,
     inputs: u32,
     #[comptime] has_bias: bool,
 ) {
     let (rows, outputs, inputs) = (rows as usize, outputs as usize, inputs as usize);
-    let unit = UNIT_POS as usize;
-    let (across, down) = (unit % SIDE, unit / SIDE);
-    let first_row = CUBE_POS_Y as usize * TILE;
-    let first_output = CUBE_POS_X as usize * TILE;
-    let mut left = Shared::new_slice(comptime![DEPTH * STRIDE]);
-    let mut right = Shared::new_slice(comptime![DEPTH * STRIDE]);
-    let mut sums = Array::<f32>::new(comptime![EACH * EACH]);
-    #[unroll]
-    for i in 0..comptime![EACH * EACH] {
-        sums[i] = 0.0f32;
-    }
+    let mut tile = Tile::new();
     let steps = inputs.div_ceil(DEPTH);
     let mut step = 0usize;
     while step < steps {
-        let first = step * DEPTH;
-        // Neighbouring invocations read neighbouring columns.
-        #[unroll]
-        for i in 0..comptime![TILE * DEPTH / (SIDE * SIDE)] {
-            let place = unit + i * comptime![SIDE * SIDE];
-            let (column, line) = (place % DEPTH, place / DEPTH);
-            let inside = first + column < inputs;
-            let row = first_row + line;
-            let mut value = 0.0f32;
-            if inside && row < rows {
-                value = x[row * inputs + first + column];
-            }
-            left[column * STRIDE + line] = value;
-            let output = first_output + line;
-            let mut value = 0.0f32;
-            if inside && output < outputs {
-                value = weight[output * inputs + first + column];
-            }
-            right[column * STRIDE + line] = value;
-        }
+        let column = step * DEPTH + tile.column;
+        let left = block::<N>(x, tile.first_row + tile.line, rows, column, inputs);
+        let right = block::<N>(weight, tile.first_output + tile.line, outputs, column, inputs);
+        tile.bring(&left, &right);
         sync_cube();
-        multiply(&left, &right, &mut sums, down, across);
+        tile.multiply();
         sync_cube();
         step += 1;
     }
-    put(&sums, bias, out, first_row + down * EACH, first_output + across, rows, outputs, has_bias);
+    tile.put::<M>(bias, out, rows, outputs, has_bias);
+}
+
+/// How a product is laid out over the device.
+pub(super) fn grid(rows: usize, outputs: usize) -> (CubeCount, CubeDim) {
+    let count = CubeCount::Static(outputs.div_ceil(TILE) as u32, rows.div_ceil(TILE) as u32, 1);
+    (count, CubeDim::new_1d((SIDE * SIDE) as u32))
 }
 
 /// `x weight^T + bias`: `[rows, inputs]` and `[outputs, inputs]` to `[rows, outputs]`.
 pub(super) fn project(x: CubeTensor, weight: CubeTensor, bias: CubeTensor, has_bias: bool) -> CubeTensor {
     let ([rows, inputs], [outputs, _]) = (dims(&x), dims(&weight));
     let (out, client) = (beside(&x, rows, outputs), x.client.clone());
-    let count = CubeCount::Static(outputs.div_ceil(TILE) as u32, rows.div_ceil(TILE) as u32, 1);
+    let (count, dim) = grid(rows, outputs);
     // SAFETY: every row, output and column is compared with its end before it is read or written.
     unsafe {
         project_kernel::launch_unchecked(
             &client,
             count,
-            CubeDim::new_1d((SIDE * SIDE) as u32),
+            dim,
+            width(inputs),
+            width(outputs),
             x.into_tensor_arg(),
             weight.into_tensor_arg(),
             bias.into_tensor_arg(),

@@ -1,0 +1,114 @@
+//! Prints what each kernel costs on the GPU that there is, and on the processor: times, and its share
+//! of the operations and bytes that it cannot do without.
+#![allow(clippy::unwrap_used, reason = "a program of the tests fails by panicking")]
+
+use std::time::Instant;
+
+use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
+use rewardscope_kernels::{Activation, Group, Heads, Norm, Packed, Packing, Plan, Sight, Stored, add_norm, attention};
+use serde_json::{Value, json};
+
+const TIMES: usize = 5;
+
+/// Reads the last value back, and with it waits for all.
+fn wait(x: Tensor<2>) -> f32 {
+    let [rows, columns] = x.dims();
+    let last: Vec<f32> = x.narrow(0, rows - 1, 1).narrow(1, columns - 1, 1).into_data().try_to_vec().unwrap();
+    last[0]
+}
+
+/// The median of some, after one that also compiles.
+fn milliseconds(work: impl Fn() -> Tensor<2>) -> f64 {
+    assert!(wait(work()).is_finite());
+    let mut times: Vec<f64> = (0..TIMES)
+        .map(|_| {
+            let started = Instant::now();
+            wait(work());
+            started.elapsed().as_secs_f64() * 1e3
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times[TIMES / 2]
+}
+
+fn random(rows: usize, columns: usize, device: &Device) -> Tensor<2> {
+    Tensor::random([rows, columns], Distribution::Uniform(-0.1, 0.1), device)
+}
+
+fn packed(packing: Packing, rows: usize, columns: usize, device: &Device) -> Stored {
+    let values: Vec<f32> = (0..rows * columns).map(|i| ((i * 7919) % 2003) as f32 / 1e4 - 0.1).collect();
+    let Packed { words, pairs } = Packed::of(packing, &values);
+    let tensor = |values: Vec<i32>| {
+        let width = values.len() / rows;
+        Tensor::<2, Int>::from_data(TensorData::new(values, [rows, width]), device)
+    };
+    let pairs = (!pairs.is_empty()).then(|| tensor(pairs));
+    Stored::packed(packing, tensor(words), pairs)
+}
+
+fn main() {
+    let mut rows: Vec<Value> = Vec::new();
+    for (name, device) in [("GPU", Device::wgpu_options().init().unwrap()), ("CPU", Device::flex())] {
+        let mut row = |what: String, ms: f64, flops: f64, least_bytes: f64| {
+            let (gflops, gbs) = (flops / ms / 1e6, least_bytes / ms / 1e6);
+            println!("{name}: {what:<52} {ms:>9.2} ms {gflops:>9.1} GFLOP/s {gbs:>8.1} GB/s at least");
+            rows.push(json!({ "device": name, "kernel": what, "ms": ms, "gflops": gflops, "least_gb_a_second": gbs }));
+        };
+        // MiniLM's, SmolLM2's and Llama-3.2-1B's.
+        for [tokens, inputs, outputs] in
+            [[1024, 384, 1536], [1024, 1536, 384], [1024, 384, 384], [512, 576, 1536], [512, 2048, 8192]]
+        {
+            if (name, outputs) == ("GPU", 8192) && std::env::var_os("REWARDSCOPE_LARGE").is_none() {
+                continue;
+            }
+            let x = random(tokens, inputs, &device);
+            let flops = 2.0 * (tokens * inputs * outputs) as f64;
+            let around = 4 * (tokens * inputs + tokens * outputs);
+            let plain = Stored::plain(random(outputs, inputs, &device));
+            let bytes = (around + 4 * inputs * outputs) as f64;
+            row(
+                format!("{tokens} x {inputs} x {outputs}, f32"),
+                milliseconds(|| plain.project(x.clone(), None)),
+                flops,
+                bytes,
+            );
+            for packing in [Packing::F16, Packing::Q8, Packing::Q4] {
+                let stored = packed(packing, outputs, inputs, &device);
+                let bytes = (around + packing.bytes(inputs * outputs)) as f64;
+                let ms = milliseconds(|| stored.project(x.clone(), None));
+                row(format!("{tokens} x {inputs} x {outputs}, {packing:?}"), ms, flops, bytes);
+            }
+        }
+        for (what, sequences, length, queries, keys, head_dim, sight) in [
+            ("attention around, 4 x 256, 12 heads of 32", 4, 256, 12, 12, 32, Sight::Around(None)),
+            ("attention back, 1 x 512, 9 over 3 heads of 64", 1, 512, 9, 3, 64, Sight::Back(None)),
+        ] {
+            let tokens = sequences * length;
+            let groups = (0..sequences).map(|i| {
+                let span = i * length..(i + 1) * length;
+                Group { queries: span.clone(), positions: (0..length).collect(), keys: vec![span] }
+            });
+            let plan = Plan::new(groups);
+            let heads = Heads { queries, keys, scale: 0.2, softcap: None, sight };
+            let [q, k, v] = [queries, keys, keys].map(|heads| random(tokens, heads * head_dim, &device));
+            let flops = 4.0 * (tokens * length * queries * head_dim) as f64;
+            let bytes = 4.0 * (tokens * (2 * queries + 2 * keys) * head_dim) as f64;
+            row(
+                what.to_owned(),
+                milliseconds(|| attention(q.clone(), k.clone(), v.clone(), &plan, heads)),
+                flops,
+                bytes,
+            );
+        }
+        let (x, y) = (random(1024, 384, &device), random(1024, 384, &device));
+        let [weight, bias] = [1.0, 0.0].map(|value| Tensor::<1>::full([384], value, &device));
+        let ms = milliseconds(|| add_norm(x.clone(), y.clone(), weight.clone(), bias.clone(), Norm::Layer(1e-6)).1);
+        row("1024 x 384, sum and norm".to_owned(), ms, 1024.0 * 384.0 * 8.0, 4.0 * 1024.0 * 384.0 * 4.0);
+        let x = random(1024, 1536, &device);
+        let ms = milliseconds(|| Activation::Gelu.of(x.clone()));
+        row("1024 x 1536, GELU".to_owned(), ms, 1024.0 * 1536.0 * 20.0, 4.0 * 1024.0 * 1536.0 * 2.0);
+    }
+    let folder = rewardscope_tests::root().join("target/bench");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("kernels.json"), serde_json::to_string_pretty(&rows).unwrap() + "\n").unwrap();
+}
