@@ -64,12 +64,13 @@ const common = (page, close) => ({
 /**
  * Counts what the engine's worker asks of WebGPU from here on; the function that is returned gives
  * the counts since it was last called: dispatches, pipelines made, readbacks, bytes written by the
- * queue, bytes of buffers made.
+ * queue, bytes of buffers made; and the bytes of all buffers there are, and at most were.
  */
 export async function countingGpu(browser) {
   await browser.inWorker(() => {
     const counts = { dispatches: 0, pipelines: 0, readbacks: 0, writtenBytes: 0, bufferBytes: 0, largestBuffer: 0 };
     self.gpuCounts = counts;
+    self.gpuBytes = { live: 0, most: 0 };
     const before = (prototype, name, note) => {
       const own = prototype[name];
       prototype[name] = function (...args) {
@@ -86,12 +87,21 @@ export async function countingGpu(browser) {
     before(GPUDevice.prototype, "createBuffer", ([{ size }]) => {
       counts.bufferBytes += size;
       counts.largestBuffer = Math.max(counts.largestBuffer, size);
+      self.gpuBytes.live += size;
+      self.gpuBytes.most = Math.max(self.gpuBytes.most, self.gpuBytes.live);
     });
+    const destroyed = new WeakSet();
+    const destroy = GPUBuffer.prototype.destroy;
+    GPUBuffer.prototype.destroy = function () {
+      if (!destroyed.has(this)) self.gpuBytes.live -= this.size;
+      destroyed.add(this);
+      return destroy.call(this);
+    };
   });
   return () =>
     browser.inWorker(() => {
-      const counts = { ...self.gpuCounts };
-      for (const name of Object.keys(counts)) self.gpuCounts[name] = 0;
+      const counts = { ...self.gpuCounts, liveBytes: self.gpuBytes.live, mostLiveBytes: self.gpuBytes.most };
+      for (const name of Object.keys(self.gpuCounts)) self.gpuCounts[name] = 0;
       return counts;
     });
 }

@@ -1,7 +1,7 @@
 use std::ops::Range;
 
 use burn::tensor::{Int, Tensor, TensorData};
-use rewardscope_models::{Architecture, Batch, Head, Network, State, Summary, Tensors, Wanted};
+use rewardscope_models::{Architecture, Batch, Head, Network, State, Summary, Tensors, Wanted, project};
 use rewardscope_weights::Checkpoint;
 
 use crate::device::{OpenDevice, now_ms, pause};
@@ -259,7 +259,7 @@ impl Forward {
             span.for_each(|position| shares[at * tokens + place(at, position)] = share);
         }
         let shares = Tensor::<2>::from_data(TensorData::new(shares, [rows.len(), tokens]), &self.device.device);
-        Some(shares.matmul(states).reshape([rows.len() * width]))
+        Some(project(shares, states.transpose(), None).reshape([rows.len() * width]))
     }
 }
 

@@ -7,7 +7,7 @@ use burn::backend::Dispatch;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::{Operations, gpu, is_cpu};
+use crate::{Operations, gpu, is_cpu, products};
 
 /// Added to the scores of keys that a query may not see: large enough that the softmax gives
 /// exactly 0 in f32, small enough that no sum overflows.
@@ -125,7 +125,7 @@ pub fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: &Plan, heads: H
     Tensor::from_dispatch(<Dispatch as Operations>::attention(q, k, v, table, plan.clone(), heads))
 }
 
-/// In burn's own operations.
+/// In burn's own operations, with the scores in memory.
 pub(crate) fn plain(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: &Plan, heads: Heads) -> Tensor<2> {
     let device = q.device();
     let [_, width] = q.dims();
@@ -156,8 +156,8 @@ pub(crate) fn plain(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: &Plan, heads
             // The heads that share keys are stacked, so that keys are not repeated.
             let q = split(q.clone().narrow(0, of.queries.start + first, rows), heads.queries);
             let q = q.reshape([heads.keys, group * rows, head_dim]);
-            let k = k.clone().narrow(1, span.start, span.len()).swap_dims(1, 2);
-            let mut scores = q.matmul(k).mul_scalar(heads.scale);
+            let k = k.clone().narrow(1, span.start, span.len());
+            let mut scores = products(q, k).mul_scalar(heads.scale);
             if let Some(cap) = heads.softcap {
                 scores = scores.div_scalar(cap).tanh().mul_scalar(cap);
             }
@@ -173,7 +173,7 @@ pub(crate) fn plain(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: &Plan, heads
                 scores = scores + Tensor::<3>::from_data(TensorData::new(seen, [1, rows, span.len()]), &device);
             }
             let weights = softmax(scores, 2).reshape([heads.keys, group * rows, span.len()]);
-            let out = weights.matmul(v.clone().narrow(1, span.start, span.len()));
+            let out = products(weights, v.clone().narrow(1, span.start, span.len()).swap_dims(1, 2));
             let out: Tensor<3> = out.reshape([heads.queries, rows, head_dim]).swap_dims(0, 1);
             mixed.push(out.reshape([rows, width]));
         }

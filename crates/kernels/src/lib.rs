@@ -20,7 +20,7 @@ use burn::tensor::Device;
 pub use attention::{Group, Heads, Plan, Sight, attention};
 pub use elementwise::{Activation, Turns, rotate};
 pub use norm::{Norm, add_norm, norm};
-pub use product::project;
+pub use product::{products, project};
 pub use stored::{GROUP, Packed, Packing, Stored};
 
 /// What has a form of its own on some device.
@@ -58,6 +58,8 @@ pub(crate) trait Operations: Backend {
         bias: FloatTensor<Self>,
         has_bias: bool,
     ) -> FloatTensor<Self>;
+
+    fn products(x: FloatTensor<Self>, y: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// `bias` and `pairs` are anything where there are none.
     fn project_packed(
@@ -250,6 +252,20 @@ mod tests {
                         near(own, plain, 5e-5, &format!("parts of {packing:?}"));
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn products_of_many_are_what_burn_computes() {
+        for (many, m, n, k) in [(1, 1, 1, 1), (3, 5, 9, 7), (12, 65, 70, 32), (2, 130, 3, 64)] {
+            let (x, y) = (matrix(many * m, k, 1), matrix(many * n, k, 2));
+            let shaped = |x: &Tensor<2>, rows: usize| -> Tensor<3> { x.clone().reshape([many, rows, k]) };
+            let plain = shaped(&x, m).matmul(shaped(&y, n).swap_dims(1, 2)).reshape([many * m, n]);
+            for device in devices() {
+                let own = products(shaped(&on(&x, &device), m), shaped(&on(&y, &device), n));
+                assert_eq!(own.dims(), [many, m, n]);
+                near(own.reshape([many * m, n]), plain.clone(), 5e-5, &format!("{many} of {m} x {n} x {k}"));
             }
         }
     }

@@ -14,6 +14,12 @@ pub fn project(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tens
     Tensor::from_dispatch(<Dispatch as Operations>::project(x, weight, bias, has_bias))
 }
 
+/// `x y^T` of each pair: `[pairs, m, k]` and `[pairs, n, k]` to `[pairs, m, n]`.
+pub fn products(x: Tensor<3>, y: Tensor<3>) -> Tensor<3> {
+    let [x, y] = [x, y].map(Tensor::into_dispatch);
+    Tensor::from_dispatch(<Dispatch as Operations>::products(x, y))
+}
+
 /// In burn's own operations.
 #[cfg(test)]
 pub(crate) fn plain(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {

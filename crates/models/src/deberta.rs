@@ -5,7 +5,7 @@
 
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use rewardscope_kernels::Activation;
+use rewardscope_kernels::{Activation, products};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -311,7 +311,7 @@ impl DebertaNetwork {
         let k = layer.key.forward(x.clone());
         let v = layer.value.forward(x);
         let relative = |own: &Option<Linear>, shared_with: &Linear| {
-            split(own.as_ref().unwrap_or(shared_with).forward(shared.relative.clone()), self.heads).swap_dims(1, 2)
+            split(own.as_ref().unwrap_or(shared_with).forward(shared.relative.clone()), self.heads)
         };
         let by_key = self.content_to_position.then(|| relative(&layer.position_key, &layer.key));
         let by_query = self.position_to_content.then(|| relative(&layer.position_query, &layer.query));
@@ -322,7 +322,7 @@ impl DebertaNetwork {
         Tensor::cat(mixed.collect(), 0)
     }
 
-    /// `by_key` and `by_query` are `[heads, head_dim, 2 * span]`.
+    /// `by_key` and `by_query` are `[heads, 2 * span, head_dim]`.
     fn attend_one(
         &self,
         [q, k, v]: [Tensor<3>; 3],
@@ -335,16 +335,16 @@ impl DebertaNetwork {
         let rows = |table: &Tensor<2, Int>| -> Tensor<3, Int> {
             table.clone().narrow(0, 0, seq).narrow(1, 0, seq).unsqueeze::<3>().expand([heads, seq, seq])
         };
-        let mut scores = q.clone().matmul(k.clone().swap_dims(1, 2));
+        let mut scores = products(q.clone(), k.clone());
         if let Some(keys) = by_key {
-            scores = scores + q.matmul(keys.clone()).gather(2, rows(&shared.content_to_position));
+            scores = scores + products(q, keys.clone()).gather(2, rows(&shared.content_to_position));
         }
         if let Some(queries) = by_query {
-            let by_key = k.matmul(queries.clone()).gather(2, rows(&shared.position_to_content));
+            let by_key = products(k, queries.clone()).gather(2, rows(&shared.position_to_content));
             scores = scores + by_key.swap_dims(1, 2);
         }
         let weights = softmax(scores.mul_scalar(scale), 2);
-        weights.matmul(v).swap_dims(0, 1).reshape([seq, heads * head_dim])
+        products(weights, v.swap_dims(1, 2)).swap_dims(0, 1).reshape([seq, heads * head_dim])
     }
 }
 

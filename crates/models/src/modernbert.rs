@@ -4,7 +4,7 @@
 //! Matches `transformers/models/modernbert/modeling_modernbert.py`.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use rewardscope_kernels::{Activation, Heads, Sight, Turns, attention, rotate};
+use rewardscope_kernels::{Activation, Heads, Sight, Turns, attention, project, rotate};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -292,7 +292,7 @@ impl Network for ModernBertNetwork {
                     first += count;
                 }
                 let shares = Tensor::<2>::from_data(TensorData::new(shares, [counts.len(), tokens]), &self.device);
-                shares.matmul(hidden)
+                project(shares, hidden.transpose(), None)
             }
         };
         let read = self.head_norm.forward(self.classifier_activation.of(self.head_dense.forward(pooled)));

@@ -90,6 +90,15 @@ impl Operations for Flex {
         tensor(out, weight.rows)
     }
 
+    fn products(x: FlexTensor, y: FlexTensor) -> FlexTensor {
+        let (x, y) = (x.to_contiguous(), y.to_contiguous());
+        let (shape, n) = (x.layout().shape(), y.layout().shape()[1]);
+        let [many, m, k] = [shape[0], shape[1], shape[2]];
+        let mut out = vec![0.0; many * m * n];
+        product::products([many, m, n, k], values(&x), values(&y), &mut out);
+        FlexTensor::from_data(TensorData::new(out, [many, m, n]))
+    }
+
     fn project_packed(
         x: FlexTensor,
         words: IntTensor<Self>,

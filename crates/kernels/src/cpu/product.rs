@@ -3,6 +3,10 @@
 //! is here.
 #![allow(unsafe_code, reason = "the interface of both; the bounds are checked before")]
 
+use rayon::prelude::*;
+
+use super::threads;
+
 /// How the right matrix, `[k, n]`, lies in its buffer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
@@ -43,6 +47,20 @@ pub(super) fn product(
     // SAFETY: every element of the three matrices lies inside its slice, as was just checked, and
     // `out` is borrowed exclusively.
     unsafe { unchecked(dims, out, adds, scale, lhs, (rhs, order)) };
+}
+
+/// `x y^T` of many pairs: `[many, m, k]` and `[many, n, k]` to `[many, m, n]`.
+pub(super) fn products([many, m, n, k]: [usize; 4], x: &[f32], y: &[f32], out: &mut [f32]) {
+    let one = |(at, out): (usize, &mut [f32])| {
+        let (x, y) = (&x[at * m * k..], &y[at * n * k..]);
+        let [x, y] = [x, y].map(|data| Lines { data, stride: k });
+        product([m, n, k], (out, n), false, 1.0, x, (y, Order::Columns));
+    };
+    if threads() == 1 || many == 1 {
+        out.chunks_exact_mut(m * n).enumerate().for_each(one);
+    } else {
+        out.par_chunks_exact_mut(m * n).enumerate().for_each(one);
+    }
 }
 
 #[cfg(not(target_feature = "simd128"))]

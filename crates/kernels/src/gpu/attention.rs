@@ -21,12 +21,16 @@ const TILE_VALUES: usize = 4;
 
 /// Keys in workgroup memory at once: with their scores within 13 KiB.
 fn tile_keys(head_dim: usize) -> usize {
-    if head_dim <= 64 { 32 } else { 16 }
+    match head_dim {
+        0..=64 => 32,
+        65..=128 => 16,
+        _ => 8,
+    }
 }
 
 /// Whether the kernel takes heads of this width.
 pub(crate) fn can_attend(head_dim: usize) -> bool {
-    head_dim.is_multiple_of(EACH) && head_dim <= 128
+    head_dim.is_multiple_of(EACH) && head_dim <= 256
 }
 
 /// Where the parts of a table begin, and how it is gone through.
@@ -326,7 +330,7 @@ pub(super) fn attention(
 ) -> CubeTensor {
     let [rows, width] = dims(&q);
     let head_dim = width / heads.queries;
-    let (out, client) = (beside(&q, rows, width), q.client.clone());
+    let (out, client) = (beside(&q, [rows, width]), q.client.clone());
     let parts = Parts::of(plan);
     let (is_back, reach) = match heads.sight {
         Sight::Back(window) => (true, window),

@@ -109,7 +109,7 @@ fn rotate_kernel(
 
 pub(super) fn activate(x: CubeTensor, activation: Activation) -> CubeTensor {
     let [rows, width] = dims(&x);
-    let (out, client) = (beside(&x, rows, width), x.client.clone());
+    let (out, client) = (beside(&x, [rows, width]), x.client.clone());
     let dim = CubeDim::new_1d(256);
     let count = calculate_cube_count_elemwise(&client, rows * width, dim);
     // SAFETY: invocations beyond the last value do nothing.
@@ -129,7 +129,7 @@ pub(super) fn activate(x: CubeTensor, activation: Activation) -> CubeTensor {
 
 pub(super) fn gate(gate: CubeTensor, up: CubeTensor, activation: Activation) -> CubeTensor {
     let [rows, width] = dims(&gate);
-    let (out, client) = (beside(&gate, rows, width), gate.client.clone());
+    let (out, client) = (beside(&gate, [rows, width]), gate.client.clone());
     let dim = CubeDim::new_1d(256);
     let count = calculate_cube_count_elemwise(&client, rows * width, dim);
     // SAFETY: as in `activate`.
@@ -151,7 +151,7 @@ pub(super) fn gate(gate: CubeTensor, up: CubeTensor, activation: Activation) -> 
 pub(super) fn rotate(x: CubeTensor, cos: CubeTensor, sin: CubeTensor, heads: usize) -> CubeTensor {
     let [rows, width] = dims(&x);
     let half = dims(&cos)[1];
-    let (out, client) = (beside(&x, rows, width), x.client.clone());
+    let (out, client) = (beside(&x, [rows, width]), x.client.clone());
     let dim = CubeDim::new_1d(256);
     let count = calculate_cube_count_elemwise(&client, rows * width, dim);
     // SAFETY: as in `activate`; a place's partner lies in the same head, and its angle in the same row.

@@ -64,6 +64,10 @@ impl Operations for CubeBackend {
         product::project(rows(x), rows(weight), rows(bias), has_bias)
     }
 
+    fn products(x: CubeTensor, y: CubeTensor) -> CubeTensor {
+        product::products(rows(x), rows(y))
+    }
+
     fn project_packed(
         x: CubeTensor,
         words: IntTensor<Self>,
@@ -93,9 +97,9 @@ fn width(row: usize) -> usize {
     if row.is_multiple_of(4) { 4 } else { 1 }
 }
 
-/// A buffer for `[rows, width]` beside another tensor.
-fn beside(of: &CubeTensor, rows: usize, width: usize) -> CubeTensor {
-    empty_device_dtype(of.client.clone(), of.device.clone(), [rows, width].into(), of.dtype)
+/// A buffer of a shape beside another tensor.
+fn beside<const D: usize>(of: &CubeTensor, shape: [usize; D]) -> CubeTensor {
+    empty_device_dtype(of.client.clone(), of.device.clone(), shape.into(), of.dtype)
 }
 
 /// Rows and width.

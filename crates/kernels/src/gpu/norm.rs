@@ -143,7 +143,7 @@ fn parts(kind: Norm) -> (bool, f32) {
 
 pub(super) fn norm(x: CubeTensor, weight: CubeTensor, bias: CubeTensor, kind: Norm) -> CubeTensor {
     let [rows, width] = dims(&x);
-    let out = beside(&x, rows, width);
+    let out = beside(&x, [rows, width]);
     let (centred, epsilon) = parts(kind);
     let client = x.client.clone();
     let count = calculate_cube_count_elemwise(&client, rows, CubeDim::new_single());
@@ -174,7 +174,7 @@ pub(super) fn add_norm(
     kind: Norm,
 ) -> (CubeTensor, CubeTensor) {
     let [rows, width] = dims(&x);
-    let (sum, out) = (beside(&x, rows, width), beside(&x, rows, width));
+    let (sum, out) = (beside(&x, [rows, width]), beside(&x, [rows, width]));
     let (centred, epsilon) = parts(kind);
     let client = x.client.clone();
     let count = calculate_cube_count_elemwise(&client, rows, CubeDim::new_single());

@@ -144,7 +144,7 @@ fn project_packed_kernel<N: Size, M: Size>(
     let mut step = 0usize;
     while step < steps {
         let column = step * DEPTH + tile.column;
-        let left = block::<N>(x, tile.first_row + tile.line, rows, column, inputs);
+        let left = block::<N>(x, 0usize, tile.first_row + tile.line, rows, column, inputs);
         let line = tile.first_output + tile.line;
         let right = packed_block(words, pairs, line, outputs, column, inputs, code, per_word, has_groups);
         tile.bring(&left, &right);
@@ -153,14 +153,14 @@ fn project_packed_kernel<N: Size, M: Size>(
         sync_cube();
         step += 1;
     }
-    tile.put::<M>(bias, out, rows, outputs, has_bias);
+    tile.put::<M>(bias, out, 0usize, rows, outputs, has_bias);
 }
 
 /// All values: `[rows, columns]`.
 pub(super) fn unpack(words: CubeTensor, pairs: CubeTensor, packing: Packing) -> CubeTensor {
     let [rows, width] = dims(&words);
     let columns = width * packing.per_word();
-    let mut out = beside(&words, rows, columns);
+    let mut out = beside(&words, [rows, columns]);
     out.dtype = burn::tensor::DType::F32;
     let client = words.client.clone();
     let dim = CubeDim::new_1d(256);
@@ -193,8 +193,8 @@ pub(super) fn project(
     packing: Packing,
 ) -> CubeTensor {
     let ([rows, inputs], [outputs, _]) = (dims(&x), dims(&words));
-    let (out, client) = (beside(&x, rows, outputs), x.client.clone());
-    let (count, dim) = grid(rows, outputs);
+    let (out, client) = (beside(&x, [rows, outputs]), x.client.clone());
+    let (count, dim) = grid(rows, outputs, 1);
     // SAFETY: as for the product with f32; each value has its word and its pair.
     unsafe {
         project_packed_kernel::launch_unchecked(

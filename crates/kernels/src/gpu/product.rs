@@ -89,11 +89,12 @@ impl Tile {
         }
     }
 
-    /// Writes the sums. With vectors of four, `outputs` is a multiple of four.
+    /// Writes the sums to rows from `above` on. With vectors of four, `outputs` is a multiple of four.
     pub fn put<M: Size>(
         &self,
         bias: &Tensor<Vector<f32, M>>,
         out: &mut Tensor<Vector<f32, M>>,
+        above: usize,
         rows: usize,
         outputs: usize,
         #[comptime] has_bias: bool,
@@ -120,7 +121,7 @@ impl Tile {
                             if comptime![has_bias] {
                                 value += bias[place / wide];
                             }
-                            out[(row * outputs + place) / wide] = value;
+                            out[((above + row) * outputs + place) / wide] = value;
                         }
                     }
                 }
@@ -129,11 +130,12 @@ impl Tile {
     }
 }
 
-/// Four lines of four columns of a matrix, 0 beyond its ends. With vectors of four, `width` is a
+/// Four lines of four columns of a matrix that has others above it, 0 beyond its ends. With vectors of four, `width` is a
 /// multiple of four.
 #[cube]
 pub(super) fn block<N: Size>(
     values: &Tensor<Vector<f32, N>>,
+    above: usize,
     first: usize,
     lines: usize,
     column: usize,
@@ -149,7 +151,7 @@ pub(super) fn block<N: Size>(
         for part in 0..comptime![EACH / wide] {
             let place = column + part * wide;
             if line < lines && place < width {
-                let value = values[(line * width + place) / wide];
+                let value = values[((above + line) * width + place) / wide];
                 #[unroll]
                 for lane in 0..wide {
                     found.insert(comptime![part * wide + lane], value.extract(lane));
@@ -173,33 +175,57 @@ fn project_kernel<N: Size, M: Size>(
     #[comptime] has_bias: bool,
 ) {
     let (rows, outputs, inputs) = (rows as usize, outputs as usize, inputs as usize);
+    // One of many products: of none but a pair's own rows.
+    let pair = CUBE_POS_Z as usize;
     let mut tile = Tile::new();
     let steps = inputs.div_ceil(DEPTH);
     let mut step = 0usize;
     while step < steps {
         let column = step * DEPTH + tile.column;
-        let left = block::<N>(x, tile.first_row + tile.line, rows, column, inputs);
-        let right = block::<N>(weight, tile.first_output + tile.line, outputs, column, inputs);
+        let left = block::<N>(x, pair * rows, tile.first_row + tile.line, rows, column, inputs);
+        let right = block::<N>(weight, pair * outputs, tile.first_output + tile.line, outputs, column, inputs);
         tile.bring(&left, &right);
         sync_cube();
         tile.multiply();
         sync_cube();
         step += 1;
     }
-    tile.put::<M>(bias, out, rows, outputs, has_bias);
+    tile.put::<M>(bias, out, pair * rows, rows, outputs, has_bias);
 }
 
-/// How a product is laid out over the device.
-pub(super) fn grid(rows: usize, outputs: usize) -> (CubeCount, CubeDim) {
-    let count = CubeCount::Static(outputs.div_ceil(TILE) as u32, rows.div_ceil(TILE) as u32, 1);
+/// How so many products are laid out over the device.
+pub(super) fn grid(rows: usize, outputs: usize, many: usize) -> (CubeCount, CubeDim) {
+    let count = CubeCount::Static(outputs.div_ceil(TILE) as u32, rows.div_ceil(TILE) as u32, many as u32);
     (count, CubeDim::new_1d((SIDE * SIDE) as u32))
 }
 
 /// `x weight^T + bias`: `[rows, inputs]` and `[outputs, inputs]` to `[rows, outputs]`.
 pub(super) fn project(x: CubeTensor, weight: CubeTensor, bias: CubeTensor, has_bias: bool) -> CubeTensor {
     let ([rows, inputs], [outputs, _]) = (dims(&x), dims(&weight));
-    let (out, client) = (beside(&x, rows, outputs), x.client.clone());
-    let (count, dim) = grid(rows, outputs);
+    let out = beside(&x, [rows, outputs]);
+    launch([1, rows, outputs, inputs], x, weight, bias, &out, has_bias);
+    out
+}
+
+/// `x y^T` of many pairs: `[many, m, k]` and `[many, n, k]` to `[many, m, n]`.
+pub(super) fn products(x: CubeTensor, y: CubeTensor) -> CubeTensor {
+    let (shape, n) = (x.meta.shape(), y.meta.shape()[1]);
+    let [many, m, k] = [shape[0], shape[1], shape[2]];
+    let out = beside(&x, [many, m, n]);
+    launch([many, m, n, k], x.clone(), y, x, &out, false);
+    out
+}
+
+fn launch(
+    [many, rows, outputs, inputs]: [usize; 4],
+    x: CubeTensor,
+    weight: CubeTensor,
+    bias: CubeTensor,
+    out: &CubeTensor,
+    has_bias: bool,
+) {
+    let client = x.client.clone();
+    let (count, dim) = grid(rows, outputs, many);
     // SAFETY: every row, output and column is compared with its end before it is read or written.
     unsafe {
         project_kernel::launch_unchecked(
@@ -218,5 +244,4 @@ pub(super) fn project(x: CubeTensor, weight: CubeTensor, bias: CubeTensor, has_b
             has_bias,
         );
     }
-    out
 }
