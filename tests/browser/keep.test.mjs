@@ -399,7 +399,7 @@ test("Chromium: a run survives its GPU", async () => {
 });
 
 // The 0.6 billion weights of Qwen3-0.6B: bytes on the device, of the packed form and of the few that stay f32.
-const DTYPES = { auto: 1.192e9, f32: 2.384e9, f16: 1.192e9, q8: 0.67e9, q4: 0.38e9 };
+const DTYPES = { auto: 1.192e9, f32: 2.384e9, f16: 1.192e9, q8: 0.6707e9, q4: 0.3874e9 };
 for (const [dtype, deviceBytes] of Object.entries(DTYPES)) {
   test(`Chromium: 1.19 GB of bf16 stream onto the device in little memory, as ${dtype}`, { skip: !all && "with --all" }, async () => {
     await using("Chromium", `large-${dtype}`, async (browser) => {
@@ -408,7 +408,7 @@ for (const [dtype, deviceBytes] of Object.entries(DTYPES)) {
         let bytes = 0;
         for await (const chunk of (await fetch(address)).body) bytes += chunk.byteLength;
         return { bytes, ms: performance.now() - started };
-      }, `${hub}/test/qwen3-0.6b-sized/resolve/main/model.safetensors`);
+      }, `${hub}/test/qwen3-0.6b-sized/resolve/00112233445566778899aabbccddeeff00112233/model.safetensors`);
       const counts = await countingGpu(browser);
       await browser.evaluate(() => document.querySelector("#settings").setAttribute("open", ""));
       await browser.select("#dtype", dtype);
@@ -422,7 +422,8 @@ for (const [dtype, deviceBytes] of Object.entries(DTYPES)) {
         `${await browser.text("#model-report")} From the click in ${(ms / 1e3).toFixed(1)} s, ${rate(plain.bytes, ms)}; plain ${rate(plain.bytes, plain.ms)}; peak wasm memory ${(bytes / 1e6).toFixed(0)} MB; at most ${(mostLiveBytes / 1e6).toFixed(0)} MB in buffers`,
       );
       assert.ok(bytes < 256e6, `${bytes} bytes`);
-      assert.ok(mostLiveBytes < 1.15 * deviceBytes, `${mostLiveBytes} bytes on the device`);
+      // Pages that held larger pieces are used again for smaller tensors.
+      assert.ok(mostLiveBytes < 1.2 * deviceBytes, `${mostLiveBytes} bytes on the device`);
     });
   });
 }

@@ -133,58 +133,107 @@ impl Packed {
 
 type Quantised = (half::f16, half::f16, [i32; GROUP]);
 
+/// The nearest whole number, of two the even one, below 2^22: without a function call, so that
+/// compilers make loops of it vectors.
+#[inline(always)]
+fn nearest(value: f32) -> f32 {
+    // Adding and taking away 1.5 * 2^23 leaves no digits after the point.
+    const ROUND: f32 = 12_582_912.0;
+    (value + ROUND) - ROUND
+}
+
 /// Symmetric: the largest value becomes 127 or -127.
 fn eight_bits(group: &[f32; GROUP]) -> Quantised {
     let largest = group.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
     let scale = half::f16::from_f32(largest / 127.0);
     let inverse = if scale.to_f32() > 0.0 { 1.0 / scale.to_f32() } else { 0.0 };
-    (scale, half::f16::ZERO, group.map(|value| (value * inverse).round().clamp(-127.0, 127.0) as i32))
+    (scale, half::f16::ZERO, group.map(|value| nearest((value * inverse).clamp(-127.0, 127.0)) as i32))
 }
 
-/// Of several first scales, the one from which least squares come nearest: each is rounded with,
-/// then scale and minimum are fitted to what the values were rounded to, and rounded with again.
-/// The search is that of llama.cpp's `make_qkx2_quants`, without its weights.
+/// Of several first scales, the one from which weighted least squares come nearest: each is rounded
+/// with, then scale and minimum are fitted to what the values were rounded to, and rounded with
+/// again. Search and weights, the root of the mean square and the value's size, are those of
+/// llama.cpp's `make_qkx2_quants`.
 fn four_bits(group: &[f32; GROUP]) -> Quantised {
-    const STEPS: i32 = 24;
-    let rounded = |scale: f32, minimum: f32| -> Quantised {
-        let (scale, minimum) = (half::f16::from_f32(scale), half::f16::from_f32(minimum));
-        let inverse = if scale.to_f32() > 0.0 { 1.0 / scale.to_f32() } else { 0.0 };
-        (scale, minimum, group.map(|value| ((value - minimum.to_f32()) * inverse).round().clamp(0.0, 15.0) as i32))
-    };
-    let error = |(scale, minimum, quants): &Quantised| -> f32 {
-        let off = |(value, &q): (&f32, &i32)| q as f32 * scale.to_f32() + minimum.to_f32() - value;
-        group.iter().zip(quants).map(off).map(|off| off * off).sum()
-    };
+    const STEPS: i32 = 6;
     let least = group.iter().copied().fold(f32::INFINITY, f32::min);
     let largest = group.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut best = rounded((largest - least) / 15.0, least);
-    let mut best_error = error(&best);
-    let x_sum: f32 = group.iter().sum();
+    let mean = (group.iter().map(|value| value * value).sum::<f32>() / GROUP as f32).sqrt();
+    let group = &Weighted { values: *group, weights: group.map(|value| mean + value.abs()) };
+    let mut best = ((largest - least) / 15.0, least);
+    let mut best_error = group.distance(best, &group.levels(best));
     for step in 0..=STEPS {
         // From two levels too few to a few too many, clipping the ends.
-        let levels = 13.0 + 0.25 * step as f32;
-        let mut next = rounded((largest - least) / levels, least);
+        let mut next = ((largest - least) / (13.0 + step as f32), least);
         for _ in 0..2 {
-            let count = GROUP as f32;
-            let (mut q_sum, mut q_squares, mut products) = (0.0f32, 0.0f32, 0.0f32);
-            for (x, &q) in group.iter().zip(&next.2) {
-                q_sum += q as f32;
-                q_squares += (q * q) as f32;
-                products += x * q as f32;
-            }
-            let spread = count * q_squares - q_sum * q_sum;
-            if spread <= 0.0 {
+            let Some(fitted) = group.fit(&group.levels(next)) else {
+                break;
+            };
+            next = fitted;
+            let error = group.distance(next, &group.levels(next));
+            if error >= best_error {
                 break;
             }
-            let scale = (count * products - q_sum * x_sum) / spread;
-            next = rounded(scale, (x_sum - scale * q_sum) / count);
-            let next_error = error(&next);
-            if next_error < best_error {
-                (best, best_error) = (next, next_error);
-            }
+            (best, best_error) = (next, error);
         }
     }
-    best
+    let (scale, minimum) = (half::f16::from_f32(best.0), half::f16::from_f32(best.1));
+    (scale, minimum, group.levels((scale.to_f32(), minimum.to_f32())).map(|level| level as i32))
+}
+
+/// Values, and how much it matters that each is met.
+struct Weighted {
+    values: [f32; GROUP],
+    weights: [f32; GROUP],
+}
+
+impl Weighted {
+    /// Which of 16 levels each value is nearest to.
+    #[inline(always)]
+    fn levels(&self, (scale, minimum): (f32, f32)) -> [f32; GROUP] {
+        let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+        self.values.map(|value| nearest(((value - minimum) * inverse).clamp(0.0, 15.0)))
+    }
+
+    /// Sums over the group of what a function says of value, weight and level.
+    #[inline(always)]
+    fn sums<const N: usize>(&self, levels: &[f32; GROUP], of: impl Fn(f32, f32, f32) -> [f32; N]) -> [f32; N] {
+        const LANES: usize = 8;
+        let mut lanes = [[0.0f32; LANES]; N];
+        for first in (0..GROUP).step_by(LANES) {
+            for at in 0..LANES {
+                let place = first + at;
+                let terms = of(self.values[place], self.weights[place], levels[place]);
+                for (lanes, term) in lanes.iter_mut().zip(terms) {
+                    lanes[at] += term;
+                }
+            }
+        }
+        lanes.map(|lanes| lanes.iter().sum())
+    }
+
+    /// The squared distance of the values from their levels.
+    #[inline(always)]
+    fn distance(&self, (scale, minimum): (f32, f32), levels: &[f32; GROUP]) -> f32 {
+        let [sum] = self.sums(levels, |value, weight, level| {
+            let off = level * scale + minimum - value;
+            [weight * off * off]
+        });
+        sum
+    }
+
+    /// The scale and minimum with which levels come nearest to their values, by least squares; `None`
+    /// where all are of one level.
+    #[inline(always)]
+    fn fit(&self, levels: &[f32; GROUP]) -> Option<(f32, f32)> {
+        let [count, sum, squares, values, products] = self.sums(levels, |value, weight, level| {
+            let weighted = weight * level;
+            [weight, weighted, weighted * level, weight * value, weighted * value]
+        });
+        let spread = count * squares - sum * sum;
+        let scale = (count * products - sum * values) / spread;
+        (spread > 0.0).then(|| (scale, (values - scale * sum) / count))
+    }
 }
 
 /// A matrix on a device: `[rows, columns]`.
