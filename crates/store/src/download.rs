@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use futures_util::stream::{self, StreamExt};
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{Digest, Hasher, bytes_of, hex};
+use crate::digest::{Hasher, bytes_of, hex};
 use crate::http::{self, Sink, Token, Wanted};
 use crate::platform::{self, RawFile, Shelf};
 use crate::remote::{Piece, RemoteFile, Repository};
@@ -43,24 +43,26 @@ pub struct FetchProgress {
     pub trouble: Option<String>,
 }
 
+/// Between two reports of bytes alone: whoever draws them should not be kept busy by it.
+const TELL_MS: f64 = 50.0;
+
 /// Counts for several files and tells of it.
 pub(crate) struct Meter<'a> {
     now: RefCell<FetchProgress>,
     tell: RefCell<&'a mut dyn FnMut(FetchProgress)>,
+    told_ms: Cell<f64>,
 }
 
 impl<'a> Meter<'a> {
     pub(crate) fn new(bytes_total: u64, tell: &'a mut dyn FnMut(FetchProgress)) -> Self {
         let now = FetchProgress { stage: FetchStage::Checking, bytes_done: 0, bytes_total, trouble: None };
-        Self { now: RefCell::new(now), tell: RefCell::new(tell) }
+        Self { now: RefCell::new(now), tell: RefCell::new(tell), told_ms: Cell::new(f64::NEG_INFINITY) }
     }
 
     fn change(&self, change: impl FnOnce(&mut FetchProgress)) {
-        let now = {
-            let mut now = self.now.borrow_mut();
-            change(&mut now);
-            now.clone()
-        };
+        change(&mut self.now.borrow_mut());
+        self.told_ms.set(platform::now_ms());
+        let now = self.now.borrow().clone();
         self.tell.borrow_mut()(now);
     }
 
@@ -69,10 +71,15 @@ impl<'a> Meter<'a> {
     }
 
     fn add(&self, bytes: u64) {
-        self.change(|now| {
+        let is_due = {
+            let mut now = self.now.borrow_mut();
             now.bytes_done += bytes;
-            now.trouble = None;
-        });
+            let was_troubled = now.trouble.take().is_some();
+            was_troubled || now.bytes_done == now.bytes_total
+        };
+        if is_due || platform::now_ms() - self.told_ms.get() >= TELL_MS {
+            self.change(|_| {});
+        }
     }
 
     /// Bytes that turned out to be none.
@@ -244,20 +251,18 @@ impl<'a, 'm> Partial<'a, 'm> {
     }
 
     /// sha256 of a piece as it lies in the cache, and that of all pieces up to it.
-    fn hash(&self, piece: usize, before: &Hasher) -> Result<([u8; 32], Hasher), StoreError> {
-        let (mut hash, mut whole) = (Hasher::sha256(), before.clone());
+    async fn hash(&self, piece: usize, before: &Hasher) -> Result<([u8; 32], Hasher), StoreError> {
+        let mut whole = before.clone();
         let mut at = self.start(piece);
         let end = at + self.pieces[piece].bytes;
+        // A browser hashes the piece elsewhere meanwhile.
+        let hash = self.data.sha256(at, self.pieces[piece].bytes as usize)?;
         while at < end {
             let bytes = self.data.read(at, HASH_BYTES.min(end - at) as usize)?;
-            hash.update(&bytes);
             whole.update(&bytes);
             at += bytes.len() as u64;
         }
-        match hash.finish() {
-            Digest::Sha256(hash) => Ok((hash, whole)),
-            Digest::GitBlob(_) => unreachable!("a sha256 hasher gives a sha256"),
-        }
+        Ok((hash.await?, whole))
     }
 
     /// Brings every piece, in order of their places. `Ok(None)` when the whole does not hash to
@@ -272,13 +277,13 @@ impl<'a, 'm> Partial<'a, 'm> {
             .buffered(IN_FLIGHT);
         while let Some(piece) = filled.next().await {
             let piece = piece?;
-            let (mut hash, mut up_to) = self.hash(piece, &whole)?;
+            let (mut hash, mut up_to) = self.hash(piece, &whole).await?;
             let wanted = self.pieces[piece].sha256;
             if wanted.is_some_and(|wanted| wanted != hash) {
                 trouble.borrow_mut()(format!("{}: part {} is damaged; it is fetched again", self.file.name, piece + 1));
                 self.forget(piece)?;
                 self.fill(piece, token, cancel, trouble).await?;
-                (hash, up_to) = self.hash(piece, &whole)?;
+                (hash, up_to) = self.hash(piece, &whole).await?;
             }
             if let Some(wanted) = wanted.filter(|wanted| *wanted != hash) {
                 self.forget(piece)?;

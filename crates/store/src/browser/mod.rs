@@ -50,14 +50,18 @@ pub(crate) async fn sha256_of(source: &Source, start: u64, len: usize) -> Result
     let Inner::Platform(handle) = &source.inner else {
         return Ok(crate::digest::sha256(&source.read(start, len).await?));
     };
-    let hash = async {
-        let bytes = Uint8Array::new(&handle.part(start, len).await?);
-        let subtle = scope()?.crypto().map_err(said)?.subtle();
-        let hash = subtle.digest_with_str_and_js_u8_array("SHA-256", &bytes).map_err(said)?;
+    let hash = async { sha256(&Uint8Array::new(&handle.part(start, len).await?))?.await };
+    hash.await.map_err(|reason| source.failed(reason))
+}
+
+/// sha256 by the browser, which begins with it at once.
+fn sha256(bytes: &Uint8Array) -> Result<impl Future<Output = Result<[u8; 32], String>> + use<>, String> {
+    let subtle = scope()?.crypto().map_err(said)?.subtle();
+    let hash = subtle.digest_with_str_and_js_u8_array("SHA-256", bytes).map_err(said)?;
+    Ok(async {
         let hash = Uint8Array::new(&JsFuture::from(hash).await.map_err(said)?).to_vec();
         <[u8; 32]>::try_from(hash).map_err(|hash| format!("a hash of {} bytes came", hash.len()))
-    };
-    hash.await.map_err(|reason| source.failed(reason))
+    })
 }
 
 /// A log's name among the private files.

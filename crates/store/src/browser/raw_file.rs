@@ -6,7 +6,7 @@ use wasm_bindgen_futures::JsFuture;
 use web_sys::{Blob, FileSystemReadWriteOptions, FileSystemSyncAccessHandle};
 
 use super::private_files::{file, made};
-use super::{kind, said};
+use super::{kind, said, sha256};
 use crate::StoreError;
 
 /// A file that is written at any place, by one worker at a time.
@@ -92,6 +92,28 @@ impl RawFile {
             }
         }
         Ok(bytes)
+    }
+
+    /// sha256 of some bytes, by the browser, which begins with it at once.
+    pub(crate) fn sha256(
+        &self,
+        start: u64,
+        len: usize,
+    ) -> Result<impl Future<Output = Result<[u8; 32], StoreError>> + '_, StoreError> {
+        let bytes = match &self.inner {
+            Inner::Private(handle) => {
+                let bytes = Uint8Array::new_with_length(len as u32);
+                let read = handle.read_with_js_u8_array_and_options(&bytes, &at(start));
+                let read = read.map_err(|e| self.failed(said(e)))?;
+                if read as usize != len {
+                    return Err(self.failed(format!("{len} bytes from {start} were expected, {read} came")));
+                }
+                bytes
+            }
+            Inner::Memory { .. } => Uint8Array::from(self.read(start, len)?.as_slice()),
+        };
+        let hash = sha256(&bytes);
+        Ok(async move { async { hash?.await }.await.map_err(|reason| self.failed(reason)) })
     }
 
     pub(crate) fn write(&self, start: u64, bytes: &[u8]) -> Result<(), StoreError> {

@@ -130,24 +130,32 @@ impl Response {
 /// What a promise comes to; `None` when it takes longer.
 async fn within(ms: f64, promise: Promise) -> Result<Option<JsValue>, JsValue> {
     // `false` is nothing that a fetch or a read comes to.
-    let late = timer(ms, &Boolean::from(false));
-    let first = JsFuture::from(Promise::race(&Array::of2(&promise, &late))).await?;
+    let (late, timer) = timer(ms, &Boolean::from(false));
+    let first = JsFuture::from(Promise::race(&Array::of2(&promise, &late))).await;
+    if let (Some(timer), Ok(scope)) = (timer, scope()) {
+        scope.clear_timeout_with_handle(timer);
+    }
+    let first = first?;
     Ok((first != JsValue::FALSE).then_some(first))
 }
 
-fn timer(ms: f64, value: &JsValue) -> Promise {
-    Promise::new(&mut |resolve: Function, _| {
+/// A promise of a value after a while, and what ends the wait.
+fn timer(ms: f64, value: &JsValue) -> (Promise, Option<i32>) {
+    let mut timer = None;
+    let promise = Promise::new(&mut |resolve: Function, _| {
         let resolve: Function = resolve.bind1(&JsValue::NULL, value).unchecked_into();
         let set = scope().map(|scope| scope.set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, ms as i32));
-        if !matches!(set, Ok(Ok(_))) {
-            let _ = resolve.call0(&JsValue::NULL);
+        match set {
+            Ok(Ok(handle)) => timer = Some(handle),
+            _ => drop(resolve.call0(&JsValue::NULL)),
         }
-    })
+    });
+    (promise, timer)
 }
 
 /// Waits; messages to the worker are received meanwhile, even at 0 ms.
 pub async fn sleep(ms: f64) {
-    let _ = JsFuture::from(timer(ms, &JsValue::UNDEFINED)).await;
+    let _ = JsFuture::from(timer(ms, &JsValue::UNDEFINED).0).await;
 }
 
 /// Milliseconds on the worker's clock.

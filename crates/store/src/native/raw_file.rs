@@ -53,6 +53,16 @@ impl RawFile {
         Ok(bytes)
     }
 
+    /// sha256 of some bytes.
+    pub(crate) fn sha256(
+        &self,
+        start: u64,
+        len: usize,
+    ) -> Result<impl Future<Output = Result<[u8; 32], StoreError>> + use<>, StoreError> {
+        let hash = crate::digest::sha256(&self.read(start, len)?);
+        Ok(std::future::ready(Ok(hash)))
+    }
+
     pub(crate) fn write(&self, start: u64, bytes: &[u8]) -> Result<(), StoreError> {
         let mut file = &self.file;
         let written = file.seek(SeekFrom::Start(start)).and_then(|_| file.write_all(bytes));
