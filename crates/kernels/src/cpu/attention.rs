@@ -6,7 +6,7 @@ use super::{Matrix, threads};
 use crate::{Group, Heads, Plan};
 
 /// Queries that are computed together: their scores over a few thousand keys stay in the cache.
-const TILE: usize = 32;
+const TILE: usize = 64;
 
 /// Some queries of a group: the first, and how many.
 struct Tile<'a> {
