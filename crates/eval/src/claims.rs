@@ -160,7 +160,7 @@ mod tests {
         // Brought twice, as when its first worker was given up too early.
         claims.bring(&run, 1, outcome(9.0));
         claims.bring(&run, 2, outcome(2.0));
-        run.push(claims.next(&run).unwrap());
+        run.push(claims.next(&run).expect("the next outcome"));
         assert!(run.is_done() && claims.next(&run).is_none());
     }
 

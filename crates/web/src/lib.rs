@@ -738,7 +738,10 @@ impl Session {
             };
             match self.with_run(claimed)? {
                 Some((place, item)) => match score_item(&scorer, &item, &cancel).await {
-                    Ok(outcome) => self.with_run(|run| Ok(self.claims.borrow_mut().bring(run, place, outcome)))?,
+                    Ok(outcome) => self.with_run(|run| {
+                        self.claims.borrow_mut().bring(run, place, outcome);
+                        Ok(())
+                    })?,
                     Err(error) => {
                         self.release(place);
                         return Err(engine_sentence(error));
