@@ -6,6 +6,7 @@ import { cpus, totalmem } from "node:os";
 import { basename, join } from "node:path";
 
 import { countingGpu, loadFiles, loadLikelihood, open, url } from "../browser/browsers.mjs";
+import { MODELS, batch, compare as agree, inTurn } from "./ids.mjs";
 
 const root = new URL("../../", import.meta.url).pathname;
 const models = join(root, ".cache/peers");
@@ -28,16 +29,6 @@ function row(name, values) {
   rows.push({ name, ...values });
 }
 
-const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
-
-/** As export.py makes them. */
-const ids = (count, first) => Array.from({ length: count }, (_, i) => ((first * 131 + i * 7919) % 20_000) + 100);
-const batch = (count, length) => Array.from({ length: count }, (_, i) => ids(length, i));
-
-const MODELS = {
-  minilm: { title: "MiniLM", count: 4, length: 256 },
-  smollm2: { title: "SmolLM2", count: 1, length: 512 },
-};
 const files = (name) => readdirSync(join(models, name)).filter((file) => !["onnx", "expected.json"].includes(file)).map((file) => join(models, name, file));
 
 async function load(browser, name, device, dtype) {
@@ -58,26 +49,17 @@ const ours = (browser, ids, every = false) =>
   );
 const peer = (page, call, args) => page.evaluate(([call, args]) => window.peer.call(call, args), [call, args]);
 
-/** Nothing is timed that does not agree with transformers. */
-async function compare(name, who, score, within) {
-  for (const { count, length, logits } of JSON.parse(readFileSync(join(models, name, "expected.json"), "utf8"))) {
-    const { logits: found } = await score(batch(count, length));
-    const off = Math.max(...logits.map((want, i) => Math.abs(found[i] - want) / Math.max(1, Math.abs(want))));
-    if (!(off < within)) throw new Error(`${who} on ${name}: ${found} is not ${logits}`);
-  }
-}
+const compare = (name, who, score, within) =>
+  agree(JSON.parse(readFileSync(join(models, name, "expected.json"), "utf8")), `${who} on ${name}`, score, within);
 
-/** Medians of several ways of doing the same, taken in turn after one round that is not counted. */
-async function inTurn(ways, times = TIMES) {
-  const taken = Object.fromEntries(Object.keys(ways).map((name) => [name, []]));
-  for (let round = -1; round < times; round++) {
-    for (const [name, way] of Object.entries(ways)) {
-      const { ms } = await way();
-      if (round >= 0) taken[name].push(ms);
-    }
-  }
-  return Object.fromEntries(Object.entries(taken).map(([name, all]) => [name, median(all)]));
-}
+/** A row's values: what ours takes, at every token too, and the peer. */
+const against = (version, { ours, every, peer }) => ({
+  version,
+  ours_ms: ours,
+  peer_ms: peer,
+  ratio: ours / peer,
+  ...(every === undefined ? {} : { every_token_ms: every, every_token_ratio: every / peer }),
+});
 
 /** A browser with our page, and beside it the peers'. */
 async function withBoth(name, work, options) {
@@ -108,15 +90,8 @@ async function processor() {
             ours: () => ours(browser, input),
             every: () => ours(browser, input, true),
             peer: () => peer(page, "ortRun", { ids: input }),
-          });
-          row(`${title} ${count} x ${length}, one thread, ${relaxed ? "relaxed SIMD" : "SIMD"}, against ONNX Runtime Web's wasm`, {
-            version,
-            ours_ms: ms.ours,
-            every_token_ms: ms.every,
-            peer_ms: ms.peer,
-            ratio: ms.ours / ms.peer,
-            every_token_ratio: ms.every / ms.peer,
-          });
+          }, TIMES);
+          row(`${title} ${count} x ${length}, one thread, ${relaxed ? "relaxed SIMD" : "SIMD"}, against ONNX Runtime Web's wasm`, against(version, ms));
         },
         { relaxed },
       );
@@ -160,10 +135,7 @@ async function workers() {
         const ms = await inTurn({ ours: both, peer: threaded }, 3);
         const memory = await browser.evaluate(async () => Promise.all([window.rewardscope, window.helper].map((engine) => engine.call("memoryBytes", []))));
         row(`${title}, eight items of ${count} x ${length}, two workers, against ONNX Runtime Web's two threads`, {
-          version,
-          ours_ms: ms.ours,
-          peer_ms: ms.peer,
-          ratio: ms.ours / ms.peer,
+          ...against(version, ms),
           memory_bytes: memory[0] + memory[1],
         });
       },
@@ -178,8 +150,8 @@ async function llama() {
     const address = new URL("peers-gguf/SmolLM2-135M-Instruct.Q4_1.gguf", url).href;
     const { version } = await peer(page, "wllamaLoad", { address, threads: 1 });
     const input = batch(1, 512);
-    const ms = await inTurn({ ours: () => ours(browser, input), peer: () => peer(page, "wllamaRun", { ids: input[0] }) });
-    row("SmolLM2 1 x 512 from its 4-bit GGUF, one thread, against wllama", { version, ours_ms: ms.ours, peer_ms: ms.peer, ratio: ms.ours / ms.peer });
+    const ms = await inTurn({ ours: () => ours(browser, input), peer: () => peer(page, "wllamaRun", { ids: input[0] }) }, TIMES);
+    row("SmolLM2 1 x 512 from its 4-bit GGUF, one thread, against wllama", against(version, ms));
   });
 }
 
@@ -197,14 +169,7 @@ async function graphics() {
         await load(browser, name, "gpu", dtype);
         await compare(name, "Rewardscope", (ids) => ours(browser, ids), dtype === "auto" ? 1e-3 : 0.05);
         const ms = await inTurn({ ours: () => ours(browser, input), every: () => ours(browser, input, true), peer: run }, browserName === "Firefox" ? TIMES : 1);
-        row(`${title} ${count} x ${length}, ${dtype === "auto" ? "f32" : dtype}, ${browserName}'s WebGPU, against ONNX Runtime Web's f32`, {
-          version,
-          ours_ms: ms.ours,
-          every_token_ms: ms.every,
-          peer_ms: ms.peer,
-          ratio: ms.ours / ms.peer,
-          every_token_ratio: ms.every / ms.peer,
-        });
+        row(`${title} ${count} x ${length}, ${dtype === "auto" ? "f32" : dtype}, ${browserName}'s WebGPU, against ONNX Runtime Web's f32`, against(version, ms));
         if (counts) {
           await counts();
           await peerCounts();

@@ -1,20 +1,10 @@
 // The peers, in a worker as ours is: ONNX Runtime Web, transformers.js and wllama, each from its
 // own package, nothing of it changed.
+import { feed } from "./ids.mjs";
+
 const packages = new URL("./node_modules/", import.meta.url).href;
 
 let ort, session, tokenizer, model, wllama;
-
-/** Rows of one length as a feed: every token is seen, all are of the first text. */
-function feed(Tensor, names, ids) {
-  const dims = [ids.length, ids[0].length];
-  const filled = (value) => new Tensor("int64", new BigInt64Array(dims[0] * dims[1]).fill(value), dims);
-  const made = {
-    input_ids: () => new Tensor("int64", BigInt64Array.from(ids.flat(), BigInt), dims),
-    attention_mask: () => filled(1n),
-    token_type_ids: () => filled(0n),
-  };
-  return Object.fromEntries(names.map((name) => [name, made[name]()]));
-}
 
 const calls = {
   async ortLoad({ address, provider, threads }) {

@@ -38,12 +38,33 @@ pub fn run(parts: &[String]) -> anyhow::Result<()> {
         run_command(with_environment(&mut node, &browsers, false))
     };
     if parts.is_empty() {
+        stages.run("PyTorch", pytorch)?;
         stages.run("engine", || call(&format!("{}/debug/bench-engine", setup::target_folder()), [""; 0]))?;
         stages.run("page", || node("tests/browser/measure.mjs", &[]))?;
     }
     stages.run("beside peers", || node("tests/peers/bench.mjs", parts))?;
     stages.summary();
     Ok(())
+}
+
+/// On the card of this machine: native kernels, the site's module on Dawn, ONNX Runtime's WebGPU,
+/// PyTorch. Nothing is built: what an earlier [`run`] made can be carried to such a machine.
+pub fn gpu() -> anyhow::Result<()> {
+    let mut stages = Stages::default();
+    stages.run("kernels", || call(&format!("{}/debug/bench-kernels", setup::target_folder()), [""; 0]))?;
+    stages.run("Dawn", || call("node", [format!("{PEERS}/gpu.mjs")]))?;
+    stages.run("PyTorch", pytorch)?;
+    stages.summary();
+    Ok(())
+}
+
+/// Where it is installed.
+fn pytorch() -> anyhow::Result<()> {
+    if !Path::new(oracle::PYTHON).exists() {
+        println!("{} is not there: PyTorch is not timed", oracle::PYTHON);
+        return Ok(());
+    }
+    call(oracle::PYTHON, [format!("{PEERS}/pytorch.py"), MODELS.to_owned()])
 }
 
 fn peers() -> anyhow::Result<()> {
@@ -58,7 +79,7 @@ fn peers() -> anyhow::Result<()> {
     let folder = |package: &Package| package.path().parent().unwrap_or(Path::new(".")).display().to_string();
     let key = fingerprint([Path::new(&script)])?;
     unless_current(Path::new(".cache/peers/.xtask"), &key, Path::new(".cache/peers/smollm2/expected.json"), || {
-        call(&python, [&script, &SMOLLM2.path().display().to_string(), &folder(&MINILM), MODELS])
+        call(python, [&script, &SMOLLM2.path().display().to_string(), &folder(&MINILM), MODELS])
     })?;
     // The sample's items, as the command reads them.
     let items = Command::new(format!("{}/debug/rewardscope", setup::target_folder()))

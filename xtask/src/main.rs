@@ -53,6 +53,9 @@ enum Command {
     Bench {
         /// Only these comparisons with peers: cpu, workers, ties, wllama, webgpu.
         parts: Vec<String>,
+        /// What can be timed on this machine's card, by what was built beforehand.
+        #[arg(long, conflicts_with = "parts")]
+        gpu: bool,
     },
     /// Fit the site's own reward head anew; takes half an hour on two cores.
     Head,
@@ -76,7 +79,8 @@ fn main() -> anyhow::Result<()> {
         }
         Command::Dist { out, with } => dist::run(&out, with),
         Command::Test { all } => test::run(all),
-        Command::Bench { parts } => bench::run(&parts),
+        Command::Bench { gpu: true, .. } => bench::gpu(),
+        Command::Bench { parts, .. } => bench::run(&parts),
         Command::Head => head::run(),
         Command::Oracle => oracle::run(),
     }

