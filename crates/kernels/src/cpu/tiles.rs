@@ -8,12 +8,12 @@
 //! does not compile with relaxed SIMD.
 #![allow(unsafe_code, reason = "pointers without a check at every step; the caller has checked their bounds")]
 
-/// Values of a row that are taken at once, at most: two rows of the left matrix and [`NEAR`] of the
-/// right one stay in the first cache.
+/// Values of a row that are taken at once, at most.
 const DEPTH: usize = 640;
 
-/// Rows of the right matrix that every row of the left one meets before the next ones.
-const NEAR: usize = 8;
+/// Values of the right matrix that every row of the left one meets before the next ones: they stay
+/// in the first cache, beside two rows of the left one.
+const NEAR: usize = 6144;
 
 /// A matrix by its first value and from one row to the next.
 #[derive(Clone, Copy)]
@@ -76,11 +76,12 @@ impl Out {
 pub(super) unsafe fn rows_by_rows([m, n, k]: [usize; 3], out: Out, lhs: Left, rhs: Left) {
     // Parts of about one depth: adding up the lanes of a short rest would cost as much as of a long one.
     let part = k.div_ceil(k.div_ceil(DEPTH)).next_multiple_of(4);
+    let lines = (NEAR / part / 4 * 4).clamp(4, 32);
     for first in (0..k).step_by(part) {
         let depth = part.min(k - first);
         let out = Out { adds: out.adds || first > 0, ..out };
-        for near in (0..n).step_by(NEAR) {
-            let end = n.min(near + NEAR);
+        for near in (0..n).step_by(lines) {
+            let end = n.min(near + lines);
             let mut row = 0;
             // SAFETY: rows, columns and depth stay below m, n and k.
             unsafe {
