@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::packages::{MINILM, Package, SMOLLM2};
-use crate::stage::{Stages, call, fingerprint, run as run_command, unless_current};
-use crate::test::{NATIVE, with_environment};
+use crate::packages::{MINILM, SMOLLM2};
+use crate::stage::{Stages, call, fingerprint, unless_current};
+use crate::test::{NATIVE, node_at};
 use crate::{browsers, oracle, setup};
 
 /// The peers' packages and the page that they run in.
@@ -33,9 +33,8 @@ pub fn run(parts: &[String]) -> anyhow::Result<()> {
     );
     let port = site.serve(0)?.port;
     let node = |script: &str, arguments: &[String]| {
-        let mut node = Command::new("node");
-        node.arg(script).args(arguments).env("REWARDSCOPE_URL", format!("http://localhost:{port}/"));
-        run_command(with_environment(&mut node, &browsers, false))
+        let arguments: Vec<&str> = [script].into_iter().chain(arguments.iter().map(String::as_str)).collect();
+        node_at(port, &browsers, false, &arguments)
     };
     if parts.is_empty() {
         stages.run("PyTorch", pytorch)?;
@@ -76,10 +75,10 @@ fn peers() -> anyhow::Result<()> {
     })?;
     let python = oracle::environment(&PACKAGES)?;
     let script = format!("{PEERS}/export.py");
-    let folder = |package: &Package| package.path().parent().unwrap_or(Path::new(".")).display().to_string();
     let key = fingerprint([Path::new(&script)])?;
     unless_current(Path::new(".cache/peers/.xtask"), &key, Path::new(".cache/peers/smollm2/expected.json"), || {
-        call(python, [&script, &SMOLLM2.path().display().to_string(), &folder(&MINILM), MODELS])
+        let [smollm2, minilm] = [SMOLLM2.path(), MINILM.folder()].map(|path| path.display().to_string());
+        call(python, [&script, &smollm2, &minilm, MODELS])
     })?;
     // The sample's items, as the command reads them.
     let items = Command::new(format!("{}/debug/rewardscope", setup::target_folder()))

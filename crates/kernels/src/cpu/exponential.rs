@@ -1,17 +1,17 @@
 //! Functions of one value, without branches and tables, so that compilers make loops of them
 //! vectors on every target.
 
+use crate::stored::nearest;
+
 /// `e^x`, within 2 units in the last place; 0 and infinity beyond f32's range. The reduction and
 /// polynomial are those of Cephes' `expf` (Moshier, 1989).
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
-    // Adding and taking away 1.5 * 2^23 rounds to a whole number.
-    const ROUND: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     // Beyond these the result is subnormal, or infinite.
     let inside = x.clamp(-87.336_54, 88.722_83);
-    let whole = (inside * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let whole = nearest(inside * std::f32::consts::LOG2_E);
     let r = inside - whole * LN_2_HIGH - whole * LN_2_LOW;
     let p = 1.987_569_1e-4;
     let p = p * r + 1.398_199_9e-3;

@@ -74,11 +74,7 @@ impl RawFile {
         let mut bytes = vec![0; len];
         match &self.inner {
             Inner::Private(handle) => {
-                let read = handle.read_with_u8_array_and_options(&mut bytes, &at(start));
-                let read = read.map_err(|e| self.failed(said(e)))?;
-                if read as usize != len {
-                    return Err(self.failed(format!("{len} bytes from {start} were expected, {read} came")));
-                }
+                self.all(handle.read_with_u8_array_and_options(&mut bytes, &at(start)), start, len)?;
             }
             Inner::Memory { blocks, bytes: there } => {
                 if start + len as u64 > there.get() {
@@ -94,6 +90,15 @@ impl RawFile {
         Ok(bytes)
     }
 
+    /// Refuses to have read less than what was asked for.
+    fn all(&self, read: Result<f64, JsValue>, start: u64, len: usize) -> Result<(), StoreError> {
+        let read = read.map_err(|e| self.failed(said(e)))?;
+        if read as usize == len {
+            return Ok(());
+        }
+        Err(self.failed(format!("{len} bytes from {start} were expected, {read} came")))
+    }
+
     /// sha256 of some bytes, by the browser, which begins with it at once.
     pub(crate) fn sha256(
         &self,
@@ -103,11 +108,7 @@ impl RawFile {
         let bytes = match &self.inner {
             Inner::Private(handle) => {
                 let bytes = Uint8Array::new_with_length(len as u32);
-                let read = handle.read_with_js_u8_array_and_options(&bytes, &at(start));
-                let read = read.map_err(|e| self.failed(said(e)))?;
-                if read as usize != len {
-                    return Err(self.failed(format!("{len} bytes from {start} were expected, {read} came")));
-                }
+                self.all(handle.read_with_js_u8_array_and_options(&bytes, &at(start)), start, len)?;
                 bytes
             }
             Inner::Memory { .. } => Uint8Array::from(self.read(start, len)?.as_slice()),
