@@ -1,23 +1,30 @@
-//! Prints what scoring costs on this machine's processor: tokens computed and saved, times, and how
-//! they grow. `cargo xtask bench` runs it; item lengths lie in `lengths.json`.
+//! Prints what scoring costs on this machine: tokens computed and saved, times, and how they grow.
+//! Item lengths lie in `lengths.json`.
+//!
+//!     bench-engine                      the processor, with the models that cargo xtask bench fetches
+//!     bench-engine gpu FOLDER...        the GPU, with these checkpoints
 #![allow(clippy::unwrap_used, reason = "a program of the tests fails by panicking")]
 
+mod growth;
+
+use std::path::Path;
 use std::time::Instant;
 
 use pollster::block_on;
 use rewardscope_engine::{
-    Cancel, Clock, Detail, DeviceChoice, Dtype, LoadOptions, ModelFiles, Scorer, TokenSequence, device,
+    Cancel, Clock, Detail, DeviceChoice, Dtype, LoadOptions, ModelFiles, Pooling, Scorer, TokenSequence, device,
 };
+use rewardscope_kernels::{Traffic, counted as count_of};
 use rewardscope_store::Source;
-use rewardscope_tests::{minilm, root};
+use rewardscope_tests::{machine, median, minilm, model, root, write_bench};
 use serde_json::{Value, json};
 
 /// Times are medians of so many, after one that is not counted.
 const TIMES: usize = 5;
 
-fn load(files: &ModelFiles, dtype: Dtype) -> Scorer {
+fn load(files: &ModelFiles, choice: DeviceChoice, dtype: Dtype) -> Scorer {
     let options = LoadOptions { dtype, ..LoadOptions::new(Clock::from_local_seconds(0)) };
-    let device = block_on(device::open(DeviceChoice::Cpu)).unwrap();
+    let device = block_on(device::open(choice)).unwrap();
     block_on(Scorer::load(files, None, device, options, &Cancel::default(), &mut |_| {})).unwrap()
 }
 
@@ -32,15 +39,25 @@ fn item(prompt: usize, completions: &[usize]) -> Vec<TokenSequence> {
     completions.iter().enumerate().map(sequence).collect()
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+/// Texts that share nothing.
+fn batch(count: usize, length: usize) -> Vec<TokenSequence> {
+    (0..count).map(|i| TokenSequence::new(ids(length, i), 1)).collect()
+}
+
+fn timed(work: impl FnOnce()) -> f64 {
+    let started = Instant::now();
+    work();
+    started.elapsed().as_secs_f64() * 1e3
 }
 
 fn once(scorer: &Scorer, sequences: &[TokenSequence]) -> f64 {
-    let started = Instant::now();
-    block_on(scorer.score_tokens(sequences, Detail::Score, &Cancel::default())).unwrap();
-    started.elapsed().as_secs_f64() * 1e3
+    timed(|| drop(block_on(scorer.score_tokens(sequences, Detail::Score, &Cancel::default())).unwrap()))
+}
+
+/// The median of so many, after one that is not counted.
+fn usual(times: usize, mut work: impl FnMut() -> f64) -> f64 {
+    work();
+    median((0..times).map(|_| work()).collect())
 }
 
 /// Milliseconds of an item with its prompt shared and with each completion by itself, in turn.
@@ -51,73 +68,150 @@ fn both(scorer: &Scorer, sequences: &[TokenSequence]) -> [f64; 2] {
     [0, 1].map(|side| median(times.iter().map(|pair| pair[side]).collect()))
 }
 
-fn main() {
-    let mut rows: Vec<Value> = Vec::new();
-    let mut row = |name: &str, values: Value| {
+struct Rows {
+    machine: Value,
+    rows: Vec<Value>,
+}
+
+impl Rows {
+    fn push(&mut self, name: &str, values: Value) {
         println!("{name:<58} {values}");
-        rows.push(json!({ "name": name, "values": values }));
-    };
-    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZeroUsize::get);
-    let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = model.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name));
-    let machine = json!({ "cores": cores, "processor": model, "program": env!("CARGO_PKG_VERSION") });
-    println!("{machine}");
+        self.rows.push(json!({ "machine": self.machine, "name": name, "values": values }));
+    }
+}
 
-    let path = root().join(".cache/models/SmolLM2-135M-Instruct.Q4_1.gguf");
-    let source = Source::file(&path).unwrap_or_else(|e| panic!("{e}; cargo xtask bench fetches it"));
-    let smollm2 = ModelFiles::from_sources("SmolLM2", vec![source]).unwrap();
+/// What a decoder's shared prompts save.
+fn shared(rows: &mut Rows, name: &str, scorer: &Scorer) {
     let lengths: Value = serde_json::from_str(include_str!("lengths.json")).unwrap();
-    let list = |value: &Value| -> Vec<usize> { serde_json::from_value(value.clone()).unwrap() };
-
-    let scorer = load(&smollm2, Dtype::Auto);
-    for name in ["best-of-4", "ties-20"] {
-        let of = &lengths[name];
-        let sequences = item(of["prompt"].as_u64().unwrap() as usize, &list(&of["completions"]));
+    for case in ["best-of-4", "ties-20"] {
+        let of = &lengths[case];
+        let completions: Vec<usize> = serde_json::from_value(of["completions"].clone()).unwrap();
+        let sequences = item(of["prompt"].as_u64().unwrap() as usize, &completions);
         let seen: usize = sequences.iter().map(|sequence| sequence.input_ids.len()).sum();
         let computed = scorer.computed_tokens(&sequences).unwrap();
-        let [shared_ms, alone_ms] = both(&scorer, &sequences);
+        let [shared_ms, alone_ms] = both(scorer, &sequences);
         // What the count of operations allows, were every token to cost the same.
         let bound = seen as f64 / computed as f64;
-        row(
-            &format!("SmolLM2, {name}: shared against each by itself"),
+        rows.push(
+            &format!("{name}, {case}: shared against each by itself"),
             json!({ "tokens_seen": seen, "tokens_computed": computed, "shared_ms": shared_ms, "alone_ms": alone_ms,
                 "faster": alone_ms / shared_ms, "bound": bound, "of_the_bound": alone_ms / shared_ms / bound }),
         );
     }
-    for dtype in Dtype::ALL {
-        let scorer = load(&smollm2, dtype);
-        let sequences = item(0, &[512]);
-        once(&scorer, &sequences);
-        let ms = median((0..TIMES).map(|_| once(&scorer, &sequences)).collect());
-        let bytes = scorer.report().device_bytes;
-        row(&format!("SmolLM2, 1 x 512, {}", dtype.name()), json!({ "ms": ms, "weight_bytes": bytes }));
-    }
-    for tokens in [64, 128, 256, 512, 1024, 2048] {
-        let sequences = item(0, &[tokens]);
-        once(&scorer, &sequences);
-        let ms = median((0..3).map(|_| once(&scorer, &sequences)).collect());
-        row(
-            &format!("SmolLM2, one text of {tokens} tokens"),
-            json!({ "ms": ms, "tokens_a_second": tokens as f64 / ms * 1e3 }),
+}
+
+/// How a decoder's time grows with each of its sizes, as the file `growth.svg` draws it.
+fn grown(rows: &mut Rows, name: &str, scorer: &Scorer) {
+    let mut panels = Vec::new();
+    let mut panel = |rows: &mut Rows, what: &'static str, sizes: &[usize], work: &dyn Fn(usize) -> f64| {
+        let points: Vec<(f64, f64)> = sizes
+            .iter()
+            .map(|&size| {
+                // What takes long varies little.
+                let first = work(size);
+                let ms = if first > 5e3 { work(size) } else { median((0..3).map(|_| work(size)).collect()) };
+                rows.push(&format!("{name}, {what}: {size}"), json!({ "ms": ms }));
+                (size as f64, ms)
+            })
+            .collect();
+        panels.push(growth::Panel { what, points });
+    };
+    panel(rows, "tokens of one text", &[64, 128, 256, 512, 1024, 2048, 4096], &|n| once(scorer, &item(0, &[n])));
+    panel(rows, "completions of 20 tokens, prompt of 80", &[1, 2, 4, 8, 16, 32], &|n| {
+        once(scorer, &item(80, &vec![20; n]))
+    });
+    panel(rows, "items of four such completions", &[1, 2, 4, 8, 16], &|n| {
+        (0..n).map(|_| once(scorer, &item(80, &[20; 4]))).sum()
+    });
+    let all = scorer.report().layers;
+    let layers: Vec<usize> = (1..=5).map(|fifth| (all * fifth / 5).max(1)).collect();
+    panel(rows, "layers, one text of 256", &layers, &|layers| {
+        let (text, cancel) = (item(0, &[256]), Cancel::default());
+        timed(|| drop(block_on(scorer.features(&text, layers, Pooling::LastToken, &cancel)).unwrap()))
+    });
+    let path = root().join("target/bench/growth.svg");
+    growth::draw(&path, &format!("{name} on {}", scorer.report().device.name), &panels);
+}
+
+/// What kernels of one call move and multiply, kernel by kernel, against the least that it takes.
+fn counted(rows: &mut Rows, name: &str, scorer: &Scorer, sequences: &[TokenSequence]) {
+    let (_, counts) = count_of(|| once(scorer, sequences));
+    for count in counts {
+        let traffic = |of: &Traffic| {
+            json!({ "weight_bytes": of.weight_bytes, "read_bytes": of.read_bytes, "written_bytes": of.written_bytes,
+                "multiply_adds": of.multiply_adds })
+        };
+        rows.push(
+            &format!("{name}, counted: {}", count.kernel),
+            json!({ "calls": count.calls, "done": traffic(&count.done), "least": traffic(&count.least) }),
         );
     }
-    for count in [1, 2, 4, 8, 16, 32] {
-        let sequences = item(80, &vec![20; count]);
-        once(&scorer, &sequences);
-        let ms = median((0..3).map(|_| once(&scorer, &sequences)).collect());
-        let computed = scorer.computed_tokens(&sequences).unwrap();
-        row(&format!("SmolLM2, {count} completions of 20 tokens"), json!({ "ms": ms, "tokens_computed": computed }));
-    }
-    let scorer = load(&minilm(), Dtype::Auto);
-    let sequences: Vec<TokenSequence> = (0..4).map(|i| TokenSequence::new(ids(256, i), 1)).collect();
-    once(&scorer, &sequences);
-    let ms = median((0..TIMES).map(|_| once(&scorer, &sequences)).collect());
-    row("MiniLM, 4 x 256", json!({ "ms": ms }));
+}
 
-    let folder = root().join("target/bench");
-    std::fs::create_dir_all(&folder).unwrap();
-    let path = folder.join("engine.json");
-    let all = json!({ "machine": machine, "rows": rows });
-    std::fs::write(&path, serde_json::to_string_pretty(&all).unwrap() + "\n").unwrap();
-    println!("written to target/bench/engine.json");
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let choice =
+        if arguments.first().is_some_and(|first| first == "gpu") { DeviceChoice::Gpu } else { DeviceChoice::Cpu };
+    let opened = block_on(device::open(choice)).unwrap().report;
+    let mut rows = Rows { machine: machine(&opened), rows: Vec::new() };
+    println!("{}", rows.machine);
+    if choice == DeviceChoice::Gpu {
+        for folder in &arguments[1..] {
+            on_gpu(&mut rows, Path::new(folder), opened.software);
+        }
+        return write_bench("engine-gpu", &rows.rows);
+    }
+    let path = root().join(".cache/models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    let source = Source::file(&path).unwrap_or_else(|e| panic!("{e}; cargo xtask bench fetches it"));
+    let smollm2 = ModelFiles::from_sources("SmolLM2", vec![source]).unwrap();
+    let scorer = load(&smollm2, choice, Dtype::Auto);
+    shared(&mut rows, "SmolLM2", &scorer);
+    grown(&mut rows, "SmolLM2", &scorer);
+    counted(&mut rows, "SmolLM2, 1 x 512", &scorer, &batch(1, 512));
+    drop(scorer);
+    for dtype in Dtype::ALL {
+        let scorer = load(&smollm2, choice, dtype);
+        let sequences = batch(1, 512);
+        let ms = usual(TIMES, || once(&scorer, &sequences));
+        let bytes = scorer.report().device_bytes;
+        rows.push(&format!("SmolLM2, 1 x 512, {}", dtype.name()), json!({ "ms": ms, "weight_bytes": bytes }));
+    }
+    let scorer = load(&minilm(), choice, Dtype::Auto);
+    let sequences = batch(4, 256);
+    let ms = usual(TIMES, || once(&scorer, &sequences));
+    rows.push("MiniLM, 4 x 256", json!({ "ms": ms }));
+    counted(&mut rows, "MiniLM, 4 x 256", &scorer, &sequences);
+    write_bench("engine", &rows.rows);
+}
+
+/// A checkpoint in each type, at shapes of one item and of many.
+fn on_gpu(rows: &mut Rows, folder: &Path, is_software: bool) {
+    let files = model(folder);
+    let name = files.name().to_owned();
+    let is_encoder = block_on(files.inspect(None)).unwrap().head == "pooled score";
+    let shapes = match (is_encoder, is_software) {
+        (_, true) => vec![(1, 16)],
+        (true, false) => vec![(4, 256), (64, 256)],
+        (false, false) => vec![(1, 512), (16, 512)],
+    };
+    for dtype in [Dtype::F32, Dtype::F16, Dtype::Q8, Dtype::Q4] {
+        let scorer = load(&files, DeviceChoice::Gpu, dtype);
+        for &(count, length) in &shapes {
+            let sequences = batch(count, length);
+            let ms = usual(TIMES, || once(&scorer, &sequences));
+            let report = scorer.report();
+            let tokens = (count * length) as f64;
+            // Two operations a weight and token, but for the embedding's.
+            let flops = 2.0 * tokens * report.parameters as f64;
+            rows.push(
+                &format!("{name}, {count} x {length}, {}", dtype.name()),
+                json!({ "ms": ms, "tokens_a_second": tokens / ms * 1e3, "gflops_at_most": flops / ms / 1e6,
+                    "load_ms": report.load_ms, "weight_bytes": report.device_bytes }),
+            );
+        }
+        if dtype == Dtype::F32 && !is_encoder && !is_software {
+            shared(rows, &name, &scorer);
+            grown(rows, &name, &scorer);
+        }
+    }
 }

@@ -9,8 +9,8 @@ use std::process::Command;
 use pollster::block_on;
 use rewardscope_data::{Row, Rows, read_rows};
 use rewardscope_engine::{
-    Aggregate, Cancel, Clock, DeviceChoice, Dtype, EngineError, LoadOptions, ModelFiles, Pooling, Protocol, RewardHead,
-    Scorer, device,
+    Aggregate, Cancel, Clock, DeviceChoice, DeviceReport, Dtype, EngineError, LoadOptions, ModelFiles, Pooling,
+    Protocol, RewardHead, Scorer, device,
 };
 use rewardscope_fit::{FeaturesHeader, FormReport, Gathered, OverlapReport, Pair};
 use rewardscope_store::{Folder, Source};
@@ -56,6 +56,47 @@ pub fn peak_bytes() -> usize {
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
     let kilobytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<usize>().ok());
     kilobytes.unwrap_or_else(|| panic!("/proc/self/status says nothing of peak memory")) * 1024
+}
+
+/// What a row of a bench was measured on and with: the processor, the device, versions and the date.
+pub fn machine(device: &DeviceReport) -> serde_json::Value {
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZeroUsize::get);
+    let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = model.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name));
+    json!({
+        "cores": cores, "processor": model, "device": device.name, "backend": device.backend,
+        "rewardscope": env!("CARGO_PKG_VERSION"), "burn": locked("burn"), "wgpu": locked("wgpu"),
+        "date": chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now()).format("%Y-%m-%d").to_string(),
+    })
+}
+
+/// The version of a package that this was built with.
+fn locked(package: &str) -> Option<&'static str> {
+    let entry = format!("name = \"{package}\"");
+    let mut lines = include_str!("../../Cargo.lock").lines().skip_while(|line| *line != entry);
+    lines.nth(1)?.strip_prefix("version = ")?.split('"').nth(1)
+}
+
+/// The one in the middle.
+///
+/// # Panics
+/// Where there are none.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Keeps what a bench found as `target/bench/NAME.json`.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn write_bench(name: &str, rows: &[serde_json::Value]) {
+    let folder = root().join("target/bench");
+    let text = serde_json::to_string_pretty(rows).unwrap_or_default() + "\n";
+    let written =
+        std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(folder.join(format!("{name}.json")), text));
+    written.unwrap_or_else(|e| panic!("target/bench/{name}.json: {e}"));
+    println!("written to target/bench/{name}.json");
 }
 
 /// An empty folder of its own.

@@ -38,7 +38,12 @@ pub fn run(parts: &[String]) -> anyhow::Result<()> {
     };
     if parts.is_empty() {
         stages.run("PyTorch", pytorch)?;
-        stages.run("engine", || call(&format!("{}/debug/bench-engine", setup::target_folder()), [""; 0]))?;
+        stages.run("release build of the engine", || {
+            let bins = ["--bin", "bench-engine", "--bin", "bench-kernels"];
+            call("cargo", ["build", "--locked", "--release"].into_iter().chain(bins).chain(NATIVE))
+        })?;
+        stages.run("engine", || call(&release("bench-engine"), [""; 0]))?;
+        stages.run("kernels", || call(&release("bench-kernels"), ["cpu"]))?;
         stages.run("page", || node("tests/browser/measure.mjs", &[]))?;
     }
     stages.run("beside peers", || node("tests/peers/bench.mjs", parts))?;
@@ -46,11 +51,22 @@ pub fn run(parts: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A bench of the engine's own, with all of rustc's care.
+fn release(name: &str) -> String {
+    format!("{}/release/{name}", setup::target_folder())
+}
+
 /// On the card of this machine: native kernels, the site's module on Dawn, ONNX Runtime's WebGPU,
 /// PyTorch. Nothing is built: what an earlier [`run`] made can be carried to such a machine.
 pub fn gpu() -> anyhow::Result<()> {
     let mut stages = Stages::default();
-    stages.run("kernels", || call(&format!("{}/debug/bench-kernels", setup::target_folder()), [""; 0]))?;
+    let models: Vec<String> = ["minilm", "smollm2", "llama"]
+        .map(|name| format!("{MODELS}/{name}"))
+        .into_iter()
+        .filter(|folder| Path::new(folder).exists())
+        .collect();
+    stages.run("kernels", || call(&release("bench-kernels"), ["gpu"]))?;
+    stages.run("engine", || call(&release("bench-engine"), ["gpu".to_owned()].into_iter().chain(models)))?;
     stages.run("Dawn", || call("node", [format!("{PEERS}/gpu.mjs")]))?;
     stages.run("PyTorch", pytorch)?;
     stages.summary();

@@ -8,6 +8,7 @@ mod inspect;
 mod items;
 mod metrics;
 mod model;
+mod pack;
 mod score;
 mod serve;
 
@@ -42,6 +43,8 @@ enum Command {
     Filter(filter::Arguments),
     /// Fit a reward head on preferences.
     Fit(fit::Arguments),
+    /// Make a folder of a model, packed, that any static host serves.
+    Pack(pack::Arguments),
     /// Serve a built site on localhost.
     Serve(serve::Arguments),
 }
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::BestOfN(arguments) => pollster::block_on(compare::best_of(&arguments)),
         Command::Filter(arguments) => pollster::block_on(filter::run(&arguments)),
         Command::Fit(arguments) => pollster::block_on(fit::run(&arguments)),
+        Command::Pack(arguments) => pollster::block_on(pack::run(&arguments)),
         Command::Serve(arguments) => serve::run(&arguments),
     };
     match done {

@@ -219,7 +219,7 @@ async fn named_files(name: &str) -> anyhow::Result<NamedFiles> {
             let store = Store::from_environment()?;
             let bar = ProgressBar::new(0).with_style(bytes_style()?);
             let mut tell = |now: FetchProgress| bytes_bar(&bar, &now);
-            let files = ModelFiles::from_hub(&store, &id, &cancel, &mut tell).await;
+            let files = ModelFiles::from_hub(&store, &id, rewardscope_engine::Dtype::Auto, &cancel, &mut tell).await;
             bar.finish_and_clear();
             Ok(NamedFiles { files: files?, id: Some(name.to_owned()) })
         }

@@ -1,10 +1,11 @@
 //! Which device computes. The GPU is taken where it is a real one; a software adapter is slower
 //! than the CPU path, so there the CPU is taken and the reason said. Either can be forced.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use burn::tensor::wgpu::{WgpuSetup, wgpu};
 use burn::tensor::{Device, Tensor};
+use rewardscope_models::project;
 use serde::{Deserialize, Serialize};
 
 use crate::{Dtype, EngineError, Need};
@@ -34,8 +35,25 @@ pub enum DeviceKind {
     Cpu,
 }
 
+/// What the GPU and the CPU each make of the same product, in billions of operations a second.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct Calibration {
+    /// The GPU's.
+    pub gpu_gflops: f64,
+    /// The CPU's.
+    pub cpu_gflops: f64,
+}
+
+impl Calibration {
+    /// Whether the CPU is ahead.
+    pub fn prefers_cpu(self) -> bool {
+        self.cpu_gflops > self.gpu_gflops
+    }
+}
+
 /// What there is to say of the device that was taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct DeviceReport {
     /// What computes.
@@ -48,6 +66,9 @@ pub struct DeviceReport {
     pub software: bool,
     /// Why this device was taken: a sentence.
     pub reason: String,
+    /// How fast the GPU and the CPU were, where both were tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
 }
 
 /// A device that is ready to compute.
@@ -57,6 +78,8 @@ pub struct OpenDevice {
     pub device: Device,
     /// What there is to say of it.
     pub report: DeviceReport,
+    /// Bytes of weights that it can have; a GPU's are not known beforehand.
+    most_bytes: Option<u64>,
     /// Bytes of the largest buffer that one kernel can read; none on the CPU.
     most_bound_bytes: Option<u64>,
     failure: Failure,
@@ -128,7 +151,9 @@ impl OpenDevice {
                 backend: "flex".to_owned(),
                 software: false,
                 reason,
+                calibration: None,
             },
+            most_bytes: Some(platform::memory_bytes()),
             most_bound_bytes: None,
             failure: Failure::default(),
         }
@@ -143,7 +168,9 @@ impl OpenDevice {
                 backend: format!("{:?}", gpu.setup.backend),
                 software: adapter.software,
                 reason,
+                calibration: None,
             },
+            most_bytes: None,
             most_bound_bytes: Some(gpu.setup.device.limits().max_storage_buffer_binding_size),
             failure: gpu.failure,
         }
@@ -155,7 +182,7 @@ impl OpenDevice {
     /// # Errors
     /// [`EngineError::TooLarge`] where they cannot, with the type that would fit.
     pub fn fits(&self, model: &str, needs: &[Need], chosen: Dtype) -> Result<(), EngineError> {
-        let most_bytes = if self.report.kind == DeviceKind::Cpu { platform::memory_bytes() } else { u64::MAX };
+        let most_bytes = self.most_bytes.unwrap_or(u64::MAX);
         let too_large = |need: &&Need| need.dtype == chosen && need.weight_bytes > most_bytes;
         let Some(need) = needs.iter().find(too_large) else {
             return Ok(());
@@ -168,10 +195,10 @@ impl OpenDevice {
         Err(EngineError::TooLarge { model, dtype, weight_bytes, most_bytes, advice })
     }
 
-    /// As if kernels could read so many bytes of a buffer.
-    #[cfg(test)]
-    pub(crate) fn bind_at_most(&mut self, bytes: Option<u64>) {
-        self.most_bound_bytes = bytes;
+    /// As if it had room for so many bytes of weights, and its kernels could read so many of a buffer.
+    #[must_use]
+    pub fn limited(self, most_bytes: u64, most_bound_bytes: u64) -> Self {
+        Self { most_bytes: Some(most_bytes), most_bound_bytes: Some(most_bound_bytes), ..self }
     }
 
     /// Bytes of a buffer that one kernel can read; no bound on the CPU.
@@ -241,10 +268,76 @@ pub async fn open(choice: DeviceChoice) -> Result<OpenDevice, EngineError> {
         DeviceChoice::Gpu => format!("The GPU computes, as chosen: {}.", adapter.name),
         _ => format!("The GPU computes: {}.", adapter.name),
     };
-    match platform::opened(adapter, reason).await {
-        Ok(device) => Ok(device),
-        Err(reason) => no_gpu(reason),
+    let device = match platform::opened(adapter, reason).await {
+        Ok(device) => device,
+        Err(reason) => return no_gpu(reason),
+    };
+    if choice == DeviceChoice::Gpu {
+        return Ok(device);
     }
+    choose(device).await
+}
+
+/// Of a GPU and the CPU the faster one, with the reason.
+async fn choose(gpu: OpenDevice) -> Result<OpenDevice, EngineError> {
+    static TRIED: OnceLock<Calibration> = OnceLock::new();
+    let calibration = match TRIED.get() {
+        Some(calibration) => *calibration,
+        None => *TRIED.get_or_init({
+            let found = calibrate(&gpu).await?;
+            move || found
+        }),
+    };
+    let Calibration { gpu_gflops, cpu_gflops } = calibration;
+    let name = &gpu.report.name;
+    let mut chosen = if calibration.prefers_cpu() {
+        OpenDevice::cpu(format!(
+            "The CPU computes, because it was faster than the GPU ({name}) in a trial of a second: {cpu_gflops:.0} against \
+             {gpu_gflops:.0} billion operations a second."
+        ))
+    } else {
+        let reason = format!(
+            "The GPU computes: {name}, {gpu_gflops:.0} billion operations a second in a trial, where the CPU made \
+             {cpu_gflops:.0}."
+        );
+        OpenDevice { report: DeviceReport { reason, ..gpu.report.clone() }, ..gpu }
+    };
+    chosen.report.calibration = Some(calibration);
+    Ok(chosen)
+}
+
+/// How fast an open GPU and the CPU each are, measured within about a second.
+///
+/// # Errors
+/// When the GPU fails.
+pub async fn calibrate(gpu: &OpenDevice) -> Result<Calibration, EngineError> {
+    let cpu = OpenDevice::cpu(String::new());
+    Ok(Calibration { gpu_gflops: gflops(gpu).await?, cpu_gflops: gflops(&cpu).await? })
+}
+
+/// Billions of operations a second in products as layers have them.
+async fn gflops(device: &OpenDevice) -> Result<f64, EngineError> {
+    const TOKENS: usize = 256;
+    const WIDTH: usize = 1024;
+    /// Of each device: so long at least, and less than three times as long.
+    const LEAST_MS: f64 = 100.0;
+    let ones = |rows: usize| Tensor::<2>::ones([rows, WIDTH], &device.device);
+    let (x, weight) = (ones(TOKENS), ones(WIDTH));
+    let products = async |count: usize| {
+        let started = now_ms();
+        let last = (0..count).fold(x.clone(), |_, _| project(x.clone(), weight.clone(), None));
+        device.read_back(last.narrow(0, TOKENS - 1, 1).narrow(1, WIDTH - 1, 1).reshape([1])).await?;
+        Ok::<f64, EngineError>(now_ms() - started)
+    };
+    // The first also compiles.
+    products(1).await?;
+    let (mut count, mut ms) = (1, products(1).await?);
+    // More at once, until the way there and back does not count.
+    while ms < LEAST_MS {
+        count *= 2;
+        ms = products(count).await?;
+    }
+    Ok(2.0 * (count * TOKENS * WIDTH * WIDTH) as f64 / ms / 1e6)
 }
 
 pub use rewardscope_store::now_ms;
@@ -261,7 +354,6 @@ pub async fn wait_a_little() {
 
 #[cfg(not(target_family = "wasm"))]
 mod platform {
-    use std::sync::OnceLock;
 
     use super::*;
 
@@ -377,6 +469,20 @@ mod platform {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_faster_device_is_chosen_and_the_reason_said() {
+        let gpu = pollster::block_on(open(DeviceChoice::Gpu)).expect("an adapter; lavapipe will do");
+        let chosen = pollster::block_on(choose(gpu)).expect("a device");
+        let calibration = chosen.report.calibration.expect("both were tried");
+        println!("{}", chosen.report.reason);
+        assert!(calibration.gpu_gflops > 0.0 && calibration.cpu_gflops > 0.0);
+        let (kind, word) =
+            if calibration.prefers_cpu() { (DeviceKind::Cpu, "faster") } else { (DeviceKind::Gpu, "trial") };
+        assert_eq!(chosen.report.kind, kind);
+        assert!(chosen.report.reason.contains(word), "{}", chosen.report.reason);
+        assert!(Calibration { gpu_gflops: 9.0, cpu_gflops: 10.0 }.prefers_cpu());
+    }
 
     #[test]
     fn chains_of_errors_become_one_sentence() {

@@ -92,6 +92,40 @@ pub(crate) fn pack(stored: DType, bytes: &[u8], packing: Packing) -> Packed {
     }
 }
 
+/// The stored type of values packed so.
+pub(crate) fn stored_as(packing: Packing) -> DType {
+    match packing {
+        Packing::F16 => DType::F16,
+        Packing::Bf16 => DType::BF16,
+        Packing::Q8 => DType::Q8_0,
+        Packing::Q4 => DType::Q4_1,
+    }
+}
+
+/// Packed rows as [`stored_as`] has them: what [`pack`] makes of these is the same again.
+pub(crate) fn stored_bytes(packing: Packing, packed: &Packed) -> Vec<u8> {
+    let words = || packed.words.iter().flat_map(|word| word.to_le_bytes());
+    if !packing.has_groups() {
+        return words().collect();
+    }
+    let group_words = GROUP / packing.per_word();
+    let groups = packed.words.chunks_exact(group_words).zip(&packed.pairs);
+    let mut bytes = Vec::with_capacity(packed.pairs.len() * stored_as(packing).block_bytes());
+    for (words, pair) in groups {
+        let [scale_low, scale_high, minimum_low, minimum_high] = pair.to_le_bytes();
+        bytes.extend([scale_low, scale_high]);
+        if packing == Packing::Q8 {
+            bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+            continue;
+        }
+        bytes.extend([minimum_low, minimum_high]);
+        // GGML has the first half's values in the low nibbles and the second half's in the high ones.
+        let value = |i: usize| (words[i / 8] >> (4 * (i % 8)) & 15) as u8;
+        bytes.extend((0..GROUP / 2).map(|i| value(i) | value(i + GROUP / 2) << 4));
+    }
+    bytes
+}
+
 /// Bytes that a model's weights need on a device, as one of the types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Need {
@@ -156,6 +190,17 @@ mod tests {
         assert_eq!(Dtype::Q4.packing(DType::F32, 64, Packs::Values), Some(Packing::Q8));
         assert_eq!(Dtype::Q4.packing(DType::Q4_1, 64, Packs::Values), Some(Packing::Q4));
         assert_eq!(Dtype::Q4.packing(DType::F32, 33, Packs::Matrix), None, "rows that are no groups stay in f32");
+    }
+
+    #[test]
+    fn packed_values_are_stored_and_packed_again_without_change() {
+        let values: Vec<f32> = (0..6 * 64).map(|i: i32| ((i * 7919) % 2003) as f32 / 1e4 - 0.1).collect();
+        for packing in [Packing::F16, Packing::Bf16, Packing::Q8, Packing::Q4] {
+            let packed = Packed::of(packing, &values);
+            let (stored, bytes) = (stored_as(packing), stored_bytes(packing, &packed));
+            assert_eq!(bytes.len(), stored.bytes(values.len()), "{stored}");
+            assert_eq!(pack(stored, &bytes, packing), packed, "{stored}");
+        }
     }
 
     #[test]

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use rewardscope_models::RowOrder;
+use rewardscope_models::{RowOrder, TensorSpec};
 use rewardscope_text::Clock;
-use rewardscope_weights::safetensors;
+use rewardscope_weights::{DType, safetensors};
 
 use crate::upload::{piece_rows, read_rows};
 use crate::{Cancel, EngineError, ModelFiles, Pooling, RewardHead};
@@ -14,7 +14,7 @@ use crate::{Cancel, EngineError, ModelFiles, Pooling, RewardHead};
 pub type WriteFile<'a> = dyn FnMut(&str, &[u8]) -> std::io::Result<()> + 'a;
 
 /// Files that belong to a tokenizer, as far as a folder has them.
-const TOKENIZER_FILES: [&str; 4] =
+pub(crate) const TOKENIZER_FILES: [&str; 4] =
     ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"];
 
 impl ModelFiles {
@@ -44,7 +44,7 @@ impl ModelFiles {
         let json = |value: &serde_json::Value| format!("{value:#}\n");
         write("config.json", json(&opened.architecture.classifier_config()).as_bytes())?;
         match self {
-            Self::Folder(folder) | Self::Adapted { adapter: folder, .. } => {
+            Self::Folder { folder, .. } | Self::Kept { folder, .. } | Self::Adapted { adapter: folder, .. } => {
                 let base = if let Self::Adapted { base: Some(base), .. } = self { base } else { folder };
                 for file in TOKENIZER_FILES {
                     if let Some(source) = folder.find(file).or_else(|| base.find(file)) {
@@ -69,9 +69,14 @@ impl ModelFiles {
             }
         }
         let specs = opened.architecture.tensors()?;
-        let named: Vec<(String, Vec<usize>)> = specs.iter().map(|s| (s.name.clone(), s.shape.clone())).collect();
+        let entry = |spec: &TensorSpec| safetensors::Entry {
+            name: spec.name.clone(),
+            shape: spec.shape.clone(),
+            dtype: DType::F32,
+        };
+        let entries: Vec<_> = specs.iter().map(entry).collect();
         let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-        write(safetensors::SINGLE, &safetensors::f32_header(&named, &metadata))?;
+        write(safetensors::SINGLE, &safetensors::header(&entries, &metadata))?;
         for spec in &specs {
             let info = opened.checkpoint.expect(&spec.stored, &spec.shape)?;
             let rows = piece_rows(info, spec.rows);

@@ -5,7 +5,7 @@ use rewardscope_store::{
 use rewardscope_text::{ChatTemplate, Clock, TextError, TextPipeline, Tokenizer};
 use rewardscope_weights::{Checkpoint, lora, safetensors};
 
-use crate::EngineError;
+use crate::{Dtype, EngineError, KeptForm};
 
 /// The files of a model, before anything of them is read.
 #[derive(Debug, Clone)]
@@ -13,7 +13,19 @@ pub enum ModelFiles {
     /// One file with everything in it.
     Gguf(Source),
     /// A checkpoint folder as transformers writes it.
-    Folder(Folder),
+    Folder {
+        /// Its files.
+        folder: Folder,
+        /// Where it will be kept packed once it was loaded.
+        form: Option<KeptForm>,
+    },
+    /// A checkpoint folder that was kept packed when it was loaded before.
+    Kept {
+        /// Its files.
+        folder: Folder,
+        /// That of the files that it was made of.
+        fingerprint: String,
+    },
     /// An adapter's folder as peft writes it, over the checkpoint folder of its base.
     Adapted {
         /// The adapter's.
@@ -28,10 +40,13 @@ pub(crate) struct Opened {
     pub checkpoint: Checkpoint,
     pub architecture: Box<dyn Architecture>,
     pub text: TextPipeline,
+    /// Whether an adapter made a classifier of a language model.
+    pub is_made_classifier: bool,
 }
 
 /// What a checkpoint has beside its weights.
-const CHECKPOINT_FILES: [&str; 4] = ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
+pub(crate) const CHECKPOINT_FILES: [&str; 4] =
+    ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
 
 /// What an adapter has, and what of its base's text it may replace.
 const ADAPTER_FILES: [&str; 5] =
@@ -41,7 +56,7 @@ const ADAPTER_FILES: [&str; 5] =
 const REQUIRED_FILES: [&str; 3] = ["config.json", "tokenizer.json", "tokenizer_config.json"];
 
 /// Whether a file of a folder is read when the model is; the others do not make it another model.
-fn is_of_model(name: &str) -> bool {
+pub(crate) fn is_of_model(name: &str) -> bool {
     let file = name.rsplit(['/', '\\']).next().unwrap_or(name);
     CHECKPOINT_FILES.contains(&file)
         || ADAPTER_FILES.contains(&file)
@@ -114,7 +129,7 @@ impl ModelFiles {
             return Ok(Self::Adapted { adapter: folder, base: None });
         }
         if has("config.json") {
-            return Ok(Self::Folder(folder));
+            return Ok(Self::Folder { folder, form: None });
         }
         let mut found: Vec<&str> = folder.sources().map(Source::name).take(5).collect();
         if folder.sources().len() > found.len() {
@@ -140,7 +155,7 @@ impl ModelFiles {
     /// [`EngineError::NoModel`] where either is something else.
     pub fn over(self, base: Self) -> Result<Self, EngineError> {
         match (self, base) {
-            (Self::Adapted { adapter, base: None }, Self::Folder(base)) => {
+            (Self::Adapted { adapter, base: None }, Self::Folder { folder: base, .. }) => {
                 Ok(Self::Adapted { adapter, base: Some(base) })
             }
             (Self::Adapted { .. }, other) => Err(EngineError::NoModel {
@@ -152,18 +167,20 @@ impl ModelFiles {
         }
     }
 
-    /// The files of a model of the Hub; an adapter's with those of the base that it names there.
+    /// The files of a model of the Hub, its weights to be such a type; an adapter's with those of the base that it
+    /// names there.
     ///
     /// # Errors
     /// As [`Self::fetch`], and when there is no such repository or no access to it.
     pub async fn from_hub(
         store: &Store,
         id: &RepositoryId,
+        dtype: Dtype,
         cancel: &Cancel,
         progress: &mut dyn FnMut(FetchProgress),
     ) -> Result<Self, EngineError> {
         let repository = store.repository(RepositoryKind::Model, id, cancel, progress).await?;
-        let files = Self::fetch(store, &repository, id.file.as_deref(), cancel, progress).await?;
+        let files = Self::fetch_as(store, &repository, id.file.as_deref(), dtype, cancel, progress).await?;
         let Some(base) = files.missing_base().await? else {
             return Ok(files);
         };
@@ -222,8 +239,9 @@ impl ModelFiles {
     /// When a file cannot be read, or the work is cancelled.
     pub async fn fingerprint(&self, cancel: &Cancel) -> Result<String, EngineError> {
         let sources: Vec<&Source> = match self {
+            Self::Kept { fingerprint, .. } => return Ok(fingerprint.clone()),
             Self::Gguf(source) => vec![source],
-            Self::Folder(folder) => folder.sources().filter(|source| is_of_model(source.name())).collect(),
+            Self::Folder { folder, .. } => folder.sources().filter(|source| is_of_model(source.name())).collect(),
             Self::Adapted { adapter, base } => {
                 let folders = [Some(adapter), base.as_ref()].into_iter().flatten();
                 folders.flat_map(Folder::sources).filter(|source| is_of_model(source.name())).collect()
@@ -242,7 +260,9 @@ impl ModelFiles {
     pub fn name(&self) -> &str {
         let path = match self {
             Self::Gguf(source) => source.name(),
-            Self::Folder(folder) | Self::Adapted { adapter: folder, .. } => folder.name(),
+            Self::Folder { folder, .. } | Self::Kept { folder, .. } | Self::Adapted { adapter: folder, .. } => {
+                folder.name()
+            }
         };
         path.trim_end_matches('/').rsplit('/').next().unwrap_or(path)
     }
@@ -250,7 +270,7 @@ impl ModelFiles {
     pub(crate) async fn open(&self, clock: Clock) -> Result<Opened, EngineError> {
         match self {
             Self::Gguf(source) => open_gguf(source, clock).await,
-            Self::Folder(folder) => open_folder(folder, folder, clock).await,
+            Self::Folder { folder, .. } | Self::Kept { folder, .. } => open_folder(folder, folder, clock).await,
             Self::Adapted { adapter, base } => open_adapted(adapter, base.as_ref(), clock).await,
         }
     }
@@ -276,7 +296,8 @@ async fn open_gguf(source: &Source, clock: Clock) -> Result<Opened, EngineError>
     let template = metadata.text("tokenizer.chat_template").ok();
     let template =
         template.map(|source| ChatTemplate::new(file, source.to_owned(), special_tokens, clock)).transpose()?;
-    Ok(Opened { checkpoint, architecture, text: TextPipeline { tokenizer, template } })
+    let text = TextPipeline { tokenizer, template };
+    Ok(Opened { checkpoint, architecture, text, is_made_classifier: false })
 }
 
 /// An adapter over its base; the tokenizer and the template are the adapter's where it has its own.
@@ -293,6 +314,7 @@ async fn open_adapted(adapter: &Folder, base: Option<&Folder>, clock: Clock) -> 
     if opened_adapter.classifies() && summary.head == Head::LanguageModel {
         let layers = summary.layers;
         opened.architecture.classify(layers)?;
+        opened.is_made_classifier = true;
     }
     opened.checkpoint = opened_adapter.merge(opened.checkpoint)?;
     Ok(opened)
@@ -313,7 +335,8 @@ async fn open_folder(folder: &Folder, text: &Folder, clock: Clock) -> Result<Ope
         Head::Score | Head::LanguageModel => chat_template(text, clock).await?,
     };
     let checkpoint = Checkpoint::from_folder(folder).await?;
-    Ok(Opened { checkpoint, architecture, text: TextPipeline { tokenizer, template } })
+    let text = TextPipeline { tokenizer, template };
+    Ok(Opened { checkpoint, architecture, text, is_made_classifier: false })
 }
 
 async fn text_of(source: &Source) -> Result<String, EngineError> {

@@ -1,13 +1,16 @@
+use std::collections::HashMap;
 use std::ops::Range;
 
 use burn::tensor::{Int, Tensor, TensorData};
-use rewardscope_models::{Architecture, Batch, Head, Network, State, Summary, Tensors, Wanted, project};
+use rewardscope_models::{
+    Architecture, Batch, GROUP, Head, Network, Packing, State, Stored, Summary, TensorSpec, Tensors, Wanted, project,
+};
 use rewardscope_weights::Checkpoint;
 
-use crate::device::{OpenDevice, now_ms, pause};
+use crate::device::{DeviceKind, OpenDevice, now_ms, pause};
 use crate::dtype::needs;
 use crate::upload::Uploader;
-use crate::{Cancel, Dtype, EngineError};
+use crate::{Cancel, Dtype, EngineError, KeptForm};
 
 /// A network on a device, from ids to per-token values; it knows no text.
 pub(crate) struct Forward {
@@ -18,12 +21,13 @@ pub(crate) struct Forward {
 
 impl Forward {
     /// Streams a checkpoint's tensors onto the device. `progress` gets stored bytes, done and
-    /// total. Also returns how many weights there are, and their bytes on the device.
+    /// total. With `keep` and the model's fingerprint, what was packed is kept. Also returns how many weights there are, and their bytes on the device.
     pub async fn load(
         checkpoint: &Checkpoint,
         architecture: &dyn Architecture,
         device: OpenDevice,
         dtype: Dtype,
+        keep: Option<(&KeptForm, &str)>,
         cancel: &Cancel,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(Self, u64, u64), EngineError> {
@@ -41,7 +45,16 @@ impl Forward {
         specs.sort_by_key(|spec| checkpoint.find(&spec.stored).map(|info| info.position()));
         progress(done, total);
         let mut tensors = Tensors::default();
-        let mut uploader = Uploader::new(checkpoint, &device, cancel);
+        if device.report.kind == DeviceKind::Gpu
+            && (!device.report.software || parameters <= MOST_REHEARSED_IN_SOFTWARE)
+        {
+            Self::rehearse(&specs, checkpoint, architecture, &device, dtype)?;
+        }
+        let mut keeping = match keep {
+            Some((form, fingerprint)) => form.begin(&specs, checkpoint, dtype, fingerprint).await?,
+            None => None,
+        };
+        let mut uploader = Uploader::new(checkpoint, &device, cancel, keeping.as_mut());
         for spec in &specs {
             let tensor = uploader
                 .upload(spec, dtype, &mut |bytes| {
@@ -51,6 +64,9 @@ impl Forward {
                 .await?;
             tensors.insert(&spec.name, tensor);
             pause().await;
+        }
+        if let Some(keeping) = keeping {
+            keeping.finish().await;
         }
         let network = architecture.build(&mut tensors, &device.device)?;
         Ok((Self { network, summary: architecture.summary().clone(), device }, parameters, device_bytes))
@@ -155,6 +171,20 @@ impl Forward {
         keep: bool,
         readings: &mut Vec<Readings>,
     ) -> Result<Option<State>, EngineError> {
+        let given = self.give(part, prefix, tap, keep);
+        let width = given.pooled_width;
+        let all = self.device.read_back(given.all).await?;
+        let (pooled, values) = all.split_at(width * part.rows.len());
+        for (at, places) in given.values.into_iter().enumerate() {
+            let values = places.into_iter().map(|place| values[place]).collect();
+            let state = pooled[at * width..(at + 1) * width].to_vec();
+            readings.push(Readings { values, state, computed: given.computed[at] });
+        }
+        Ok(given.state)
+    }
+
+    /// Hands a part to the device without waiting for it.
+    fn give(&self, part: &Part<'_>, prefix: Option<&State>, tap: usize, keep: bool) -> Given {
         let mut batch = Batch::after(prefix.map_or(0, State::rows));
         let known = batch.kept();
         let beginning = part.rows.first().map_or(0..0, |row| {
@@ -186,21 +216,57 @@ impl Forward {
         let states = hidden.tapped.unwrap_or_else(|| hidden.last.clone());
         let (values, counts) = self.values(hidden.last, part.rows, &place);
         let pooled = self.pooled(states, part.rows, &place);
-        let width = if pooled.is_some() { self.summary.hidden_size } else { 0 };
-        let all = Tensor::cat(pooled.into_iter().chain([values]).collect(), 0);
-        let all = self.device.read_back(all).await?;
-        let (pooled, values) = all.split_at(width * part.rows.len());
         let mut next = 0;
-        for (at, row) in part.rows.iter().enumerate() {
-            let values = match self.summary.head {
-                Head::Score => row.values.clone().map(|position| values[place(at, position)]).collect(),
-                Head::Pooled | Head::LanguageModel => values[next..next + counts[at]].to_vec(),
-            };
-            next += counts[at];
-            let computed = places[at].len() + if at == 0 { part.beginning.len() } else { 0 };
-            readings.push(Readings { values, state: pooled[at * width..(at + 1) * width].to_vec(), computed });
+        let of = |(at, row): (usize, &Row<'_>)| {
+            let own = next..next + counts[at];
+            next = own.end;
+            match self.summary.head {
+                Head::Score => row.values.clone().map(|position| place(at, position)).collect(),
+                Head::Pooled | Head::LanguageModel => own.collect(),
+            }
+        };
+        Given {
+            values: part.rows.iter().enumerate().map(of).collect(),
+            computed: (0..part.rows.len())
+                .map(|at| places[at].len() + if at == 0 { part.beginning.len() } else { 0 })
+                .collect(),
+            pooled_width: if pooled.is_some() { self.summary.hidden_size } else { 0 },
+            all: Tensor::cat(pooled.into_iter().chain([values]).collect(), 0),
+            state: hidden.state,
         }
-        Ok(hidden.state)
+    }
+
+    /// Has the device go through what it will be asked for later, with weights that are all zero, so
+    /// that it compiles while the weights arrive. Nothing is waited for.
+    fn rehearse(
+        specs: &[TensorSpec],
+        checkpoint: &Checkpoint,
+        architecture: &dyn Architecture,
+        device: &OpenDevice,
+        dtype: Dtype,
+    ) -> Result<(), EngineError> {
+        let summary = architecture.summary().clone();
+        let mut stand_ins = HashMap::new();
+        let mut tensors = Tensors::default();
+        for spec in specs {
+            let info = checkpoint.expect(&spec.stored, &spec.shape)?;
+            let packing = dtype.packing(info.dtype, info.columns(), spec.packs);
+            // Of a vocabulary a few tokens are enough, and of all layers one's weights.
+            let rows = if info.rows() == summary.vocab_size { REHEARSED_TOKENS } else { info.rows() };
+            let key = (rows, info.columns(), packing);
+            let stand_in = stand_ins.entry(key).or_insert_with(|| stand_in(rows, info.columns(), packing, device));
+            tensors.insert(&spec.name, stand_in.clone());
+        }
+        let network = architecture.build(&mut tensors, &device.device)?;
+        let forward = Self { network, summary, device: device.clone() };
+        // Two texts that share their beginning, as an item's completions do.
+        let texts = [[1, 2, 3, 4, 5], [1, 2, 3, 5, 4]];
+        let rows = texts.each_ref().map(|ids| Row { ids, types: &[], values: 4..5, pooled: None });
+        let ids = texts.each_ref().map(|ids| ids.as_slice());
+        let shared = forward.shared(&ids);
+        let part = Part { rows: &rows, starts: &[shared; 2], beginning: 0..shared };
+        drop(forward.give(&part, None, forward.summary.layers, false));
+        device.device.flush().map_err(|e| device.failed(e))
     }
 
     /// The values of all rows from `[read tokens, hidden]`, and how many are each row's; for
@@ -284,6 +350,37 @@ pub(crate) struct Readings {
     pub state: Vec<f32>,
     /// Tokens that were computed for it; those that rows share count for the first.
     pub computed: usize,
+}
+
+/// Tokens of the vocabulary that a rehearsal has.
+const REHEARSED_TOKENS: usize = 64;
+
+/// An adapter in software computes a larger model's rehearsal for longer than it then compiles.
+const MOST_REHEARSED_IN_SOFTWARE: u64 = 50_000_000;
+
+/// A matrix of zeros.
+fn stand_in(rows: usize, columns: usize, packing: Option<Packing>, device: &OpenDevice) -> Stored {
+    let device = &device.device;
+    let words = |width: usize| Tensor::<2, Int>::zeros([rows, width], device);
+    match packing {
+        None => Stored::plain(Tensor::zeros([rows, columns], device)),
+        Some(packing) => {
+            let pairs = packing.has_groups().then(|| words(columns / GROUP));
+            Stored::packed(packing, words(columns / packing.per_word()), pairs)
+        }
+    }
+}
+
+/// What the device was given, and where in what comes back is what.
+struct Given {
+    /// Of each row the places of its values.
+    values: Vec<Vec<usize>>,
+    /// Tokens computed for each.
+    computed: Vec<usize>,
+    /// Width of the pooled states, which come before the values; 0 where there are none.
+    pooled_width: usize,
+    all: Tensor<1>,
+    state: Option<State>,
 }
 
 /// Rows that go through the network at once.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use rewardscope_store::{Digest, Hasher, Source};
-use rewardscope_weights::{Checkpoint, safetensors};
+use rewardscope_weights::{Checkpoint, DType, safetensors};
 use serde::{Deserialize, Serialize};
 
 use crate::files::Opened;
@@ -117,7 +117,9 @@ impl RewardHead {
             .map_err(|e| EngineError::NoHead { file: self.config.name.clone(), found: e.to_string() })?;
         let mut metadata = BTreeMap::from([(CONFIG.to_owned(), config), ("format".to_owned(), "pt".to_owned())]);
         metadata.extend(self.report.clone().map(|report| (REPORT.to_owned(), report)));
-        let mut bytes = safetensors::f32_header(&[(WEIGHT.to_owned(), vec![1, self.weight.len()])], &metadata);
+        let shape = vec![1, self.weight.len()];
+        let weight = safetensors::Entry { name: WEIGHT.to_owned(), shape, dtype: DType::F32 };
+        let mut bytes = safetensors::header(&[weight], &metadata);
         bytes.extend(self.weight.iter().flat_map(|w| w.to_le_bytes()));
         Ok(bytes)
     }

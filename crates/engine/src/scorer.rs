@@ -256,6 +256,11 @@ impl Scorer {
             fingerprint = head.fingerprint(&backbone_fingerprint);
         }
         choose_label(opened.architecture.as_mut(), files.name(), options.label)?;
+        // A head may sit on fewer layers: then not all of the model comes by.
+        let keep = match (files, head) {
+            (ModelFiles::Folder { form: Some(form), .. }, None) => Some((form, backbone_fingerprint.as_str())),
+            _ => None,
+        };
         now.stage = LoadStage::Weights;
         let architecture = opened.architecture.as_ref();
         let tell = &mut |done, total| {
@@ -263,7 +268,7 @@ impl Scorer {
             progress(now.clone());
         };
         let (forward, parameters, device_bytes) =
-            Forward::load(&opened.checkpoint, architecture, device, options.dtype, cancel, tell).await?;
+            Forward::load(&opened.checkpoint, architecture, device, options.dtype, keep, cancel, tell).await?;
         let load_ms = crate::device::now_ms() - started;
         now.stage = LoadStage::SelfTest;
         progress(now.clone());

@@ -83,7 +83,8 @@ async fn stored_model(device: &OpenDevice) -> Result<f64, EngineError> {
     let architecture = describe(Description::Gguf(&checkpoint, &metadata))?;
     let cancel = Cancel::default();
     let (forward, ..) =
-        Forward::load(&checkpoint, architecture.as_ref(), device.clone(), Dtype::Auto, &cancel, &mut |_, _| {}).await?;
+        Forward::load(&checkpoint, architecture.as_ref(), device.clone(), Dtype::Auto, None, &cancel, &mut |_, _| {})
+            .await?;
     let expected: Expected = serde_json::from_str(EXPECTED)
         .map_err(|e| device.failed(format!("the self-test's answers are damaged: {e}")))?;
     let rows: Vec<Row<'_>> = expected

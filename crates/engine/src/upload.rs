@@ -10,6 +10,7 @@ use rewardscope_weights::{Checkpoint, TensorInfo};
 
 use crate::device::{DeviceKind, OpenDevice};
 use crate::dtype::{Dtype, pack};
+use crate::packed::Keeping;
 use crate::{Cancel, EngineError};
 
 /// Bytes handed over at once, in f32. Some drivers corrupt larger uploads.
@@ -23,12 +24,19 @@ pub(crate) struct Uploader<'a> {
     checkpoint: &'a Checkpoint,
     device: &'a OpenDevice,
     cancel: &'a Cancel,
+    /// Takes what comes by, too.
+    keeping: Option<&'a mut Keeping>,
     queued: usize,
 }
 
 impl<'a> Uploader<'a> {
-    pub(crate) fn new(checkpoint: &'a Checkpoint, device: &'a OpenDevice, cancel: &'a Cancel) -> Self {
-        Self { checkpoint, device, cancel, queued: 0 }
+    pub(crate) fn new(
+        checkpoint: &'a Checkpoint,
+        device: &'a OpenDevice,
+        cancel: &'a Cancel,
+        keeping: Option<&'a mut Keeping>,
+    ) -> Self {
+        Self { checkpoint, device, cancel, keeping, queued: 0 }
     }
 
     /// The tensor as `[rows, columns]` on the device, packed where the type says so, in parts where
@@ -70,6 +78,9 @@ impl<'a> Uploader<'a> {
         let mut held: Vec<f32> = Vec::new();
         for piece in pieces(info, order, rows.clone()) {
             let bytes = self.piece(info, order, piece.start, piece.len()).await?;
+            if let Some(keeping) = &mut self.keeping {
+                keeping.plain(&bytes);
+            }
             let mut values = info.dtype.to_f32(&bytes);
             values.iter_mut().for_each(|value| *value += shift);
             if self.device.report.kind == DeviceKind::Cpu {
@@ -100,6 +111,9 @@ impl<'a> Uploader<'a> {
         for piece in pieces(info, order, rows.clone()) {
             let bytes = self.piece(info, order, piece.start, piece.len()).await?;
             let packed = pack(info.dtype, &bytes, packing);
+            if let Some(keeping) = &mut self.keeping {
+                keeping.packed(packing, &packed);
+            }
             if self.device.report.kind == DeviceKind::Cpu {
                 if held.words.is_empty() {
                     held.words.reserve_exact(rows.len() * widths[0]);
@@ -181,7 +195,7 @@ pub(crate) fn piece_rows(info: &TensorInfo, order: RowOrder) -> usize {
 }
 
 /// Rows in runs that are read at once.
-fn pieces(info: &TensorInfo, order: RowOrder, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+pub(crate) fn pieces(info: &TensorInfo, order: RowOrder, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     let most = piece_rows(info, order);
     rows.clone().step_by(most).map(move |first| first..(first + most).min(rows.end))
 }
@@ -231,9 +245,9 @@ mod tests {
         let files = ModelFiles::from_sources("fixture", folder.sources().cloned().collect()).expect("a model");
         let sequences = [TokenSequence::new((5..60).collect(), 20), TokenSequence::new((9..90).collect(), 20)];
         for dtype in [Dtype::F32, Dtype::Q8] {
-            let scores = |most_bytes: Option<u64>| -> Vec<f64> {
-                let mut device = block_on(device::open(DeviceChoice::Cpu)).expect("the CPU");
-                device.bind_at_most(most_bytes);
+            let scores = |most_bound_bytes: u64| -> Vec<f64> {
+                let device = block_on(device::open(DeviceChoice::Cpu)).expect("the CPU");
+                let device = device.limited(u64::MAX, most_bound_bytes);
                 let options = LoadOptions { dtype, ..LoadOptions::new(Clock::from_local_seconds(0)) };
                 let cancel = Cancel::default();
                 let scorer =
@@ -241,7 +255,7 @@ mod tests {
                 let scores = block_on(scorer.score_tokens(&sequences, Detail::Score, &cancel)).expect("scored");
                 scores.into_iter().map(|score| score.score).collect()
             };
-            let (whole, split) = (scores(None), scores(Some(4096)));
+            let (whole, split) = (scores(u64::MAX), scores(4096));
             for (whole, split) in whole.iter().zip(&split) {
                 assert!((whole - split).abs() < 1e-5, "{dtype:?}: {whole} and {split}");
             }

@@ -463,6 +463,7 @@ mod tests {
             backend: "flex".to_owned(),
             software: false,
             reason: String::new(),
+            calibration: None,
         }
     }
 

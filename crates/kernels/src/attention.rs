@@ -7,7 +7,7 @@ use burn::backend::Dispatch;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::{Operations, gpu, is_cpu, products};
+use crate::{Operations, gpu, is_cpu, products, traffic};
 
 /// Added to the scores of keys that a query may not see: large enough that the softmax gives
 /// exactly 0 in f32, small enough that no sum overflows.
@@ -120,6 +120,8 @@ pub fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: &Plan, heads: H
     if !is_cpu(&device) && !gpu::can_attend(q.dims()[1] / heads.queries) {
         return plain(q, k, v, plan, heads);
     }
+    let [tokens, width] = q.dims();
+    traffic::attention(tokens, width, plan, heads);
     let table = plan.table(&device).into_dispatch();
     let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
     Tensor::from_dispatch(<Dispatch as Operations>::attention(q, k, v, table, plan.clone(), heads))

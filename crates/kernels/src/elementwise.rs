@@ -3,7 +3,7 @@
 use burn::backend::Dispatch;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::Operations;
+use crate::{Operations, traffic};
 
 /// A function of each value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +32,13 @@ impl Activation {
 
     /// Of each value of `[tokens, width]`.
     pub fn of(self, x: Tensor<2>) -> Tensor<2> {
+        traffic::rows("activation", x.dims(), 1, 1);
         Tensor::from_dispatch(<Dispatch as Operations>::activate(x.into_dispatch(), self))
     }
 
     /// `activation(gate) * up`, each `[tokens, width]`.
     pub fn gate(self, gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+        traffic::rows("gated activation", gate.dims(), 2, 1);
         let (gate, up) = (gate.into_dispatch(), up.into_dispatch());
         Tensor::from_dispatch(<Dispatch as Operations>::gate(gate, up, self))
     }
@@ -85,6 +87,7 @@ impl Turns {
 /// Turns the first coordinates of each head of `[tokens, heads * head_dim]`, coordinate `i` with
 /// coordinate `i + turned / 2`, as transformers orders them.
 pub fn rotate(x: Tensor<2>, turns: &Turns, heads: usize) -> Tensor<2> {
+    traffic::rows("rotation", x.dims(), 1, 1);
     let Turns { cos, sin } = turns.clone();
     let (x, cos, sin) = (x.into_dispatch(), cos.into_dispatch(), sin.into_dispatch());
     Tensor::from_dispatch(<Dispatch as Operations>::rotate(x, cos, sin, heads))

@@ -12,6 +12,7 @@ mod gpu;
 mod norm;
 mod product;
 mod stored;
+mod traffic;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, DispatchDevice, backend_extension};
@@ -22,6 +23,7 @@ pub use elementwise::{Activation, Turns, rotate};
 pub use norm::{Norm, add_norm, norm};
 pub use product::{products, project};
 pub use stored::{GROUP, Packed, Packing, Stored};
+pub use traffic::{Count, Traffic, counted};
 
 /// What has a form of its own on some device.
 #[backend_extension(Cube, Flex)]

@@ -3,7 +3,7 @@
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
-use crate::Operations;
+use crate::{Operations, traffic};
 
 /// Which norm, with what keeps it from dividing by zero.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,12 +18,14 @@ pub enum Norm {
 
 /// The norm of each row: `[tokens, width]`, and `[width]` twice, to `[tokens, width]`.
 pub fn norm(x: Tensor<2>, weight: Tensor<1>, bias: Tensor<1>, kind: Norm) -> Tensor<2> {
+    traffic::rows("norm", x.dims(), 1, 1);
     let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
     Tensor::from_dispatch(<Dispatch as Operations>::norm(x, weight, bias, kind))
 }
 
 /// `x + y` and its norm.
 pub fn add_norm(x: Tensor<2>, y: Tensor<2>, weight: Tensor<1>, bias: Tensor<1>, kind: Norm) -> (Tensor<2>, Tensor<2>) {
+    traffic::rows("sum and norm", x.dims(), 2, 2);
     let (x, y) = (x.into_dispatch(), y.into_dispatch());
     let (weight, bias) = (weight.into_dispatch(), bias.into_dispatch());
     let (sum, normed) = <Dispatch as Operations>::add_norm(x, y, weight, bias, kind);

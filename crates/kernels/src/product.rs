@@ -3,11 +3,13 @@
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
-use crate::Operations;
+use crate::{Operations, traffic};
 
 /// `x weight^T + bias`: `[tokens, inputs]`, `[outputs, inputs]` as PyTorch stores it, and
 /// `[outputs]`, to `[tokens, outputs]`.
 pub fn project(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    let ([rows, inputs], [outputs, _]) = (x.dims(), weight.dims());
+    traffic::product([1, rows, outputs, inputs], None);
     let has_bias = bias.is_some();
     let [x, weight] = [x, weight].map(Tensor::into_dispatch);
     let bias = bias.map_or_else(|| weight.clone(), Tensor::into_dispatch);
@@ -16,6 +18,8 @@ pub fn project(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tens
 
 /// `x y^T` of each pair: `[pairs, m, k]` and `[pairs, n, k]` to `[pairs, m, n]`.
 pub fn products(x: Tensor<3>, y: Tensor<3>) -> Tensor<3> {
+    let ([pairs, m, k], [_, n, _]) = (x.dims(), y.dims());
+    traffic::product([pairs, m, n, k], None);
     let [x, y] = [x, y].map(Tensor::into_dispatch);
     Tensor::from_dispatch(<Dispatch as Operations>::products(x, y))
 }

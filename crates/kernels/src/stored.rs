@@ -4,7 +4,7 @@
 use burn::backend::Dispatch;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::{Operations, project};
+use crate::{Operations, project, traffic};
 
 /// Values that share a scale and a minimum.
 pub const GROUP: usize = 32;
@@ -315,6 +315,8 @@ impl Stored {
             }
             Form::Plain(values) => project(x, values.clone(), bias),
             Form::Packed { packing, words, pairs } => {
+                let ([tokens, columns], [rows, _]) = (x.dims(), self.dims());
+                traffic::product([1, tokens, rows, columns], Some(*packing));
                 let has_bias = bias.is_some();
                 let x = x.into_dispatch();
                 let bias = bias.map_or_else(|| x.clone(), Tensor::into_dispatch);

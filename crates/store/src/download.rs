@@ -3,7 +3,9 @@
 
 use std::cell::{Cell, RefCell};
 
-use futures_util::stream::{self, StreamExt};
+use futures_channel::mpsc;
+use futures_util::future;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Hasher, bytes_of, hex};
@@ -272,26 +274,45 @@ impl<'a, 'm> Partial<'a, 'm> {
         let trouble: &RefCell<dyn FnMut(String)> = &tell;
         let mut whole = Hasher::like(&self.file.digest, self.file.bytes);
         let mut hashes = Vec::with_capacity(self.pieces.len());
-        let mut filled = stream::iter(0..self.pieces.len())
+        let (come, mut came) = mpsc::unbounded();
+        let filled = stream::iter(0..self.pieces.len())
             .map(|piece| async move { self.fill(piece, token, cancel, trouble).await.map(|()| piece) })
-            .buffered(IN_FLIGHT);
-        while let Some(piece) = filled.next().await {
-            let piece = piece?;
-            let (mut hash, mut up_to) = self.hash(piece, &whole).await?;
-            let wanted = self.pieces[piece].sha256;
-            if wanted.is_some_and(|wanted| wanted != hash) {
-                trouble.borrow_mut()(format!("{}: part {} is damaged; it is fetched again", self.file.name, piece + 1));
-                self.forget(piece)?;
-                self.fill(piece, token, cancel, trouble).await?;
-                (hash, up_to) = self.hash(piece, &whole).await?;
+            .buffered(IN_FLIGHT)
+            .try_for_each(|piece| {
+                // Whoever hashes them has failed where nobody takes it, and that is told.
+                let _ = come.unbounded_send(piece);
+                future::ready(Ok(()))
+            });
+        // Others come while one is hashed.
+        let filled = async {
+            let result = filled.await;
+            come.close_channel();
+            result
+        };
+        let hashed = async {
+            while let Some(piece) = came.next().await {
+                let (mut hash, mut up_to) = self.hash(piece, &whole).await?;
+                let wanted = self.pieces[piece].sha256;
+                if wanted.is_some_and(|wanted| wanted != hash) {
+                    trouble.borrow_mut()(format!(
+                        "{}: part {} is damaged; it is fetched again",
+                        self.file.name,
+                        piece + 1
+                    ));
+                    self.forget(piece)?;
+                    self.fill(piece, token, cancel, trouble).await?;
+                    (hash, up_to) = self.hash(piece, &whole).await?;
+                }
+                if let Some(wanted) = wanted.filter(|wanted| *wanted != hash) {
+                    self.forget(piece)?;
+                    return Err(mismatch(&self.file.name, hex(&wanted), hex(&hash)));
+                }
+                whole = up_to;
+                hashes.push(hash);
             }
-            if let Some(wanted) = wanted.filter(|wanted| *wanted != hash) {
-                self.forget(piece)?;
-                return Err(mismatch(&self.file.name, hex(&wanted), hex(&hash)));
-            }
-            whole = up_to;
-            hashes.push(hash);
-        }
+            Ok(())
+        };
+        future::try_join(filled, hashed).await?;
         self.data.truncate(self.file.bytes)?;
         Ok((whole.finish() == self.file.digest).then_some(hashes))
     }
@@ -340,7 +361,12 @@ pub(crate) struct Kept {
 
 impl Kept {
     /// Whether the bytes on disk are still those that were fetched.
-    async fn is_sound(&self, file: &RemoteFile, cancel: &Cancel, meter: &Meter<'_>) -> Result<bool, StoreError> {
+    pub(crate) async fn is_sound(
+        &self,
+        file: &RemoteFile,
+        cancel: &Cancel,
+        meter: &Meter<'_>,
+    ) -> Result<bool, StoreError> {
         if self.source.bytes() != file.bytes {
             return Ok(false);
         }
@@ -388,7 +414,7 @@ pub(crate) async fn obtain(
     let name = format!("{}/{}", repository.name, file.name);
     if let Some(kept) = shelf.kept(repository, file).await? {
         if kept.is_sound(file, cancel, meter).await? {
-            return Ok(kept.source.named(&name));
+            return Ok(kept.source.named(&name).hashed(&kept.pieces));
         }
         meter.trouble(format!("{name}: what was stored is damaged; it is fetched again"));
     }
@@ -406,7 +432,7 @@ pub(crate) async fn obtain(
             if shelf.keeps_partials_apart() {
                 shelf.release(file, data, note).await?;
             }
-            return Ok(kept.source.named(&name));
+            return Ok(kept.source.named(&name).hashed(&kept.pieces));
         }
         shelf.forget(repository, file).await?;
     }
@@ -426,8 +452,9 @@ pub(crate) async fn obtain(
         return Err(mismatch(&name, file.digest.hex(), "other bytes, twice".to_owned()));
     };
     partial.write_note(&NoteLine::Done(hashes.iter().map(|hash| hex(hash)).collect()))?;
+    let pieces: Vec<_> = partial.pieces.iter().map(|piece| piece.bytes).zip(hashes).collect();
     let source = shelf.finish(repository, file, partial.data, partial.note).await?;
-    Ok(source.named(&name))
+    Ok(source.named(&name).hashed(&pieces))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 
 #[cfg(target_family = "wasm")]
 mod browser;
+mod derived;
 mod digest;
 mod download;
 mod http;
@@ -32,11 +33,14 @@ use browser as platform;
 #[cfg(not(target_family = "wasm"))]
 use native as platform;
 
+pub use derived::{Derived, Recipe};
 pub use digest::{Digest, Hasher};
 pub use download::{FetchProgress, FetchStage};
 pub use http::Token;
 pub use hub::{HUB, Hub, Store, is_address};
 pub use log::Log;
+#[cfg(not(target_family = "wasm"))]
+pub use platform::PartsWriter;
 pub use platform::{LogPlace, Shelf, now_ms, sleep};
 #[cfg(target_family = "wasm")]
 pub use platform::{StorageReport, StoredFile};
@@ -144,12 +148,18 @@ impl Cancel {
     }
 }
 
+/// What is hashed as one: files of a repository are asked for in pieces of this size, so that what
+/// was found when they came need not be found again.
+const HASHED_BYTES: u64 = 8 << 20;
+
 /// A named, immutable run of bytes that can be read by range.
 #[derive(Clone)]
 pub struct Source {
     name: Arc<str>,
     bytes: u64,
     inner: Inner,
+    /// sha256 of each [`HASHED_BYTES`], where they are known.
+    hashes: Option<Arc<[[u8; 32]]>>,
 }
 
 #[derive(Clone)]
@@ -169,10 +179,26 @@ impl std::fmt::Debug for Source {
 }
 
 impl Source {
+    fn new(name: impl Into<Arc<str>>, bytes: u64, inner: Inner) -> Self {
+        Self { name: name.into(), bytes, inner, hashes: None }
+    }
+
+    /// With the sha256 of its pieces, as they were found when it was fetched or checked.
+    fn hashed(self, pieces: &[(u64, [u8; 32])]) -> Self {
+        let mut left = self.bytes;
+        let is_even = pieces.iter().all(|&(bytes, _)| {
+            let expected = left.min(HASHED_BYTES);
+            left -= expected;
+            bytes == expected
+        });
+        let hashes = (is_even && left == 0).then(|| pieces.iter().map(|(_, hash)| *hash).collect());
+        Self { hashes, ..self }
+    }
+
     /// Bytes that are in memory already.
     pub fn memory(name: impl Into<Arc<str>>, bytes: impl Into<Arc<[u8]>>) -> Self {
         let bytes = bytes.into();
-        Self { name: name.into(), bytes: bytes.len() as u64, inner: Inner::Memory(bytes) }
+        Self::new(name, bytes.len() as u64, Inner::Memory(bytes))
     }
 
     /// Several sources one after another as one.
@@ -184,7 +210,7 @@ impl Source {
             (start, part)
         });
         let parts: Arc<[_]> = placed.collect();
-        Self { name: name.into(), bytes, inner: Inner::Parts(parts) }
+        Self::new(name, bytes, Inner::Parts(parts))
     }
 
     /// The same bytes under another name.
@@ -261,12 +287,15 @@ impl Source {
     /// # Errors
     /// As [`Self::read`].
     pub async fn content_hash(&self) -> Result<[u8; 32], StoreError> {
-        const PIECE: u64 = 8 << 20;
         let mut hash = Hasher::sha256();
         let mut at = 0;
         while at < self.bytes {
-            let len = PIECE.min(self.bytes - at);
-            hash.update(&platform::sha256_of(self, at, len as usize).await?);
+            let len = HASHED_BYTES.min(self.bytes - at);
+            let known = self.hashes.as_ref().and_then(|hashes| hashes.get((at / HASHED_BYTES) as usize).copied());
+            hash.update(&match known {
+                Some(known) => known,
+                None => platform::sha256_of(self, at, len as usize).await?,
+            });
             at += len;
         }
         match hash.finish() {

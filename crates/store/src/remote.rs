@@ -5,11 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::StoreError;
 use crate::digest::{Digest, bytes_of};
-
-/// Files of a repository are asked for in pieces of this size.
-const PIECE_BYTES: u64 = 16 << 20;
+use crate::{HASHED_BYTES as PIECE_BYTES, StoreError};
 
 /// A part is hashed at once where it is stored.
 const MOST_PART_BYTES: u64 = 64 << 20;

@@ -18,7 +18,7 @@ pub(crate) struct Remote {
 impl Remote {
     /// The file as a source.
     pub(crate) fn source(self, name: &str) -> Source {
-        Source { name: name.into(), bytes: self.bytes, inner: Inner::Remote(Arc::new(self)) }
+        Source::new(name, self.bytes, Inner::Remote(Arc::new(self)))
     }
 
     /// A connection that breaks is opened anew; nothing is hashed, since no hash is of a part.

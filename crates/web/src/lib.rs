@@ -19,7 +19,9 @@ use rewardscope_eval::{
     fetch_dataset, marks_json, open_remote_dataset, read_items, score_claim, score_item,
 };
 use rewardscope_fit::{FeatureCache, FeaturesHeader, FitError, OverlapRule, gather, learn};
-use rewardscope_store::{FetchProgress, Folder, HUB, Hub, RepositoryId, Shelf, Source, Store, Token};
+use rewardscope_store::{
+    FetchProgress, Folder, HUB, Hub, PARTS_FILE, RepositoryId, Shelf, Source, Store, Token, is_address,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
@@ -422,12 +424,13 @@ impl Session {
         let (_busy, cancel) = self.begin()?;
         let store = self.store()?;
         let tell = &mut |now: FetchProgress| tell(&progress, &LoadProgress::from(now));
+        let settings: LoadSettings = from_js(settings)?;
         let repository = store.site(&manifest, &cancel, tell).await.map_err(sentence)?;
-        let files = ModelFiles::fetch(&store, &repository, None, &cancel, tell).await;
-        self.load(files, head, settings, &progress, &cancel).await
+        let files = ModelFiles::fetch_as(&store, &repository, None, settings.dtype, &cancel, tell).await;
+        self.load(files, head, &settings, &progress, &cancel).await
     }
 
-    /// Loads a model of the Hub: `owner/name[@revision][:file]`.
+    /// Loads a model of the Hub, `owner/name[@revision][:file]`, or in parts at an address.
     #[wasm_bindgen(js_name = loadHub, unchecked_return_type = "ModelReport")]
     pub async fn load_hub(
         &self,
@@ -439,9 +442,16 @@ impl Session {
         let (_busy, cancel) = self.begin()?;
         let store = self.store()?;
         let tell = &mut |now: FetchProgress| tell(&progress, &LoadProgress::from(now));
-        let id: RepositoryId = id.trim().parse().map_err(sentence)?;
-        let files = ModelFiles::from_hub(&store, &id, &cancel, tell).await;
-        self.load(files, head, settings, &progress, &cancel).await
+        let settings: LoadSettings = from_js(settings)?;
+        let files = if is_address(id.trim()) {
+            let manifest = format!("{}/{PARTS_FILE}", id.trim().trim_end_matches(PARTS_FILE).trim_end_matches('/'));
+            let repository = store.site(&manifest, &cancel, tell).await.map_err(sentence)?;
+            ModelFiles::fetch_as(&store, &repository, None, settings.dtype, &cancel, tell).await
+        } else {
+            let id: RepositoryId = id.trim().parse().map_err(sentence)?;
+            ModelFiles::from_hub(&store, &id, settings.dtype, &cancel, tell).await
+        };
+        self.load(files, head, &settings, &progress, &cancel).await
     }
 
     /// Loads a model from files that were picked or dropped.
@@ -457,19 +467,18 @@ impl Session {
         let (_busy, cancel) = self.begin()?;
         let folder = Folder::new(&name, files.iter().map(Source::picked)).assembled(&cancel).await.map_err(sentence)?;
         let files = ModelFiles::from_sources(&name, folder.sources().cloned().collect());
-        self.load(files, head, settings, &progress, &cancel).await
+        self.load(files, head, &from_js(settings)?, &progress, &cancel).await
     }
 
     async fn load(
         &self,
         files: Result<ModelFiles, EngineError>,
         head: Option<Vec<u8>>,
-        settings: JsValue,
+        settings: &LoadSettings,
         progress: &Function,
         cancel: &Cancel,
     ) -> Result<JsValue, JsValue> {
         let files = files.map_err(engine_sentence)?;
-        let settings: LoadSettings = from_js(settings)?;
         let options = settings.options().map_err(engine_sentence)?;
         let head = match head {
             Some(bytes) => Some(read_head(bytes).await.map_err(engine_sentence)?),

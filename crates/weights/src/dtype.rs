@@ -33,6 +33,10 @@ pub enum DType {
 impl DType {
     pub(crate) const NAMES: &'static str = "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K";
 
+    /// Those in blocks.
+    pub(crate) const BLOCKS: [Self; 8] =
+        [Self::Q4_0, Self::Q4_1, Self::Q5_0, Self::Q5_1, Self::Q8_0, Self::Q4_K, Self::Q5_K, Self::Q6_K];
+
     /// Values in a block.
     pub const fn block_elements(self) -> usize {
         match self {
@@ -250,8 +254,7 @@ mod tests {
     fn blocks_decode_as_the_package_gguf_does() {
         let cases = include_str!("../../../tests/fixtures/weights/blocks.json");
         let cases: Vec<serde_json::Value> = serde_json::from_str(cases).expect("JSON");
-        let types =
-            [DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1, DType::Q8_0, DType::Q4_K, DType::Q5_K, DType::Q6_K];
+        let types = DType::BLOCKS;
         assert_eq!(cases.len(), types.len());
         let bytes = |hex: &serde_json::Value| -> Vec<u8> {
             let hex = hex.as_str().expect("hexadecimal").as_bytes();

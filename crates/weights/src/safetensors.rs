@@ -18,8 +18,14 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 /// The header's key for what is no tensor: a map of texts.
 const METADATA: &str = "__metadata__";
 
+/// The metadata's name for which tensors of [`BYTES`] are blocks of which type: a JSON object.
+const BLOCKS: &str = "rewardscope.blocks";
+
+/// The format's own type for plain bytes.
+const BYTES: &str = "U8";
+
 pub(crate) async fn open(source: &Source) -> Result<Checkpoint, WeightsError> {
-    let header = header(source, 0).await?;
+    let header = read_header(source, 0).await?;
     Checkpoint::new(source.name(), vec![source.clone()], header.tensors, header.undecoded, None)
 }
 
@@ -31,7 +37,7 @@ pub(crate) async fn open_folder(folder: &Folder) -> Result<Checkpoint, WeightsEr
     };
     let mut all = Header::default();
     for (position, file) in files.iter().enumerate() {
-        let header = header(file, position).await?;
+        let header = read_header(file, position).await?;
         all.tensors.extend(header.tensors);
         all.undecoded.extend(header.undecoded);
     }
@@ -60,21 +66,56 @@ pub async fn shards(index: &Source) -> Result<BTreeSet<String>, WeightsError> {
 pub async fn metadata(file: &Source, name: &str) -> Result<Option<String>, WeightsError> {
     let (entries, _) = entries(file).await?;
     Ok(match entries.into_iter().find(|(key, _)| key == METADATA) {
-        Some((_, Entry::Metadata(mut texts))) => texts.remove(name),
+        Some((_, Line::Metadata(mut texts))) => texts.remove(name),
         _ => None,
     })
 }
 
-/// The first bytes of a file that holds tensors in f32 one after the other, by name and shape, in
-/// that order, with texts in its metadata. The values follow in little-endian order.
-pub fn f32_header(tensors: &[(String, Vec<usize>)], metadata: &BTreeMap<String, String>) -> Vec<u8> {
+/// A tensor as a file's header has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// Outermost dimension first.
+    pub shape: Vec<usize>,
+    /// The type of its values, of which the last dimension is whole blocks.
+    pub dtype: DType,
+}
+
+impl Entry {
+    /// Stored size.
+    pub fn bytes(&self) -> u64 {
+        let (columns, rows) = self.shape.split_last().map_or((1, &[][..]), |(columns, rows)| (*columns, rows));
+        rows.iter().map(|&n| n as u64).product::<u64>() * self.dtype.bytes(columns) as u64
+    }
+}
+
+/// The first bytes of a file that holds tensors one after the other, in that order, with texts in its
+/// metadata. The values follow in little-endian order. The format has no blocks: they are bytes
+/// there, and the metadata says of which type.
+pub fn header(tensors: &[Entry], metadata: &BTreeMap<String, String>) -> Vec<u8> {
+    let mut metadata = metadata.clone();
+    let in_blocks = tensors.iter().filter(|tensor| tensor.dtype.block_elements() > 1);
+    let blocks: BTreeMap<&str, String> =
+        in_blocks.map(|tensor| (tensor.name.as_str(), tensor.dtype.to_string())).collect();
+    if !blocks.is_empty() {
+        metadata.insert(BLOCKS.to_owned(), serde_json::json!(blocks).to_string());
+    }
     let mut entries = serde_json::Map::new();
     entries.insert(METADATA.to_owned(), serde_json::json!(metadata));
     let mut start = 0u64;
-    for (name, shape) in tensors {
-        let end = start + 4 * shape.iter().map(|&n| n as u64).product::<u64>();
-        let entry = serde_json::json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, end] });
-        entries.insert(name.clone(), entry);
+    for tensor in tensors {
+        let end = start + tensor.bytes();
+        let mut shape = tensor.shape.clone();
+        let mut dtype = tensor.dtype.to_string();
+        if tensor.dtype.block_elements() > 1
+            && let Some(columns) = shape.last_mut()
+        {
+            *columns = tensor.dtype.bytes(*columns);
+            dtype = BYTES.to_owned();
+        }
+        let entry = serde_json::json!({ "dtype": dtype, "shape": shape, "data_offsets": [start, end] });
+        entries.insert(tensor.name.clone(), entry);
         start = end;
     }
     let mut json = serde_json::Value::Object(entries).to_string();
@@ -91,17 +132,22 @@ struct Header {
     undecoded: BTreeMap<String, WeightsError>,
 }
 
-async fn header(file: &Source, position: usize) -> Result<Header, WeightsError> {
+async fn read_header(file: &Source, position: usize) -> Result<Header, WeightsError> {
     let (entries, values) = entries(file).await?;
     let mut header = Header::default();
+    let blocks = blocks(file, &entries)?;
     for (name, entry) in entries {
-        let Entry::Tensor { dtype, shape, data_offsets: (start, end) } = entry else {
+        let Line::Tensor { dtype, mut shape, data_offsets: (start, end) } = entry else {
             continue;
         };
-        let dtype = match dtype.as_str() {
-            "F32" => DType::F32,
-            "F16" => DType::F16,
-            "BF16" => DType::BF16,
+        let dtype = match (dtype.as_str(), blocks.get(&name), shape.last_mut()) {
+            ("F32", ..) => DType::F32,
+            ("F16", ..) => DType::F16,
+            ("BF16", ..) => DType::BF16,
+            (BYTES, Some(dtype), Some(columns)) if columns.is_multiple_of(dtype.block_bytes()) => {
+                *columns = (*columns / dtype.block_bytes()).saturating_mul(dtype.block_elements());
+                *dtype
+            }
             _ => {
                 let refusal =
                     WeightsError::UnsupportedType { file: file.name().to_owned(), tensor: name.clone(), found: dtype };
@@ -124,8 +170,26 @@ async fn header(file: &Source, position: usize) -> Result<Header, WeightsError> 
     Ok(header)
 }
 
+/// Which tensors are blocks, and of which type.
+fn blocks(file: &Source, entries: &BTreeMap<String, Line>) -> Result<BTreeMap<String, DType>, WeightsError> {
+    let Some(Line::Metadata(texts)) = entries.get(METADATA) else {
+        return Ok(BTreeMap::new());
+    };
+    let Some(text) = texts.get(BLOCKS) else {
+        return Ok(BTreeMap::new());
+    };
+    let refuse = |found: String| format_error(file.name(), "types of blocks by the names of tensors", found);
+    let named: BTreeMap<String, String> = serde_json::from_str(text).map_err(|e| refuse(e.to_string()))?;
+    let known =
+        |(tensor, name): (String, String)| match DType::BLOCKS.into_iter().find(|dtype| dtype.to_string() == name) {
+            Some(dtype) => Ok((tensor, dtype)),
+            None => Err(refuse(format!("{:?}", name.chars().take(80).collect::<String>()))),
+        };
+    named.into_iter().map(known).collect()
+}
+
 /// The header's lines, and where in the file the values begin.
-async fn entries(file: &Source) -> Result<(BTreeMap<String, Entry>, u64), WeightsError> {
+async fn entries(file: &Source) -> Result<(BTreeMap<String, Line>, u64), WeightsError> {
     let expected = "a safetensors header";
     if file.bytes() < 8 {
         return Err(format_error(file.name(), expected, format!("a file of {} bytes", file.bytes())));
@@ -151,7 +215,7 @@ async fn entries(file: &Source) -> Result<(BTreeMap<String, Entry>, u64), Weight
 /// larger than that.
 #[derive(serde::Deserialize)]
 #[serde(untagged)]
-enum Entry {
+enum Line {
     Tensor {
         dtype: String,
         shape: Vec<usize>,
@@ -161,4 +225,38 @@ enum Entry {
     Metadata(BTreeMap<String, String>),
     /// Anything else, such as numbers in the metadata.
     Other(serde::de::IgnoredAny),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pollster::block_on;
+
+    #[test]
+    fn what_a_header_says_is_read_back() {
+        let entry = |name: &str, shape: &[usize], dtype| Entry { name: name.to_owned(), shape: shape.to_vec(), dtype };
+        let entries = [
+            entry("norm", &[3], DType::BF16),
+            entry("up", &[2, 64], DType::Q4_1),
+            entry("down", &[5, 32], DType::Q8_0),
+            entry("head", &[1, 7], DType::F32),
+        ];
+        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        let header = header(&entries, &metadata);
+        let bytes = entries.iter().map(Entry::bytes).sum::<u64>() as usize;
+        assert_eq!(bytes, 6 + 2 * 2 * 20 + 5 * 34 + 28);
+        let file = |header: &[u8]| Source::memory("a.safetensors", [header, &vec![0; bytes]].concat());
+        let checkpoint = block_on(open(&file(&header))).expect("a checkpoint");
+        let mut place = 0;
+        for entry in &entries {
+            let info = checkpoint.expect(&entry.name, &entry.shape).expect("there");
+            assert_eq!((info.dtype, info.bytes()), (entry.dtype, entry.bytes()));
+            assert_eq!(info.position().1 - header.len() as u64, place);
+            place += entry.bytes();
+        }
+        assert_eq!(block_on(super::metadata(&file(&header), "format")).expect("metadata"), Some("pt".to_owned()));
+        let unknown = String::from_utf8_lossy(&header).replace("Q4_1", "Q9_9").into_bytes();
+        let message = block_on(open(&file(&unknown))).expect_err("no such type").to_string();
+        assert!(message.contains("Q9_9"), "{message}");
+    }
 }

@@ -28,6 +28,18 @@ fn tile_keys(head_dim: usize) -> usize {
     }
 }
 
+/// How attention is cut: so many queries, and so many of their keys at once.
+pub(crate) struct KeyTiles {
+    pub queries: usize,
+    pub keys: usize,
+}
+
+impl KeyTiles {
+    pub(crate) fn of(head_dim: usize) -> Self {
+        Self { queries: QUERIES, keys: tile_keys(head_dim) }
+    }
+}
+
 /// Whether the kernel takes heads of this width.
 pub(crate) fn can_attend(head_dim: usize) -> bool {
     head_dim.is_multiple_of(EACH) && head_dim <= 256
@@ -225,7 +237,8 @@ fn attention_kernel(
                     for j in 0..own_keys {
                         #[unroll]
                         for lane in 0..EACH {
-                            found[i * own_keys + j] += query.extract(lane) * side_parts[j].extract(lane);
+                            found[i * own_keys + j] =
+                                fma(query.extract(lane), side_parts[j].extract(lane), found[i * own_keys + j]);
                         }
                     }
                 }
@@ -295,7 +308,7 @@ fn attention_kernel(
                     let value = side[key * stride + min(place, comptime![fours - 1])];
                     #[unroll]
                     for i in 0..EACH {
-                        mixed[i * own_fours + j] += Four::new(weights.extract(i)) * value;
+                        mixed[i * own_fours + j] = fma(Four::new(weights.extract(i)), value, mixed[i * own_fours + j]);
                     }
                 }
                 #[unroll]

@@ -20,7 +20,8 @@ use burn_cubecl::tensor::CubeTensor;
 
 use crate::{Activation, Heads, Norm, Operations, Packing, Plan};
 
-pub(crate) use attention::{can_attend, table};
+pub(crate) use attention::{KeyTiles, can_attend, table};
+pub(crate) use product::ProductTiles;
 
 impl Operations for CubeBackend {
     fn attention(

@@ -77,6 +77,7 @@ fn unpack_kernel(
 fn packed_block(
     words: &Tensor<u32>,
     pairs: &Tensor<u32>,
+    block: &mut Array<Four>,
     first: usize,
     lines: usize,
     column: usize,
@@ -84,8 +85,7 @@ fn packed_block(
     #[comptime] code: u32,
     #[comptime] per_word: usize,
     #[comptime] has_groups: bool,
-) -> Array<Four> {
-    let mut block = Array::<Four>::new(4usize);
+) {
     #[unroll]
     for i in 0..4usize {
         let line = first + i;
@@ -120,7 +120,28 @@ fn packed_block(
         }
         block[i] = found;
     }
-    block
+}
+
+/// An invocation's blocks of a step's columns; zeros beyond the last one.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "a kernel's part")]
+fn load<N: Size>(
+    tile: &mut Tile,
+    x: &Tensor<Vector<f32, N>>,
+    words: &Tensor<u32>,
+    pairs: &Tensor<u32>,
+    rows: usize,
+    outputs: usize,
+    inputs: usize,
+    step: usize,
+    #[comptime] code: u32,
+    #[comptime] per_word: usize,
+    #[comptime] has_groups: bool,
+) {
+    let column = step * DEPTH + tile.column;
+    let (row, output) = (tile.first_row + tile.line, tile.first_output + tile.line);
+    block::<N>(x, &mut tile.next_left, 0usize, row, rows, column, inputs);
+    packed_block(words, pairs, &mut tile.next_right, output, outputs, column, inputs, code, per_word, has_groups);
 }
 
 #[cube(launch_unchecked)]
@@ -141,14 +162,12 @@ fn project_packed_kernel<N: Size, M: Size>(
     let (rows, outputs, inputs) = (rows as usize, outputs as usize, inputs as usize);
     let mut tile = Tile::new();
     let steps = inputs.div_ceil(DEPTH);
+    load::<N>(&mut tile, x, words, pairs, rows, outputs, inputs, 0usize, code, per_word, has_groups);
     let mut step = 0usize;
     while step < steps {
-        let column = step * DEPTH + tile.column;
-        let left = block::<N>(x, 0usize, tile.first_row + tile.line, rows, column, inputs);
-        let line = tile.first_output + tile.line;
-        let right = packed_block(words, pairs, line, outputs, column, inputs, code, per_word, has_groups);
-        tile.bring(&left, &right);
+        tile.bring();
         sync_cube();
+        load::<N>(&mut tile, x, words, pairs, rows, outputs, inputs, step + 1, code, per_word, has_groups);
         tile.multiply();
         sync_cube();
         step += 1;

@@ -41,7 +41,7 @@ impl Source {
 
     /// Bytes that the browser keeps, in memory or on disk.
     fn blob(name: &str, blob: Blob) -> Self {
-        Self { name: name.into(), bytes: blob.size() as u64, inner: Inner::Platform(Handle(blob)) }
+        Self::new(name, blob.size() as u64, Inner::Platform(Handle(blob)))
     }
 }
 

@@ -73,6 +73,11 @@ impl Shelf {
         below(&folder(FILES).await?, &file.digest.hex(), false).await.ok()?
     }
 
+    /// What is made of fetched files is kept too.
+    pub(crate) async fn keeps_derived(&self) -> bool {
+        self.keep && folder(FILES).await.is_some()
+    }
+
     /// A partial becomes the whole file where it lies.
     pub(crate) fn keeps_partials_apart(&self) -> bool {
         false

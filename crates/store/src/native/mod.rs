@@ -1,5 +1,6 @@
 //! The operating system: files and folders, connections, the cache that the Hub's tools share.
 
+mod parts;
 mod raw_file;
 mod shelf;
 mod transport;
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{Folder, Inner, Source, StoreError};
 
+pub use parts::PartsWriter;
 pub(crate) use raw_file::RawFile;
 pub use shelf::Shelf;
 pub(crate) use transport::{Response, send};
@@ -43,11 +45,8 @@ impl Source {
         if !metadata.is_file() {
             return Err(failed(path, "a file was expected, a folder was found"));
         }
-        Ok(Self {
-            name: path.display().to_string().into(),
-            bytes: metadata.len(),
-            inner: Inner::Platform(Handle(Arc::new(Mutex::new(file)))),
-        })
+        let handle = Handle(Arc::new(Mutex::new(file)));
+        Ok(Self::new(path.display().to_string(), metadata.len(), Inner::Platform(handle)))
     }
 }
 

@@ -72,6 +72,11 @@ impl Shelf {
         }
     }
 
+    /// The cache is shared with the Hub's tools, which know nothing of what others make of its files.
+    pub(crate) async fn keeps_derived(&self) -> bool {
+        false
+    }
+
     /// A partial lies beside the whole file.
     pub(crate) fn keeps_partials_apart(&self) -> bool {
         true

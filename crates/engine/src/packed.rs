@@ -1,0 +1,205 @@
+//! A checkpoint with its large matrices packed, as one safetensors file: what `rewardscope pack`
+//! writes for others, and what the page keeps of a model that it packed while it loaded it.
+
+use std::collections::BTreeMap;
+
+use rewardscope_models::{Packed, TensorSpec};
+use rewardscope_store::{Derived, FetchProgress, Folder, Recipe, Repository, Source, Store};
+use rewardscope_text::Clock;
+use rewardscope_weights::{Checkpoint, TensorInfo, WeightsError, safetensors};
+
+use crate::dtype::{pack, stored_as, stored_bytes};
+use crate::export::{TOKENIZER_FILES, WriteFile};
+use crate::files::{CHECKPOINT_FILES, is_of_model};
+use crate::upload::{pieces, read_rows};
+use crate::{Cancel, Dtype, EngineError, ModelFiles};
+
+/// The metadata's name for the fingerprint of the model that a kept file was made of.
+const FINGERPRINT: &str = "rewardscope.fingerprint";
+
+/// Another way of packing is another file.
+const VERSION: &str = "packed 1";
+
+/// What a tensor is in a packed file.
+fn entry(spec: &TensorSpec, info: &TensorInfo, dtype: Dtype) -> safetensors::Entry {
+    let packing = dtype.packing(info.dtype, info.columns(), spec.packs);
+    safetensors::Entry {
+        name: spec.stored.clone(),
+        shape: spec.shape.clone(),
+        dtype: packing.map_or(info.dtype, stored_as),
+    }
+}
+
+/// The first bytes of a packed file of these tensors in this order, and how many it has in all.
+fn header(
+    specs: &[TensorSpec],
+    checkpoint: &Checkpoint,
+    dtype: Dtype,
+    metadata: BTreeMap<String, String>,
+) -> Result<(Vec<u8>, u64), WeightsError> {
+    let of = |spec: &TensorSpec| Ok(entry(spec, checkpoint.expect(&spec.stored, &spec.shape)?, dtype));
+    let entries: Vec<_> = specs.iter().map(of).collect::<Result<_, WeightsError>>()?;
+    let header = safetensors::header(&entries, &metadata);
+    let bytes = header.len() as u64 + entries.iter().map(safetensors::Entry::bytes).sum::<u64>();
+    Ok((header, bytes))
+}
+
+/// Where a repository's checkpoint is kept packed.
+#[derive(Debug, Clone)]
+pub struct KeptForm {
+    store: Store,
+    recipe: Recipe,
+}
+
+impl KeptForm {
+    /// Where there is anything to pack: in a checkpoint folder, as a type that is not the stored one.
+    fn of(store: &Store, repository: &Repository, dtype: Dtype) -> Option<Self> {
+        let has = |name: &str| repository.get(name).is_ok();
+        let is_checkpoint = has("config.json") && (has(safetensors::SINGLE) || has(safetensors::INDEX));
+        let name = dtype.approximation().filter(|_| is_checkpoint)?;
+        let file = format!("{} {}", safetensors::SINGLE, dtype.phrase());
+        let recipe = repository.recipe(is_of_model, &format!("{VERSION} {name}"), file);
+        Some(Self { store: store.clone(), recipe })
+    }
+
+    /// Begins to keep a model's tensors, which come in this order.
+    pub(crate) async fn begin(
+        &self,
+        specs: &[TensorSpec],
+        checkpoint: &Checkpoint,
+        dtype: Dtype,
+        fingerprint: &str,
+    ) -> Result<Option<Keeping>, WeightsError> {
+        let metadata = BTreeMap::from([(FINGERPRINT.to_owned(), fingerprint.to_owned())]);
+        let (header, bytes) = header(specs, checkpoint, dtype, metadata)?;
+        let mut keeping =
+            self.store.keep_derived(&self.recipe, bytes).await.map(|file| Keeping { file, failed: false });
+        if let Some(keeping) = &mut keeping {
+            keeping.take(&header);
+        }
+        Ok(keeping)
+    }
+}
+
+/// A packed file that is being kept. A model is loaded whether it can be kept or not.
+pub(crate) struct Keeping {
+    file: Derived,
+    failed: bool,
+}
+
+impl Keeping {
+    fn take(&mut self, bytes: &[u8]) {
+        self.failed = self.failed || self.file.write(bytes).is_err();
+    }
+
+    /// Rows that stay as they are stored.
+    pub fn plain(&mut self, bytes: &[u8]) {
+        self.take(bytes);
+    }
+
+    /// Rows that were packed.
+    pub fn packed(&mut self, packing: rewardscope_models::Packing, packed: &Packed) {
+        self.take(&stored_bytes(packing, packed));
+    }
+
+    pub async fn finish(self) {
+        if self.failed {
+            self.file.discard().await;
+        } else {
+            // Not found next time, it is packed again.
+            let _ = self.file.finish().await;
+        }
+    }
+}
+
+impl ModelFiles {
+    /// The files of a model in a repository, its weights to be such a type: those that were kept
+    /// packed so when it was loaded before, otherwise as [`Self::fetch`].
+    ///
+    /// # Errors
+    /// As [`Self::fetch`].
+    pub async fn fetch_as(
+        store: &Store,
+        repository: &Repository,
+        file: Option<&str>,
+        dtype: Dtype,
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(FetchProgress),
+    ) -> Result<Self, EngineError> {
+        let form = KeptForm::of(store, repository, dtype).filter(|_| file.is_none());
+        if let Some(form) = &form
+            && let Some(weights) = store.derived(&form.recipe, cancel, progress).await
+            && let Some(fingerprint) = safetensors::metadata(&weights, FINGERPRINT).await?
+        {
+            let has = |name: &&str| repository.get(name).is_ok();
+            let names: Vec<String> = CHECKPOINT_FILES.into_iter().filter(has).map(str::to_owned).collect();
+            let mut sources = store.fetch(repository, &names, cancel, progress).await?;
+            sources.push(weights.named(&format!("{}/{}", repository.name, safetensors::SINGLE)));
+            return Ok(Self::Kept { folder: Folder::new(&repository.name, sources), fingerprint });
+        }
+        Ok(match Self::fetch(store, repository, file, cancel, progress).await? {
+            Self::Folder { folder, .. } => Self::Folder { folder, form },
+            other => other,
+        })
+    }
+
+    /// Writes a checkpoint folder with its large matrices packed, one piece after the other: the
+    /// configuration and the tokenizer's files as they are, and `model.safetensors`. An adapter is
+    /// merged into its base. `progress` gets stored bytes, done and total.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written, or the model is a GGUF file, which is packed already.
+    pub async fn write_packed(
+        &self,
+        dtype: Dtype,
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(u64, u64),
+        write: &mut WriteFile<'_>,
+    ) -> Result<(), EngineError> {
+        let refuse = |reason: String| EngineError::NoCheckpoint { model: self.name().to_owned(), reason };
+        let mut write = |file: &str, bytes: &[u8]| write(file, bytes).map_err(|e| refuse(format!("{file}: {e}")));
+        let (base, text) = match self {
+            Self::Gguf(_) => {
+                let reason = "a GGUF file holds its weights packed already; leave --dtype out to have it in parts as it \
+                              is, or give the checkpoint that it was made of";
+                return Err(refuse(reason.to_owned()));
+            }
+            Self::Folder { folder, .. } | Self::Kept { folder, .. } => (folder, folder),
+            Self::Adapted { adapter, base } => (base.as_ref().unwrap_or(adapter), adapter),
+        };
+        // No text is rendered, so the time does not matter.
+        let opened = self.open(Clock::from_local_seconds(0)).await?;
+        let config: &Source = base.get("config.json")?;
+        match opened.is_made_classifier {
+            true => write("config.json", format!("{:#}\n", opened.architecture.classifier_config()).as_bytes())?,
+            false => write("config.json", &config.read_all().await?)?,
+        }
+        for file in TOKENIZER_FILES {
+            if let Some(source) = text.find(file).or_else(|| base.find(file)) {
+                write(file, &source.read_all().await?)?;
+            }
+        }
+        let checkpoint = &opened.checkpoint;
+        let mut specs = opened.architecture.tensors()?;
+        specs.sort_by_key(|spec| checkpoint.find(&spec.stored).map(TensorInfo::position));
+        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        write(safetensors::SINGLE, &header(&specs, checkpoint, dtype, metadata)?.0)?;
+        let (mut done, mut total) = (0, 0);
+        for spec in &specs {
+            total += checkpoint.expect(&spec.stored, &spec.shape)?.bytes();
+        }
+        for spec in &specs {
+            let info = checkpoint.expect(&spec.stored, &spec.shape)?;
+            let packing = dtype.packing(info.dtype, info.columns(), spec.packs);
+            for piece in pieces(info, spec.rows, 0..info.rows()) {
+                cancel.check()?;
+                let bytes = read_rows(checkpoint, info, spec.rows, piece.start, piece.len()).await?;
+                let stored = packing.map(|packing| stored_bytes(packing, &pack(info.dtype, &bytes, packing)));
+                write(safetensors::SINGLE, stored.as_ref().unwrap_or(&bytes))?;
+                done += bytes.len() as u64;
+                progress(done, total);
+            }
+        }
+        Ok(())
+    }
+}
