@@ -106,13 +106,16 @@ export async function countingGpu(browser) {
     });
 }
 
-async function openChromium({ webgpu = true, relaxed = true, address = url } = {}) {
-  const browser = await chromium.launch({
+async function openChromium({ webgpu = true, relaxed = true, onDisk = false, address = url } = {}) {
+  const options = {
     executablePath: required("REWARDSCOPE_CHROMIUM"),
     headless: true,
     args: [...CHROMIUM_FLAGS, ...(webgpu ? WEBGPU_FLAGS : [])],
-  });
-  const context = await browser.newContext();
+  };
+  // A context of its own is a private window: its files lie in another process's memory, which is slower than a disk.
+  const profile = onDisk ? mkdtempSync(join(tmpdir(), "rewardscope-chromium-")) : undefined;
+  const browser = profile ? await chromium.launchPersistentContext(profile, options) : await chromium.launch(options);
+  const context = profile ? browser : await browser.newContext();
   if (!relaxed) {
     // As if this browser had no relaxed SIMD.
     await context.route(/\/worker-[^/]*\.js$/, async (route) => {

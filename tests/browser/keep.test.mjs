@@ -75,6 +75,50 @@ test("Chromium: models come by id through every passing fault", async () => {
   });
 });
 
+test("Chromium: what was packed while it was loaded is kept, and loaded from there", async () => {
+  await using("Chromium", "kept-packed", async (first) => {
+    let browser = first;
+    const load = async (dtype) => {
+      await browser.evaluate(() => document.querySelector("#settings").setAttribute("open", ""));
+      await browser.select("#dtype", dtype);
+      await loadHub(browser, "cpu", "test/llama_plain", hub);
+      return scoreTokens(browser, [classifier.input_ids], 1);
+    };
+    const names = async () => (await browser.evaluate(() => window.rewardscope.call("storage", []))).files.map(({ name }) => name);
+    await emptied(browser);
+    const scores = { auto: await load("auto") };
+    assert.ok(!(await names()).some((name) => name.includes(" as ")), "what stays as it is stored is not kept twice");
+    for (const dtype of ["f16", "q8", "q4"]) {
+      scores[dtype] = await load(dtype);
+      assert.ok((await names()).includes(`model.safetensors as ${dtype}`), `${await names()}`);
+    }
+    assert.notDeepEqual(scores.q4, scores.auto);
+    const fingerprint = await browser.text("#model-report");
+    // The full-size file goes; whatever comes of it now is what was kept.
+    await browser.evaluate(async () => {
+      const { files } = await window.rewardscope.call("storage", []);
+      await window.rewardscope.call("removeFile", [files.find(({ name }) => name === "model.safetensors").key]);
+    });
+    browser = await browser.revisit();
+    await misbehave("503", 1e9, "/cdn/models/test/llama_plain/model.safetensors");
+    for (const dtype of ["f16", "q8", "q4"]) assert.deepEqual(await load(dtype), scores[dtype], dtype);
+    await behave();
+    assert.ok(fingerprint.includes("llama_plain"));
+    // Damage is found, and the model packed anew.
+    await browser.evaluate(async () => {
+      const { files } = await window.rewardscope.call("storage", []);
+      const { key } = files.find(({ name }) => name === "model.safetensors as q4");
+      const root = await (await navigator.storage.getDirectory()).getDirectoryHandle("rewardscope");
+      const folder = await (await root.getDirectoryHandle("files")).getDirectoryHandle(key);
+      const writable = await (await folder.getFileHandle("data")).createWritable({ keepExistingData: true });
+      await writable.write({ type: "write", position: 5000, data: new Uint8Array(64) });
+      await writable.close();
+    });
+    browser = await browser.revisit();
+    assert.deepEqual(await load("q4"), scores.q4);
+  });
+});
+
 test("Chromium: what cannot be mended is one sentence", async () => {
   await using("Chromium", "refusals", async (browser) => {
     const cases = [
@@ -403,6 +447,8 @@ const DTYPES = { auto: 1.192e9, f32: 2.384e9, f16: 1.192e9, q8: 0.6707e9, q4: 0.
 for (const [dtype, deviceBytes] of Object.entries(DTYPES)) {
   test(`Chromium: 1.19 GB of bf16 stream onto the device in little memory, as ${dtype}`, { skip: !all && "with --all" }, async () => {
     await using("Chromium", `large-${dtype}`, async (browser) => {
+      // The Hub of the tests hashes its files when they are first listed.
+      await (await fetch(`${hub}/api/models/test/qwen3-0.6b-sized/revision/main?blobs=true`)).text();
       const plain = await browser.evaluate(async (address) => {
         const started = performance.now();
         let bytes = 0;
@@ -422,9 +468,8 @@ for (const [dtype, deviceBytes] of Object.entries(DTYPES)) {
         `${await browser.text("#model-report")} From the click in ${(ms / 1e3).toFixed(1)} s, ${rate(plain.bytes, ms)}; plain ${rate(plain.bytes, plain.ms)}; peak wasm memory ${(bytes / 1e6).toFixed(0)} MB; at most ${(mostLiveBytes / 1e6).toFixed(0)} MB in buffers`,
       );
       assert.ok(bytes < 256e6, `${bytes} bytes`);
-      // Pages that held larger pieces are used again for smaller tensors.
-      assert.ok(mostLiveBytes < 1.2 * deviceBytes, `${mostLiveBytes} bytes on the device`);
-    });
+      assert.ok(mostLiveBytes < 1.15 * deviceBytes, `${mostLiveBytes} bytes on the device`);
+    }, { onDisk: true });
   });
 }
 

@@ -232,12 +232,19 @@ test("Chromium: a layer takes few dispatches and a batch one readback, whatever 
     // Stock burn takes 38 a layer. What is not of a layer: the embedding, the last queries, the head.
     const most = { llama_plain: 14, qwen3: 16, bert: 12 };
     const others = 16;
+    const sequence = (length, first) => Array.from({ length }, (_, i) => ((first + i * 37) % 200) + 5);
+    const item = [1, 2, 3, 4, 5, 6].map((n) => [...sequence(9, 1), ...sequence(3 * n, n)]);
+    const counts = await countingGpu(browser);
     for (const [name, each] of Object.entries(most)) {
       await loadFiles(browser, "gpu", checkpoint(name));
       const layers = JSON.parse(readFileSync(join(fixtures, "parity", name, "config.json"), "utf8")).num_hidden_layers;
-      const counts = await countingGpu(browser);
-      const sequence = (length, first) => Array.from({ length }, (_, i) => ((first + i * 37) % 200) + 5);
-      for (const sequences of [[sequence(12, 1)], [1, 2, 3, 4, 5, 6].map((n) => [...sequence(9, 1), ...sequence(3 * n, n)])]) {
+      const { pipelines } = await counts();
+      if (name === "llama_plain") assert.ok(pipelines > 5, `${pipelines} pipelines were made while the weights arrived`);
+      await browser.evaluate((item) => window.rewardscope.call("scoreTokens", [item, 1, false]), item);
+      const first = await counts();
+      console.log(`${name}, the first item: ${JSON.stringify(first)}`);
+      assert.ok(first.pipelines <= 2, `${first.pipelines} pipelines were not ready`);
+      for (const sequences of [[sequence(12, 1)], item]) {
         await browser.evaluate((sequences) => window.rewardscope.call("scoreTokens", [sequences, 1, true]), sequences);
         await counts();
         await browser.evaluate((sequences) => window.rewardscope.call("scoreTokens", [sequences, 1, true]), sequences);

@@ -12,11 +12,12 @@ use std::time::Instant;
 
 use pollster::block_on;
 use rewardscope_engine::{
-    Cancel, Clock, Detail, DeviceChoice, Dtype, LoadOptions, ModelFiles, Pooling, Scorer, TokenSequence, device,
+    Backbone, Cancel, Clock, Detail, DeviceChoice, Dtype, HeadConfig, LoadOptions, ModelFiles, Pooling, RewardHead,
+    Scorer, TokenSequence, device,
 };
 use rewardscope_kernels::{Traffic, counted as count_of};
 use rewardscope_store::Source;
-use rewardscope_tests::{machine, median, minilm, model, root, write_bench};
+use rewardscope_tests::{load as load_on_cpu, machine, median, minilm, model, root, write_bench};
 use serde_json::{Value, json};
 
 /// Times are medians of so many, after one that is not counted.
@@ -101,7 +102,7 @@ fn shared(rows: &mut Rows, name: &str, scorer: &Scorer) {
 }
 
 /// How a decoder's time grows with each of its sizes, as the file `growth.svg` draws it.
-fn grown(rows: &mut Rows, name: &str, scorer: &Scorer) {
+fn grown(rows: &mut Rows, title: &str, files: &ModelFiles, scorer: &Scorer) {
     let mut panels = Vec::new();
     let mut panel = |rows: &mut Rows, what: &'static str, sizes: &[usize], work: &dyn Fn(usize) -> f64| {
         let points: Vec<(f64, f64)> = sizes
@@ -110,7 +111,7 @@ fn grown(rows: &mut Rows, name: &str, scorer: &Scorer) {
                 // What takes long varies little.
                 let first = work(size);
                 let ms = if first > 5e3 { work(size) } else { median((0..3).map(|_| work(size)).collect()) };
-                rows.push(&format!("{name}, {what}: {size}"), json!({ "ms": ms }));
+                rows.push(&format!("{title}, {what}: {size}"), json!({ "ms": ms }));
                 (size as f64, ms)
             })
             .collect();
@@ -124,13 +125,22 @@ fn grown(rows: &mut Rows, name: &str, scorer: &Scorer) {
         (0..n).map(|_| once(scorer, &item(80, &[20; 4]))).sum()
     });
     let all = scorer.report().layers;
-    let layers: Vec<usize> = (1..=5).map(|fifth| (all * fifth / 5).max(1)).collect();
-    panel(rows, "layers, one text of 256", &layers, &|layers| {
-        let (text, cancel) = (item(0, &[256]), Cancel::default());
-        timed(|| drop(block_on(scorer.features(&text, layers, Pooling::LastToken, &cancel)).unwrap()))
+    let text = item(0, &[256]);
+    let points = (1..=5).map(|fifth| (all * fifth / 5).max(1)).map(|layers| {
+        // A head on a layer leaves out those behind it.
+        let (width, backbone) = (scorer.report().hidden_size, Backbone::of(scorer.report(), None));
+        let (name, pooling) = ("zeros".to_owned(), Pooling::LastToken);
+        let head = HeadConfig { name, backbone, layers, pooling };
+        let short =
+            load_on_cpu(files, Some(&RewardHead { config: head, weight: vec![0.0; width], report: None })).unwrap();
+        let ms = usual(3, || once(&short, &text));
+        rows.push(&format!("{title}, layers, one text of 256 tokens: {layers}"), json!({ "ms": ms }));
+        (layers as f64, ms)
     });
+    let points = points.collect();
+    panels.push(growth::Panel { what: "layers, one text of 256 tokens", points });
     let path = root().join("target/bench/growth.svg");
-    growth::draw(&path, &format!("{name} on {}", scorer.report().device.name), &panels);
+    growth::draw(&path, &format!("{title} on {}", scorer.report().device.name), &panels);
 }
 
 /// What kernels of one call move and multiply, kernel by kernel, against the least that it takes.
@@ -166,7 +176,7 @@ fn main() {
     let smollm2 = ModelFiles::from_sources("SmolLM2", vec![source]).unwrap();
     let scorer = load(&smollm2, choice, Dtype::Auto);
     shared(&mut rows, "SmolLM2", &scorer);
-    grown(&mut rows, "SmolLM2", &scorer);
+    grown(&mut rows, "SmolLM2", &smollm2, &scorer);
     counted(&mut rows, "SmolLM2, 1 x 512", &scorer, &batch(1, 512));
     drop(scorer);
     for dtype in Dtype::ALL {
@@ -211,7 +221,6 @@ fn on_gpu(rows: &mut Rows, folder: &Path, is_software: bool) {
         }
         if dtype == Dtype::F32 && !is_encoder && !is_software {
             shared(rows, &name, &scorer);
-            grown(rows, &name, &scorer);
         }
     }
 }

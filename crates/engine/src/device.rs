@@ -38,14 +38,14 @@ pub enum DeviceKind {
 /// What the GPU and the CPU each make of the same product, in billions of operations a second.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
-pub struct Calibration {
+pub struct DeviceCalibration {
     /// The GPU's.
     pub gpu_gflops: f64,
     /// The CPU's.
     pub cpu_gflops: f64,
 }
 
-impl Calibration {
+impl DeviceCalibration {
     /// Whether the CPU is ahead.
     pub fn prefers_cpu(self) -> bool {
         self.cpu_gflops > self.gpu_gflops
@@ -68,7 +68,7 @@ pub struct DeviceReport {
     pub reason: String,
     /// How fast the GPU and the CPU were, where both were tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub calibration: Option<Calibration>,
+    pub calibration: Option<DeviceCalibration>,
 }
 
 /// A device that is ready to compute.
@@ -280,7 +280,7 @@ pub async fn open(choice: DeviceChoice) -> Result<OpenDevice, EngineError> {
 
 /// Of a GPU and the CPU the faster one, with the reason.
 async fn choose(gpu: OpenDevice) -> Result<OpenDevice, EngineError> {
-    static TRIED: OnceLock<Calibration> = OnceLock::new();
+    static TRIED: OnceLock<DeviceCalibration> = OnceLock::new();
     let calibration = match TRIED.get() {
         Some(calibration) => *calibration,
         None => *TRIED.get_or_init({
@@ -288,7 +288,7 @@ async fn choose(gpu: OpenDevice) -> Result<OpenDevice, EngineError> {
             move || found
         }),
     };
-    let Calibration { gpu_gflops, cpu_gflops } = calibration;
+    let DeviceCalibration { gpu_gflops, cpu_gflops } = calibration;
     let name = &gpu.report.name;
     let mut chosen = if calibration.prefers_cpu() {
         OpenDevice::cpu(format!(
@@ -310,9 +310,9 @@ async fn choose(gpu: OpenDevice) -> Result<OpenDevice, EngineError> {
 ///
 /// # Errors
 /// When the GPU fails.
-pub async fn calibrate(gpu: &OpenDevice) -> Result<Calibration, EngineError> {
+pub async fn calibrate(gpu: &OpenDevice) -> Result<DeviceCalibration, EngineError> {
     let cpu = OpenDevice::cpu(String::new());
-    Ok(Calibration { gpu_gflops: gflops(gpu).await?, cpu_gflops: gflops(&cpu).await? })
+    Ok(DeviceCalibration { gpu_gflops: gflops(gpu).await?, cpu_gflops: gflops(&cpu).await? })
 }
 
 /// Billions of operations a second in products as layers have them.
@@ -481,7 +481,7 @@ mod tests {
             if calibration.prefers_cpu() { (DeviceKind::Cpu, "faster") } else { (DeviceKind::Gpu, "trial") };
         assert_eq!(chosen.report.kind, kind);
         assert!(chosen.report.reason.contains(word), "{}", chosen.report.reason);
-        assert!(Calibration { gpu_gflops: 9.0, cpu_gflops: 10.0 }.prefers_cpu());
+        assert!(DeviceCalibration { gpu_gflops: 9.0, cpu_gflops: 10.0 }.prefers_cpu());
     }
 
     #[test]

@@ -25,7 +25,7 @@ use rewardscope_text::TextError;
 use rewardscope_weights::WeightsError;
 
 pub use catalog::{CATALOG, Listed, PUBLISHED_MARKS};
-pub use device::{Calibration, DeviceChoice, DeviceKind, DeviceReport, OpenDevice};
+pub use device::{DeviceCalibration, DeviceChoice, DeviceKind, DeviceReport, OpenDevice};
 pub use dtype::{Dtype, Need};
 pub use export::WriteFile;
 pub use files::ModelFiles;

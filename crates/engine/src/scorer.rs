@@ -658,7 +658,7 @@ mod tests {
 
     #[test]
     fn batches_are_as_large_as_a_models_width_allows() {
-        let mut device = pollster::block_on(crate::device::open(crate::DeviceChoice::Cpu)).expect("the CPU");
+        let device = pollster::block_on(crate::device::open(crate::DeviceChoice::Cpu)).expect("the CPU");
         let of = |device: &OpenDevice, hidden_size: usize, intermediate_size: usize| {
             let summary = Summary {
                 architecture: "any",
@@ -677,7 +677,7 @@ mod tests {
         assert_eq!(of(&device, 576, 1536), 1024);
         // Llama 3.1 8B: 300 kB a token.
         assert_eq!(of(&device, 4096, 14_336), 332);
-        device.bind_at_most(Some(1 << 20));
+        let device = device.limited(u64::MAX, 1 << 20);
         assert_eq!(of(&device, 576, 1536), 170);
         assert_eq!(of(&device, 4096, 14_336), 64);
     }

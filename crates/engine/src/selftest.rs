@@ -110,6 +110,9 @@ async fn stored_model(device: &OpenDevice) -> Result<f64, EngineError> {
 /// sums on the host for a spread of places.
 async fn product(device: &OpenDevice, inner: usize, columns: usize) -> Result<f64, EngineError> {
     const ROWS: usize = 33;
+    /// Of more outputs a kernel does the same, and the matrix would need room beside a large model.
+    const MOST_COLUMNS: usize = 256;
+    let columns = columns.min(MOST_COLUMNS);
     const PLACES: usize = 64;
     // Periods without a common factor with each other or with powers of two.
     let left = |i: usize| (i % 7) as i64 - 3;

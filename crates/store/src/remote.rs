@@ -441,7 +441,7 @@ mod tests {
         );
         let files = HubListing::parse("x", json.as_bytes()).expect("a listing").files(|file| file.into());
         let seen: Vec<_> = files.iter().map(|f| (f.name.as_str(), f.bytes, f.pieces().len())).collect();
-        assert_eq!(seen, [("config.json", 12, 1), ("model.safetensors", 17_000_000, 2)]);
+        assert_eq!(seen, [("config.json", 12, 1), ("model.safetensors", 17_000_000, 3)]);
         assert_eq!(files[1].pieces().iter().map(|p| p.bytes).sum::<u64>(), 17_000_000);
         assert!(HubListing::parse("x", br#"{"sha":"main"}"#).is_err());
     }

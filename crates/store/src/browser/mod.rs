@@ -5,6 +5,8 @@ mod raw_file;
 mod shelf;
 mod transport;
 
+use std::rc::Rc;
+
 use js_sys::{Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -12,22 +14,40 @@ use web_sys::{Blob, File, WorkerGlobalScope};
 
 use crate::{Inner, Source, StoreError};
 
+use private_files::Reading;
 pub(crate) use raw_file::RawFile;
 pub use shelf::{Shelf, StorageReport, StoredFile};
 pub(crate) use transport::{Response, send};
 pub use transport::{now_ms, sleep};
 
 #[derive(Clone)]
-pub(crate) struct Handle(Blob);
+pub(crate) struct Handle {
+    blob: Blob,
+    /// The same bytes by a way without another process, where there is one.
+    quick: Option<Rc<Reading>>,
+}
 
 impl Handle {
-    async fn part(&self, start: u64, len: usize) -> Result<JsValue, String> {
-        let slice = self.0.slice_with_f64_and_f64(start as f64, (start + len as u64) as f64).map_err(said)?;
-        JsFuture::from(slice.array_buffer()).await.map_err(said)
+    async fn part(&self, start: u64, len: usize) -> Result<Uint8Array, String> {
+        if let Some(quick) = &self.quick {
+            let bytes = Uint8Array::new_with_length(len as u32);
+            return match quick.read_into(&bytes, start)? == len {
+                true => Ok(bytes),
+                false => Err(format!("{len} bytes from {start} were expected, fewer came")),
+            };
+        }
+        let slice = self.blob.slice_with_f64_and_f64(start as f64, (start + len as u64) as f64).map_err(said)?;
+        Ok(Uint8Array::new(&JsFuture::from(slice.array_buffer()).await.map_err(said)?))
     }
 
     pub(crate) async fn read(&self, start: u64, len: usize) -> Result<Vec<u8>, String> {
-        Ok(Uint8Array::new(&self.part(start, len).await?).to_vec())
+        if let Some(quick) = &self.quick {
+            let mut bytes = vec![0; len];
+            let read = quick.read(&mut bytes, start)?;
+            bytes.truncate(read);
+            return Ok(bytes);
+        }
+        Ok(self.part(start, len).await?.to_vec())
     }
 }
 
@@ -41,7 +61,13 @@ impl Source {
 
     /// Bytes that the browser keeps, in memory or on disk.
     fn blob(name: &str, blob: Blob) -> Self {
-        Self::new(name, blob.size() as u64, Inner::Platform(Handle(blob)))
+        Self::new(name, blob.size() as u64, Inner::Platform(Handle { blob, quick: None }))
+    }
+
+    /// A private file.
+    fn private(name: &str, blob: Blob, reading: Option<Reading>) -> Self {
+        let bytes = blob.size() as u64;
+        Self::new(name, bytes, Inner::Platform(Handle { blob, quick: reading.map(Rc::new) }))
     }
 }
 
@@ -50,7 +76,7 @@ pub(crate) async fn sha256_of(source: &Source, start: u64, len: usize) -> Result
     let Inner::Platform(handle) = &source.inner else {
         return Ok(crate::digest::sha256(&source.read(start, len).await?));
     };
-    let hash = async { sha256(&Uint8Array::new(&handle.part(start, len).await?))?.await };
+    let hash = async { sha256(&handle.part(start, len).await?)?.await };
     hash.await.map_err(|reason| source.failed(reason))
 }
 

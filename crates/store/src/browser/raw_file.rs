@@ -3,9 +3,9 @@ use std::cell::{Cell, RefCell};
 use js_sys::{Array, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Blob, FileSystemReadWriteOptions, FileSystemSyncAccessHandle};
+use web_sys::{Blob, FileSystemSyncAccessHandle};
 
-use super::private_files::{file, made};
+use super::private_files::{at, file, made};
 use super::{kind, said, sha256};
 use crate::StoreError;
 
@@ -182,12 +182,6 @@ impl RawFile {
     pub(crate) fn failed(&self, reason: impl ToString) -> StoreError {
         StoreError::Read { name: self.name.clone(), reason: reason.to_string() }
     }
-}
-
-fn at(start: u64) -> FileSystemReadWriteOptions {
-    let options = FileSystemReadWriteOptions::new();
-    options.set_at_f64(start as f64);
-    options
 }
 
 /// The blocks that a range touches: block, first byte in it, place in the range.

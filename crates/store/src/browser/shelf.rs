@@ -2,7 +2,7 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::StorageEstimate;
 
-use super::private_files::{below, blob, entries, folder, remove, storage, text};
+use super::private_files::{Reading, below, blob, entries, folder, remove, storage, text};
 use super::{RawFile, said};
 use crate::download::{Kept, Note, NoteLine};
 use crate::remote::{RemoteFile, Repository, RepositoryId, RepositoryKind};
@@ -176,7 +176,8 @@ impl Shelf {
         };
         // A note that does not add up is damage, which the check of the whole file finds.
         let pieces = if pieces.len() == hashes.len() { pieces.into_iter().zip(hashes).collect() } else { Vec::new() };
-        Ok(Some(Kept { source: Source::blob(&file.name, blob), pieces }))
+        let source = Source::private(&file.name, blob, Reading::open(&folder, DATA).await);
+        Ok(Some(Kept { source, pieces }))
     }
 
     pub(crate) async fn open_partial(
@@ -213,7 +214,7 @@ impl Shelf {
         };
         let folder = self.file_folder(file).await.ok_or_else(gone)?;
         let blob = blob(&folder, DATA).await.map_err(|e| failed(&file.name, e))?.ok_or_else(gone)?;
-        Ok(Source::blob(&file.name, blob))
+        Ok(Source::private(&file.name, blob, Reading::open(&folder, DATA).await))
     }
 
     /// A damaged file is written over where it lies.
