@@ -39,12 +39,25 @@ async function picking(page, selector, pick) {
   await taken;
 }
 
+/** Goes to the view that has an element, as its link in the page's head does. */
+async function reveal(page, selector) {
+  await page.evaluate(async (s) => {
+    const view = document.querySelector(s)?.closest("[data-view]");
+    if (!view?.hidden) return;
+    location.hash = view.dataset.view;
+    while (view.hidden) await new Promise((done) => setTimeout(done, 5));
+  }, selector);
+}
+
 const common = (page, close) => ({
   page,
   close,
   /** Runs a function in the page with one argument that JSON can carry. */
   evaluate: (work, argument) => page.evaluate(work, argument),
-  click: (selector) => page.click(selector),
+  async click(selector) {
+    await reveal(page, selector);
+    await page.click(selector);
+  },
   text: (selector) => page.evaluate((s) => document.querySelector(s)?.textContent?.replace(/\s+/g, " ").trim() ?? "", selector),
   exists: (selector) => page.evaluate((s) => document.querySelector(s) !== null, selector),
   /** Waits until the function, given the argument, is true in the page; an error shown there ends the wait. */
@@ -141,8 +154,14 @@ async function openChromium({ webgpu = true, relaxed = true, onDisk = false, add
         await page.close();
         return visit();
       },
-      fill: (selector, text) => page.fill(selector, text),
-      select: (selector, value) => page.selectOption(selector, value),
+      async fill(selector, text) {
+        await reveal(page, selector);
+        await page.fill(selector, text);
+      },
+      async select(selector, value) {
+        await reveal(page, selector);
+        await page.selectOption(selector, value);
+      },
       pick: (selector, paths) => picking(page, selector, () => page.setInputFiles(selector, paths)),
       /** Runs a function in the engine's worker, or a helper's. */
       inWorker: async (work, argument, name = "engine") => (await worker(page, name)).evaluate(work, argument),
@@ -187,7 +206,10 @@ async function openFirefox({ address = url } = {}) {
         await page.close();
         return visit();
       },
-      fill: (selector, text) => page.locator(selector).fill(text),
+      async fill(selector, text) {
+        await reveal(page, selector);
+        await page.locator(selector).fill(text);
+      },
       select: (selector, value) => page.select(selector, value),
       async pick(selector, paths) {
         const input = await page.$(selector);

@@ -53,7 +53,7 @@ function serve({ plain }) {
   });
 }
 
-const score = (browser) => browser.evaluate(async () => (await window.rewardscope.call("score", ["Name a colour of the rainbow.", ["Violet.", "Brown."]])).map((score) => score.score));
+const score = (browser) => browser.evaluate(async () => (await window.rewardscope.call("score", [[{ role: "user", content: "Name a colour of the rainbow." }], ["Violet.", "Brown."]])).map((score) => score.score));
 
 for (const name of ["Chromium", "Firefox"]) {
   test(`${name}: the built folder works at a sub-path of a plain server, and without it afterwards`, async () => {

@@ -18,7 +18,7 @@ const heads = join(root, "heads/smollm2-135m-instruct");
 const rows = readFileSync(join(heads, "preferences.jsonl"), "utf8").trim().split("\n").map((line) => JSON.parse(line));
 
 const score = async (browser, prompt, completions) => {
-  const scores = await browser.evaluate(([p, c]) => window.rewardscope.call("score", [p, c]), [prompt, completions]);
+  const scores = await browser.evaluate(([p, c]) => window.rewardscope.call("score", [[{ role: "user", content: p }], c]), [prompt, completions]);
   return scores.map((found) => found.score);
 };
 

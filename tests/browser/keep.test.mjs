@@ -374,8 +374,8 @@ test("Chromium: a run survives a closed tab and killed workers", async () => {
     assert.equal(await marks(again), quiet);
     assert.deepEqual(await journalled(again), [[...Array(ROWS.cpu).keys()]]);
     // Items of before open like those of after.
-    await again.click("#benchmark .items summary");
-    await again.until("the item", () => document.querySelectorAll("#benchmark .items table tbody tr").length >= 2);
+    await again.click("#explore .items summary");
+    await again.until("the item", () => document.querySelectorAll("#explore .items table tbody tr").length >= 2);
   });
 });
 

@@ -38,7 +38,7 @@ for (let i = 0; i < 5; i++) {
   paints.push(await browser.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0].startTime));
   const started = await browser.evaluate(() => performance.timeOrigin);
   await loadLikelihood(browser, "cpu");
-  await browser.evaluate(() => window.rewardscope.call("score", ["Name a colour of the rainbow.", ["Violet."]]));
+  await browser.evaluate(() => window.rewardscope.call("score", [[{ role: "user", content: "Name a colour of the rainbow." }], ["Violet."]]));
   firstScores.push(Date.now() - started);
   await browser.close();
 }

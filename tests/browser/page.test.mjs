@@ -88,7 +88,7 @@ for (const name of ["Chromium", "Firefox"]) {
         const chosen = scored.filter((c) => all || c.input_ids.length < 120).slice(0, all ? scored.length : 6);
         assert.ok(chosen.length >= 4);
         const isEncoder = "prompt" in chosen[0];
-        const score = (c) => browser.evaluate(([prompt, response]) => window.rewardscope.call("score", [prompt, [response]]), [c.prompt, c.response]);
+        const score = (c) => browser.evaluate(([prompt, response]) => window.rewardscope.call("score", [[{ role: "user", content: prompt }], [response]]), [c.prompt, c.response]);
         const scores = [];
         if (isEncoder) {
           for (const conversation of chosen) scores.push((await score(conversation))[0]);
@@ -127,7 +127,7 @@ for (const name of ["Chromium", "Firefox"]) {
       assert.ok(worst < 2e-3, `${worst}`);
       // From text through the page's own controls.
       const { prompt, completion, completion_mean, input_ids } = smollm2[0];
-      const [typed] = await browser.evaluate(([p, c]) => window.rewardscope.call("score", [p, [c]]), [prompt, completion]);
+      const [typed] = await browser.evaluate(([p, c]) => window.rewardscope.call("score", [[{ role: "user", content: p }], [c]]), [prompt, completion]);
       assert.deepEqual([...typed.input_ids], input_ids);
       assert.ok(Math.abs(typed.score - completion_mean) < 2e-3);
       assert.equal(typed.score, typed.log_probabilities.avg);
@@ -184,9 +184,9 @@ test("Chromium: the whole sample runs on WebGPU, cancelled once on the way", asy
     }
     assert.equal(await browser.text("#overall"), marks.overall.toFixed(4));
     // An item opens to its prompt and its completions.
-    await browser.click("#benchmark .items summary");
-    await browser.until("the item", () => document.querySelectorAll("#benchmark .items table tbody tr").length === 4);
-    const item = await browser.text("#benchmark .items details[open]");
+    await browser.click("#explore .items summary");
+    await browser.until("the item", () => document.querySelectorAll("#explore .items table tbody tr").length === 4);
+    const item = await browser.text("#explore .items details[open]");
     assert.match(item, /What is the capital of Australia\?/);
     assert.match(item, /correct/);
   });
@@ -349,7 +349,7 @@ test("Chromium: the catalog says what fits, and settings change how conversation
     await loadFiles(browser, "cpu", checkpoint("llama_plain"));
     assert.match(await browser.text("#model-report"), /context 2,048 tokens.*Protocol: BOS kept and masked as RewardBench's, format tulu\./);
     const [prompt, completion] = ["Name a colour.", "Red, I should say."];
-    const [score] = await browser.evaluate(([p, c]) => window.rewardscope.call("score", [p, [c]]), [prompt, completion]);
+    const [score] = await browser.evaluate(([p, c]) => window.rewardscope.call("score", [[{ role: "user", content: p }], [c]]), [prompt, completion]);
     const rows = join(scratch, "settings.jsonl");
     writeFileSync(rows, `${JSON.stringify({ id: 1, prompt, completion })}\n`);
     const options = ["--device", "cpu", "--protocol", "reference", "--format", "tulu", "--per-token"];

@@ -3,8 +3,10 @@
 import type {
   BenchmarkEntry,
   Catalog,
+  ChatTurn,
   ColumnNames,
   DatasetReport,
+  DeviceCalibration,
   DeviceChoice,
   DeviceReport,
   Dtype,
@@ -12,16 +14,19 @@ import type {
   FitOptions,
   FitProgress,
   HeadReport,
+  Insight,
   ItemReport,
   LoadProgress,
   LoadSettings,
   MarkedScores,
   ModelReport,
   OfficialRows,
+  PublishedFigures,
   Report,
   RunProgress,
   Score,
   Storage,
+  Trace,
 } from "./wasm/rewardscope";
 
 export interface Calls {
@@ -57,7 +62,11 @@ export interface Calls {
   item: { args: [place: number]; result: ItemReport };
   scoreFile: { args: []; result: string };
   marksJson: { args: []; result: string };
-  score: { args: [prompt: string, completions: string[]]; result: Score[] };
+  score: { args: [prompt: ChatTurn[], completions: string[]]; result: Score[] };
+  trace: { args: [prompt: ChatTurn[], completion: string]; result: Trace };
+  insight: { args: []; result: Insight };
+  published: { args: []; result: PublishedFigures };
+  calibrate: { args: []; result: DeviceCalibration };
   scoreTokens: { args: [inputIds: number[][], firstCompletionToken: number, everyToken: boolean]; result: Score[] };
   storage: { args: []; result: Storage };
   removeFile: { args: [key: string]; result: void };

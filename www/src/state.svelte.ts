@@ -2,6 +2,7 @@
 import { Engine, EngineFailure } from "./engine";
 import { Helpers } from "./helpers";
 import type {
+  ChatTurn,
   ColumnNames,
   DatasetReport,
   DeviceReport,
@@ -9,6 +10,7 @@ import type {
   FitOptions,
   FitProgress,
   HeadReport,
+  Insight,
   LoadProgress,
   LoadSettings,
   MarkedScores,
@@ -65,7 +67,9 @@ class AppState {
   progress = $state<RunProgress>();
   /** Workers that score items of the run beside the engine. */
   helpers = $state(0);
-  report = $state<Report>();
+  report = $state.raw<Report>();
+  /** What the scores of a run that is over say beside its marks. */
+  insight = $state.raw<Insight>();
   storage = $state<Storage>();
   /** The benchmark that rows from elsewhere are of. */
   benchmark = $state(REWARD_BENCH_2);
@@ -361,6 +365,7 @@ class AppState {
     this.progress = undefined;
     this.estimate = undefined;
     this.report = undefined;
+    this.insight = undefined;
     this.incidents = [];
     this.#selection = undefined;
     // Another tab may go on with it.
@@ -369,6 +374,7 @@ class AppState {
 
   async #plan(limit: number | undefined, seed: number, anew: boolean) {
     this.report = undefined;
+    this.insight = undefined;
     this.progress = await this.engine.call("plan", [limit, seed, anew]);
     this.#selection = { limit, seed };
     await this.#refresh();
@@ -410,12 +416,14 @@ class AppState {
     });
   }
 
-  score(prompt: string, completions: string[]) {
+  score(prompt: ChatTurn[], completions: string[]) {
     return this.#withstanding(() => this.engine.call("score", [prompt, completions]));
   }
 
   async #refresh() {
-    if (this.progress) this.report = await this.engine.call("report", []);
+    if (!this.progress) return;
+    this.report = await this.engine.call("report", []);
+    if (this.progress.items_done === this.progress.items_total && this.report.items.length > 0) this.insight = await this.engine.call("insight", []);
   }
 
   async refreshStorage() {

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 
 /// Packages of npm whose code ends up in the site's scripts.
-const SCRIPTS: [&str; 8] = [
+const SCRIPTS: [&str; 46] = [
     "svelte",
     "workbox-core",
     "workbox-precaching",
@@ -19,6 +19,44 @@ const SCRIPTS: [&str; 8] = [
     "vite",
     "esm-env",
     "clsx",
+    "@observablehq/plot",
+    "binary-search-bounds",
+    "d3",
+    "d3-array",
+    "d3-axis",
+    "d3-brush",
+    "d3-chord",
+    "d3-color",
+    "d3-contour",
+    "d3-delaunay",
+    "d3-dispatch",
+    "d3-drag",
+    "d3-dsv",
+    "d3-ease",
+    "d3-fetch",
+    "d3-force",
+    "d3-format",
+    "d3-geo",
+    "d3-hierarchy",
+    "d3-interpolate",
+    "d3-path",
+    "d3-polygon",
+    "d3-quadtree",
+    "d3-random",
+    "d3-scale",
+    "d3-scale-chromatic",
+    "d3-selection",
+    "d3-shape",
+    "d3-time",
+    "d3-time-format",
+    "d3-timer",
+    "d3-transition",
+    "d3-zoom",
+    "delaunator",
+    "internmap",
+    "interval-tree-1d",
+    "isoformat",
+    "robust-predicates",
 ];
 
 /// One text with every crate's and package's name, licence and the licence files that it ships.

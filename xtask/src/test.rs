@@ -51,6 +51,7 @@ pub fn run(all: bool) -> anyhow::Result<()> {
                 "--test",
                 "--test-concurrency=1",
                 "tests/browser/page.test.mjs",
+                "tests/browser/views.test.mjs",
                 "tests/browser/keep.test.mjs",
                 "tests/browser/fit.test.mjs",
             ],

@@ -37,7 +37,9 @@ pub use rewardscope_models::{ARCHITECTURES, Head, supported_table};
 pub use rewardscope_store::Cancel;
 pub use rewardscope_text::{Bos, Clock, FORMATS, Format, Message, TruncationSide};
 pub use score::{Aggregate, Detail, LogProbabilities, Score};
-pub use scorer::{Features, LoadOptions, LoadProgress, LoadStage, ModelReport, Scorer, TokenSequence};
+pub use scorer::{
+    Features, LoadOptions, LoadProgress, LoadStage, ModelReport, Scorer, TokenSequence, Trace, TracedToken,
+};
 pub use selftest::SelfTest;
 
 /// Why a model could not be loaded or a text not be scored.

@@ -199,6 +199,32 @@ pub struct Features {
     pub cut_tokens: usize,
 }
 
+/// A token as the model saw it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct TracedToken {
+    /// Its id.
+    pub id: u32,
+    /// What it stands for in the text.
+    pub text: String,
+    /// A decoder's score up to it, or its log-probability; none where there is no such value.
+    pub value: Option<f64>,
+}
+
+/// A conversation token by token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct Trace {
+    /// All that the model saw.
+    pub tokens: Vec<TracedToken>,
+    /// Where among them the completion begins.
+    pub first_completion_token: usize,
+    /// The completion's score.
+    pub score: f64,
+    /// Whether values are rewards; otherwise they are log-probabilities in nats.
+    pub is_reward: bool,
+}
+
 /// Most tokens in one batch, and most bytes of what a layer makes of them. On the CPU more save
 /// nothing but cost memory.
 const BATCH_GPU: (usize, u64) = (4096, 256 << 20);
@@ -427,6 +453,47 @@ impl Scorer {
         draft.scored = sequences.into_iter().zip(scores.iter().cloned()).collect();
         self.draft.replace(draft);
         Ok(scores)
+    }
+
+    /// What the model sees of a prompt and a completion, token by token, with the value at each: a
+    /// decoder's score were the text to end there, or a language model's log-probability of the token.
+    /// An encoder has one value for all.
+    ///
+    /// # Errors
+    /// As [`Self::score`].
+    pub async fn trace(&self, prompt: &[Message], completion: &str, cancel: &Cancel) -> Result<Trace, EngineError> {
+        let sequences = self.tokenize(prompt, [completion])?;
+        let text = match self.forward.summary.head {
+            Head::Pooled => None,
+            Head::Score | Head::LanguageModel => {
+                let Protocol { bos, truncation, .. } = self.options.protocol;
+                let encoding = Encoding { bos, side: truncation, most_tokens: self.report.context_tokens };
+                self.text.conversations(prompt, [completion], encoding)?.pop().map(|conversation| conversation.text)
+            }
+        };
+        let mut scores = self.score_tokens(&sequences, Detail::EveryToken, cancel).await?;
+        let (Some(sequence), Some(score)) = (sequences.first(), scores.pop()) else {
+            return Err(EngineError::Cancelled);
+        };
+        let ids = self.kept(std::slice::from_ref(sequence))?.concat();
+        let texts = match &text {
+            Some(text) => self.text.token_texts(text, &ids)?,
+            None => ids.iter().map(|&id| self.text.tokenizer.token(id).unwrap_or_default()).collect(),
+        };
+        // A language model's values begin where the completion does; a classifier's with the text.
+        let values = &score.token_scores;
+        let first_value = ids.len().saturating_sub(values.len());
+        let token = |(place, (&id, text)): (usize, (&u32, String))| TracedToken {
+            id,
+            text,
+            value: place.checked_sub(first_value).and_then(|at| values.get(at)).map(|&value| f64::from(value)),
+        };
+        Ok(Trace {
+            tokens: ids.iter().zip(texts).enumerate().map(token).collect(),
+            first_completion_token: self.first(sequence),
+            score: score.score,
+            is_reward: self.report.is_reward_model,
+        })
     }
 
     async fn score_after(

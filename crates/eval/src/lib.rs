@@ -3,6 +3,7 @@
 //! scores nothing twice.
 
 mod claims;
+mod insight;
 mod journal;
 mod json_floats;
 mod marks_json;
@@ -23,6 +24,7 @@ use rewardscope_store::{
 use serde::{Deserialize, Serialize};
 
 pub use claims::{ClaimError, Claims, score_claim};
+pub use insight::{Insight, LengthPoint, ScoreBar};
 pub use journal::{Journal, JournalError, JournalSummary, RunIdentity};
 pub use marks_json::marks_json;
 pub use reference_file::{SummaryFile, reference_scores, reference_summary};

@@ -186,6 +186,34 @@ impl TextPipeline {
         completions.into_iter().map(|completion| self.tokenizer.encode_pair(&prompt, completion, encoding)).collect()
     }
 
+    /// The text of each of a conversation's tokens. A special token that stands in no text, or a token
+    /// of a text that is written otherwise, is shown as the vocabulary spells it; the second of two
+    /// tokens that share a character has none.
+    ///
+    /// # Errors
+    /// When the tokenizer fails.
+    pub fn token_texts(&self, text: &str, input_ids: &[u32]) -> Result<Vec<String>, TextError> {
+        let spans = self.tokenizer.spans(text)?;
+        let spelled = |id: &u32| self.tokenizer.token(*id).unwrap_or_default();
+        let characters: Vec<char> = text.chars().collect();
+        // What a protocol puts around a text or cuts off it shifts the one against the other.
+        let ids: Vec<u32> = spans.iter().map(|(id, _)| *id).collect();
+        let shift =
+            (0..=input_ids.len()).find(|&shift| ids.starts_with(&input_ids[shift..]) && shift < input_ids.len());
+        let Some(shift) = shift else {
+            return Ok(input_ids.iter().map(spelled).collect());
+        };
+        let mut end = 0;
+        let mut texts: Vec<String> = input_ids[..shift].iter().map(spelled).collect();
+        for (_, span) in spans.into_iter().take(input_ids.len() - shift) {
+            // From where the last token ended: what no token stands for belongs to the next one.
+            let last = span.end.clamp(end, characters.len());
+            texts.push(characters[end..last].iter().collect());
+            end = last;
+        }
+        Ok(texts)
+    }
+
     fn continued(
         &self,
         template: &ChatTemplate,
@@ -235,5 +263,25 @@ impl TextPipeline {
                 Ok((ids, cut))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn token_texts_put_the_text_together_again() {
+        let file = include_bytes!("../../../tests/fixtures/parity/llama_plain/tokenizer.json");
+        let tokenizer = Tokenizer::from_json("tokenizer.json", file).expect("a tokenizer");
+        let text = "Grüße, 世界! Two  spaces\nand 🦀.";
+        let ids = tokenizer.encode(text).expect("ids");
+        let pipeline = TextPipeline { tokenizer, template: None };
+        let texts = pipeline.token_texts(text, &ids).expect("texts");
+        assert_eq!((texts.len(), texts.concat()), (ids.len(), text.to_owned()));
+        // One more in front, as a protocol may put it there.
+        let with_first = [&[1], ids.as_slice()].concat();
+        let texts = pipeline.token_texts(text, &with_first).expect("texts");
+        assert_eq!((texts.len(), texts[1..].concat()), (with_first.len(), text.to_owned()));
     }
 }

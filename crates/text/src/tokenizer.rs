@@ -176,6 +176,18 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
+    /// The tokens of a text with the characters that each stands for, `start..end` in it, no special
+    /// tokens added. Tokens that share a character say so by the same span.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn spans(&self, text: &str) -> Result<Vec<(u32, std::ops::Range<usize>)>, TextError> {
+        let failed = |found: String| TextError::Tokenize { file: self.file.clone(), found };
+        self.refuse_longer(text)?;
+        let encoding = self.inner.encode_char_offsets(text, false).map_err(|e| failed(e.to_string()))?;
+        Ok(encoding.get_ids().iter().zip(encoding.get_offsets()).map(|(&id, &(start, end))| (id, start..end)).collect())
+    }
+
     /// The ids of a text, no special tokens added.
     ///
     /// # Errors

@@ -7,8 +7,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use js_sys::{Array, Function};
+use rewardscope_benchmarks::published::{
+    Downstream, DownstreamCorrelation, PublishedRow, downstream, downstream_correlation, published,
+};
 use rewardscope_benchmarks::reward_bench_2::{self, OFFICIAL_ROWS};
-use rewardscope_benchmarks::{Assessment, BENCHMARKS, Benchmark, Item, Selection, benchmark};
+use rewardscope_benchmarks::{Assessment, BENCHMARKS, Benchmark, Item, Selection, benchmark, reward_bench};
 use rewardscope_engine::{
     Backbone, CATALOG, Cancel, Clock, Detail, DeviceChoice, DeviceReport, Dtype, EngineError, FORMATS, Format,
     HeadConfig, Listed, LoadOptions, LoadProgress, Message, ModelFiles, PUBLISHED_MARKS, Pooling, RewardHead, Scorer,
@@ -98,6 +101,35 @@ pub struct ListedModel {
     pub reward_bench_2: Option<f64>,
     /// Why it cannot be loaded here, where it cannot.
     pub does_not_fit: Option<String>,
+}
+
+/// A turn of a conversation.
+#[derive(Deserialize, tsify::Tsify)]
+pub struct ChatTurn {
+    /// `system`, `user` or `assistant`.
+    pub role: String,
+    /// What was said.
+    pub content: String,
+}
+
+fn messages(turns: JsValue) -> Result<Vec<Message>, JsError> {
+    let turns: Vec<ChatTurn> = from_js(turns)?;
+    Ok(turns.into_iter().map(|turn| Message::new(turn.role, turn.content)).collect())
+}
+
+/// What was published elsewhere, with where.
+#[derive(Serialize, tsify::Tsify)]
+pub struct PublishedFigures {
+    /// RewardBench 2's rows, best first.
+    pub reward_bench_2: &'static [PublishedRow],
+    /// RewardBench's.
+    pub reward_bench: &'static [PublishedRow],
+    /// The 17 reward models of RewardBench 2's paper that were also used downstream.
+    pub downstream: &'static [Downstream],
+    /// How their marks go with what came of using them.
+    pub correlation: Option<DownstreamCorrelation>,
+    /// The same within each group of them.
+    pub correlation_by_group: Vec<(String, DownstreamCorrelation)>,
 }
 
 /// A benchmark as the page lists it.
@@ -854,6 +886,39 @@ impl Session {
         self.journal.take();
     }
 
+    /// What was published elsewhere.
+    #[wasm_bindgen(unchecked_return_type = "PublishedFigures")]
+    pub fn published(&self) -> Result<JsValue, JsError> {
+        let mut groups: Vec<&str> = downstream().iter().map(|row| row.group.as_str()).collect();
+        groups.dedup();
+        let of = |group: &&str| Some(((*group).to_owned(), downstream_correlation(Some(group))?));
+        to_js(&PublishedFigures {
+            reward_bench_2: published(reward_bench_2::NAME),
+            reward_bench: published(reward_bench::NAME),
+            downstream: downstream(),
+            correlation: downstream_correlation(None),
+            correlation_by_group: groups.iter().filter_map(of).collect(),
+        })
+    }
+
+    /// How fast the GPU and the CPU are, measured within about a second.
+    #[wasm_bindgen(unchecked_return_type = "DeviceCalibration")]
+    pub async fn calibrate(&self) -> Result<JsValue, JsValue> {
+        let (_busy, _) = self.begin()?;
+        let gpu = device::open(DeviceChoice::Gpu).await.map_err(engine_sentence)?;
+        Ok(to_js(&device::calibrate(&gpu).await.map_err(engine_sentence)?)?)
+    }
+
+    /// What the run's scores say beside the marks.
+    #[wasm_bindgen(unchecked_return_type = "Insight")]
+    pub fn insight(&self) -> Result<JsValue, JsError> {
+        let is_bradley_terry = self.scorer.borrow().as_ref().is_some_and(|scorer| scorer.report().head.is_some());
+        self.with_run(|run| {
+            let report = run.report().map_err(sentence)?;
+            to_js(&run.insight(&report.assessment, is_bradley_terry))
+        })
+    }
+
     /// What the run has come to so far.
     #[wasm_bindgen(unchecked_return_type = "Report")]
     pub fn report(&self) -> Result<JsValue, JsError> {
@@ -885,14 +950,31 @@ impl Session {
 
     /// Scores completions of one prompt; what is as it was in the call before is not computed again.
     #[wasm_bindgen(unchecked_return_type = "Score[]")]
-    pub async fn score(&self, prompt: String, completions: Vec<String>) -> Result<JsValue, JsValue> {
+    pub async fn score(
+        &self,
+        #[wasm_bindgen(unchecked_param_type = "ChatTurn[]")] prompt: JsValue,
+        completions: Vec<String>,
+    ) -> Result<JsValue, JsValue> {
         let (_busy, cancel) = self.begin()?;
         let scorer = self.scorer()?;
         scorer.set_clock(clock());
-        let prompt = [Message::new("user", prompt)];
+        let prompt = messages(prompt)?;
         let completions = completions.iter().map(String::as_str);
         let scores = scorer.rescore(&prompt, completions, &cancel).await;
         Ok(to_js(&scores.map_err(engine_sentence)?)?)
+    }
+
+    /// What the model sees of a prompt and a completion, with the value at every token.
+    #[wasm_bindgen(unchecked_return_type = "Trace")]
+    pub async fn trace(
+        &self,
+        #[wasm_bindgen(unchecked_param_type = "ChatTurn[]")] prompt: JsValue,
+        completion: String,
+    ) -> Result<JsValue, JsValue> {
+        let (_busy, cancel) = self.begin()?;
+        let scorer = self.scorer()?;
+        scorer.set_clock(clock());
+        Ok(to_js(&scorer.trace(&messages(prompt)?, &completion, &cancel).await.map_err(engine_sentence)?)?)
     }
 
     /// Scores token ids as they are; a language model's values begin at `first_completion_token`. The

@@ -1,0 +1,165 @@
+//! What a run's scores say beside its marks, as plots show it.
+
+use rewardscope_benchmarks::analysis::{
+    Calibration, LengthReport, Margins, SourceModel, best_of_n, by_source_model, calibration, length_report, margins,
+};
+use rewardscope_benchmarks::published::{Place, place};
+use rewardscope_benchmarks::{Assessment, ScoredItem};
+use serde::{Deserialize, Serialize};
+
+use crate::report::lengths;
+use crate::{Run, ScoreFile, ScoredRow};
+
+/// Bars of a histogram.
+const BARS: usize = 40;
+
+/// Completions that are drawn one by one, at most.
+const MOST_POINTS: usize = 2000;
+
+/// A bar of the scores' histogram.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct ScoreBar {
+    /// Its lower end.
+    pub low: f64,
+    /// Its upper end.
+    pub high: f64,
+    /// Correct completions in it.
+    pub correct: usize,
+    /// Incorrect ones.
+    pub incorrect: usize,
+}
+
+/// A completion as a point.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct LengthPoint {
+    /// Its length in tokens.
+    pub tokens: f64,
+    /// Its score.
+    pub score: f64,
+    /// Whether it is correct.
+    pub correct: bool,
+}
+
+/// What scores say beside the marks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct Insight {
+    /// Where the overall mark stands among published ones.
+    pub place: Option<Place>,
+    /// The scores of correct and incorrect completions.
+    pub scores: Vec<ScoreBar>,
+    /// Margins, and accuracy by them.
+    pub margins: Option<Margins>,
+    /// How well differences say how often they are right.
+    pub calibration: Option<Calibration>,
+    /// Score against length.
+    pub length: Option<LengthReport>,
+    /// Some of the completions, evenly chosen.
+    pub points: Vec<LengthPoint>,
+    /// The expected mark of picking the best of 1, 2, … completions.
+    pub best_of_n: Vec<f64>,
+    /// Accuracy by who wrote the completions.
+    pub source_models: Vec<SourceModel>,
+}
+
+/// Bars of equal width between the smallest and the largest score.
+fn bars(items: &[ScoredItem<'_>]) -> Vec<ScoreBar> {
+    let finite = || items.iter().flat_map(|item| item.scores).copied().filter(|score| score.is_finite());
+    let (Some(low), Some(high)) = (finite().reduce(f64::min), finite().reduce(f64::max)) else {
+        return Vec::new();
+    };
+    let width = if high > low { (high - low) / BARS as f64 } else { 1.0 };
+    let bar = |i: usize| ScoreBar {
+        low: low + i as f64 * width,
+        high: low + (i + 1) as f64 * width,
+        correct: 0,
+        incorrect: 0,
+    };
+    let mut bars: Vec<ScoreBar> = (0..if high > low { BARS } else { 1 }).map(bar).collect();
+    let last = bars.len() - 1;
+    for item in items {
+        for (place, score) in item.scores.iter().enumerate().filter(|(_, score)| score.is_finite()) {
+            let bar = &mut bars[(((score - low) / width) as usize).min(last)];
+            if place < item.num_correct { bar.correct += 1 } else { bar.incorrect += 1 }
+        }
+    }
+    bars
+}
+
+impl Insight {
+    /// Of scored items, a length of each completion where lengths are known, and who wrote them.
+    pub fn of(
+        assessment: &Assessment,
+        items: &[ScoredItem<'_>],
+        lengths: Option<&[Vec<f64>]>,
+        models: &[&[String]],
+        is_bradley_terry: bool,
+    ) -> Self {
+        let points = || {
+            items.iter().zip(lengths.into_iter().flatten()).flat_map(|(item, lengths)| {
+                item.scores.iter().zip(lengths).enumerate().map(|(place, (&score, &tokens))| LengthPoint {
+                    tokens,
+                    score,
+                    correct: place < item.num_correct,
+                })
+            })
+        };
+        let every = points().count().div_ceil(MOST_POINTS).max(1);
+        Self {
+            place: assessment
+                .overall
+                .as_ref()
+                .and_then(|all| place(&assessment.benchmark, assessment.items, all.score)),
+            scores: bars(items),
+            margins: margins(items),
+            calibration: calibration(items, is_bradley_terry, assessment.seed),
+            length: lengths.and_then(|lengths| length_report(items, lengths)),
+            points: points().step_by(every).filter(|point| point.score.is_finite()).collect(),
+            best_of_n: best_of_n(items),
+            source_models: by_source_model(items, models),
+        }
+    }
+}
+
+impl Run {
+    /// What the run's scores say so far, beside the marks in its report.
+    pub fn insight(&self, assessment: &Assessment, is_bradley_terry: bool) -> Insight {
+        let rows = self.scored_rows();
+        let items: Vec<ScoredItem<'_>> = rows.iter().map(ScoredRow::as_item).collect();
+        let scored =
+            || self.results().iter().filter_map(|result| Some((result.item, result.outcome.scores.as_ref().ok()?)));
+        let lengths: Vec<Vec<f64>> = scored().map(|(_, scores)| lengths(scores)).collect();
+        let models: Vec<&[String]> = scored().map(|(item, _)| self.items()[item].models.as_slice()).collect();
+        Insight::of(assessment, &items, Some(&lengths), &models, is_bradley_terry)
+    }
+}
+
+impl ScoreFile {
+    /// What the file's scores say, beside their marks.
+    pub fn insight(&self, assessment: &Assessment) -> Insight {
+        let models: Vec<&[String]> = self.models.iter().map(Vec::as_slice).collect();
+        let is_bradley_terry = self.run.as_ref().is_some_and(|run| run.protocol.is_bradley_terry);
+        Insight::of(assessment, &self.items(), self.lengths.as_deref(), &models, is_bradley_terry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_count_every_finite_score_once() {
+        let scores = [[2.0, 1.0, f64::NAN], [0.0, 4.0, f64::INFINITY]];
+        let items: Vec<ScoredItem<'_>> =
+            scores.iter().map(|scores| ScoredItem { id: "1", subset: "Math", num_correct: 1, scores }).collect();
+        let bars = bars(&items);
+        let sum = |of: fn(&ScoreBar) -> usize| bars.iter().map(of).sum::<usize>();
+        assert_eq!((bars.len(), sum(|bar| bar.correct), sum(|bar| bar.incorrect)), (BARS, 2, 2));
+        assert_eq!((bars[0].low, bars[BARS - 1].incorrect), (0.0, 1));
+        let same = [1.0, 1.0];
+        let one = super::bars(&[ScoredItem { id: "1", subset: "Math", num_correct: 1, scores: &same }]);
+        assert_eq!((one.len(), one[0].correct, one[0].incorrect), (1, 1, 1));
+    }
+}
