@@ -318,7 +318,7 @@ test("Chromium: Try it ranks completions, empty and hostile ones too", async () 
     assert.ok((await browser.text("#try-scores")).includes(hostile));
     assert.ok((await browser.text("#try-scores")).includes("(empty)"));
     assert.equal(await browser.exists("#try img, #try script"), false);
-    assert.equal(await browser.evaluate(() => document.title), "Rewardscope");
+    assert.equal(await browser.evaluate(() => document.title), "Try it · Rewardscope");
   });
 });
 
