@@ -8,7 +8,7 @@ use rewardscope_engine::{
     Cancel, Clock, Detail, DeviceChoice, Dtype, LoadOptions, ModelFiles, Scorer, TokenSequence, device,
 };
 use rewardscope_store::Source;
-use rewardscope_tests::{fixture, peak_bytes};
+use rewardscope_tests::{fixture, forget_peak_bytes, peak_bytes};
 use serde_json::json;
 
 const HIDDEN: usize = 4096;
@@ -143,6 +143,7 @@ fn eight_billion_weights_are_planned_split_and_streamed() {
     let sequences = [TokenSequence::new(vec![5, 90_000, 7, 128_000], 2), TokenSequence::new(vec![5, 90_000, 8], 2)];
     let mut scores = Vec::new();
     for most_bound_bytes in [PROMISED_BINDING, u64::MAX] {
+        forget_peak_bytes();
         let before = peak_bytes();
         let scorer = load(&files, Dtype::Q4, 8 << 30, most_bound_bytes).unwrap();
         let report = scorer.report();

@@ -99,6 +99,15 @@ pub fn write_bench(name: &str, rows: &[serde_json::Value]) {
     println!("written to target/bench/{name}.json");
 }
 
+/// Has [`peak_bytes`] count from here on.
+///
+/// # Panics
+/// Where the system does not let it.
+pub fn forget_peak_bytes() {
+    // As proc(5) has it: 5 resets the peak.
+    std::fs::write("/proc/self/clear_refs", "5").unwrap_or_else(|e| panic!("/proc/self/clear_refs: {e}"));
+}
+
 /// An empty folder of its own.
 ///
 /// # Panics
