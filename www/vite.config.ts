@@ -47,9 +47,19 @@ export default defineConfig({
       // A new version waits until the old page is closed: a run is not broken off for it.
       registerType: "prompt",
       injectRegister: false,
-      manifest: false,
+      manifest: {
+        name: "Rewardscope",
+        short_name: "Rewardscope",
+        description: "Open reward models in your browser, on your own GPU.",
+        start_url: "./",
+        scope: "./",
+        display: "standalone",
+        background_color: "#14171a",
+        theme_color: "#0b5cad",
+        icons: [{ src: "icon.svg", sizes: "any", type: "image/svg+xml", purpose: "any" }],
+      },
       workbox: {
-        globPatterns: ["**/*.{html,js,css,safetensors}"],
+        globPatterns: ["**/*.{html,js,css,svg,webmanifest,safetensors}"],
         // The folder's address is the page; whatever else lies there is itself.
         navigateFallback: null,
         ignoreURLParametersMatching: [/./],

@@ -177,6 +177,21 @@ test("Chromium: a run is drawn, explored and set among the published rows, and t
   });
 });
 
+test("Chromium: the page can be installed", async () => {
+  await using("Chromium", "views-installable", async (browser) => {
+    const client = await browser.page.context().newCDPSession(browser.page);
+    const { url: address, errors, data } = await client.send("Page.getAppManifest");
+    assert.deepEqual(errors, []);
+    assert.equal(new URL(address).pathname.split("/").pop(), "manifest.webmanifest");
+    const manifest = JSON.parse(data);
+    assert.equal(manifest.name, "Rewardscope");
+    for (const { src } of manifest.icons) {
+      const icon = await fetch(new URL(src, address));
+      assert.ok(icon.ok && /svg/.test(icon.headers.get("Content-Type")), `${src}: ${icon.status} ${icon.headers.get("Content-Type")}`);
+    }
+  });
+});
+
 test("the page's own scripts are small until they are needed", () => {
   const assets = join(root, "www/dist/assets");
   const html = readFileSync(join(root, "www/dist/index.html"), "utf8");
