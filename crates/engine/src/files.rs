@@ -17,7 +17,7 @@ pub enum ModelFiles {
         /// Its files.
         folder: Folder,
         /// Where it will be kept packed once it was loaded.
-        form: Option<KeptForm>,
+        form: Option<Box<KeptForm>>,
     },
     /// A checkpoint folder that was kept packed when it was loaded before.
     Kept {

@@ -138,7 +138,7 @@ impl ModelFiles {
             return Ok(Self::Kept { folder: Folder::new(&repository.name, sources), fingerprint });
         }
         Ok(match Self::fetch(store, repository, file, cancel, progress).await? {
-            Self::Folder { folder, .. } => Self::Folder { folder, form },
+            Self::Folder { folder, .. } => Self::Folder { folder, form: form.map(Box::new) },
             other => other,
         })
     }

@@ -284,7 +284,7 @@ impl Scorer {
         choose_label(opened.architecture.as_mut(), files.name(), options.label)?;
         // A head may sit on fewer layers: then not all of the model comes by.
         let keep = match (files, head) {
-            (ModelFiles::Folder { form: Some(form), .. }, None) => Some((form, backbone_fingerprint.as_str())),
+            (ModelFiles::Folder { form: Some(form), .. }, None) => Some((form.as_ref(), backbone_fingerprint.as_str())),
             _ => None,
         };
         now.stage = LoadStage::Weights;
