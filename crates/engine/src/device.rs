@@ -354,7 +354,6 @@ pub async fn wait_a_little() {
 
 #[cfg(not(target_family = "wasm"))]
 mod platform {
-
     use super::*;
 
     /// All of the machine's memory.

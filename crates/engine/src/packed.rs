@@ -88,13 +88,9 @@ pub(crate) struct Keeping {
 }
 
 impl Keeping {
-    fn take(&mut self, bytes: &[u8]) {
+    /// The header, or rows that stay as they are stored.
+    pub fn take(&mut self, bytes: &[u8]) {
         self.failed = self.failed || self.file.write(bytes).is_err();
-    }
-
-    /// Rows that stay as they are stored.
-    pub fn plain(&mut self, bytes: &[u8]) {
-        self.take(bytes);
     }
 
     /// Rows that were packed.

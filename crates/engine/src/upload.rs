@@ -79,7 +79,7 @@ impl<'a> Uploader<'a> {
         for piece in pieces(info, order, rows.clone()) {
             let bytes = self.piece(info, order, piece.start, piece.len()).await?;
             if let Some(keeping) = &mut self.keeping {
-                keeping.plain(&bytes);
+                keeping.take(&bytes);
             }
             let mut values = info.dtype.to_f32(&bytes);
             values.iter_mut().for_each(|value| *value += shift);

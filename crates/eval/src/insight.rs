@@ -8,7 +8,7 @@ use rewardscope_benchmarks::{Assessment, ScoredItem};
 use serde::{Deserialize, Serialize};
 
 use crate::report::lengths;
-use crate::{Run, ScoreFile, ScoredRow};
+use crate::{Run, ScoredRow};
 
 /// Bars of a histogram.
 const BARS: usize = 40;
@@ -89,16 +89,16 @@ fn bars(items: &[ScoredItem<'_>]) -> Vec<ScoreBar> {
 }
 
 impl Insight {
-    /// Of scored items, a length of each completion where lengths are known, and who wrote them.
-    pub fn of(
+    /// Of scored items, a length of each completion, and who wrote them.
+    fn of(
         assessment: &Assessment,
         items: &[ScoredItem<'_>],
-        lengths: Option<&[Vec<f64>]>,
+        lengths: &[Vec<f64>],
         models: &[&[String]],
         is_bradley_terry: bool,
     ) -> Self {
         let points = || {
-            items.iter().zip(lengths.into_iter().flatten()).flat_map(|(item, lengths)| {
+            items.iter().zip(lengths).flat_map(|(item, lengths)| {
                 item.scores.iter().zip(lengths).enumerate().map(|(place, (&score, &tokens))| LengthPoint {
                     tokens,
                     score,
@@ -115,7 +115,7 @@ impl Insight {
             scores: bars(items),
             margins: margins(items),
             calibration: calibration(items, is_bradley_terry, assessment.seed),
-            length: lengths.and_then(|lengths| length_report(items, lengths)),
+            length: length_report(items, lengths),
             points: points().step_by(every).filter(|point| point.score.is_finite()).collect(),
             best_of_n: best_of_n(items),
             source_models: by_source_model(items, models),
@@ -132,16 +132,7 @@ impl Run {
             || self.results().iter().filter_map(|result| Some((result.item, result.outcome.scores.as_ref().ok()?)));
         let lengths: Vec<Vec<f64>> = scored().map(|(_, scores)| lengths(scores)).collect();
         let models: Vec<&[String]> = scored().map(|(item, _)| self.items()[item].models.as_slice()).collect();
-        Insight::of(assessment, &items, Some(&lengths), &models, is_bradley_terry)
-    }
-}
-
-impl ScoreFile {
-    /// What the file's scores say, beside their marks.
-    pub fn insight(&self, assessment: &Assessment) -> Insight {
-        let models: Vec<&[String]> = self.models.iter().map(Vec::as_slice).collect();
-        let is_bradley_terry = self.run.as_ref().is_some_and(|run| run.protocol.is_bradley_terry);
-        Insight::of(assessment, &self.items(), self.lengths.as_deref(), &models, is_bradley_terry)
+        Insight::of(assessment, &items, &lengths, &models, is_bradley_terry)
     }
 }
 
