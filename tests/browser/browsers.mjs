@@ -1,6 +1,6 @@
 // Two real browsers behind one small surface: Chromium on SwiftShader through Playwright, Firefox
 // on lavapipe through Puppeteer. Which programs those are is said by the environment.
-import { mkdirSync, mkdtempSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
@@ -230,6 +230,39 @@ async function openFirefox({ address = url } = {}) {
 export const open = { Chromium: openChromium, Firefox: openFirefox };
 
 // What one does on the page.
+
+const fixtures = new URL("../fixtures/parity/", import.meta.url).pathname;
+
+/** The files of a stored checkpoint. */
+export function checkpoint(name) {
+  const parts = readdirSync(join(fixtures, name)).filter((file) => !["expected.json", "config.as_saved_by_v5.json"].includes(file));
+  return parts.map((file) => join(fixtures, name, file));
+}
+
+/** Goes to a view. */
+export async function show(browser, view) {
+  await browser.evaluate((view) => (location.hash = view), view);
+  await browser.until(view, (view) => document.querySelector(`[data-view="${view}"]`)?.hidden === false, view, { allowError: true });
+}
+
+/** Opens an item of what Explore lists, by its place there. */
+export async function inspect(browser, place) {
+  await show(browser, "explore");
+  await browser.until("the row", (place) => document.querySelector(`#row-${place} .id`) !== null, place);
+  await browser.click(`#row-${place}`);
+  await browser.until("the item", () => document.querySelector("#explore-item") !== null);
+}
+
+/** Watches the page's long tasks from here on; the function that is returned gives the longest, in milliseconds. */
+export async function watchTasks(browser) {
+  await browser.evaluate(() => {
+    window.longestTask = 0;
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries()) window.longestTask = Math.max(window.longestTask, entry.duration);
+    }).observe({ entryTypes: ["longtask"] });
+  });
+  return () => browser.evaluate(() => window.longestTask);
+}
 
 /** The site's reward model. */
 export async function loadReward(browser, device) {

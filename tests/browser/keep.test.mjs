@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { after, test } from "node:test";
 
-import { countingGpu, loadLikelihood, loadHub, scoreTokens, url, using } from "./browsers.mjs";
+import { countingGpu, inspect, loadLikelihood, loadHub, scoreTokens, url, using } from "./browsers.mjs";
 
 const all = process.env.REWARDSCOPE_ALL === "1";
 const root = new URL("../../", import.meta.url).pathname;
@@ -374,8 +374,8 @@ test("Chromium: a run survives a closed tab and killed workers", async () => {
     assert.equal(await marks(again), quiet);
     assert.deepEqual(await journalled(again), [[...Array(ROWS.cpu).keys()]]);
     // Items of before open like those of after.
-    await again.click("#explore .items summary");
-    await again.until("the item", () => document.querySelectorAll("#explore .items table tbody tr").length >= 2);
+    await inspect(again, 0);
+    await again.until("the item", () => document.querySelectorAll("#explore-item table tbody tr").length >= 2);
   });
 });
 

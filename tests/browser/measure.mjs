@@ -5,7 +5,7 @@ import { cpus } from "node:os";
 import { join } from "node:path";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 
-import { loadLikelihood, loadFiles, open, url } from "./browsers.mjs";
+import { checkpoint, loadLikelihood, loadFiles, open, url } from "./browsers.mjs";
 
 const root = new URL("../../", import.meta.url).pathname;
 const assets = join(root, "www/dist/assets");
@@ -21,10 +21,6 @@ row("wasm, gzip -9, bytes", gzipSync(wasm, { level: 9 }).length);
 const brotli = { params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: wasm.length } };
 row("wasm, brotli -11, bytes", brotliCompressSync(wasm, brotli).length);
 
-const plain = () => {
-  const folder = join(root, "tests/fixtures/parity/llama_plain");
-  return readdirSync(folder).filter((file) => !file.startsWith("expected") && !file.includes("v5")).map((file) => join(folder, file));
-};
 const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
 const milliseconds = (values) => `${median(values).toFixed(0)} ms (median of ${values.length}: ${values.map((v) => v.toFixed(0)).join(", ")})`;
 
@@ -47,7 +43,7 @@ row("first contentful paint", milliseconds(paints));
 row("from opening the page to SmolLM2's first score on the CPU", milliseconds(firstScores));
 
 const browser = await open.Chromium();
-await loadFiles(browser, "gpu", plain());
+await loadFiles(browser, "gpu", checkpoint("llama_plain"));
 const encode = (tokens) => browser.evaluate((tokens) => window.rewardscope.call("encodeMs", [tokens]), tokens);
 await encode(32);
 const encodings = [];

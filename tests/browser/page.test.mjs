@@ -2,13 +2,13 @@
 // an adapter that is missing fails.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
 
-import { PATIENCE_MS, countingGpu, loadLikelihood, loadFiles, scoreTokens, using } from "./browsers.mjs";
+import { PATIENCE_MS, checkpoint, countingGpu, inspect, loadLikelihood, loadFiles, scoreTokens, using } from "./browsers.mjs";
 
 const all = process.env.REWARDSCOPE_ALL === "1";
 const fixtures = new URL("../fixtures/", import.meta.url).pathname;
@@ -34,11 +34,6 @@ const CLASSIFIERS = [
   "modernbert_cls",
 ];
 
-const checkpoint = (name) => {
-  const folder = join(fixtures, "parity", name);
-  const parts = readdirSync(folder).filter((file) => !["expected.json", "config.as_saved_by_v5.json"].includes(file));
-  return parts.map((file) => join(folder, file));
-};
 const expected = (name) => JSON.parse(readFileSync(join(fixtures, "parity", name, "expected.json")));
 const smollm2 = JSON.parse(readFileSync(join(fixtures, "smollm2_logprobs.json"))).cases;
 
@@ -59,8 +54,8 @@ function nativeMarks(scores, benchmark = "reward-bench-2") {
 async function marksEqualNative(browser) {
   const [scores, marks] = await browser.evaluate(async () => {
     const scores = await window.rewardscope.call("scoreFile", []);
-    const marked = await window.rewardscope.call("markScores", [new File([scores], "scores.jsonl"), "reward-bench-2", undefined]);
-    return [scores, marked.json];
+    const { key } = await window.rewardscope.call("openRun", [new File([scores], "scores.jsonl"), "reward-bench-2", undefined, undefined]);
+    return [scores, (await window.rewardscope.call("openedReport", [key])).json];
   });
   const native = nativeMarks(scores);
   const at = [...marks].findIndex((character, i) => character !== native[i]);
@@ -157,17 +152,17 @@ test("Chromium: the whole sample runs on WebGPU, cancelled once on the way", asy
     // Full shows its estimate before it starts.
     await browser.click("#run");
     await browser.until("the estimate", () => document.querySelector("#estimate") !== null && document.querySelector("#cancel-run") === null);
-    assert.match(await browser.text("#estimate"), /^140 items, \d+ completions, about [\d,]+ tokens: about/);
+    assert.match(await browser.text("#estimate"), /^140 items, \d+ completions, about [\d,]+ tokens: about .* in [\d.]+ MB/);
     await browser.click("#run");
     await browser.until("three items", () => Number(document.querySelector("#progress")?.textContent?.match(/(\d+) of/)?.[1]) >= 3);
-    await browser.click("#cancel-run");
+    await browser.click("#pause-run");
     await browser.until("the run to stop", runIsOver);
-    assert.match(await browser.text("#notice"), /Cancelled; what was scored stays/);
+    assert.match(await browser.text("#notice"), /Paused; what was scored stays/);
     const stopped = Number((await browser.text("#progress")).match(/^(\d+) of 140/)[1]);
     assert.ok(stopped >= 3 && stopped < 140, `stopped at ${stopped}`);
     const partial = await marksEqualNative(browser);
     assert.equal(partial.overall, null);
-    assert.equal(await browser.text("#run"), "Go on");
+    assert.equal(await browser.text("#run"), "Resume");
     await browser.click("#run");
     await browser.until("the run to end", runIsOver, undefined, { timeout: 1_200_000 });
     assert.match(await browser.text("#progress"), /^140 of 140 items/);
@@ -184,9 +179,9 @@ test("Chromium: the whole sample runs on WebGPU, cancelled once on the way", asy
     }
     assert.equal(await browser.text("#overall"), marks.overall.toFixed(4));
     // An item opens to its prompt and its completions.
-    await browser.click("#explore .items summary");
-    await browser.until("the item", () => document.querySelectorAll("#explore .items table tbody tr").length === 4);
-    const item = await browser.text("#explore .items details[open]");
+    await inspect(browser, 0);
+    await browser.until("the item", () => document.querySelectorAll("#explore-item table tbody tr").length === 4);
+    const item = await browser.text("#explore-item");
     assert.match(item, /What is the capital of Australia\?/);
     assert.match(item, /correct/);
   });
@@ -210,7 +205,10 @@ test("Chromium: score files of several benchmarks are marked as the command mark
       await browser.until("the marks", (name) => document.querySelector("#marked-name")?.textContent === name, `${benchmark}.json`);
       const native = nativeMarks(text, benchmark);
       const marked = await browser.evaluate(
-        async ([text, benchmark]) => (await window.rewardscope.call("markScores", [new File([text], "x.json"), benchmark, undefined])).json,
+        async ([text, benchmark]) => {
+          const { key } = await window.rewardscope.call("openRun", [new File([text], "x.json"), benchmark, undefined, undefined]);
+          return (await window.rewardscope.call("openedReport", [key])).json;
+        },
         [text, benchmark],
       );
       assert.equal(marked, native);

@@ -7,22 +7,12 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 
-import { loadFiles, loadReward, url, using } from "./browsers.mjs";
+import { checkpoint, inspect, loadFiles, loadReward, show, url, using, watchTasks } from "./browsers.mjs";
 
 const root = new URL("../../", import.meta.url).pathname;
 const shots = join(root, "test-output");
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const VIEWS = ["try", "benchmark", "explore", "leaderboard", "models"];
-const fixture = (name) => {
-  const folder = join(root, "tests/fixtures/parity", name);
-  return readdirSync(folder).filter((file) => !["expected.json", "config.as_saved_by_v5.json"].includes(file)).map((file) => join(folder, file));
-};
-
-const show = async (browser, view) => {
-  await browser.evaluate((view) => (location.hash = view), view);
-  await browser.until(view, (view) => document.querySelector(`[data-view="${view}"]`)?.hidden === false, view, { allowError: true });
-};
-
 /** What the page's policy refused since it was opened. */
 async function watching(browser) {
   await browser.evaluate(() => {
@@ -75,7 +65,7 @@ test("Chromium: every view says what to do before anything is loaded, and axe fi
     await browser.click("#board-rows tbody a");
     await browser.until("its id where models are loaded", () => document.querySelector("#hub-id")?.value === "Skywork/Skywork-Reward-V2-Qwen3-0.6B");
     await browser.click('nav a[href="#explore"]');
-    assert.match(await browser.text("#explore"), /Nothing was scored yet/);
+    assert.match(await browser.text("#explore"), /Nothing is open to look at/);
     await pictures(browser, "empty");
     assert.deepEqual(await refused(), []);
   });
@@ -131,19 +121,14 @@ test("Chromium: scores come while one types, token by token, and go into a link"
 
 test("Chromium: a run is drawn, explored and set among the published rows, and the page stays quick", async () => {
   await using("Chromium", "views-run", async (browser) => {
-    await loadFiles(browser, "cpu", fixture("llama_plain"));
+    await loadFiles(browser, "cpu", checkpoint("llama_plain"));
     const refused = await watching(browser);
-    await browser.evaluate(() => {
-      window.longest = 0;
-      new PerformanceObserver((list) => {
-        for (const entry of list.getEntries()) window.longest = Math.max(window.longest, entry.duration);
-      }).observe({ entryTypes: ["longtask"] });
-    });
+    const tasks = await watchTasks(browser);
     await browser.select("#dataset", "sample");
     await browser.click("#run");
     await browser.until("the run", () => document.querySelector("#cancel-run") !== null);
     await browser.until("its end", () => document.querySelector("#marks") !== null && document.querySelector("#cancel-run") === null);
-    const longest = await browser.evaluate(() => window.longest);
+    const longest = await tasks();
     console.log(`the longest task of the page during the run: ${longest.toFixed(0)} ms`);
     const charts = ["scores-chart", "margins-chart", "calibration-chart", "length-chart", "best-of-n-chart"];
     for (const chart of charts) {
@@ -161,13 +146,13 @@ test("Chromium: a run is drawn, explored and set among the published rows, and t
     const csv = readFileSync(await download.path(), "utf8").trim().split("\n");
     assert.equal(csv[0], "from,to,completions,count");
     const counted = csv.slice(1).reduce((sum, line) => sum + Number(line.split(",").at(-1)), 0);
-    const items = await browser.evaluate(() => window.rewardscope.call("report", []).then(({ items }) => items.length));
+    const items = await browser.evaluate(() => window.rewardscope.call("report", []).then(({ items_done }) => items_done));
     assert.ok(counted > 4 * items - 200, `${counted} completions are drawn of ${items} items`);
     await show(browser, "explore");
     await browser.select("#explore-verdict", "wrong");
-    await browser.select("#explore-sort", "margin");
-    await browser.click("#explore .items summary");
-    await browser.until("the item", () => document.querySelectorAll("#explore .items table tbody tr").length >= 2);
+    await browser.select("#explore-order", "margin");
+    await inspect(browser, 0);
+    await browser.until("the item", () => document.querySelectorAll("#explore-item table tbody tr").length >= 2);
     await show(browser, "leaderboard");
     await browser.until("the own row", () => document.querySelector("#board-rows tr.own") !== null);
     assert.match(await browser.text("#board-rows tr.own"), /your run over sample\.parquet/);

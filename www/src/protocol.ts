@@ -3,30 +3,37 @@
 import type {
   BenchmarkEntry,
   Catalog,
-  ChatTurn,
   ColumnNames,
+  Contribution,
   DatasetReport,
   DeviceCalibration,
   DeviceChoice,
   DeviceReport,
   Dtype,
   Estimate,
+  ExploreQuery,
   FitOptions,
   FitProgress,
+  Found,
   HeadReport,
   Insight,
   ItemReport,
+  ItemSummary,
   LoadProgress,
   LoadSettings,
-  MarkedScores,
   ModelReport,
   OfficialRows,
+  OpenedReport,
+  OpenedRun,
   PublishedFigures,
+  ReferenceFiles,
   Report,
+  RunComparison,
   RunProgress,
   Score,
   Storage,
   Trace,
+  Turn,
 } from "./wasm/rewardscope";
 
 export interface Calls {
@@ -48,9 +55,20 @@ export interface Calls {
   openDataHub: { args: [id: string]; result: DatasetReport; progress: LoadProgress };
   benchmarks: { args: []; result: BenchmarkEntry[] };
   chooseBenchmark: { args: [name: string, columns: ColumnNames | undefined]; result: void };
-  markScores: { args: [file: File, benchmark: string, variant: string | undefined]; result: MarkedScores };
+  openRun: { args: [file: File, benchmark: string | undefined, variant: string | undefined, key: string | undefined]; result: OpenedRun };
+  openRunAddress: { args: [address: string]; result: OpenedRun; progress: LoadProgress };
+  keepRun: { args: []; result: OpenedRun };
+  closeOpened: { args: [key: string]; result: void };
+  openedReport: { args: [key: string]; result: OpenedReport };
+  runFile: { args: [key: string]; result: string };
+  contribution: { args: [key: string]; result: Contribution };
+  referenceFiles: { args: []; result: ReferenceFiles };
+  compareRuns: { args: [first: string, second: string]; result: RunComparison };
+  explore: { args: [of: string, against: string | undefined, query: ExploreQuery]; result: Found };
+  exploreRows: { args: [of: string, from: number, count: number]; result: ItemSummary[] };
+  exploreItem: { args: [of: string, against: string | undefined, place: number]; result: ItemReport };
   openDataFile: { args: [file: File]; result: DatasetReport };
-  plan: { args: [limit: number | undefined, seed: number, anew: boolean]; result: RunProgress };
+  plan: { args: [subset: string | undefined, limit: number | undefined, seed: number, anew: boolean]; result: RunProgress };
   estimate: { args: []; result: Estimate };
   run: { args: []; result: void; progress: RunProgress };
   claim: { args: [helpers: number]; result: string | undefined };
@@ -59,11 +77,10 @@ export interface Calls {
   scoreClaim: { args: [claim: string]; result: string };
   cancel: { args: []; result: void };
   report: { args: []; result: Report };
-  item: { args: [place: number]; result: ItemReport };
   scoreFile: { args: []; result: string };
   marksJson: { args: []; result: string };
-  score: { args: [prompt: ChatTurn[], completions: string[]]; result: Score[] };
-  trace: { args: [prompt: ChatTurn[], completion: string]; result: Trace };
+  score: { args: [prompt: Turn[], completions: string[]]; result: Score[] };
+  trace: { args: [prompt: Turn[], completion: string]; result: Trace };
   insight: { args: []; result: Insight };
   published: { args: []; result: PublishedFigures };
   calibrate: { args: []; result: DeviceCalibration };

@@ -2,7 +2,6 @@
 import { Engine, EngineFailure } from "./engine";
 import { Helpers } from "./helpers";
 import type {
-  ChatTurn,
   ColumnNames,
   DatasetReport,
   DeviceReport,
@@ -13,11 +12,14 @@ import type {
   Insight,
   LoadProgress,
   LoadSettings,
-  MarkedScores,
   ModelReport,
+  OpenedReport,
+  OpenedRun,
   Report,
   RunProgress,
+  Score,
   Storage,
+  Turn,
 } from "./wasm/rewardscope";
 
 export type Work = "idle" | "loading" | "opening" | "fitting" | "estimating" | "running" | "scoring" | "removing";
@@ -44,6 +46,28 @@ export type DataSource =
   | { kind: "site"; manifest: string; file: string }
   | { kind: "hub"; id: string }
   | { kind: "file"; file: File };
+
+/** Which items of the rows are run. */
+export interface Selection {
+  /** All subsets where none is named. */
+  subset: string | undefined;
+  /** At most so many of a subset. */
+  limit: number | undefined;
+  seed: number;
+}
+
+/** A model that waits for its run. */
+export interface Queued {
+  title: string;
+  source: ModelSource;
+  settings: LoadSettings;
+}
+
+/** A run that is open, and what opens it again. */
+interface Kept {
+  card: OpenedRun;
+  source: { file: File; benchmark: string | undefined; variant: string | undefined } | string;
+}
 
 /** The Hub, as whom, and whether to store what comes; as it was when a model or rows were opened. */
 interface Access {
@@ -75,8 +99,19 @@ class AppState {
   benchmark = $state(REWARD_BENCH_2);
   /** Where rows of one's own have what; empty names where they are as the benchmark has them. */
   columns = $state<ColumnNames>({ prompt: "", chosen: "", rejected: "", subset: "" });
-  /** The marks of a score file. */
-  marked = $state.raw<MarkedScores>();
+  /** Runs that are open beside each other: those of this visit, and files. */
+  #kept = $state.raw<Kept[]>([]);
+  runs = $derived(this.#kept.map(({ card }) => card));
+  /** What the run that is shown goes by among them, once it is over. */
+  runKey = $state<string>();
+  /** The file of scores that was marked last, and all that it says. */
+  marked = $state.raw<{ run: OpenedRun; report: OpenedReport }>();
+  /** Models that wait for their run. */
+  queue = $state.raw<Queued[]>([]);
+  /** A second model, loaded beside the first in a worker of its own. */
+  beside = $state.raw<ModelReport>();
+  /** Whether to say so by a notification when long work is over. */
+  notify = $state(false);
   /** The head on the loaded model, and what it is worth. */
   head = $state.raw<HeadReport>();
   /** Preferences clicked in this visit; they stay in memory. */
@@ -102,7 +137,9 @@ class AppState {
   /** Restarts since the visitor last got something done. */
   #idleRestarts = 0;
   #cancelled = false;
-  #selection: { limit: number | undefined; seed: number } | undefined;
+  #givenUp = false;
+  #selection: Selection | undefined;
+  #second: Engine | undefined;
 
   #replaced(reason: string) {
     // Whatever was under way learns of it by its own failure, and sees to it.
@@ -150,9 +187,9 @@ class AppState {
       }
       this.#checkCancelled();
       if (this.#modelSource && this.#dataSource && this.#selection) {
-        const { limit, seed } = this.#selection;
-        this.progress = await this.engine.call("plan", [limit, seed, false]);
+        this.progress = await this.#planned(this.#selection, false);
       }
+      await this.#reopenRuns();
     } catch (error) {
       this.#drop();
       throw error;
@@ -203,7 +240,7 @@ class AppState {
       await task();
     } catch (error) {
       if (error instanceof Error && error.message === "cancelled") {
-        this.notice = work === "running" ? "Cancelled; what was scored stays, and the run can go on." : "Cancelled.";
+        this.notice = work === "running" ? "Paused; what was scored stays on this device, and the run can go on." : "Cancelled.";
       } else {
         this.fail(error);
       }
@@ -214,6 +251,11 @@ class AppState {
       }
     } finally {
       this.work = "idle";
+      if (this.#givenUp) {
+        this.#givenUp = false;
+        this.forget();
+        this.notice = "Cancelled. What was scored is kept among the runs in Models, and the same run goes on from there.";
+      }
       void this.refreshStorage();
     }
   }
@@ -304,20 +346,56 @@ class AppState {
 
   loadModel(source: ModelSource, settings: LoadSettings) {
     return this.during("loading", async () => {
-      this.model = undefined;
-      this.head = undefined;
-      this.load = undefined;
-      this.estimate = undefined;
-      this.#modelSource = undefined;
-      const access = this.#access();
-      const model = await this.#load(source, settings, access);
-      this.model = model;
-      this.#modelSource = { source, settings, access, fingerprint: model.fingerprint };
-      this.device = model.device;
-      // Scores of two models never stand in one table.
-      this.forget();
+      const model = await this.#become(source, settings);
       this.notice = `${model.head?.name ?? model.name} is loaded.`;
     });
+  }
+
+  /** Loads a model in the place of the one before. */
+  async #become(source: ModelSource, settings: LoadSettings): Promise<ModelReport> {
+    this.model = undefined;
+    this.head = undefined;
+    this.load = undefined;
+    this.estimate = undefined;
+    this.#modelSource = undefined;
+    const access = this.#access();
+    const model = await this.#load(source, settings, access);
+    this.model = model;
+    this.#modelSource = { source, settings, access, fingerprint: model.fingerprint };
+    this.device = model.device;
+    // Scores of two models never stand in one table.
+    this.forget();
+    return model;
+  }
+
+  /** Loads the model that is loaded a second time, in a worker of its own, so that another can take its place here. */
+  putBeside() {
+    const loaded = this.#modelSource;
+    if (!loaded) return;
+    return this.during("loading", async () => {
+      this.dropBeside();
+      const engine = new Engine((reason) => {
+        this.dropBeside();
+        this.error = `The second model's engine stopped: ${reason}. Set it beside again.`;
+      }, "second");
+      try {
+        const head = await this.#headBytes(loaded.source.head);
+        this.beside = await this.#loadInto(engine, loaded.source, head, loaded.settings, loaded.access, (now) => (this.load = now));
+        this.#second = engine;
+      } catch (error) {
+        engine.end("it could not be loaded");
+        throw error;
+      } finally {
+        this.load = undefined;
+      }
+      this.notice = `${this.beside.head?.name ?? this.beside.name} is set beside. Load another model now, and both score the same text.`;
+    });
+  }
+
+  dropBeside() {
+    this.#second?.end("it is not needed any more");
+    this.#second = undefined;
+    this.beside = undefined;
   }
 
   async #openFrom(source: DataSource, { hub, token, keep }: Access, benchmark: string, columns: ColumnNames | undefined): Promise<DatasetReport> {
@@ -350,8 +428,50 @@ class AppState {
   markScores(file: File, benchmark: string, variant: string | undefined) {
     return this.during("opening", async () => {
       this.marked = undefined;
-      this.marked = await this.engine.call("markScores", [file, benchmark, variant]);
+      const run = await this.#openRun({ file, benchmark, variant });
+      this.marked = { run, report: await this.engine.call("openedReport", [run.key]) };
     });
+  }
+
+  /** Opens a run from a file or an address beside the others. */
+  openRun(from: File | string) {
+    return this.during("opening", async () => {
+      const run = await this.#openRun(typeof from === "string" ? from : { file: from, benchmark: undefined, variant: undefined });
+      this.notice = `${run.name} is open beside the others.`;
+    });
+  }
+
+  async #openRun(source: Kept["source"], key?: string): Promise<OpenedRun> {
+    let card: OpenedRun;
+    if (typeof source !== "string") card = await this.engine.call("openRun", [source.file, source.benchmark, source.variant, key]);
+    else {
+      try {
+        card = await this.engine.call("openRunAddress", [source], (now) => (this.load = now));
+      } finally {
+        this.load = undefined;
+      }
+    }
+    this.#kept = [...this.#kept.filter((one) => one.card.key !== card.key), { card, source }];
+    return card;
+  }
+
+  /** A new worker knows of none. */
+  async #reopenRuns() {
+    for (const { card, source } of this.#kept) await this.#openRun(source, card.is_own ? card.key : undefined);
+  }
+
+  closeRun(key: string) {
+    this.#kept = this.#kept.filter(({ card }) => card.key !== key);
+    if (this.marked?.run.key === key) this.marked = undefined;
+    this.engine.call("closeOpened", [key]).catch((error: unknown) => this.fail(error));
+  }
+
+  /** Keeps the run that is over among the open ones; its file stays out of the heap. */
+  async #keepRun() {
+    const card = await this.engine.call("keepRun", []);
+    const file = new File([await this.engine.call("runFile", [card.key])], card.name);
+    this.#kept = [...this.#kept.filter((one) => one.card.key !== card.key), { card, source: { file, benchmark: undefined, variant: undefined } }];
+    this.runKey = card.key;
   }
 
   closeDataset() {
@@ -366,64 +486,132 @@ class AppState {
     this.estimate = undefined;
     this.report = undefined;
     this.insight = undefined;
+    this.runKey = undefined;
     this.incidents = [];
     this.#selection = undefined;
     // Another tab may go on with it.
     this.engine.call("closeRun", []).catch(() => {});
   }
 
-  async #plan(limit: number | undefined, seed: number, anew: boolean) {
+  #planned({ subset, limit, seed }: Selection, anew: boolean) {
+    return this.engine.call("plan", [subset, limit, seed, anew]);
+  }
+
+  async #plan(selection: Selection, anew: boolean) {
     this.report = undefined;
     this.insight = undefined;
-    this.progress = await this.engine.call("plan", [limit, seed, anew]);
-    this.#selection = { limit, seed };
+    this.runKey = undefined;
+    this.progress = await this.#planned(selection, anew);
+    this.#selection = selection;
     await this.#refresh();
   }
 
-  estimateRun(limit: number | undefined, seed: number) {
+  estimateRun(selection: Selection) {
     return this.during("estimating", async () => {
-      await this.#plan(limit, seed, false);
+      await this.#plan(selection, false);
       this.estimate = await this.#withstanding(() => this.engine.call("estimate", []));
     });
   }
 
   /** Starts the run, or goes on with one that was stopped. */
-  run(limit: number | undefined, seed: number, anew: boolean) {
+  run(selection: Selection, anew: boolean) {
     return this.during("running", async () => {
-      if (!this.progress || anew) await this.#plan(limit, seed, anew);
-      const before = this.progress?.items_done ?? 0;
-      let refreshed = performance.now();
-      const helpers = this.#newHelpers();
-      try {
-        await this.#withstanding(() =>
-          this.engine.call("run", [], (now) => {
-            this.progress = now;
-            helpers?.start(now.ms_left);
-            this.helpers = helpers?.count ?? 0;
-            if (performance.now() - refreshed > 1000) {
-              refreshed = performance.now();
-              // A worker that ends now takes the run with it, not this table.
-              this.#refresh().catch(() => {});
-            }
-          }),
-        );
-      } finally {
-        helpers?.stop();
-        this.helpers = 0;
-        await this.#refresh().catch(() => {});
-      }
+      const before = await this.#run(selection, anew);
       this.notice = before > 0 ? `The run is done; ${before} of its items were scored earlier.` : "The run is done.";
+      this.#tell(this.notice);
     });
   }
 
-  score(prompt: ChatTurn[], completions: string[]) {
+  /** Runs one model after the other over the rows; what is done of the queue leaves it. */
+  runQueue(selection: Selection) {
+    return this.during("running", async () => {
+      let done = 0;
+      for (let next = this.queue[0]; next; next = this.queue[0]) {
+        this.#checkCancelled();
+        await this.#become(next.source, next.settings);
+        await this.#run(selection, false);
+        this.queue = this.queue.slice(1);
+        done++;
+      }
+      this.notice = `The queue is done: ${done} runs, which stand beside each other in Leaderboard and Explore.`;
+      this.#tell(this.notice);
+    });
+  }
+
+  /** Puts the model that is loaded into the queue. */
+  enqueueLoaded() {
+    if (!this.#modelSource || !this.model) return;
+    const { source, settings } = this.#modelSource;
+    this.enqueue({ title: this.model.head?.name ?? this.model.name, source, settings });
+  }
+
+  enqueue(model: Queued) {
+    this.queue = [...this.queue, model];
+  }
+
+  /** Takes a model out of the queue. */
+  unqueue(model: Queued) {
+    this.queue = this.queue.filter((one) => one !== model);
+  }
+
+  /** Scores what is left; gives how many items were scored earlier. */
+  async #run(selection: Selection, anew: boolean): Promise<number> {
+    if (!this.progress || anew) await this.#plan(selection, anew);
+    const before = this.progress?.items_done ?? 0;
+    let refreshed = performance.now();
+    const helpers = this.#newHelpers();
+    try {
+      await this.#withstanding(() =>
+        this.engine.call("run", [], (now) => {
+          this.progress = now;
+          helpers?.start(now.ms_left);
+          this.helpers = helpers?.count ?? 0;
+          if (performance.now() - refreshed > 1000) {
+            refreshed = performance.now();
+            // A worker that ends now takes the run with it, not this table.
+            this.#refresh().catch(() => {});
+          }
+        }),
+      );
+    } finally {
+      helpers?.stop();
+      this.helpers = 0;
+      await this.#refresh().catch(() => {});
+    }
+    // Where nothing could be scored there is nothing to set beside others.
+    if ((this.report?.assessment.items ?? 0) > 0) await this.#keepRun();
+    return before;
+  }
+
+  /** Asks whether notifications may be sent. */
+  async askToNotify(wanted: boolean) {
+    this.notify = wanted && "Notification" in window && (await Notification.requestPermission()) === "granted";
+    if (wanted && !this.notify) this.notice = "The browser allows no notifications of this page; its settings for the site can change that.";
+  }
+
+  #tell(what: string) {
+    if (!this.notify) return;
+    try {
+      new Notification("Rewardscope", { body: what, icon: new URL("icon.svg", document.baseURI).href });
+    } catch {
+      // Phones take them from a service worker alone.
+      void navigator.serviceWorker?.ready.then((worker) => worker.showNotification("Rewardscope", { body: what })).catch(() => {});
+    }
+  }
+
+  score(prompt: Turn[], completions: string[]) {
     return this.#withstanding(() => this.engine.call("score", [prompt, completions]));
+  }
+
+  /** The second model's scores of the same text, where there is one. */
+  async scoreBeside(prompt: Turn[], completions: string[]): Promise<Score[]> {
+    return (await this.#second?.call("score", [prompt, completions])) ?? [];
   }
 
   async #refresh() {
     if (!this.progress) return;
     this.report = await this.engine.call("report", []);
-    if (this.progress.items_done === this.progress.items_total && this.report.items.length > 0) this.insight = await this.engine.call("insight", []);
+    if (this.progress.items_done === this.progress.items_total && this.report.items_done > 0) this.insight = await this.engine.call("insight", []);
   }
 
   async refreshStorage() {
@@ -458,9 +646,17 @@ class AppState {
     await this.refreshStorage();
   }
 
+  /** Stops what is under way; a run can go on later. */
   cancel() {
     this.#cancelled = true;
+    this.#second?.call("cancel", []).catch(() => {});
     this.engine.call("cancel", []).catch((error: unknown) => this.fail(error));
+  }
+
+  /** Stops the run and takes it off the page; its journal stays until it is removed. */
+  giveUp() {
+    this.cancel();
+    this.#givenUp = true;
   }
 }
 

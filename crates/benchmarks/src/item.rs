@@ -22,6 +22,7 @@ pub struct Item {
 
 /// One turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Turn {
     /// `system`, `user` or `assistant`.
     pub role: String,

@@ -4,12 +4,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
-use rewardscope_benchmarks::analysis::{agreement, best_of_n, ensemble};
+use rewardscope_benchmarks::ScoredItem;
+use rewardscope_benchmarks::analysis::best_of_n;
 use rewardscope_benchmarks::compare::Difference;
-use rewardscope_benchmarks::{Effort, ScoredItem, assess, compare};
-use rewardscope_eval::{ScoreFile, ScoredRow};
+use rewardscope_eval::{RunComparison, ScoredRow};
 use serde_json::json;
 
 use crate::metrics::{Which, read};
@@ -33,39 +33,19 @@ pub struct Arguments {
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let (benchmark, variant) = arguments.which.find()?;
     let (first, second) = (read(&arguments.first)?, read(&arguments.second)?);
-    for file in [&first, &second] {
-        if let Some(run) = file.run.as_ref().filter(|run| run.benchmark != benchmark.name) {
-            bail!(
-                "comparing {}: it is a run of {}, not of {}; name it with --benchmark",
-                file.name,
-                run.benchmark,
-                benchmark.name
-            );
-        }
-    }
-    let found = compare(benchmark, variant, &first.items(), &second.items(), arguments.seed)?;
-    let (one, other) = shared(&first, &second);
-    let (one, other): (Vec<ScoredItem<'_>>, Vec<ScoredItem<'_>>) =
-        (one.iter().map(|row| row.as_item()).collect(), other.iter().map(|row| row.as_item()).collect());
-    let agree = agreement(&one, &other);
-    let mean_scores = ensemble(&[one.clone(), other]);
-    let together: Vec<ScoredItem<'_>> =
-        one.iter().zip(&mean_scores).map(|(item, scores)| ScoredItem { scores, ..*item }).collect();
-    let together = assess(benchmark, variant, &together, None, arguments.seed, false, Effort::FULL)?;
-    let together =
-        together.overall.or(together.partial).or(together.subsets.into_iter().next().map(|named| named.figure));
-    let unlike = unlike(&first, &second);
+    let RunComparison { comparison: found, agreement, average, protocol_differences } =
+        RunComparison::of(benchmark, variant, &first, &second, arguments.seed)?;
     if arguments.json {
         let mut out = serde_json::to_value(&found)?;
         if let Some(out) = out.as_object_mut() {
-            out.insert("agreement".to_owned(), json!(agree));
-            out.insert("average".to_owned(), json!(together));
-            out.insert("protocol_differences".to_owned(), json!(unlike));
+            out.insert("agreement".to_owned(), json!(agreement));
+            out.insert("average".to_owned(), json!(average));
+            out.insert("protocol_differences".to_owned(), json!(protocol_differences));
         }
         println!("{out}");
         return Ok(ExitCode::SUCCESS);
     }
-    for difference in &unlike {
+    for difference in &protocol_differences {
         eprintln!("{difference}");
     }
     if found.only_first + found.only_second > 0 {
@@ -108,44 +88,13 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for item in found.disagreements.iter().take(20) {
         println!("  {}/{}: {} against {}", item.subset, item.id, item.first, item.second);
     }
-    if let Some(agree) = agree {
-        println!("Both pick the same completion in {:.1} % of the items.", 100.0 * agree);
+    if let Some(share) = agreement {
+        println!("Both pick the same completion in {:.1} % of the items.", 100.0 * share);
     }
-    if let Some(together) = together {
-        println!("The average of their standardised scores gets {:.4}.", together.score);
+    if let Some(average) = average {
+        println!("The average of their standardised scores gets {:.4}.", average.score);
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The rows that both have, in the first's order.
-fn shared<'a>(first: &'a ScoreFile, second: &'a ScoreFile) -> (Vec<&'a ScoredRow>, Vec<&'a ScoredRow>) {
-    let by_id: std::collections::HashMap<(&str, &str), &ScoredRow> =
-        second.rows.iter().map(|row| ((row.subset.as_str(), row.id.as_str()), row)).collect();
-    first.rows.iter().filter_map(|row| Some((row, *by_id.get(&(row.subset.as_str(), row.id.as_str()))?))).unzip()
-}
-
-/// What else is different between two runs, so that a difference may come of it.
-fn unlike(first: &ScoreFile, second: &ScoreFile) -> Vec<String> {
-    let (Some(first), Some(second)) = (&first.run, &second.run) else {
-        return vec!["at least one of the files does not say under what its scores came about".to_owned()];
-    };
-    let (a, b) = (&first.protocol, &second.protocol);
-    let pairs = [
-        ("dataset", a.dataset_sha256.clone(), b.dataset_sha256.clone()),
-        ("dtype", a.dtype.clone(), b.dtype.clone()),
-        ("settings", a.settings.clone(), b.settings.clone()),
-        ("context tokens", a.context_tokens.to_string(), b.context_tokens.to_string()),
-        (
-            "date told to templates",
-            format!("{:?}", a.template_seconds.map(|s| s / 86_400)),
-            format!("{:?}", b.template_seconds.map(|s| s / 86_400)),
-        ),
-    ];
-    pairs
-        .into_iter()
-        .filter(|(_, a, b)| a != b)
-        .map(|(what, a, b)| format!("the runs differ in {what}: {a:?} against {b:?}"))
-        .collect()
 }
 
 #[derive(Args)]

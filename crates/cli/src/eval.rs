@@ -10,7 +10,7 @@ use indicatif::ProgressBar;
 use rewardscope_benchmarks::{Item, Selection, reward_bench_2};
 use rewardscope_engine::Cancel;
 use rewardscope_eval::{
-    DatasetColumns, Journal, Reading, Rows, RunFile, RunIdentity, ScoreFile, marks_json, open_remote_dataset,
+    BoardRow, DatasetColumns, Journal, Reading, Rows, RunFile, RunIdentity, ScoreFile, marks_json, open_remote_dataset,
     read_items, reference_scores, reference_summary, score_item,
 };
 use rewardscope_store::{FetchProgress, Source, Store, is_address};
@@ -33,7 +33,8 @@ pub struct Arguments {
     /// Seed of the draw.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// A folder for journal.jsonl, run.json, scores.jsonl, marks.json and the reference evaluator's two files. A run that was stopped goes on from the
+    /// A folder for journal.jsonl, run.json, scores.jsonl, marks.json and the reference
+    /// evaluator's two files, and board/ with the row that the site's board takes. A run that was stopped goes on from the
     /// journal there.
     #[arg(long)]
     out: PathBuf,
@@ -125,7 +126,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let report = journal.run().report()?;
+    let (report, run_marks) = (journal.run().report()?, journal.run().marks()?);
     for remark in &report.remarks {
         eprintln!("{remark}");
     }
@@ -134,21 +135,28 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let host = format!("native {} {}", std::env::consts::OS, std::env::consts::ARCH);
     let file = RunFile::new(journal.run(), &identity, scorer.report(), (benchmark, variant), &host)?;
     write(&arguments.out.join("run.json"), serde_json::to_string(&file)? + "\n")?;
-    let marks = marks_json(&file.assessment, &report.marks, None);
+    let marks = marks_json(&file.assessment, &run_marks, None);
     write(&arguments.out.join("marks.json"), marks.to_string() + "\n")?;
     // The reference evaluator's own two files.
     let reference = arguments.out.join("reference");
     std::fs::create_dir_all(&reference).with_context(|| format!("creating {}", reference.display()))?;
-    let scores = reference_scores(journal.run(), &report.marks, scorer.report());
+    let scores = reference_scores(journal.run(), &run_marks, scorer.report());
     write(&reference.join("eval-set-scores.json"), serde_json::to_string_pretty(&scores)? + "\n")?;
-    let summary = reference_summary(&report.marks, scorer.report());
+    let summary = reference_summary(&run_marks, scorer.report());
     write(&reference.join("eval-set.json"), serde_json::to_string_pretty(&summary)? + "\n")?;
+    // What is sent to stand on the site's board; a run of nothing has nothing to send.
+    if let Ok(sent) = BoardRow::of(&file).contribution() {
+        let board = arguments.out.join("board");
+        std::fs::create_dir_all(&board).with_context(|| format!("creating {}", board.display()))?;
+        write(&board.join(&sent.file), &sent.json)?;
+        write(&board.join("pull-request.md"), &sent.text)?;
+    }
     if arguments.strict {
         let name = arguments.out.join("run.json").display().to_string();
         let file = ScoreFile::of_run(&name, file.clone())?;
         file.assess(benchmark, variant, 0, true)?;
     }
-    metrics::print_table(&file.assessment, &report.marks);
+    metrics::print_table(&file.assessment, &run_marks);
     println!(
         "{} tokens computed in {:.1} s, {} more shared with other completions of their prompt",
         report.tokens,

@@ -233,6 +233,12 @@ const BATCH_CPU: (usize, u64) = (1024, 96 << 20);
 /// Fewer tokens leave most of a device idle.
 const LEAST_BATCH_TOKENS: u64 = 64;
 
+/// Bytes of what a layer makes of a token: the residual, its norms, queries, keys, values and what they
+/// come to are there at once, then both halves of the feed-forward layer, their product and its result.
+fn bytes_a_token(summary: &Summary) -> u64 {
+    4 * (3 * summary.intermediate_size as u64 + 8 * summary.hidden_size as u64)
+}
+
 /// Tokens in one batch, as suits the device and the model's width.
 fn batch_tokens(device: &OpenDevice, summary: &Summary) -> usize {
     let (most, most_bytes) = match device.report.kind {
@@ -240,12 +246,9 @@ fn batch_tokens(device: &OpenDevice, summary: &Summary) -> usize {
         DeviceKind::Cpu => BATCH_CPU,
     };
     let (hidden, inner) = (summary.hidden_size as u64, summary.intermediate_size as u64);
-    // Of a layer the residual, its norms, queries, keys, values and what they come to are there at
-    // once, then both halves of the feed-forward layer, their product and its result.
-    let bytes_a_token = 4 * (3 * inner + 8 * hidden);
-    // A kernel reads each of them whole.
+    // A kernel reads each of a layer's values whole.
     let bound = device.most_bound_bytes() / (4 * inner.max(hidden));
-    let budget = (most_bytes / bytes_a_token).min(bound).max(LEAST_BATCH_TOKENS);
+    let budget = (most_bytes / bytes_a_token(summary)).min(bound).max(LEAST_BATCH_TOKENS);
     usize::try_from(budget).unwrap_or(most).min(most)
 }
 
@@ -341,6 +344,11 @@ impl Scorer {
     /// What there is to say of the model.
     pub fn report(&self) -> &ModelReport {
         &self.report
+    }
+
+    /// Bytes on the device of the weights and of what a layer makes of the largest batch.
+    pub fn memory_bytes(&self) -> u64 {
+        self.report.device_bytes + self.batch_tokens as u64 * bytes_a_token(&self.forward.summary)
     }
 
     /// The time that templates are told from now on.

@@ -8,7 +8,7 @@ use rewardscope_benchmarks::{Assessment, ScoredItem};
 use serde::{Deserialize, Serialize};
 
 use crate::report::lengths;
-use crate::{Run, ScoredRow};
+use crate::{Run, ScoreFile, ScoredRow};
 
 /// Bars of a histogram.
 const BARS: usize = 40;
@@ -133,6 +133,15 @@ impl Run {
         let lengths: Vec<Vec<f64>> = scored().map(|(_, scores)| lengths(scores)).collect();
         let models: Vec<&[String]> = scored().map(|(item, _)| self.items()[item].models.as_slice()).collect();
         Insight::of(assessment, &items, &lengths, &models, is_bradley_terry)
+    }
+}
+
+impl ScoreFile {
+    /// What the file's scores say beside the marks of `assessment`.
+    pub fn insight(&self, assessment: &Assessment) -> Insight {
+        let models: Vec<&[String]> = self.models.iter().map(Vec::as_slice).collect();
+        let is_bradley_terry = self.run.as_ref().is_some_and(|run| run.protocol.is_bradley_terry);
+        Insight::of(assessment, &self.items(), self.lengths.as_deref().unwrap_or_default(), &models, is_bradley_terry)
     }
 }
 

@@ -257,6 +257,7 @@ impl ItemLine {
 /// A run whose finished items are on disk.
 pub struct Journal {
     log: Log,
+    identity: RunIdentity,
     run: Run,
     clock: Clock,
     /// Not written before there is an item for it.
@@ -322,9 +323,10 @@ impl Journal {
                 }
             }
         }
-        let mut journal = Self { log, run, clock, device: None };
+        let mut journal = Self { log, identity, run, clock, device: None };
         if lines.is_empty() {
             let items = journal.run.items().len();
+            let identity = journal.identity.clone();
             journal.write(&Line::Run { identity, items, local_seconds: clock.local_seconds() })?;
         }
         journal.device = Some(Line::Device {
@@ -338,6 +340,11 @@ impl Journal {
     /// The journal's name for messages.
     pub fn name(&self) -> &str {
         self.log.name()
+    }
+
+    /// Which run it is.
+    pub fn identity(&self) -> &RunIdentity {
+        &self.identity
     }
 
     /// The run as far as it is.

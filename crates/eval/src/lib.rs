@@ -2,7 +2,10 @@
 //! disk before the next is begun, so a run that was stopped, by whatever, goes on where it was and
 //! scores nothing twice.
 
+mod board;
 mod claims;
+mod comparison;
+mod explore;
 mod insight;
 mod journal;
 mod json_floats;
@@ -23,7 +26,10 @@ use rewardscope_store::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use board::{BoardError, BoardMark, BoardRow, Contribution};
 pub use claims::{ClaimError, Claims, score_claim};
+pub use comparison::{ComparisonError, RunComparison};
+pub use explore::{ExploreQuery, Explorer, Found, Order, Verdict, item_with, row_without_texts};
 pub use insight::{Insight, LengthPoint, ScoreBar};
 pub use journal::{Journal, JournalError, JournalSummary, RunIdentity};
 pub use marks_json::marks_json;
@@ -324,6 +330,8 @@ pub struct Estimate {
     pub tokens: u64,
     /// Milliseconds at the speed of a trial.
     pub ms: f64,
+    /// Bytes that the weights and a batch take on the device.
+    pub memory_bytes: u64,
 }
 
 /// What keeps marks from being the benchmark's.
@@ -482,7 +490,7 @@ impl Run {
             ms = again.ms / trial_tokens.max(1) as f64 * tokens;
             break;
         }
-        Ok(Estimate { items: left.len(), completions, tokens: tokens as u64, ms })
+        Ok(Estimate { items: left.len(), completions, tokens: tokens as u64, ms, memory_bytes: scorer.memory_bytes() })
     }
 }
 
@@ -508,15 +516,15 @@ fn remarks(item: &Item, scores: &[CompletionScore]) -> Vec<String> {
     remarks
 }
 
-/// The scored items of a run as the benchmarks take them, with the item's place.
-fn scored<'a>(items: &'a [Item], results: &'a [ItemResult], scores: &'a [Vec<f64>]) -> Vec<(usize, ScoredItem<'a>)> {
+/// The scored items of a run as the benchmarks take them.
+fn scored<'a>(items: &'a [Item], results: &'a [ItemResult], scores: &'a [Vec<f64>]) -> Vec<ScoredItem<'a>> {
     results
         .iter()
         .zip(scores)
         .filter(|(result, _)| result.outcome.scores.is_ok())
         .map(|(result, scores)| {
             let item = &items[result.item];
-            (result.item, ScoredItem { id: &item.id, subset: &item.subset, num_correct: item.num_correct, scores })
+            ScoredItem { id: &item.id, subset: &item.subset, num_correct: item.num_correct, scores }
         })
         .collect()
 }

@@ -1,19 +1,23 @@
-use rewardscope_benchmarks::analysis::margin;
-use rewardscope_benchmarks::{Assessment, Effort, MarkError, Marks, ScoredItem, assess, marks};
+use rewardscope_benchmarks::reward_bench_2::Ties;
+use rewardscope_benchmarks::{Assessment, Effort, MarkError, Marks, ScoredItem, Turn, assess, marks};
 use serde::{Deserialize, Serialize};
 
-use crate::{CompletionScore, ItemResult, Run, json_floats, scored};
+use crate::explore::{rank, texts_of};
+use crate::{CompletionScore, ItemResult, Run, ScoreFile, json_floats, scored};
+
+/// Remarks that a report has, at most.
+const MOST_REMARKS: usize = 1000;
 
 /// What a run has come to so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Report {
-    /// Overall, by subset and by item; the items are those of `items` that were scored, in order.
-    pub marks: Marks,
-    /// The same with intervals, chance levels and what length alone gets.
+    /// Marks with intervals, chance levels and what length alone gets.
     pub assessment: Assessment,
-    /// Every item that was tried.
-    pub items: Vec<ItemSummary>,
+    /// The parts of the Ties score, where there are such items.
+    pub ties: Option<Ties>,
+    /// Items that were tried.
+    pub items_done: usize,
     /// Items selected.
     pub items_total: usize,
     /// Items that could not be scored.
@@ -30,22 +34,26 @@ pub struct Report {
     pub remarks: Vec<String>,
 }
 
-/// One line of a run's list.
+/// One line of a list of items.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct ItemSummary {
-    /// The item's place in the run.
+    /// What opens it.
     pub item: usize,
     /// Its id.
     pub id: String,
     /// Its subset.
     pub subset: String,
-    /// The beginning of its prompt.
+    /// The beginning of its prompt; empty where the texts are not at hand.
     pub prompt: String,
-    /// Its mark; `None` where it could not be scored.
+    /// Its mark; `None` where it was not scored.
     pub mark: Option<f64>,
     /// Worst correct minus best incorrect score; none where a score is NaN.
     pub margin: Option<f64>,
+    /// The mark that a second run gives it.
+    pub other_mark: Option<f64>,
+    /// The margin of a second run.
+    pub other_margin: Option<f64>,
     /// Whether a completion of it was cut.
     pub truncated: bool,
 }
@@ -58,8 +66,8 @@ pub struct ItemReport {
     pub id: String,
     /// Its subset.
     pub subset: String,
-    /// Its prompt.
-    pub prompt: String,
+    /// The conversation that the completions answer; empty where the texts are not at hand.
+    pub turns: Vec<Turn>,
     /// Its completions, in the dataset's order.
     pub completions: Vec<CompletionReport>,
     /// Why it could not be scored.
@@ -85,6 +93,10 @@ pub struct CompletionReport {
     pub tokens: Option<usize>,
     /// Tokens that were cut off.
     pub cut_tokens: Option<usize>,
+    /// The score that a second run gives it.
+    pub other_score: Option<f64>,
+    /// Its place there.
+    pub other_rank: Option<usize>,
 }
 
 /// A row of a score file: what marking needs, correct completions first.
@@ -109,7 +121,7 @@ impl ScoredRow {
     }
 }
 
-fn values(result: &ItemResult) -> Vec<f64> {
+pub(crate) fn values(result: &ItemResult) -> Vec<f64> {
     result.outcome.scores.iter().flatten().map(|score| score.score).collect()
 }
 
@@ -135,52 +147,35 @@ impl Run {
         })
     }
 
-    /// What the run has come to so far.
+    /// The marks of what was scored so far; those of the items are in their order.
     ///
     /// # Errors
     /// When the scored items cannot be marked, such as a Ties id of another form.
-    pub fn report(&self) -> Result<Report, MarkError> {
-        const PROMPT_CHARACTERS: usize = 120;
+    pub fn marks(&self) -> Result<Marks, MarkError> {
         let scores: Vec<Vec<f64>> = self.results().iter().map(values).collect();
-        let scored = scored(self.items(), self.results(), &scores);
-        let scored_items: Vec<ScoredItem<'_>> = scored.iter().map(|(_, item)| *item).collect();
+        let items = scored(self.items(), self.results(), &scores);
+        marks(self.benchmark, &self.benchmark.variants[0], &items)
+    }
+
+    /// What the run has come to so far.
+    ///
+    /// # Errors
+    /// As [`Self::marks`].
+    pub fn report(&self) -> Result<Report, MarkError> {
+        let scores: Vec<Vec<f64>> = self.results().iter().map(values).collect();
+        let items = scored(self.items(), self.results(), &scores);
         let variant = &self.benchmark.variants[0];
-        let marks = marks(self.benchmark, variant, &scored_items)?;
+        let ties = marks(self.benchmark, variant, &items)?.subsets.into_iter().find_map(|mark| mark.ties);
         let lengths: Vec<Vec<f64>> =
             self.results().iter().filter_map(|result| Some(lengths(result.outcome.scores.as_ref().ok()?))).collect();
         let effort = if self.is_done() { Effort::FULL } else { Effort::QUICK };
-        let mut assessment = assess(self.benchmark, variant, &scored_items, Some(&lengths), 0, false, effort)?;
+        let mut assessment = assess(self.benchmark, variant, &items, Some(&lengths), 0, false, effort)?;
         self.shortfall().qualify(&mut assessment);
-        let mut mark_of = vec![None; self.items().len()];
-        for ((item, _), &mark) in scored.iter().zip(&marks.items) {
-            mark_of[*item] = Some(mark);
-        }
         let all = || self.results().iter().flat_map(|result| result.outcome.scores.iter().flatten());
         Ok(Report {
-            items: self
-                .results()
-                .iter()
-                .zip(&scores)
-                .map(|(result, scores)| {
-                    let item = &self.items()[result.item];
-                    ItemSummary {
-                        item: result.item,
-                        id: item.id.clone(),
-                        subset: item.subset.clone(),
-                        prompt: item.prompt.chars().take(PROMPT_CHARACTERS).collect(),
-                        mark: mark_of[result.item],
-                        margin: margin(&ScoredItem {
-                            id: &item.id,
-                            subset: &item.subset,
-                            num_correct: item.num_correct,
-                            scores,
-                        }),
-                        truncated: result.outcome.scores.iter().flatten().any(CompletionScore::truncated),
-                    }
-                })
-                .collect(),
-            marks,
             assessment,
+            ties,
+            items_done: self.results().len(),
             items_total: self.items().len(),
             items_failed: self.results().iter().filter(|result| result.outcome.scores.is_err()).count(),
             truncated_completions: all().filter(|score| score.truncated()).count(),
@@ -193,37 +188,30 @@ impl Run {
                 .chain(self.results().iter().flat_map(|result| {
                     result.outcome.scores.as_ref().err().into_iter().chain(&result.outcome.remarks).cloned()
                 }))
+                .take(MOST_REMARKS)
                 .collect(),
         })
     }
 
-    /// All that is known of one item; `None` past the end.
-    pub fn item_report(&self, place: usize) -> Option<ItemReport> {
-        let item = self.items().get(place)?;
-        let result = self.results().get(place);
-        let scores = result.map(values).unwrap_or_default();
-        let seen = result.and_then(|result| result.outcome.scores.as_ref().ok());
-        let completions = item.completions.iter().enumerate().map(|(i, text)| {
-            let score = scores.get(i).copied();
-            CompletionReport {
-                text: text.clone(),
-                correct: i < item.num_correct,
-                score,
-                rank: score
-                    .filter(|score| !score.is_nan())
-                    .map(|score| 1 + scores.iter().filter(|&&other| other > score).count()),
-                tokens: seen.and_then(|scores| Some(scores.get(i)?.tokens)),
-                cut_tokens: seen.and_then(|scores| Some(scores.get(i)?.cut_tokens)),
-            }
-        });
-        Some(ItemReport {
-            id: item.id.clone(),
-            subset: item.subset.clone(),
-            prompt: item.prompt.clone(),
-            completions: completions.collect(),
-            error: result.and_then(|result| result.outcome.scores.as_ref().err().cloned()),
-            remarks: result.map(|result| result.outcome.remarks.clone()).unwrap_or_default(),
-        })
+    /// All that is known of one item, and what a second run says of it; `None` past the end.
+    pub fn item_report(&self, place: usize, second: Option<&ScoreFile>) -> Option<ItemReport> {
+        let mut report = texts_of(self.items().get(place)?);
+        report.take_file(second, true);
+        let Some(result) = self.results().get(place) else {
+            return Some(report);
+        };
+        let scores = values(result);
+        for (i, (completion, seen)) in
+            report.completions.iter_mut().zip(result.outcome.scores.iter().flatten()).enumerate()
+        {
+            completion.score = Some(seen.score);
+            completion.rank = rank(&scores, i);
+            completion.tokens = Some(seen.tokens);
+            completion.cut_tokens = Some(seen.cut_tokens);
+        }
+        report.error = result.outcome.scores.as_ref().err().cloned();
+        report.remarks = result.outcome.remarks.clone();
+        Some(report)
     }
 }
 

@@ -11,19 +11,22 @@ use rewardscope_benchmarks::published::{
     Downstream, DownstreamCorrelation, PublishedRow, downstream, downstream_correlation, published,
 };
 use rewardscope_benchmarks::reward_bench_2::{self, OFFICIAL_ROWS};
-use rewardscope_benchmarks::{Assessment, BENCHMARKS, Benchmark, Item, Selection, benchmark, reward_bench};
+use rewardscope_benchmarks::{
+    Assessment, BENCHMARKS, Benchmark, Item, Selection, Turn, Variant, benchmark, reward_bench,
+};
 use rewardscope_engine::{
     Backbone, CATALOG, Cancel, Clock, Detail, DeviceChoice, DeviceReport, Dtype, EngineError, FORMATS, Format,
     HeadConfig, Listed, LoadOptions, LoadProgress, Message, ModelFiles, PUBLISHED_MARKS, Pooling, RewardHead, Scorer,
     TokenSequence, device,
 };
 use rewardscope_eval::{
-    ClaimError, Claims, DatasetColumns, Journal, JournalSummary, Reading, Rows, Run, RunIdentity, ScoreFile,
-    fetch_dataset, marks_json, open_remote_dataset, read_items, score_claim, score_item,
+    BoardRow, ClaimError, Claims, DatasetColumns, ExploreQuery, Explorer, Insight, Journal, JournalSummary, Reading,
+    Report, Rows, Run, RunComparison, RunFile, RunIdentity, ScoreFile, fetch_dataset, item_with, marks_json,
+    open_remote_dataset, read_items, reference_scores, reference_summary, row_without_texts, score_claim, score_item,
 };
 use rewardscope_fit::{FeatureCache, FeaturesHeader, FitError, OverlapRule, gather, learn};
 use rewardscope_store::{
-    FetchProgress, Folder, HUB, Hub, PARTS_FILE, RepositoryId, Shelf, Source, Store, Token, is_address,
+    FetchProgress, Folder, HUB, Hasher, Hub, PARTS_FILE, RepositoryId, Shelf, Source, Store, Token, is_address,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -103,17 +106,8 @@ pub struct ListedModel {
     pub does_not_fit: Option<String>,
 }
 
-/// A turn of a conversation.
-#[derive(Deserialize, tsify::Tsify)]
-pub struct ChatTurn {
-    /// `system`, `user` or `assistant`.
-    pub role: String,
-    /// What was said.
-    pub content: String,
-}
-
 fn messages(turns: JsValue) -> Result<Vec<Message>, JsError> {
-    let turns: Vec<ChatTurn> = from_js(turns)?;
+    let turns: Vec<Turn> = from_js(turns)?;
     Ok(turns.into_iter().map(|turn| Message::new(turn.role, turn.content)).collect())
 }
 
@@ -173,16 +167,84 @@ impl ColumnNames {
     }
 }
 
-/// The marks of a score file.
+/// A run that is open beside the others: one made here, or a file of scores.
 #[derive(Serialize, tsify::Tsify)]
-pub struct MarkedScores {
-    /// The file's name.
+pub struct OpenedRun {
+    /// What names it.
+    pub key: String,
+    /// The file's name, or the dataset's.
     pub name: String,
+    /// The model that scored, where that is known.
+    pub model: String,
+    /// Its benchmark's name in commands.
+    pub benchmark: String,
+    /// The rows that were scored, where that is known.
+    pub dataset: String,
+    /// What the weights were, where that is known.
+    pub dtype: String,
+    /// Whether it was made in this visit.
+    pub is_own: bool,
+    /// Whether it says under what its scores came about.
+    pub is_run_file: bool,
+    /// Whether scores are rewards, where that is known.
+    pub is_reward_model: Option<bool>,
     /// The marks with what they are worth.
     pub assessment: Assessment,
-    /// The same, and what else the scores say, as the command writes it.
+}
+
+/// All that an open run says.
+#[derive(Serialize, tsify::Tsify)]
+pub struct OpenedReport {
+    /// What its scores say beside the marks.
+    pub insight: Insight,
+    /// The marks, and what else the scores say, as the command writes it.
     pub json: String,
 }
+
+/// A run as the reference evaluator writes it.
+#[derive(Serialize, tsify::Tsify)]
+pub struct ReferenceFiles {
+    /// Its file of scores.
+    pub scores: String,
+    /// Its file of marks.
+    pub summary: String,
+}
+
+/// A run that is open, with how it is marked.
+struct Opened {
+    key: String,
+    file: ScoreFile,
+    benchmark: &'static Benchmark,
+    variant: &'static Variant,
+    assessment: Assessment,
+    is_own: bool,
+}
+
+impl Opened {
+    /// Texts of a file are as long as whoever made it likes.
+    fn card(&self) -> OpenedRun {
+        let bounded = |text: &str| text.chars().take(MOST_NAME_CHARACTERS).collect::<String>();
+        let protocol = self.file.run.as_ref().map(|run| &run.protocol);
+        OpenedRun {
+            key: self.key.clone(),
+            name: bounded(&self.file.name),
+            model: bounded(self.file.model.as_deref().unwrap_or_default()),
+            benchmark: self.benchmark.name.to_owned(),
+            dataset: bounded(protocol.map(|protocol| protocol.dataset.as_str()).unwrap_or_default()),
+            dtype: bounded(protocol.map(|protocol| protocol.dtype.as_str()).unwrap_or_default()),
+            is_own: self.is_own,
+            is_run_file: protocol.is_some(),
+            is_reward_model: protocol.map(|protocol| protocol.is_reward_model),
+            assessment: self.assessment.clone(),
+        }
+    }
+}
+
+/// Characters of a name out of somebody's file that the page is given.
+const MOST_NAME_CHARACTERS: usize = 500;
+
+/// A run file larger than this is not read: its text and its rows would not fit beside a model.
+const MOST_RUN_BYTES: u64 = 512 << 20;
 
 /// Where the official rows of RewardBench 2 are.
 #[derive(Serialize, tsify::Tsify)]
@@ -357,6 +419,16 @@ fn tell(callback: &Function, value: &impl Serialize) {
     }
 }
 
+/// What is looked at: the journal's run, or the open dataset; anything else is an open run's key.
+const RUN: &str = "run";
+const DATASET: &str = "dataset";
+
+/// What the browser calls itself.
+fn host() -> String {
+    let get = |of: &JsValue, name: &str| js_sys::Reflect::get(of, &name.into()).unwrap_or(JsValue::UNDEFINED);
+    get(&get(&js_sys::global(), "navigator"), "userAgent").as_string().unwrap_or_else(|| "a browser".to_owned())
+}
+
 async fn read_head(bytes: Vec<u8>) -> Result<RewardHead, EngineError> {
     RewardHead::read(&Source::memory("the reward head", bytes)).await
 }
@@ -372,6 +444,13 @@ pub struct Session {
     benchmark: Cell<Option<&'static Benchmark>>,
     columns: RefCell<Option<DatasetColumns>>,
     journal: RefCell<Option<Journal>>,
+    /// The run's report, and of how many items it is.
+    report: RefCell<Option<(usize, Rc<Report>)>>,
+    runs: RefCell<Vec<Opened>>,
+    /// What is looked at, and which that is.
+    explorer: RefCell<(String, Explorer)>,
+    /// How often another dataset was opened.
+    datasets: Cell<usize>,
     claims: RefCell<Claims>,
     features: RefCell<Option<FeatureCache>>,
     fitted: RefCell<Option<RewardHead>>,
@@ -518,7 +597,7 @@ impl Session {
         };
         // The old model goes first: two do not fit beside each other.
         self.scorer.take();
-        self.journal.take();
+        self.close_run();
         let device = device::open(settings.device).await.map_err(engine_sentence)?;
         let scorer =
             Scorer::load(&files, head.as_ref(), device, options, cancel, &mut |now| tell(progress, &now)).await;
@@ -676,24 +755,225 @@ impl Session {
         Ok(())
     }
 
-    /// Marks a file of scores: ours, a run file, or a reference evaluator's.
-    #[wasm_bindgen(js_name = markScores, unchecked_return_type = "MarkedScores")]
-    pub async fn mark_scores(
+    /// Opens a file of scores, ours, a run file, or a reference evaluator's, and marks it. Without a
+    /// benchmark a run file is of the one that it names, others are of RewardBench 2. A run that was
+    /// made in this visit has its key already.
+    #[wasm_bindgen(js_name = openRun, unchecked_return_type = "OpenedRun")]
+    pub async fn open_run(
         &self,
         file: web_sys::File,
-        name: String,
+        benchmark: Option<String>,
         variant: Option<String>,
+        key: Option<String>,
     ) -> Result<JsValue, JsError> {
-        let _busy = self.begin()?;
-        let benchmark = benchmark(&name).map_err(sentence)?;
-        let variant = benchmark.variant(variant.as_deref()).map_err(sentence)?;
-        let source = Source::picked(&file);
+        self.open_scores(&Source::picked(&file), benchmark.as_deref(), variant.as_deref(), key).await
+    }
+
+    /// The same of a file at an address.
+    #[wasm_bindgen(js_name = openRunAddress, unchecked_return_type = "OpenedRun")]
+    pub async fn open_run_address(
+        &self,
+        address: String,
+        #[wasm_bindgen(unchecked_param_type = "(progress: LoadProgress) => void")] progress: Function,
+    ) -> Result<JsValue, JsError> {
+        let (_busy, cancel) = self.begin()?;
+        let store = self.store()?;
+        let tell = &mut |now: FetchProgress| tell(&progress, &LoadProgress::from(now));
+        let source = store.address(address.trim(), &cancel, tell).await.map_err(sentence)?;
+        self.open_scores(&source, None, None, None).await
+    }
+
+    async fn open_scores(
+        &self,
+        source: &Source,
+        named: Option<&str>,
+        variant: Option<&str>,
+        own_key: Option<String>,
+    ) -> Result<JsValue, JsError> {
+        if source.bytes() > MOST_RUN_BYTES {
+            let (name, bytes) = (source.name(), source.bytes());
+            return Err(sentence(format!(
+                "reading {name}: at most {MOST_RUN_BYTES} bytes were expected, it has {bytes}"
+            )));
+        }
         let bytes = source.read_all().await.map_err(sentence)?;
-        let scores = ScoreFile::read(source.name(), &String::from_utf8_lossy(&bytes)).map_err(sentence)?;
-        let assessment = scores.assess(benchmark, variant, 0, false).map_err(sentence)?;
-        let marks = scores.marks(benchmark, variant).map_err(sentence)?;
-        let json = marks_json(&assessment, &marks, Some(&scores)).to_string();
-        to_js(&MarkedScores { name: source.name().to_owned(), assessment, json })
+        let file = ScoreFile::read(source.name(), &String::from_utf8_lossy(&bytes)).map_err(sentence)?;
+        let own = file.run.as_ref().map(|run| (run.benchmark.clone(), run.variant.clone()));
+        let of = named.or(own.as_ref().map(|(benchmark, _)| benchmark.as_str())).unwrap_or(reward_bench_2::NAME);
+        let benchmark = benchmark(of).map_err(sentence)?;
+        let own_variant = own.as_ref().filter(|(own, _)| own == benchmark.name).map(|(_, variant)| variant.as_str());
+        let variant = benchmark.variant(variant.or(own_variant)).map_err(sentence)?;
+        let is_own = own_key.is_some();
+        let key = own_key.unwrap_or_else(|| {
+            let mut hash = Hasher::sha256();
+            hash.update(&bytes);
+            hash.finish().hex()[..32].to_owned()
+        });
+        self.take_run(key, file, (benchmark, variant), is_own)
+    }
+
+    fn take_run(
+        &self,
+        key: String,
+        file: ScoreFile,
+        (benchmark, variant): (&'static Benchmark, &'static Variant),
+        is_own: bool,
+    ) -> Result<JsValue, JsError> {
+        let assessment = file.assess(benchmark, variant, 0, false).map_err(sentence)?;
+        let opened = Opened { key, file, benchmark, variant, assessment, is_own };
+        let card = to_js(&opened.card())?;
+        let mut runs = self.runs.borrow_mut();
+        runs.retain(|run| run.key != opened.key);
+        runs.push(opened);
+        Ok(card)
+    }
+
+    /// Opens the journal's run beside the others, as a run file has it.
+    #[wasm_bindgen(js_name = keepRun, unchecked_return_type = "OpenedRun")]
+    pub fn keep_run(&self) -> Result<JsValue, JsError> {
+        let scorer = self.scorer()?;
+        let (key, file, marked) = {
+            let journal = self.journal.borrow();
+            let journal = journal.as_ref().ok_or_else(|| sentence("keeping a run: none was started"))?;
+            let benchmark = self.benchmark();
+            let marked = (benchmark, &benchmark.variants[0]);
+            let run =
+                RunFile::new(journal.run(), journal.identity(), scorer.report(), marked, &host()).map_err(sentence)?;
+            let name = journal.identity().dataset.rsplit('/').next().unwrap_or_default().to_owned();
+            (journal.identity().key(), ScoreFile::of_run(&name, run).map_err(sentence)?, marked)
+        };
+        self.take_run(key, file, marked, true)
+    }
+
+    /// Closes an open run.
+    #[wasm_bindgen(js_name = closeOpened)]
+    pub fn close_opened(&self, key: &str) {
+        self.runs.borrow_mut().retain(|run| run.key != key);
+    }
+
+    /// All that an open run says.
+    #[wasm_bindgen(js_name = openedReport, unchecked_return_type = "OpenedReport")]
+    pub fn opened_report(&self, key: &str) -> Result<JsValue, JsError> {
+        self.with_opened(key, |run| {
+            let marks = run.file.marks(run.benchmark, run.variant).map_err(sentence)?;
+            to_js(&OpenedReport {
+                insight: run.file.insight(&run.assessment),
+                json: marks_json(&run.assessment, &marks, Some(&run.file)).to_string(),
+            })
+        })
+    }
+
+    /// An open run as a run file.
+    #[wasm_bindgen(js_name = runFile)]
+    pub fn run_file(&self, key: &str) -> Result<String, JsError> {
+        self.with_run_file(key, |run| serde_json::to_string(run).map_err(sentence))
+    }
+
+    /// What is sent of an open run to stand on the site's board.
+    #[wasm_bindgen(unchecked_return_type = "Contribution")]
+    pub fn contribution(&self, key: &str) -> Result<JsValue, JsError> {
+        self.with_run_file(key, |run| to_js(&BoardRow::of(run).contribution().map_err(sentence)?))
+    }
+
+    /// The journal's run as the reference evaluator writes it.
+    #[wasm_bindgen(js_name = referenceFiles, unchecked_return_type = "ReferenceFiles")]
+    pub fn reference_files(&self) -> Result<JsValue, JsError> {
+        let scorer = self.scorer()?;
+        self.with_run(|run| {
+            let marks = run.marks().map_err(sentence)?;
+            let text = |value| serde_json::to_string_pretty(&value).map(|text| text + "\n").map_err(sentence);
+            to_js(&ReferenceFiles {
+                scores: text(reference_scores(run, &marks, scorer.report()))?,
+                summary: text(reference_summary(&marks, scorer.report()))?,
+            })
+        })
+    }
+
+    /// Two open runs beside each other.
+    #[wasm_bindgen(js_name = compareRuns, unchecked_return_type = "RunComparison")]
+    pub fn compare_runs(&self, first: &str, second: &str) -> Result<JsValue, JsError> {
+        self.with_opened(first, |one| {
+            self.with_opened(second, |other| {
+                to_js(&RunComparison::of(one.benchmark, one.variant, &one.file, &other.file, 0).map_err(sentence)?)
+            })
+        })
+    }
+
+    /// Looks at the journal's run (`run`), the open dataset (`dataset`) or an open run by its key,
+    /// beside another one where that is named, and finds items in it.
+    #[wasm_bindgen(unchecked_return_type = "Found")]
+    pub fn explore(
+        &self,
+        of: &str,
+        against: Option<String>,
+        #[wasm_bindgen(unchecked_param_type = "ExploreQuery")] query: JsValue,
+    ) -> Result<JsValue, JsError> {
+        let query: ExploreQuery = from_js(query)?;
+        let tried = self.journal.borrow().as_ref().map_or(0, |journal| journal.run().results().len());
+        let key = format!("{of} {} {tried} {}", against.as_deref().unwrap_or_default(), self.datasets.get());
+        if self.explorer.borrow().0 != key {
+            let explorer = self.explorer_of(of, against.as_deref())?;
+            *self.explorer.borrow_mut() = (key, explorer);
+        }
+        let found = self.with_texts(of, |texts| self.explorer.borrow_mut().1.find(&query, texts));
+        to_js(&found)
+    }
+
+    fn explorer_of(&self, of: &str, against: Option<&str>) -> Result<Explorer, JsError> {
+        let marks =
+            |run: &Opened| run.file.marks(run.benchmark, run.variant).map(|marks| marks.items).map_err(sentence);
+        let mut explorer = match of {
+            RUN => self.with_run(|run| Explorer::of_run(run).map_err(sentence))?,
+            DATASET => Explorer::of_dataset(&self.dataset.borrow().1),
+            key => {
+                self.with_opened(key, |run| Ok(Explorer::of_file(&run.file, &marks(run)?, &self.dataset.borrow().1)))?
+            }
+        };
+        if let Some(key) = against {
+            self.with_opened(key, |run| {
+                explorer.against(&run.file, &marks(run)?);
+                Ok(())
+            })?;
+        }
+        Ok(explorer)
+    }
+
+    /// The items that the texts of what is looked at are among.
+    fn with_texts<T>(&self, of: &str, use_texts: impl FnOnce(&[Item]) -> T) -> T {
+        let journal = self.journal.borrow();
+        match journal.as_ref().filter(|_| of == RUN) {
+            Some(journal) => use_texts(journal.run().items()),
+            None => use_texts(&self.dataset.borrow().1),
+        }
+    }
+
+    /// A window of what was found last.
+    #[wasm_bindgen(js_name = exploreRows, unchecked_return_type = "ItemSummary[]")]
+    pub fn explore_rows(&self, of: &str, from: usize, count: usize) -> Result<JsValue, JsError> {
+        to_js(&self.with_texts(of, |texts| self.explorer.borrow().1.window(from, count, texts)))
+    }
+
+    /// All that is known of an item that was found, and what the run beside says of it.
+    #[wasm_bindgen(js_name = exploreItem, unchecked_return_type = "ItemReport")]
+    pub fn explore_item(&self, of: &str, against: Option<String>, place: usize) -> Result<JsValue, JsError> {
+        let runs = self.runs.borrow();
+        let opened =
+            |key: Option<&str>| key.and_then(|key| runs.iter().find(|run| run.key == key)).map(|run| &run.file);
+        let second = opened(against.as_deref());
+        let none = || sentence(format!("looking at item {place}: there is no such item; look for it again"));
+        if of == RUN {
+            return self.with_run(|run| to_js(&run.item_report(place, second).ok_or_else(none)?));
+        }
+        let explorer = self.explorer.borrow();
+        let (text, subset, id) = explorer.1.item(place).ok_or_else(none)?;
+        let first = opened(Some(of));
+        let dataset = self.dataset.borrow();
+        let report = match (text.and_then(|at| dataset.1.get(at)), first) {
+            (Some(item), first) => item_with(item, first, second),
+            (None, Some(first)) => row_without_texts(first, subset, id, second).ok_or_else(none)?,
+            (None, None) => return Err(none()),
+        };
+        to_js(&report)
     }
 
     /// Opens a dataset file that was picked or dropped.
@@ -716,22 +996,32 @@ impl Session {
         let name = source.name().to_owned();
         let report = to_js(&DatasetReport { name: name.clone(), items: items.len(), subsets, attribution, warning })?;
         *self.dataset.borrow_mut() = (name, items);
-        self.journal.take();
+        self.datasets.set(self.datasets.get() + 1);
+        self.close_run();
         Ok(report)
     }
 
-    /// Opens the run of the loaded model over the items selected: at most `limit` a subset, all
-    /// without one. What was scored of it earlier is there already, unless `anew` forgets it.
+    /// Opens the run of the loaded model over the items selected: those of one subset where it is
+    /// named, at most `limit` a subset, all without one. What was scored of it earlier is there already, unless `anew` forgets it.
     #[wasm_bindgen(unchecked_return_type = "RunProgress")]
-    pub async fn plan(&self, limit: Option<usize>, seed: u32, anew: bool) -> Result<JsValue, JsError> {
+    pub async fn plan(
+        &self,
+        subset: Option<String>,
+        limit: Option<usize>,
+        seed: u32,
+        anew: bool,
+    ) -> Result<JsValue, JsError> {
         let _busy = self.begin()?;
         let scorer = self.scorer()?;
         // The old journal's file is closed before it may be opened again.
-        self.journal.take();
+        self.close_run();
         let selection = Selection { limit_per_subset: limit, seed: u64::from(seed) };
-        let (name, items) = self.dataset.borrow().clone();
+        let (name, mut items) = self.dataset.borrow().clone();
+        if let Some(subset) = subset {
+            items.retain(|item| item.subset == subset);
+        }
         if items.is_empty() {
-            return Err(sentence("running: no dataset is open; open one first"));
+            return Err(sentence("running: no dataset is open, or it has no such subset; open one first"));
         }
         let identity = RunIdentity::new(scorer.report(), self.benchmark(), &name, &items, selection);
         let place = format!("{}.jsonl", identity.key());
@@ -884,6 +1174,9 @@ impl Session {
     #[wasm_bindgen(js_name = closeRun)]
     pub fn close_run(&self) {
         self.journal.take();
+        self.report.take();
+        // It may be what was looked at.
+        self.explorer.take();
     }
 
     /// What was published elsewhere.
@@ -913,23 +1206,26 @@ impl Session {
     #[wasm_bindgen(unchecked_return_type = "Insight")]
     pub fn insight(&self) -> Result<JsValue, JsError> {
         let is_bradley_terry = self.scorer.borrow().as_ref().is_some_and(|scorer| scorer.report().head.is_some());
-        self.with_run(|run| {
-            let report = run.report().map_err(sentence)?;
-            to_js(&run.insight(&report.assessment, is_bradley_terry))
-        })
+        let report = self.run_report()?;
+        self.with_run(|run| to_js(&run.insight(&report.assessment, is_bradley_terry)))
     }
 
     /// What the run has come to so far.
     #[wasm_bindgen(unchecked_return_type = "Report")]
     pub fn report(&self) -> Result<JsValue, JsError> {
-        self.with_run(|run| to_js(&run.report().map_err(sentence)?))
+        to_js(&*self.run_report()?)
     }
 
-    /// All that is known of one item of the run.
-    #[wasm_bindgen(unchecked_return_type = "ItemReport")]
-    pub fn item(&self, place: usize) -> Result<JsValue, JsError> {
+    /// Made once for so many items.
+    fn run_report(&self) -> Result<Rc<Report>, JsError> {
         self.with_run(|run| {
-            to_js(&run.item_report(place).ok_or_else(|| sentence(format!("item {place}: there is no such item")))?)
+            let done = run.results().len();
+            if let Some((_, report)) = self.report.borrow().as_ref().filter(|(of, _)| *of == done) {
+                return Ok(Rc::clone(report));
+            }
+            let report = Rc::new(run.report().map_err(sentence)?);
+            *self.report.borrow_mut() = Some((done, Rc::clone(&report)));
+            Ok(report)
         })
     }
 
@@ -945,14 +1241,14 @@ impl Session {
     /// The run's marks as JSON, each number in its shortest exact form.
     #[wasm_bindgen(js_name = marksJson)]
     pub fn marks_json(&self) -> Result<String, JsError> {
-        self.with_run(|run| serde_json::to_string(&run.report().map_err(sentence)?.marks).map_err(sentence))
+        self.with_run(|run| serde_json::to_string(&run.marks().map_err(sentence)?).map_err(sentence))
     }
 
     /// Scores completions of one prompt; what is as it was in the call before is not computed again.
     #[wasm_bindgen(unchecked_return_type = "Score[]")]
     pub async fn score(
         &self,
-        #[wasm_bindgen(unchecked_param_type = "ChatTurn[]")] prompt: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "Turn[]")] prompt: JsValue,
         completions: Vec<String>,
     ) -> Result<JsValue, JsValue> {
         let (_busy, cancel) = self.begin()?;
@@ -968,7 +1264,7 @@ impl Session {
     #[wasm_bindgen(unchecked_return_type = "Trace")]
     pub async fn trace(
         &self,
-        #[wasm_bindgen(unchecked_param_type = "ChatTurn[]")] prompt: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "Turn[]")] prompt: JsValue,
         completion: String,
     ) -> Result<JsValue, JsValue> {
         let (_busy, cancel) = self.begin()?;
@@ -1009,6 +1305,20 @@ impl Session {
     fn with_run<T>(&self, use_run: impl FnOnce(&Run) -> Result<T, JsError>) -> Result<T, JsError> {
         let journal = self.journal.borrow();
         use_run(journal.as_ref().ok_or_else(|| sentence("reporting: no run was started"))?.run())
+    }
+
+    fn with_opened<T>(&self, key: &str, use_run: impl FnOnce(&Opened) -> Result<T, JsError>) -> Result<T, JsError> {
+        let runs = self.runs.borrow();
+        let found = runs.iter().find(|run| run.key == key);
+        use_run(found.ok_or_else(|| sentence("looking at a run: it is not open any more; open it again"))?)
+    }
+
+    fn with_run_file<T>(&self, key: &str, use_run: impl FnOnce(&RunFile) -> Result<T, JsError>) -> Result<T, JsError> {
+        self.with_opened(key, |opened| {
+            let none =
+                || sentence(format!("writing {}: it does not say under what its scores came about", opened.file.name));
+            use_run(opened.file.run.as_deref().ok_or_else(none)?)
+        })
     }
 
     fn store(&self) -> Result<Store, JsError> {

@@ -1,0 +1,470 @@
+//! What of a dataset or a run is looked at: found, put in order, and shown a window at a time, so
+//! that a list of a hundred thousand costs its reader what one of ten costs.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rewardscope_benchmarks::analysis::margin;
+use rewardscope_benchmarks::{Item, ScoredItem};
+use serde::{Deserialize, Serialize};
+
+use crate::report::values;
+use crate::{
+    CompletionReport, CompletionScore, ItemReport, ItemSummary, MarkError, Run, ScoreFile, Turn, conversation,
+};
+
+/// The share of items, those of the smallest distance, that are called narrow.
+const NARROW: f64 = 0.1;
+
+/// Characters of a prompt that a list shows.
+const PROMPT_CHARACTERS: usize = 120;
+
+/// Which items are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// All of them.
+    Any,
+    /// With a mark of 1.
+    Right,
+    /// With a mark below 1.
+    Wrong,
+    /// With one of the smallest tenth of distances between correct and incorrect.
+    Narrow,
+    /// With a completion that was cut at the context's end.
+    Truncated,
+    /// Without scores.
+    Unscored,
+    /// That a second run marks differently.
+    Disagreement,
+}
+
+/// What items are put in order by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Their place.
+    Place,
+    /// Worst correct minus best incorrect score, the smallest first; items without one last.
+    Margin,
+    /// Characters of prompt and completions, the longest first.
+    Length,
+    /// How far the margins of two runs lie apart, the farthest first; items without one last.
+    Difference,
+}
+
+/// What is looked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct ExploreQuery {
+    /// A subset; empty for all.
+    pub subset: String,
+    /// Which of its items.
+    pub verdict: Verdict,
+    /// A text that the id, the prompt or a completion has, whatever its case; empty for any.
+    pub text: String,
+    /// Their order.
+    pub order: Order,
+    /// Whether the other way round.
+    pub reversed: bool,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct Found {
+    /// Items that are as asked for.
+    pub found: usize,
+    /// All items.
+    pub items: usize,
+    /// All subsets, in the order in which they appear.
+    pub subsets: Vec<String>,
+    /// Whether there are scores.
+    pub is_scored: bool,
+    /// Whether there are those of a second run.
+    pub is_compared: bool,
+    /// Whether the texts are at hand: of a run file alone they are not.
+    pub has_texts: bool,
+}
+
+/// One item as far as finding and ordering go.
+#[derive(Debug, Clone)]
+struct Entry {
+    /// Where its texts are.
+    text: Option<usize>,
+    subset: u32,
+    id: String,
+    mark: Option<f64>,
+    margin: Option<f64>,
+    other_mark: Option<f64>,
+    other_margin: Option<f64>,
+    characters: usize,
+    truncated: bool,
+}
+
+/// The items of a dataset, of a run, or of a file of scores.
+#[derive(Debug, Clone, Default)]
+pub struct Explorer {
+    entries: Vec<Entry>,
+    subsets: Vec<String>,
+    /// Half a distance that is narrow and one that is not.
+    narrow: f64,
+    found: Vec<u32>,
+    is_scored: bool,
+    is_compared: bool,
+}
+
+fn characters(item: &Item) -> usize {
+    item.prompt.len() + item.completions.iter().map(String::len).sum::<usize>()
+}
+
+impl Explorer {
+    fn subset(&mut self, known: &mut HashMap<String, u32>, name: &str) -> u32 {
+        if let Some(&at) = known.get(name) {
+            return at;
+        }
+        let at = self.subsets.len() as u32;
+        self.subsets.push(name.to_owned());
+        known.insert(name.to_owned(), at);
+        at
+    }
+
+    /// A dataset's items, without scores.
+    pub fn of_dataset(items: &[Item]) -> Self {
+        let mut explorer = Self::default();
+        let mut known = HashMap::new();
+        for (place, item) in items.iter().enumerate() {
+            let entry = Entry {
+                text: Some(place),
+                subset: explorer.subset(&mut known, &item.subset),
+                id: item.id.clone(),
+                mark: None,
+                margin: None,
+                other_mark: None,
+                other_margin: None,
+                characters: characters(item),
+                truncated: false,
+            };
+            explorer.entries.push(entry);
+        }
+        explorer
+    }
+
+    /// The items of a run that were tried; texts are those of [`Run::items`].
+    ///
+    /// # Errors
+    /// When the scored items cannot be marked.
+    pub fn of_run(run: &Run) -> Result<Self, MarkError> {
+        let tried = run.results().len();
+        let mut explorer = Self::of_dataset(&run.items()[..tried]);
+        let mut marks = run.marks()?.items.into_iter();
+        for (result, entry) in run.results().iter().zip(&mut explorer.entries) {
+            let Ok(scores) = &result.outcome.scores else { continue };
+            let item = &run.items()[result.item];
+            entry.mark = marks.next();
+            entry.margin = margin(&ScoredItem {
+                id: &item.id,
+                subset: &item.subset,
+                num_correct: item.num_correct,
+                scores: &values(result),
+            });
+            entry.truncated = scores.iter().any(CompletionScore::truncated);
+        }
+        Ok(explorer.settled())
+    }
+
+    /// The rows of a file of scores, with `marks`, one a row. Texts are those of the items of a
+    /// dataset with the same subset and id, where there are any.
+    pub fn of_file(file: &ScoreFile, marks: &[f64], dataset: &[Item]) -> Self {
+        let texts: HashMap<(&str, &str), usize> =
+            dataset.iter().enumerate().map(|(place, item)| ((item.subset.as_str(), item.id.as_str()), place)).collect();
+        let cut: BTreeMap<(&str, &str), bool> = file
+            .run
+            .iter()
+            .flat_map(|run| &run.items)
+            .map(|item| ((item.row.subset.as_str(), item.row.id.as_str()), item.cut_tokens.iter().any(|&cut| cut > 0)))
+            .collect();
+        let mut explorer = Self::default();
+        let mut known = HashMap::new();
+        for (row, &mark) in file.rows.iter().zip(marks) {
+            let key = (row.subset.as_str(), row.id.as_str());
+            // Rows of another form are not those that were scored.
+            let fits = |place: &usize| dataset[*place].completions.len() == row.scores.len();
+            let text = texts.get(&key).copied().filter(fits);
+            let entry = Entry {
+                text,
+                subset: explorer.subset(&mut known, &row.subset),
+                id: row.id.clone(),
+                mark: Some(mark),
+                margin: margin(&row.as_item()),
+                other_mark: None,
+                other_margin: None,
+                characters: text.map_or(0, |place| characters(&dataset[place])),
+                truncated: cut.get(&key).copied().unwrap_or_default(),
+            };
+            explorer.entries.push(entry);
+        }
+        explorer.settled()
+    }
+
+    fn settled(mut self) -> Self {
+        self.is_scored = self.entries.iter().any(|entry| entry.mark.is_some());
+        let mut distances: Vec<f64> = self.entries.iter().filter_map(|entry| Some(entry.margin?.abs())).collect();
+        distances.sort_by(f64::total_cmp);
+        self.narrow = distances.get((distances.len() as f64 * NARROW) as usize).copied().unwrap_or_default();
+        self
+    }
+
+    /// Sets the marks of a second run beside, one a row of its file.
+    pub fn against(&mut self, file: &ScoreFile, marks: &[f64]) {
+        let by_id: HashMap<(&str, &str), (f64, Option<f64>)> = file
+            .rows
+            .iter()
+            .zip(marks)
+            .map(|(row, &mark)| ((row.subset.as_str(), row.id.as_str()), (mark, margin(&row.as_item()))))
+            .collect();
+        for entry in &mut self.entries {
+            let other = by_id.get(&(self.subsets[entry.subset as usize].as_str(), entry.id.as_str()));
+            entry.other_mark = other.map(|(mark, _)| *mark);
+            entry.other_margin = other.and_then(|(_, margin)| *margin);
+        }
+        self.is_compared = true;
+    }
+
+    /// Finds the items that are asked for and puts them in order. `texts` are what the entries' texts
+    /// are among.
+    pub fn find(&mut self, query: &ExploreQuery, texts: &[Item]) -> Found {
+        let subset = self.subsets.iter().position(|name| *name == query.subset);
+        let wanted = query.text.trim().to_lowercase();
+        let has = |text: &str| text.to_lowercase().contains(&wanted);
+        let is_asked_for = |entry: &Entry| {
+            (query.subset.is_empty() || subset == Some(entry.subset as usize))
+                && match query.verdict {
+                    Verdict::Any => true,
+                    Verdict::Right => entry.mark == Some(1.0),
+                    Verdict::Wrong => entry.mark.is_some_and(|mark| mark < 1.0),
+                    Verdict::Narrow => entry.margin.is_some_and(|margin| margin.abs() < self.narrow),
+                    Verdict::Truncated => entry.truncated,
+                    Verdict::Unscored => entry.mark.is_none(),
+                    Verdict::Disagreement => {
+                        matches!((entry.mark, entry.other_mark), (Some(one), Some(other)) if one != other)
+                    }
+                }
+                && (wanted.is_empty()
+                    || has(&entry.id)
+                    || entry.text.and_then(|at| texts.get(at)).is_some_and(|item| {
+                        has(&item.prompt) || item.completions.iter().any(|completion| has(completion))
+                    }))
+        };
+        let mut found: Vec<u32> =
+            (0..self.entries.len()).filter(|&at| is_asked_for(&self.entries[at])).map(|at| at as u32).collect();
+        let last = |value: Option<f64>| value.unwrap_or(f64::INFINITY);
+        let key = |at: u32| {
+            let entry = &self.entries[at as usize];
+            match query.order {
+                Order::Place => 0.0,
+                Order::Margin => last(entry.margin),
+                Order::Length => -(entry.characters as f64),
+                Order::Difference => {
+                    last(entry.margin.zip(entry.other_margin).map(|(one, other)| -(one - other).abs()))
+                }
+            }
+        };
+        if query.order != Order::Place {
+            found.sort_by(|&a, &b| key(a).total_cmp(&key(b)));
+        }
+        if query.reversed {
+            found.reverse();
+        }
+        self.found = found;
+        Found {
+            found: self.found.len(),
+            items: self.entries.len(),
+            subsets: self.subsets.clone(),
+            is_scored: self.is_scored,
+            is_compared: self.is_compared,
+            has_texts: self.entries.iter().all(|entry| entry.text.is_some()),
+        }
+    }
+
+    /// A window of what was found.
+    pub fn window(&self, from: usize, count: usize, texts: &[Item]) -> Vec<ItemSummary> {
+        let shown = self.found.iter().skip(from).take(count);
+        let summary = |&at: &u32| {
+            let entry = &self.entries[at as usize];
+            let prompt = entry.text.and_then(|at| texts.get(at)).map(|item| item.prompt.as_str()).unwrap_or_default();
+            ItemSummary {
+                item: at as usize,
+                id: entry.id.clone(),
+                subset: self.subsets[entry.subset as usize].clone(),
+                prompt: prompt.chars().take(PROMPT_CHARACTERS).collect(),
+                mark: entry.mark,
+                margin: entry.margin,
+                other_mark: entry.other_mark,
+                other_margin: entry.other_margin,
+                truncated: entry.truncated,
+            }
+        };
+        shown.map(summary).collect()
+    }
+
+    /// Where an item's texts are, and which it is.
+    pub fn item(&self, place: usize) -> Option<(Option<usize>, &str, &str)> {
+        let entry = self.entries.get(place)?;
+        Some((entry.text, &self.subsets[entry.subset as usize], &entry.id))
+    }
+}
+
+/// An item's texts, without scores.
+pub(crate) fn texts_of(item: &Item) -> ItemReport {
+    let turns = conversation(item).into_iter().map(|message| Turn { role: message.role, content: message.content });
+    let completion = |(place, text): (usize, &String)| CompletionReport {
+        text: text.clone(),
+        correct: place < item.num_correct,
+        score: None,
+        rank: None,
+        tokens: None,
+        cut_tokens: None,
+        other_score: None,
+        other_rank: None,
+    };
+    ItemReport {
+        id: item.id.clone(),
+        subset: item.subset.clone(),
+        turns: turns.collect(),
+        completions: item.completions.iter().enumerate().map(completion).collect(),
+        error: None,
+        remarks: Vec::new(),
+    }
+}
+
+/// An item with scores of one run, and of a second where there is one. Scores of another number than
+/// the completions are not theirs.
+pub fn item_with(item: &Item, first: Option<&ScoreFile>, second: Option<&ScoreFile>) -> ItemReport {
+    let mut report = texts_of(item);
+    report.take_file(first, false);
+    report.take_file(second, true);
+    report
+}
+
+/// A row of a file of scores whose texts are not at hand.
+pub fn row_without_texts(file: &ScoreFile, subset: &str, id: &str, second: Option<&ScoreFile>) -> Option<ItemReport> {
+    let row = file.rows.iter().find(|row| row.subset == subset && row.id == id)?;
+    let item = Item {
+        id: row.id.clone(),
+        subset: row.subset.clone(),
+        prompt: String::new(),
+        turns: Vec::new(),
+        completions: vec![String::new(); row.scores.len()],
+        num_correct: row.num_correct,
+        models: Vec::new(),
+    };
+    Some(ItemReport { turns: Vec::new(), ..item_with(&item, Some(file), second) })
+}
+
+impl ItemReport {
+    /// Puts the scores beside that a file has of this item.
+    pub(crate) fn take_file(&mut self, file: Option<&ScoreFile>, is_second: bool) {
+        let row = file.and_then(|file| file.rows.iter().find(|row| row.subset == self.subset && row.id == self.id));
+        let Some(row) = row.filter(|row| row.scores.len() == self.completions.len()) else { return };
+        for (place, completion) in self.completions.iter_mut().enumerate() {
+            let (score, rank) = (row.scores.get(place).copied(), rank(&row.scores, place));
+            if is_second {
+                (completion.other_score, completion.other_rank) = (score, rank);
+            } else {
+                (completion.score, completion.rank) = (score, rank);
+            }
+        }
+    }
+}
+
+/// A score's place among its item's, best first, from 1; equal scores share a place, NaN has none.
+pub(crate) fn rank(scores: &[f64], place: usize) -> Option<usize> {
+    let score = scores.get(place).filter(|score| !score.is_nan())?;
+    Some(1 + scores.iter().filter(|&other| other > score).count())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(place: usize) -> Item {
+        Item {
+            id: place.to_string(),
+            subset: ["Math", "Safety"][place % 2].to_owned(),
+            prompt: format!("Question {place}"),
+            turns: Vec::new(),
+            completions: vec![format!("Yes {}", "x".repeat(place)), "NO".to_owned()],
+            num_correct: 1,
+            models: Vec::new(),
+        }
+    }
+
+    fn file(margins: &[f64]) -> ScoreFile {
+        let lines = margins.iter().enumerate().map(|(place, margin)| {
+            let subset = ["Math", "Safety"][place % 2];
+            format!(r#"{{"id":"{place}","subset":"{subset}","num_correct":1,"scores":[{margin},0.0]}}"#)
+        });
+        ScoreFile::read("scores.jsonl", &lines.collect::<Vec<_>>().join("\n")).expect("a file of scores")
+    }
+
+    fn query() -> ExploreQuery {
+        ExploreQuery {
+            subset: String::new(),
+            verdict: Verdict::Any,
+            text: String::new(),
+            order: Order::Place,
+            reversed: false,
+        }
+    }
+
+    fn ids(explorer: &mut Explorer, query: &ExploreQuery, texts: &[Item]) -> Vec<String> {
+        let found = explorer.find(query, texts);
+        let shown = explorer.window(0, usize::MAX, texts);
+        assert_eq!(found.found, shown.len());
+        shown.into_iter().map(|item| item.id).collect()
+    }
+
+    #[test]
+    fn items_are_found_and_put_in_order() {
+        let items: Vec<Item> = (0..6).map(item).collect();
+        let mut explorer = Explorer::of_dataset(&items);
+        assert_eq!(ids(&mut explorer, &query(), &items), ["0", "1", "2", "3", "4", "5"]);
+        let longest = ExploreQuery { order: Order::Length, subset: "Safety".to_owned(), ..query() };
+        assert_eq!(ids(&mut explorer, &longest, &items), ["5", "3", "1"]);
+        assert_eq!(ids(&mut explorer, &ExploreQuery { text: "XXXX".to_owned(), ..query() }, &items), ["4", "5"]);
+        assert_eq!(ids(&mut explorer, &ExploreQuery { text: "question 3".to_owned(), ..query() }, &items), ["3"]);
+        assert!(ids(&mut explorer, &ExploreQuery { verdict: Verdict::Right, ..query() }, &items).is_empty());
+        assert!(ids(&mut explorer, &ExploreQuery { subset: "Focus".to_owned(), ..query() }, &items).is_empty());
+
+        let (first, second) = (file(&[1.0, -1.0, 0.01, 3.0]), file(&[-1.0, -1.0, 5.0]));
+        let mut explorer = Explorer::of_file(&first, &[1.0, 0.0, 1.0, 1.0], &items);
+        assert_eq!(ids(&mut explorer, &ExploreQuery { verdict: Verdict::Wrong, ..query() }, &items), ["1"]);
+        assert_eq!(ids(&mut explorer, &ExploreQuery { order: Order::Margin, ..query() }, &items), ["1", "2", "0", "3"]);
+        let disagreement = ExploreQuery { verdict: Verdict::Disagreement, ..query() };
+        assert!(ids(&mut explorer, &disagreement, &items).is_empty());
+        explorer.against(&second, &[0.0, 0.0, 1.0]);
+        assert_eq!(ids(&mut explorer, &disagreement, &items), ["0"]);
+        let apart = ExploreQuery { order: Order::Difference, ..query() };
+        assert_eq!(ids(&mut explorer, &apart, &items), ["2", "0", "1", "3"]);
+        assert_eq!(ids(&mut explorer, &ExploreQuery { reversed: true, ..apart }, &items), ["3", "1", "0", "2"]);
+        assert_eq!(explorer.window(1, 2, &items).len(), 2);
+        assert!(explorer.window(9, 2, &items).is_empty());
+    }
+
+    #[test]
+    fn an_item_has_the_scores_of_both_runs() {
+        let (first, second) = (file(&[1.0, -1.0]), file(&[-2.0]));
+        let report = item_with(&item(0), Some(&first), Some(&second));
+        let of = |at: usize| {
+            let completion = &report.completions[at];
+            (completion.score, completion.rank, completion.other_score, completion.other_rank)
+        };
+        assert_eq!(of(0), (Some(1.0), Some(1), Some(-2.0), Some(2)));
+        assert_eq!(of(1), (Some(0.0), Some(2), Some(0.0), Some(1)));
+        let bare = row_without_texts(&first, "Safety", "1", Some(&second)).expect("a row");
+        assert_eq!((bare.completions[0].rank, bare.completions[0].other_rank), (Some(2), None));
+        assert!(row_without_texts(&first, "Math", "1", None).is_none());
+    }
+}
