@@ -1,6 +1,6 @@
 // Two real browsers behind one small surface: Chromium on SwiftShader through Playwright, Firefox
 // on lavapipe through Puppeteer. Which programs those are is said by the environment.
-import { mkdirSync, mkdtempSync, readdirSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
@@ -316,6 +316,61 @@ async function load(browser) {
 
 export const scoreTokens = (browser, ids, first) =>
   browser.evaluate(([ids, first]) => window.rewardscope.call("scoreTokens", [ids, first, true]), [ids, first]);
+
+/**
+ * Records what Chromium shows from here on; the function that is returned writes it as a .webm and
+ * gives its bytes. Another page puts the frames together: a program that does so comes from no
+ * registry that tests may use.
+ */
+export async function record(browser, { width, height }) {
+  const studio = await browser.page.context().newPage();
+  await studio.goto(url);
+  await studio.evaluate(
+    ([width, height]) => {
+      const canvas = document.createElement("canvas");
+      Object.assign(canvas, { width, height });
+      const context = canvas.getContext("2d");
+      const recorder = new MediaRecorder(canvas.captureStream(8), { mimeType: "video/webm;codecs=vp8", videoBitsPerSecond: 350_000 });
+      const parts = [];
+      recorder.ondataavailable = ({ data }) => parts.push(data);
+      let latest;
+      // A still page sends no frames; the film goes on.
+      const timer = setInterval(() => latest && context.drawImage(latest, 0, 0, width, height), 125);
+      recorder.start(500);
+      window.studio = {
+        async take(base64) {
+          const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+          latest = await createImageBitmap(new Blob([bytes], { type: "image/jpeg" }));
+        },
+        async stop() {
+          clearInterval(timer);
+          const stopped = new Promise((done) => (recorder.onstop = done));
+          recorder.stop();
+          await stopped;
+          const bytes = new Uint8Array(await new Blob(parts).arrayBuffer());
+          let text = "";
+          for (let at = 0; at < bytes.length; at += 32_768) text += String.fromCharCode(...bytes.subarray(at, at + 32_768));
+          return btoa(text);
+        },
+      };
+    },
+    [width, height],
+  );
+  await browser.page.bringToFront();
+  const client = await browser.page.context().newCDPSession(browser.page);
+  client.on("Page.screencastFrame", ({ data, sessionId }) => {
+    client.send("Page.screencastFrameAck", { sessionId }).catch(() => {});
+    studio.evaluate((data) => window.studio.take(data), data).catch(() => {});
+  });
+  await client.send("Page.startScreencast", { format: "jpeg", quality: 85, maxWidth: width, maxHeight: height, everyNthFrame: 2 });
+  return async (path) => {
+    await client.send("Page.stopScreencast");
+    const bytes = Buffer.from(await studio.evaluate(() => window.studio.stop()), "base64");
+    await studio.close();
+    writeFileSync(path, bytes);
+    return bytes.length;
+  };
+}
 
 const shots = new URL("../../test-output/", import.meta.url).pathname;
 mkdirSync(shots, { recursive: true });

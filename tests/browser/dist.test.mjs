@@ -6,7 +6,7 @@ import { createServer } from "node:http";
 import { extname, join, normalize, resolve } from "node:path";
 import { test } from "node:test";
 
-import { loadLikelihood, using } from "./browsers.mjs";
+import { inspect, loadLikelihood, show, using } from "./browsers.mjs";
 
 const root = new URL("../../", import.meta.url).pathname;
 const folder = resolve(root, process.env.REWARDSCOPE_DIST || "dist");
@@ -78,6 +78,9 @@ for (const name of ["Chromium", "Firefox"]) {
         await loadLikelihood(browser, "cpu");
         assert.deepEqual([...server.modules], [plain ? "bg" : "relaxed"]);
         const online = await score(browser);
+        // The rows are kept when they were open once.
+        await browser.click("#open-rows");
+        await browser.until("the rows", () => document.querySelector("#dataset-report") !== null);
         await browser.until("the shell to be kept", async () => (await navigator.serviceWorker.getRegistration())?.active?.state === "activated");
         assert.deepEqual(server.strays.filter((path) => path !== "/favicon.ico"), []);
         // What else lies in the folder is itself, not the page.
@@ -87,6 +90,18 @@ for (const name of ["Chromium", "Firefox"]) {
         const again = await browser.revisit();
         await loadLikelihood(again, "cpu");
         assert.deepEqual(await score(again), online);
+        await show(again, "benchmark");
+        await again.click("#open-rows");
+        await again.until("the rows", () => document.querySelector("#run-subset")?.disabled === false);
+        await again.select("#run-subset", "Focus");
+        await again.click("#run");
+        await again.until("the run", () => document.querySelector("#marks") !== null && document.querySelector("#cancel-run") === null);
+        await again.until("its plots", () => document.querySelectorAll(".chart svg").length >= 4);
+        await inspect(again, 2);
+        await again.click("#differences");
+        await again.until("the differences", () => document.querySelector("#explore-item ins") !== null);
+        await show(again, "leaderboard");
+        await again.until("the board", () => document.querySelector("#board-rows tbody tr") !== null);
       },
       { address: server.address },
     );

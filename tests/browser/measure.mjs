@@ -5,7 +5,7 @@ import { cpus } from "node:os";
 import { join } from "node:path";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 
-import { checkpoint, loadLikelihood, loadFiles, open, url } from "./browsers.mjs";
+import { checkpoint, loadLikelihood, loadFiles, open, url, watchTasks } from "./browsers.mjs";
 
 const root = new URL("../../", import.meta.url).pathname;
 const assets = join(root, "www/dist/assets");
@@ -24,8 +24,13 @@ row("wasm, brotli -11, bytes", brotliCompressSync(wasm, brotli).length);
 const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
 const milliseconds = (values) => `${median(values).toFixed(0)} ms (median of ${values.length}: ${values.map((v) => v.toFixed(0)).join(", ")})`;
 
+const initial = readdirSync(assets).filter((name) => name.endsWith(".js") && readFileSync(join(assets, "../index.html"), "utf8").includes(name));
+row("initial JavaScript, gzip -9, bytes", initial.reduce((sum, name) => sum + gzipSync(readFileSync(join(assets, name)), { level: 9 }).length, 0));
+
 let version;
 const paints = [];
+const arrivals = [];
+const longest = [];
 const firstScores = [];
 for (let i = 0; i < 5; i++) {
   const browser = await open.Chromium();
@@ -36,10 +41,23 @@ for (let i = 0; i < 5; i++) {
   await loadLikelihood(browser, "cpu");
   await browser.evaluate(() => window.rewardscope.call("score", [[{ role: "user", content: "Name a colour of the rainbow." }], ["Violet."]]));
   firstScores.push(Date.now() - started);
+  // By the worker's own clock, as the page counts.
+  const arrival = await browser.inWorker(() => {
+    const [wasm] = performance.getEntriesByType("resource").filter(({ name }) => name.includes(".wasm"));
+    return performance.timeOrigin + wasm.responseEnd;
+  });
+  arrivals.push(arrival - started);
+  await loadFiles(browser, "cpu", checkpoint("llama_plain"));
+  const tasks = await watchTasks(browser);
+  await browser.click("#run");
+  await browser.until("the run", () => document.querySelector("#marks") !== null && document.querySelector("#cancel-run") === null);
+  longest.push(await tasks());
   await browser.close();
 }
 row("Chromium", version);
 row("first contentful paint", milliseconds(paints));
+row("the wasm has arrived", milliseconds(arrivals));
+row("the page's longest task during a run of 120 items (0: none over 50 ms)", milliseconds(longest));
 row("from opening the page to SmolLM2's first score on the CPU", milliseconds(firstScores));
 
 const browser = await open.Chromium();

@@ -109,8 +109,13 @@ test("Chromium: models run one after the other, and stand beside each other", as
     // Files come back by hand and by address.
     for (const key of keys) await browser.evaluate(() => document.querySelector('#runs button[aria-label^="Close"]').click(), key);
     await browser.until("none", () => document.querySelector("#runs-empty") !== null);
-    await browser.pick("#board-run-file", files[0]);
-    await browser.until("the file", () => document.querySelectorAll("#runs tbody tr").length === 1);
+    await show(browser, "leaderboard");
+    await browser.evaluate((text) => {
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(new File([text], "run.json"));
+      document.querySelector("#leaderboard").dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+    }, readFileSync(files[0], "utf8"));
+    await browser.until("the dropped file", () => document.querySelectorAll("#runs tbody tr").length === 1);
     const server = await serving(readFileSync(files[1]));
     await browser.fill("#board-run-address", server.address);
     await browser.click("#board-open-address");

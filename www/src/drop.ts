@@ -30,8 +30,10 @@ export function dropFiles(node: HTMLElement, { take, failed }: { take: (files: F
     leave();
     const items = [...(event.dataTransfer?.items ?? [])];
     const entries = items.map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
+    // What does not come from a file system has no entry.
+    const plain = [...(event.dataTransfer?.files ?? [])];
     try {
-      const files = (await Promise.all(entries.map(filesOf))).flat();
+      const files = entries.length > 0 ? (await Promise.all(entries.map(filesOf))).flat() : plain;
       if (files.length > 0) take(files);
     } catch (error) {
       failed(error);

@@ -433,10 +433,20 @@ class AppState {
     });
   }
 
-  /** Opens a run from a file or an address beside the others. */
-  openRun(from: File | string) {
+  /** Opens runs from files beside the others. */
+  openRuns(files: File[]) {
     return this.during("opening", async () => {
-      const run = await this.#openRun(typeof from === "string" ? from : { file: from, benchmark: undefined, variant: undefined });
+      for (const file of files) {
+        const run = await this.#openRun({ file, benchmark: undefined, variant: undefined });
+        this.notice = `${run.name} is open beside the others.`;
+      }
+    });
+  }
+
+  /** Opens a run from an address. */
+  openRunAt(address: string) {
+    return this.during("opening", async () => {
+      const run = await this.#openRun(address);
       this.notice = `${run.name} is open beside the others.`;
     });
   }

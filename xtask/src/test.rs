@@ -52,6 +52,8 @@ pub fn run(all: bool) -> anyhow::Result<()> {
                 "--test-concurrency=1",
                 "tests/browser/page.test.mjs",
                 "tests/browser/views.test.mjs",
+                "tests/browser/runs.test.mjs",
+                "tests/browser/tour.test.mjs",
                 "tests/browser/keep.test.mjs",
                 "tests/browser/fit.test.mjs",
             ],

@@ -19,8 +19,10 @@ const MOST_CHARACTERS: usize = 500;
 pub struct BoardRow {
     /// Always `rewardscope board row 1`.
     pub format: String,
-    /// The model, with the name of its head where it carries one of ours.
+    /// The model: its Hub id with revision, file or folder.
     pub model: String,
+    /// The name of the reward head that it carries, where it is one of ours.
+    pub head: Option<String>,
     /// A hash over its files and its head.
     pub model_sha256: String,
     /// Its architecture.
@@ -123,6 +125,7 @@ impl BoardRow {
         Self {
             format: FORMAT.to_owned(),
             model: protocol.model.clone(),
+            head: protocol.head.clone(),
             model_sha256: protocol.model_sha256.clone(),
             architecture: protocol.architecture.clone(),
             is_reward_model: protocol.is_reward_model,
@@ -181,10 +184,12 @@ impl BoardRow {
         let overall = self.overall.as_ref().map_or_else(|| "partial: not all parts were scored".to_owned(), mark);
         let text = format!(
             "Board: {model} on {title}\n\nAdds `board/{file}`.\n\n| | mark, 95 % interval |\n|---|---|\n{parts}| overall | {overall} |\n\n\
-             {done} of {all} items have scores, {cut} were cut at {context} tokens. Weights {dtype}, on {devices} ({host}), rewardscope {version}, \
+             Rows of {dataset} (sha256 over the items {sha256}): {done} of {all} items have scores, {cut} were cut at {context} tokens. Weights {dtype}, on {devices} ({host}), rewardscope {version}, \
              self-test error {error:.1e} nats.\n\nThe run file that it was made of has every score; it can be asked for.\n",
-            model = self.model,
+            model = self.head.as_ref().map_or_else(|| self.model.clone(), |head| format!("{head} on {}", self.model)),
             title = benchmark(&self.benchmark).map_or(self.benchmark.as_str(), |known| known.title),
+            dataset = self.dataset,
+            sha256 = self.dataset_sha256,
             done = self.items_total - self.items_missing.min(self.items_total),
             all = self.items_total,
             cut = self.items_cut,
@@ -285,6 +290,7 @@ mod tests {
         let mut row = BoardRow {
             format: FORMAT.to_owned(),
             model: "someone/Model-8B@main".to_owned(),
+            head: None,
             model_sha256: "ab".repeat(32),
             architecture: "LlamaForSequenceClassification".to_owned(),
             is_reward_model: true,

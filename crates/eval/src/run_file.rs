@@ -40,6 +40,9 @@ pub struct ProtocolBlock {
     pub model: String,
     /// A hash over its files and its head.
     pub model_sha256: String,
+    /// The name of the reward head that it carries, where it is one of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<String>,
     /// Its architecture.
     pub architecture: String,
     /// Whether scores are rewards; otherwise they are log-probabilities.
@@ -153,6 +156,7 @@ impl RunFile {
             protocol: ProtocolBlock {
                 model: identity.model.clone(),
                 model_sha256: identity.model_fingerprint.clone(),
+                head: model.head.as_ref().map(|head| head.name.clone()),
                 architecture: model.architecture.clone(),
                 is_reward_model: model.is_reward_model,
                 is_bradley_terry: model.head.is_some(),

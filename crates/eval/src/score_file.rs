@@ -131,7 +131,7 @@ impl ScoreFile {
         let scored = || run.items.iter().filter(|item| item.error.is_none());
         Self {
             name: name.to_owned(),
-            model: Some(run.protocol.model.clone()),
+            model: Some(run.protocol.head.clone().unwrap_or_else(|| run.protocol.model.clone())),
             rows: scored().map(|item| item.row.clone()).collect(),
             lengths: Some(scored().map(|item| item.lengths()).collect()),
             models: scored().map(|item| item.models.clone()).collect(),
