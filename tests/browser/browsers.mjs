@@ -1,6 +1,8 @@
 // Two real browsers behind one small surface: Chromium on SwiftShader through Playwright, Firefox
 // on lavapipe through Puppeteer. Which programs those are is said by the environment.
-import { mkdirSync, mkdtempSync, readdirSync, writeFileSync } from "node:fs";
+import { deepEqual } from "node:assert/strict";
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
@@ -251,6 +253,18 @@ export async function inspect(browser, place) {
   await browser.until("the row", (place) => document.querySelector(`#row-${place} .id`) !== null, place);
   await browser.click(`#row-${place}`);
   await browser.until("the item", () => document.querySelector("#explore-item") !== null);
+}
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+/** Nothing that axe knows of is wrong with what is shown. */
+export async function isAccessible(browser, what) {
+  // By the protocol, not by the page, whose policy refuses scripts of others.
+  await browser.page.evaluate(axe);
+  const violations = await browser.evaluate(async () =>
+    (await window.axe.run(document, { resultTypes: ["violations"] })).violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.join(" ")).slice(0, 5).join("; ")}`),
+  );
+  deepEqual(violations, [], what);
 }
 
 /** Watches the page's long tasks from here on; the function that is returned gives the longest, in milliseconds. */

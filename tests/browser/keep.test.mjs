@@ -369,7 +369,7 @@ test("Chromium: a run survives a closed tab and killed workers", async () => {
     assert.equal(incidents.length, 2, incidents.join("\n"));
     assert.ok(incidents[0].includes("broken by a test") && wentOn(incidents[0]) >= 10, incidents[0]);
     assert.ok(incidents[1].includes("killed by a test") && wentOn(incidents[1]) >= later, incidents[1]);
-    const earlier = Number((await again.text("#notice")).match(/(\d+) of its items were scored earlier/)?.[1]);
+    const earlier = Number((await again.text("#notice")).match(/(\d+) items of it were scored earlier/)?.[1]);
     assert.ok(earlier >= 5, `${earlier} items were scored earlier`);
     assert.equal(await marks(again), quiet);
     assert.deepEqual(await journalled(again), [[...Array(ROWS.cpu).keys()]]);

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { test } from "node:test";
 
-import { checkpoint, inspect, loadFiles, show, url, using, watchTasks } from "./browsers.mjs";
+import { checkpoint, inspect, isAccessible, loadFiles, show, url, using, watchTasks } from "./browsers.mjs";
 
 const root = new URL("../../", import.meta.url).pathname;
 const target = resolve(root, process.env.REWARDSCOPE_TARGET || "target");
@@ -39,6 +39,7 @@ test("Chromium: models run one after the other, and stand beside each other", as
       await browser.evaluate(() => (document.querySelector("#queue").open = true));
       await browser.click("#queue-loaded");
     }
+    await isAccessible(browser, "a queue");
     // Rows are open before anything runs; the run says when it is done, where that is allowed.
     await browser.page.context().grantPermissions(["notifications"]);
     await browser.evaluate(() => {
@@ -83,11 +84,16 @@ test("Chromium: models run one after the other, and stand beside each other", as
     await browser.until("them", (n) => document.querySelector("#explore-count")?.textContent.trim().startsWith(`${n} of`), native.disagreements.length);
     await inspect(browser, 0);
     await browser.until("both scores", () => document.querySelectorAll("#explore-item thead th").length === 8);
+    await browser.click("#differences");
+    await browser.click("#explore-item tbody button");
+    await browser.until("a trace", () => document.querySelector("#explore-item #trace-token") !== null);
+    await isAccessible(browser, "two runs beside each other, an item open");
 
     // What was made here goes to the board and to the reference evaluator's tools.
     await show(browser, "leaderboard");
     await browser.click("#runs .contribute");
     await browser.until("the row", () => document.querySelector("#contribution-text") !== null);
+    await isAccessible(browser, "a run to contribute");
     const { file, json, text } = await call(browser, "contribution", keys[0]);
     assert.equal(await browser.evaluate(() => document.querySelector("#contribution code").textContent), `board/${file}`);
     assert.equal(await browser.evaluate(() => document.querySelector("#contribution-text").textContent), text);
@@ -138,6 +144,7 @@ test("Chromium: two models score the same text", async () => {
     await browser.until("both scores", () => document.querySelectorAll("#try-scores td.beside").length === 5);
     const shown = await browser.evaluate(() => [...document.querySelectorAll("#try-scores tbody tr")].map((row) => [row.querySelector(".text").textContent, row.querySelector(".beside").textContent]));
     assert.deepEqual(Object.fromEntries(shown), Object.fromEntries(texts.map((text, i) => [text, alone[i]])));
+    await isAccessible(browser, "two models beside each other");
     await browser.click("#drop-beside");
     await browser.until("one", () => document.querySelector("#beside") === null);
   });
@@ -274,6 +281,7 @@ test("Chromium: hostile text shows as text and changes nothing else", async () =
       await browser.pick("#explore-run-file", write(file, text));
       await browser.until(file, (said) => document.querySelector("#error")?.textContent.includes(said), said, { allowError: true });
     };
+    await isAccessible(browser, "hostile text");
     await trouble("deep.json", "[".repeat(100_000), "deep.json");
     await trouble("other.json", JSON.stringify({ ...run, benchmark: markup }), "there is none of that name");
     await trouble("words.json", markup, "a score file was expected");

@@ -2,16 +2,14 @@
 // they show of a model, a run and the published figures.
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
-import { createRequire } from "node:module";
 import { join } from "node:path";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 
-import { checkpoint, inspect, loadFiles, loadReward, show, url, using, watchTasks } from "./browsers.mjs";
+import { checkpoint, inspect, isAccessible, loadFiles, loadReward, show, url, using, watchTasks } from "./browsers.mjs";
 
 const root = new URL("../../", import.meta.url).pathname;
 const shots = join(root, "test-output");
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const VIEWS = ["try", "benchmark", "explore", "leaderboard", "models"];
 /** What the page's policy refused since it was opened. */
 async function watching(browser) {
@@ -22,17 +20,18 @@ async function watching(browser) {
   return () => browser.evaluate(() => window.refused);
 }
 
-/** Nothing that axe knows of is wrong with what is shown. */
-async function isAccessible(browser, what) {
-  // By the protocol, not by the page, whose policy refuses scripts of others.
-  await browser.page.evaluate(axe);
-  const violations = await browser.evaluate(async () =>
-    (await window.axe.run(document, { resultTypes: ["violations"] })).violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.join(" ")).slice(0, 5).join("; ")}`),
-  );
-  assert.deepEqual(violations, [], what);
-}
-
 async function pictures(browser, state) {
+  const fits = async (view, width) => {
+    const wide = await browser.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    assert.ok(wide <= 0, `${view} is ${wide} pixels too wide at ${width}`);
+  };
+  for (const width of [320, 2560]) {
+    await browser.page.setViewportSize({ width, height: 900 });
+    for (const view of VIEWS) {
+      await show(browser, view);
+      await fits(view, width);
+    }
+  }
   for (const [width, scheme] of [[1440, "light"], [1440, "dark"], [390, "light"], [390, "dark"]]) {
     await browser.page.setViewportSize({ width, height: 900 });
     await browser.page.emulateMedia({ colorScheme: scheme });
@@ -40,8 +39,7 @@ async function pictures(browser, state) {
       await show(browser, view);
       // Plots are drawn anew for the width.
       await new Promise((done) => setTimeout(done, 200));
-      const wide = await browser.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-      assert.ok(wide <= 0, `${view} is ${wide} pixels too wide at ${width}`);
+      await fits(view, width);
       await isAccessible(browser, `${view}, ${state}, ${scheme}, ${width}`);
       await browser.page.screenshot({ path: join(shots, `view-${view}-${state}-${scheme}-${width}.png`), fullPage: true });
     }
@@ -158,7 +156,7 @@ test("Chromium: a run is drawn, explored and set among the published rows, and t
     assert.match(await browser.text("#board-rows tr.own"), /your run over sample\.parquet/);
     await pictures(browser, "run");
     assert.deepEqual(await refused(), []);
-    assert.ok(longest <= 200, `a task of ${longest} ms`);
+    assert.ok(longest <= 100, `a task of ${longest} ms`);
   });
 });
 

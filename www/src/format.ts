@@ -5,6 +5,11 @@ export const score = (value: number | undefined) =>
 
 export const count = (value: number) => new Intl.NumberFormat("en").format(value);
 
+const plurals = new Intl.PluralRules("en");
+
+/** So many of them: `1 item`, `2 items`. */
+export const many = (value: number, one: string, other = `${one}s`) => `${count(value)} ${plurals.select(value) === "one" ? one : other}`;
+
 export function bytes(value: number): string {
   if (value < 1e5) return `${(value / 1e3).toFixed(1)} kB`;
   return value < 1e10 ? `${(value / 1e6).toFixed(1)} MB` : `${(value / 1e9).toFixed(1)} GB`;

@@ -1,5 +1,6 @@
 // What the page knows. One engine, one model, one run; panels read and call it.
 import { Engine, EngineFailure } from "./engine";
+import { many } from "./format";
 import { Helpers } from "./helpers";
 import type {
   ColumnNames,
@@ -527,7 +528,7 @@ class AppState {
   run(selection: Selection, anew: boolean) {
     return this.during("running", async () => {
       const before = await this.#run(selection, anew);
-      this.notice = before > 0 ? `The run is done; ${before} of its items were scored earlier.` : "The run is done.";
+      this.notice = before > 0 ? `The run is done; ${many(before, "item of it was", "items of it were")} scored earlier.` : "The run is done.";
       this.#tell(this.notice);
     });
   }
@@ -543,7 +544,7 @@ class AppState {
         this.queue = this.queue.slice(1);
         done++;
       }
-      this.notice = `The queue is done: ${done} runs, which stand beside each other in Leaderboard and Explore.`;
+      this.notice = `The queue is done: ${many(done, "run")}, which stand beside each other in Leaderboard and Explore.`;
       this.#tell(this.notice);
     });
   }
