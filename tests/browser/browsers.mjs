@@ -344,7 +344,7 @@ export async function record(browser, { width, height }) {
       const canvas = document.createElement("canvas");
       Object.assign(canvas, { width, height });
       const context = canvas.getContext("2d");
-      const recorder = new MediaRecorder(canvas.captureStream(8), { mimeType: "video/webm;codecs=vp8", videoBitsPerSecond: 350_000 });
+      const recorder = new MediaRecorder(canvas.captureStream(8), { mimeType: "video/webm;codecs=vp8", videoBitsPerSecond: 800_000 });
       const parts = [];
       recorder.ondataavailable = ({ data }) => parts.push(data);
       let latest;
@@ -376,7 +376,7 @@ export async function record(browser, { width, height }) {
     client.send("Page.screencastFrameAck", { sessionId }).catch(() => {});
     studio.evaluate((data) => window.studio.take(data), data).catch(() => {});
   });
-  await client.send("Page.startScreencast", { format: "jpeg", quality: 85, maxWidth: width, maxHeight: height, everyNthFrame: 2 });
+  await client.send("Page.startScreencast", { format: "jpeg", quality: 92, maxWidth: width, maxHeight: height, everyNthFrame: 2 });
   return async (path) => {
     await client.send("Page.stopScreencast");
     const bytes = Buffer.from(await studio.evaluate(() => window.studio.stop()), "base64");

@@ -90,6 +90,8 @@ for (const name of ["Chromium", "Firefox"]) {
         const again = await browser.revisit();
         await loadLikelihood(again, "cpu");
         assert.deepEqual(await score(again), online);
+        if (plain) return;
+        // Once is enough of what takes a while.
         await show(again, "benchmark");
         await again.click("#open-rows");
         await again.until("the rows", () => document.querySelector("#run-subset")?.disabled === false);

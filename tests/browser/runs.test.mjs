@@ -54,10 +54,14 @@ test("Chromium: models run one after the other, and stand beside each other", as
     await browser.click("#notify");
     await browser.click("#open-rows");
     await browser.until("the rows", () => document.querySelector("#dataset-report") !== null);
+    await browser.select("#size", "some");
+    await browser.fill("#limit", "8");
     await browser.click("#queue-run");
     await browser.until("the first", () => document.querySelector("#cancel-run") !== null);
     await browser.until("both runs", () => document.querySelectorAll("#runs tbody tr").length === 2 && document.querySelector("#cancel-run") === null);
     assert.equal(await browser.exists("#queue-models"), false);
+    const { subset_progress } = await call(browser, "report");
+    assert.deepEqual(subset_progress.map(({ subset, done, total }) => [subset, done, total]), ["Factuality", "Precise IF", "Math", "Safety", "Focus", "Ties"].map((subset) => [subset, 8, 8]));
     assert.match(await browser.text("#notice"), /The queue is done: 2 runs/);
     assert.deepEqual(await browser.evaluate(() => window.told), [await browser.text("#notice")]);
     await show(browser, "leaderboard");

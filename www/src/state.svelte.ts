@@ -436,6 +436,10 @@ class AppState {
 
   /** Opens runs from files beside the others. */
   openRuns(files: File[]) {
+    if (this.work !== "idle") {
+      this.notice = "The engine is at work. Open the file again when that is done.";
+      return;
+    }
     return this.during("opening", async () => {
       for (const file of files) {
         const run = await this.#openRun({ file, benchmark: undefined, variant: undefined });

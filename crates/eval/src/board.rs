@@ -259,7 +259,10 @@ impl BoardRow {
             if !(-0.01..=1.01).contains(&mark.score) {
                 return wrong("marks from 0 to 1", format!("{} {}", mark.name, mark.score));
             }
-            if let Some([low, high]) = mark.ci95.filter(|[low, high]| !(low <= high)) {
+            // Ends that are no numbers are no interval either.
+            if let Some([low, high]) = mark.ci95
+                && low.partial_cmp(&high).is_none_or(std::cmp::Ordering::is_gt)
+            {
                 return wrong("an interval", format!("{}: {low} to {high}", mark.name));
             }
         }

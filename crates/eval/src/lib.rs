@@ -34,7 +34,7 @@ pub use insight::{Insight, LengthPoint, ScoreBar};
 pub use journal::{Journal, JournalError, JournalSummary, RunIdentity};
 pub use marks_json::marks_json;
 pub use reference_file::{SummaryFile, reference_scores, reference_summary};
-pub use report::{CompletionReport, ItemReport, ItemSummary, Report, ScoredRow};
+pub use report::{CompletionReport, ItemReport, ItemSummary, Report, ScoredRow, SubsetProgress};
 pub use rewardscope_data::{Columns as DatasetColumns, Rows};
 pub use run_file::{ProtocolBlock, RunFile, RunItem};
 pub use score_file::{ScoreFile, ScoreFileError};

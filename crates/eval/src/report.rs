@@ -16,6 +16,8 @@ pub struct Report {
     pub assessment: Assessment,
     /// The parts of the Ties score, where there are such items.
     pub ties: Option<Ties>,
+    /// How far each subset is, in the order in which they appear.
+    pub subset_progress: Vec<SubsetProgress>,
     /// Items that were tried.
     pub items_done: usize,
     /// Items selected.
@@ -32,6 +34,18 @@ pub struct Report {
     pub ms: f64,
     /// What the reader should know: a sentence each.
     pub remarks: Vec<String>,
+}
+
+/// How far a subset of a run is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct SubsetProgress {
+    /// As the rows call it.
+    pub subset: String,
+    /// Items that were tried.
+    pub done: usize,
+    /// Items selected.
+    pub total: usize,
 }
 
 /// One line of a list of items.
@@ -175,6 +189,7 @@ impl Run {
         Ok(Report {
             assessment,
             ties,
+            subset_progress: self.subset_progress(),
             items_done: self.results().len(),
             items_total: self.items().len(),
             items_failed: self.results().iter().filter(|result| result.outcome.scores.is_err()).count(),
@@ -191,6 +206,19 @@ impl Run {
                 .take(MOST_REMARKS)
                 .collect(),
         })
+    }
+
+    fn subset_progress(&self) -> Vec<SubsetProgress> {
+        let mut subsets: Vec<SubsetProgress> = Vec::new();
+        for (place, item) in self.items().iter().enumerate() {
+            let at = subsets.iter().position(|of| of.subset == item.subset).unwrap_or_else(|| {
+                subsets.push(SubsetProgress { subset: item.subset.clone(), done: 0, total: 0 });
+                subsets.len() - 1
+            });
+            subsets[at].total += 1;
+            subsets[at].done += usize::from(place < self.results().len());
+        }
+        subsets
     }
 
     /// All that is known of one item, and what a second run says of it; `None` past the end.
