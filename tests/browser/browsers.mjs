@@ -376,7 +376,7 @@ export async function record(browser, { width, height }) {
     client.send("Page.screencastFrameAck", { sessionId }).catch(() => {});
     studio.evaluate((data) => window.studio.take(data), data).catch(() => {});
   });
-  await client.send("Page.startScreencast", { format: "jpeg", quality: 92, maxWidth: width, maxHeight: height, everyNthFrame: 2 });
+  await client.send("Page.startScreencast", { format: "jpeg", quality: 92, maxWidth: width, maxHeight: height, everyNthFrame: 1 });
   return async (path) => {
     await client.send("Page.stopScreencast");
     const bytes = Buffer.from(await studio.evaluate(() => window.studio.stop()), "base64");

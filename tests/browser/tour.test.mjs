@@ -5,7 +5,7 @@ import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { checkpoint, inspect, loadFiles, loadReward, record, show, using, watchTasks } from "./browsers.mjs";
+import { checkpoint, inspect, loadFiles, loadReward, record, show, using } from "./browsers.mjs";
 
 const shots = new URL("../../test-output/", import.meta.url).pathname;
 const runIsOver = () => document.querySelector("#marks") !== null && document.querySelector("#cancel-run") === null;
@@ -145,11 +145,8 @@ test("Chromium: a tour of the page is recorded", { skip: process.env.REWARDSCOPE
     await browser.click("#open-rows");
     await browser.until("the rows", () => document.querySelector("#dataset-report") !== null && !document.querySelector("#run-subset").disabled);
     await browser.select("#run-subset", "Focus");
-    const tasks = await watchTasks(browser);
     await browser.click("#run");
     await browser.until("the end", runIsOver);
-    const longest = await tasks();
-    console.log(`the page's longest task during a run of SmolLM2 on the CPU: ${longest.toFixed(0)} ms`);
     await browser.until("the plots", () => document.querySelectorAll(".chart svg").length >= 4);
     await browser.evaluate(() => document.querySelector("#marks").scrollIntoView({ block: "start" }));
     await still(1500);
