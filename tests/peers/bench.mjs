@@ -193,7 +193,7 @@ async function ties() {
       browser.evaluate(
         async ([prompt, completions]) => {
           const started = performance.now();
-          const scores = await window.rewardscope.call("score", [prompt, completions]);
+          const scores = await window.rewardscope.call("score", [[{ role: "user", content: prompt }], completions]);
           return { ms: performance.now() - started, scores: scores.map(({ score }) => score) };
         },
         [item.messages.at(-1).content, item.completions],
