@@ -1,6 +1,6 @@
 // Two real browsers behind one small surface: Chromium on SwiftShader through Playwright, Firefox
 // on lavapipe through Puppeteer. Which programs those are is said by the environment.
-import { deepEqual } from "node:assert/strict";
+import { deepEqual, ok } from "node:assert/strict";
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
@@ -265,6 +265,30 @@ export async function isAccessible(browser, what) {
     (await window.axe.run(document, { resultTypes: ["violations"] })).violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.join(" ")).slice(0, 5).join("; ")}`),
   );
   deepEqual(violations, [], what);
+}
+
+/** Goes on with the tabulator until an element has the focus. */
+export async function tabTo(browser, selector, { back = false } = {}) {
+  const tries = await browser.evaluate(() => document.querySelectorAll("a, button, input, select, textarea, summary, [tabindex]").length);
+  for (let i = 0; i <= tries; i++) {
+    if (await browser.evaluate((s) => document.activeElement?.matches(s) ?? false, selector)) return;
+    await browser.page.keyboard.press(back ? "Shift+Tab" : "Tab");
+  }
+  throw new Error(`the keyboard does not come to ${selector}`);
+}
+
+/** Chooses an option of a select that has the focus. */
+export async function choose(browser, value) {
+  for (let i = 0; i < 50; i++) {
+    const [at, to] = await browser.evaluate((value) => {
+      const select = document.activeElement;
+      return [select.selectedIndex, [...select.options].findIndex((option) => option.value === value || option.textContent === value)];
+    }, value);
+    ok(to >= 0, `${value} is no option`);
+    if (at === to) return;
+    await browser.page.keyboard.press(to > at ? "ArrowDown" : "ArrowUp");
+  }
+  throw new Error(`${value} is not reached`);
 }
 
 /** Watches the page's long tasks from here on; the function that is returned gives the longest, in milliseconds. */

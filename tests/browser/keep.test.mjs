@@ -75,6 +75,26 @@ test("Chromium: models come by id through every passing fault", async () => {
   });
 });
 
+test("Chromium: rows and a queued model come by id", async () => {
+  await using("Chromium", "keep-ids", async (browser) => {
+    await behave();
+    await loadHub(browser, "cpu", "test/llama_plain", hub);
+    await browser.select("#dataset", "hub");
+    await browser.fill("#data-id", "test/sample:sample.parquet");
+    await browser.click("#open-rows");
+    await browser.until("the rows", () => document.querySelector("#dataset-report")?.textContent.includes("140 items") && !document.querySelector("#run-subset").disabled);
+    assert.match(await browser.evaluate(() => location.hash), /^#benchmark\?rows=hub&id=test%2Fsample%3Asample\.parquet/);
+    await browser.select("#run-subset", "Math");
+    await browser.evaluate(() => (document.querySelector("#queue").open = true));
+    await browser.fill("#queue-id", "test/llama_plain");
+    await browser.click("#queue-add");
+    await browser.click("#queue-run");
+    await browser.until("the run", () => document.querySelectorAll("#runs tbody tr").length === 1 && document.querySelector("#cancel-run") === null);
+    const row = await browser.text("#runs tbody tr");
+    assert.match(row, /^test\/llama_plain.*reward-bench-2 ?20/);
+  });
+});
+
 test("Chromium: what was packed while it was loaded is kept, and loaded from there", async () => {
   await using("Chromium", "kept-packed", async (first) => {
     let browser = first;

@@ -5,34 +5,10 @@ import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { checkpoint, inspect, loadFiles, loadReward, record, show, using } from "./browsers.mjs";
+import { checkpoint, choose, inspect, loadFiles, loadReward, record, show, tabTo, using } from "./browsers.mjs";
 
 const shots = new URL("../../test-output/", import.meta.url).pathname;
 const runIsOver = () => document.querySelector("#marks") !== null && document.querySelector("#cancel-run") === null;
-
-/** Goes on with the tabulator until an element has the focus. */
-async function tabTo(browser, selector, { back = false } = {}) {
-  const tries = await browser.evaluate(() => document.querySelectorAll("a, button, input, select, textarea, summary, [tabindex]").length);
-  for (let i = 0; i <= tries; i++) {
-    if (await browser.evaluate((s) => document.activeElement?.matches(s) ?? false, selector)) return;
-    await browser.page.keyboard.press(back ? "Shift+Tab" : "Tab");
-  }
-  throw new Error(`the keyboard does not come to ${selector}`);
-}
-
-/** Chooses an option of a select that has the focus. */
-async function choose(browser, value) {
-  for (let i = 0; i < 50; i++) {
-    const [at, to] = await browser.evaluate((value) => {
-      const select = document.activeElement;
-      return [select.selectedIndex, [...select.options].findIndex((option) => option.value === value || option.textContent === value)];
-    }, value);
-    assert.ok(to >= 0, `${value} is no option`);
-    if (at === to) return;
-    await browser.page.keyboard.press(to > at ? "ArrowDown" : "ArrowUp");
-  }
-  throw new Error(`${value} is not reached`);
-}
 
 test("Chromium: every flow goes by the keyboard alone", async () => {
   await using("Chromium", "tour-keyboard", async (browser) => {

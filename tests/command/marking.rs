@@ -437,7 +437,15 @@ fn a_file_of_rows_is_filtered_by_scores() {
         })
         .collect();
     let input = file(&folder, "rows.jsonl", lines(&rows));
-    let ids: Vec<Value> = rows.iter().map(|row| json!({"id": row["n"], "prompt": row["prompt"], "completions": [row["completion"], row["chosen"], row["rejected"]]})).collect();
+    // A prompt, or the conversation up to the completions.
+    let asked = |(i, row): (usize, &Value)| {
+        let completions = [&row["completion"], &row["chosen"], &row["rejected"]];
+        match i % 2 {
+            0 => json!({"id": i, "prompt": row["prompt"], "completions": completions}),
+            _ => json!({"id": i, "messages": [{"role": "user", "content": row["prompt"]}], "completions": completions}),
+        }
+    };
+    let ids: Vec<Value> = rows.iter().enumerate().map(asked).collect();
     let asked = file(&folder, "asked.jsonl", lines(&ids));
     let output = run(&["score", "--device", "cpu", "--model", &model, "--input", &asked, "--output", "-"]);
     let scores: Vec<Vec<f64>> = String::from_utf8(output.stdout)

@@ -54,6 +54,7 @@ pub fn run(all: bool) -> anyhow::Result<()> {
                 "tests/browser/views.test.mjs",
                 "tests/browser/runs.test.mjs",
                 "tests/browser/tour.test.mjs",
+                "tests/browser/flows.test.mjs",
                 "tests/browser/keep.test.mjs",
                 "tests/browser/fit.test.mjs",
             ],

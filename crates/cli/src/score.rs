@@ -150,9 +150,13 @@ fn sequences(scorer: &Scorer, row: RowIn) -> anyhow::Result<(Vec<TokenSequence>,
         return Ok((vec![TokenSequence::new(input_ids, first_completion_token)], false));
     }
     let (prompt, completions, many) = match row {
+        RowIn { messages: Some(messages), completions: Some(completions), .. } => (messages, completions, true),
+        RowIn { messages: Some(messages), completion: Some(completion), .. } => (messages, vec![completion], false),
         RowIn { messages: Some(mut messages), .. } => match messages.pop() {
             Some(last) if last.role == "assistant" => (messages, vec![last.content], false),
-            _ => bail!("messages that end with the assistant's were expected"),
+            _ => bail!(
+                "messages that end with the assistant's, or with completion or completions beside them, were expected"
+            ),
         },
         RowIn { prompt: Some(prompt), completions: Some(completions), .. } => {
             (vec![Message::new("user", prompt)], completions, true)

@@ -1,0 +1,167 @@
+// The flows beside the tour's: what is copied and saved, a run that is given up, and by the keyboard
+// alone a second model, a queue, two runs beside each other and a file at an address.
+import assert from "node:assert/strict";
+import { execSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { join, resolve } from "node:path";
+import { test } from "node:test";
+
+import { checkpoint, choose, loadFiles, show, tabTo, using } from "./browsers.mjs";
+
+const root = new URL("../../", import.meta.url).pathname;
+const target = resolve(root, process.env.REWARDSCOPE_TARGET || "target");
+const runIsOver = () => document.querySelector("#marks") !== null && document.querySelector("#cancel-run") === null;
+
+test("Chromium: what is copied and saved is what is shown", async () => {
+  await using("Chromium", "flows-copies", async (browser) => {
+    const { page } = browser;
+    await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+    const copied = async (selector, shown) => {
+      await browser.evaluate(() => navigator.clipboard.writeText(""));
+      await browser.click(selector);
+      await browser.until("the copy", async () => (await navigator.clipboard.readText()) !== "");
+      if (shown) await browser.until("word of it", (shown) => /^Copied/.test(document.querySelector(shown)?.textContent.trim() ?? ""), shown);
+      return browser.evaluate(() => navigator.clipboard.readText());
+    };
+    const saved = async (selector, count = 1) => {
+      const names = [];
+      const all = new Promise((done) => {
+        page.on("download", async (download) => {
+          names.push([download.suggestedFilename(), readFileSync(await download.path(), "utf8")]);
+          if (names.length === count) done();
+        });
+      });
+      await browser.click(selector);
+      await all;
+      page.removeAllListeners("download");
+      return names;
+    };
+    await loadFiles(browser, "cpu", checkpoint("llama_plain"));
+    // A system turn, one more turn, one turn less.
+    await show(browser, "try");
+    await browser.click(".examples button:nth-child(3)");
+    await browser.until("the scores", () => document.querySelectorAll("#try-scores tbody tr").length === 3);
+    await page.getByRole("button", { name: "Add a turn" }).click();
+    await browser.fill("#prompt", "They were in my pocket.");
+    await browser.click('button[aria-label="Remove turn 3"]');
+    await browser.until("two turns", () => document.querySelectorAll("#try .turn").length === 2);
+    await browser.click("#score");
+    await browser.until("the scores", () => document.querySelectorAll("#try-scores tbody tr").length === 3);
+    const texts = await browser.evaluate(() => [...document.querySelectorAll(".completion-text")].map(({ value }) => value));
+    const json = JSON.parse(await copied("#copy-json", "#copied"));
+    assert.deepEqual(json.messages.map(({ role }) => role), ["system", "user"]);
+    assert.deepEqual(json.completions.map(({ text }) => text), texts);
+    // The command scores the same natively.
+    const folder = join(root, "tests/fixtures/parity/llama_plain");
+    const line = (await copied("#copy-command", "#copied")).replace("rewardscope score --model MODEL", `${join(target, "debug/rewardscope")} score --device cpu --model ${folder}`);
+    const native = JSON.parse(execSync(line, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim());
+    assert.equal(native.scores.length, 3);
+    native.scores.forEach((score, i) => assert.ok(Math.abs(score - json.completions[i].score) < 1e-4, `${score} ${json.completions[i].score}`));
+    assert.match(await copied("#copy-device"), /flex/);
+    await show(browser, "leaderboard");
+    await browser.until("the rows", () => document.querySelectorAll("#board-rows tbody tr").length >= 50);
+    assert.match(await copied("#cite"), /malik2025rewardbench2/);
+    await browser.select("#board-size", "small");
+    const small = await browser.evaluate(() => [...document.querySelectorAll("#board-rows tbody th")].map((cell) => cell.textContent));
+    assert.ok(small.length > 0 && small.every((name) => !/[-_](8|27|70|72)b/i.test(name)), small.join());
+    await browser.select("#board-size", "");
+
+    // A run: its title, given up, made again, saved.
+    await show(browser, "benchmark");
+    await browser.click("#open-rows");
+    await browser.until("the rows", () => document.querySelector("#run-subset")?.disabled === false);
+    await browser.select("#size", "full");
+    await browser.click("#run");
+    await browser.until("the estimate", () => document.querySelector("#estimate") !== null && document.querySelector("#cancel-run") === null);
+    await browser.click("#run");
+    await browser.until("its title", () => /^\d+\.\d % · Benchmark · Rewardscope$/.test(document.title));
+    await browser.click("#cancel-run");
+    await browser.until("no run", () => document.querySelector("#cancel-run") === null && document.querySelector("#progress") === null);
+    assert.match(await browser.text("#notice"), /Cancelled\. What was scored is kept/);
+    await browser.select("#size", "quick");
+    await browser.click("#run");
+    await browser.until("the run", runIsOver);
+    await browser.until("the plots", () => document.querySelectorAll(".chart svg").length >= 4);
+    const [[runName, run]] = await saved("#save-run");
+    assert.equal(runName, "run.json");
+    assert.equal(JSON.parse(run).items.length, 120);
+    const [[, lines]] = await saved("#save-scores");
+    assert.equal(lines.trim().split("\n").length, 120);
+    const reference = Object.fromEntries(await saved("#save-reference", 2));
+    assert.equal(JSON.parse(reference["eval-set-scores.json"]).id.length, 120);
+    assert.equal(typeof JSON.parse(reference["eval-set.json"]).Math, "number");
+    await browser.evaluate(() => (document.querySelector("#scores-chart details").open = true));
+    const [[svgName, svg]] = await saved("#scores-chart details button:nth-child(2)");
+    assert.ok(svgName === "scores-chart.svg" && svg.startsWith("<svg"), svg.slice(0, 40));
+    assert.match(await browser.text("#ties"), /correctness_preferred_hard/);
+  });
+});
+
+test("Chromium: a second model, a queue, two runs and a file at an address go by the keyboard alone", async () => {
+  await using("Chromium", "flows-keyboard", async (browser) => {
+    const { keyboard } = browser.page;
+    const press = async (selector, key = "Enter") => {
+      await tabTo(browser, selector);
+      await keyboard.press(key);
+    };
+    const go = async (view) => {
+      await tabTo(browser, `nav a[href="#${view}"]`, { back: true });
+      await keyboard.press("Enter");
+      await browser.until(view, (view) => document.activeElement?.dataset.view === view, view);
+    };
+    // Files are picked in the system's own window, which no keyboard of a test reaches.
+    await loadFiles(browser, "cpu", checkpoint("llama_plain"));
+    await go("try");
+    await press("#put-beside");
+    await browser.until("the second", () => document.querySelector("#beside") !== null && document.querySelector("#score")?.disabled === false);
+    await go("benchmark");
+    await press("#queue summary");
+    await press("#queue-loaded");
+    await tabTo(browser, "#queue-id");
+    await keyboard.type("nobody/none");
+    await keyboard.press("Enter");
+    await browser.until("two models", () => document.querySelectorAll("#queue-models li").length === 2);
+    await press("#queue-models li:nth-child(2) button");
+    await browser.until("one model", () => document.querySelectorAll("#queue-models li").length === 1);
+    await tabTo(browser, "#queue-run", { back: true });
+    await keyboard.press("Enter");
+    await browser.until("the run's end", () => document.querySelectorAll("#runs tbody tr").length === 1 && document.querySelector("#cancel-run") === null);
+    const first = await browser.evaluate(() => window.rewardscope.call("runFile", [[...document.querySelectorAll("#explore-of option")].at(-1).value]));
+    await loadFiles(browser, "cpu", checkpoint("llama_gqa_tied"));
+    await go("try");
+    await press("#score");
+    await browser.until("both scores", () => document.querySelectorAll("#try-scores td.beside").length === 5);
+    await tabTo(browser, "#drop-beside", { back: true });
+    await keyboard.press("Enter");
+    await browser.until("one model", () => document.querySelector("#beside") === null);
+    await go("benchmark");
+    await press("#run");
+    await browser.until("the second run", () => document.querySelectorAll("#runs tbody tr").length === 2 && document.querySelector("#cancel-run") === null);
+    // One closed, and come back from an address.
+    await go("leaderboard");
+    await press('#runs tbody tr:first-child button[aria-label^="Close"]');
+    await browser.until("one run", () => document.querySelectorAll("#runs tbody tr").length === 1);
+    const server = createServer((_request, response) => {
+      response.writeHead(200, { "access-control-allow-origin": "*", "access-control-allow-headers": "range" });
+      response.end(first);
+    });
+    await new Promise((done) => server.listen(0, "127.0.0.1", done));
+    await tabTo(browser, "#board-run-address");
+    await keyboard.type(`http://localhost:${server.address().port}/run.json`);
+    await press("#board-open-address");
+    await browser.until("two runs", () => document.querySelectorAll("#runs tbody tr").length === 2);
+    server.close();
+    // Beside each other.
+    await go("explore");
+    await tabTo(browser, "#explore-against");
+    await choose(browser, await browser.evaluate(() => document.querySelector("#explore-against option:last-child").value));
+    await browser.until("the comparison", () => document.querySelectorAll("#comparison-table tbody tr").length === 7);
+    await browser.until("its items", () => !document.querySelector('#explore-verdict option[value="disagreement"]').disabled);
+    await tabTo(browser, "#explore-verdict");
+    await choose(browser, "disagreement");
+    await tabTo(browser, "#explore-list");
+    await keyboard.press("ArrowDown");
+    await browser.until("an item with both scores", () => document.querySelectorAll("#explore-item thead th").length === 8);
+  });
+});
