@@ -83,7 +83,8 @@ test("Chromium: rows and a queued model come by id", async () => {
     await browser.fill("#data-id", "test/sample:sample.parquet");
     await browser.click("#open-rows");
     await browser.until("the rows", () => document.querySelector("#dataset-report")?.textContent.includes("140 items") && !document.querySelector("#run-subset").disabled);
-    assert.match(await browser.evaluate(() => location.hash), /^#benchmark\?rows=hub&id=test%2Fsample%3Asample\.parquet/);
+    const kept = new URLSearchParams((await browser.evaluate(() => location.hash)).split("?")[1]);
+    assert.deepEqual([kept.get("rows"), kept.get("id")], ["hub", "test/sample:sample.parquet"]);
     await browser.select("#run-subset", "Math");
     await browser.evaluate(() => (document.querySelector("#queue").open = true));
     await browser.fill("#queue-id", "test/llama_plain");
@@ -91,7 +92,7 @@ test("Chromium: rows and a queued model come by id", async () => {
     await browser.click("#queue-run");
     await browser.until("the run", () => document.querySelectorAll("#runs tbody tr").length === 1 && document.querySelector("#cancel-run") === null);
     const row = await browser.text("#runs tbody tr");
-    assert.match(row, /^test\/llama_plain.*reward-bench-2 ?20/);
+    assert.match(row, /llama_plain.*reward-bench-2 ?20/);
   });
 });
 
