@@ -466,8 +466,13 @@ class AppState {
         this.load = undefined;
       }
     }
-    this.#kept = [...this.#kept.filter((one) => one.card.key !== card.key), { card, source }];
+    this.#hold({ card, source });
     return card;
+  }
+
+  /** A run that is open already takes its own place. */
+  #hold(run: Kept) {
+    this.#kept = [...this.#kept.filter(({ card }) => card.key !== run.card.key), run];
   }
 
   /** A new worker knows of none. */
@@ -485,7 +490,7 @@ class AppState {
   async #keepRun() {
     const card = await this.engine.call("keepRun", []);
     const file = new File([await this.engine.call("runFile", [card.key])], card.name);
-    this.#kept = [...this.#kept.filter((one) => one.card.key !== card.key), { card, source: { file, benchmark: undefined, variant: undefined } }];
+    this.#hold({ card, source: { file, benchmark: undefined, variant: undefined } });
     this.runKey = card.key;
   }
 

@@ -234,7 +234,7 @@ impl BoardRow {
         let texts =
             [&self.model, &self.architecture, &self.dtype, &self.settings, &self.dataset, &self.host, &self.version];
         let is_plain = |text: &&&String| text.chars().count() <= MOST_CHARACTERS && !text.chars().any(char::is_control);
-        if let Some(text) = texts.iter().copied().chain(&self.devices).find(|text| !is_plain(&text)) {
+        if let Some(text) = texts.iter().copied().chain(&self.head).chain(&self.devices).find(|text| !is_plain(&text)) {
             return wrong("one line of at most 500 characters", text.chars().take(80).collect());
         }
         for hash in [&self.model_sha256, &self.dataset_sha256] {
@@ -342,6 +342,7 @@ mod tests {
         whole(&refused(|row| row.parts[0].score = 0.9), "the mean of the six subsets");
         whole(&refused(|row| row.parts[0].ci95 = Some([0.6, 0.4])), "an interval");
         whole(&refused(|row| row.model = "a\u{1b}[31mb".to_owned()), "one line");
+        whole(&refused(|row| row.head = Some("a\nb".to_owned())), "one line");
         whole(&refused(|row| row.model_sha256 = "xyz".to_owned()), "sha256");
         whole(&refused(|row| row.benchmark = "mine".to_owned()), "a benchmark");
         whole(&refused(|row| row.items_missing = 1), "no overall mark");

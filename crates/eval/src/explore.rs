@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::report::values;
 use crate::{
-    CompletionReport, CompletionScore, ItemReport, ItemSummary, MarkError, Run, ScoreFile, Turn, conversation,
+    CompletionReport, CompletionScore, ItemReport, ItemSummary, MarkError, Run, ScoreFile, Turn, characters,
+    conversation,
 };
 
 /// The share of items, those of the smallest distance, that are called narrow.
@@ -113,10 +114,6 @@ pub struct Explorer {
     found: Vec<u32>,
     is_scored: bool,
     is_compared: bool,
-}
-
-fn characters(item: &Item) -> usize {
-    item.prompt.len() + item.completions.iter().map(String::len).sum::<usize>()
 }
 
 impl Explorer {
