@@ -118,6 +118,32 @@ fn the_same_scores_in_every_form_give_the_same_marks() {
 }
 
 #[test]
+fn texts_of_a_score_file_say_what_length_alone_gets() {
+    let folder = scratch("marking-lengths");
+    let reference = json!({
+        "model": "a/b", "id": ["1", "2"], "subset": ["Math", "Math"], "num_correct": [1, 1],
+        "scores": [[2.0, 1.0, 0.0, -1.0], [0.0, 1.0, 2.0, 3.0]],
+        // Characters, not bytes: the chosen one of the second is the shortest.
+        "text": [["long one", "short", "b", "c"], ["ü", "abc", "defg", "hi"]],
+    });
+    let path = file(&folder, "reference.json", reference.to_string());
+    let marks = json_of(&["metrics", "--scores", &path, "--json"]);
+    assert_eq!(marks["subsets"]["Math"]["shortest"], 0.5);
+    assert_eq!(marks["subsets"]["Math"]["longest"], 0.5);
+    assert_eq!(marks["length_unit"], "characters");
+    assert!(marks["length"]["accuracy"].is_number());
+    let auc = marks["auc_by_subset"]["Math"].as_f64().unwrap();
+    assert_eq!(Some(auc), marks["auc"].as_f64());
+    let apart = json!([
+        {"id": 1, "subset": "hep-js", "text_chosen": "longer", "text_rejected": "no", "score_chosen": 1.0, "score_rejected": 2.0},
+    ]);
+    let path = file(&folder, "apart.json", apart.to_string());
+    let marks = json_of(&["metrics", "--benchmark", "reward-bench", "--scores", &path, "--json"]);
+    let figure = &marks["subsets"]["hep-js"];
+    assert_eq!((&figure["score"], &figure["longest"], &figure["shortest"]), (&json!(0.0), &json!(1.0), &json!(0.0)));
+}
+
+#[test]
 fn other_evaluators_result_files_are_read() {
     let folder = scratch("marking-evaluators");
     let fixture = json_fixture("metrics/rmbench.json");
@@ -239,14 +265,18 @@ fn datasets(folder: &Path) -> Vec<(&'static str, String, usize)> {
         {"pair_uid": "1", "category_path": "Pairwise_set/Helpfulness/Chat/Discussion", "conversation_input": asked,
          "chosen": {"llm_name": "a", "answer": "More."}, "reject": {"llm_name": "b", "answer": "Less."}},
     ]);
-    let ppe = [
-        json!({"question_id": "q1", "prompt": "1+1?", "response_1": "2", "response_2": "3", "response_10": "two", "scores": [true, false, true]}),
-    ];
+    // Two models answer one question.
+    let answered = |model: &str| json!({"question_id": "q1", "model_name": model, "prompt": "1+1?", "response_1": "2", "response_2": "3", "response_10": "two", "scores": [true, false, true], "sampled_conflict_pairs": [[0, 1]]});
+    let ppe = [answered("m"), answered("n")];
     let german: Vec<Value> = reward_bench
         .iter()
         .map(|row| {
             let mut row = row.clone();
             row["language"] = json!("deu_Latn");
+            // Where the Hub's rows have it.
+            let subset = row.as_object_mut().unwrap().remove("subset").unwrap();
+            row["source"] = subset;
+            row["category"] = json!("Chat");
             row
         })
         .collect();
@@ -260,7 +290,7 @@ fn datasets(folder: &Path) -> Vec<(&'static str, String, usize)> {
         ("rm-bench", file(folder, "rm-bench.json", rm_bench.to_string()), 1),
         ("judge-bench", file(folder, "judge-bench.jsonl", lines(&judge)), 2),
         ("rmb", file(folder, "rmb.json", rmb.to_string()), 2),
-        ("ppe", file(folder, "ppe.jsonl", lines(&ppe)), 1),
+        ("ppe", file(folder, "ppe.jsonl", lines(&ppe)), 2),
         ("m-reward-bench", file(folder, "m-reward-bench.jsonl", lines(&german)), 3),
         ("preferences", file(folder, "own.jsonl", lines(&own)), 2),
         ("preferences", file(folder, "own.csv", csv), 2),
@@ -320,6 +350,9 @@ fn every_benchmarks_rows_are_scored_and_marked() {
     // The label says which answer is chosen; the correct completions come first; languages are named.
     assert_eq!(run_file(2)["items"][0]["subset"], "livebench-math");
     assert_eq!(run_file(4)["items"][0]["num_correct"], 2);
+    assert_eq!(run_file(4)["items"][1]["id"], "q1/n");
+    assert_eq!(run_file(4)["items"][1]["models"], json!(["n", "n", "n"]));
+    assert_eq!(run_file(2)["items"][0]["models"], json!(["m", "m"]));
     assert_eq!(run_file(5)["items"][0]["subset"], "deu_Latn/alpacaeval-easy");
     assert_eq!(run_file(3)["items"][0]["models"], json!(["a", "b", "c"]));
     assert_eq!(run_file(7)["items"][1]["subset"], "parting");
@@ -341,7 +374,7 @@ fn every_benchmarks_rows_are_scored_and_marked() {
             &named,
         );
     }
-    refused(&["eval", "--model", &model, "--benchmark", "ppe", "--out", &out], &["PPE", "--data"]);
+    refused(&["eval", "--model", &model, "--benchmark", "ppe", "--out", &out], &["PPE", "--data", "lmarena-ai/PPE"]);
     let empty = file(&folder, "empty-chosen.jsonl", lines(&[json!({"prompt": "p", "chosen": [], "rejected": ["x"]})]));
     refused(
         &["eval", "--model", &model, "--benchmark", "preferences", "--data", &empty, "--out", &out],
@@ -414,6 +447,18 @@ fn two_runs_are_compared_and_a_curve_is_drawn() {
     let same = json_of(&["compare", &runs[0], &runs[0], "--json"]);
     assert!(same["disagreements"].as_array().unwrap().is_empty());
     assert!(run(&["compare", &runs[0], &runs[1]]).status.success());
+    // Three of them: each agrees with itself, and the average of a run and its like is the run's.
+    let three = json_of(&["compare", &runs[0], &runs[1], &runs[0], "--json"]);
+    assert_eq!((&three["items"], three["runs"].as_array().unwrap().len()), (&json!(30), 3));
+    assert_eq!(three["agreement"][0][1], found["agreement"]);
+    assert_eq!((&three["agreement"][0][2], &three["agreement"][1][1]), (&json!(1.0), &json!(1.0)));
+    assert_eq!(three["marks"][0]["score"], found["partial"]["first"]);
+    assert_eq!(three["marks"][1]["score"], found["partial"]["second"]);
+    let alike = json_of(&["compare", &runs[0], &runs[0], &runs[0], "--json"]);
+    assert_eq!(alike["average"]["score"], alike["marks"][2]["score"]);
+    let shown = run(&["compare", &runs[0], &runs[1], &runs[0]]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("30 items are in all of the 3 runs") && shown.contains("average"), "{shown}");
     let other = file(
         &folder,
         "other.jsonl",

@@ -351,6 +351,17 @@ fn the_command_takes_models_and_rows_by_id() {
     let one = run("test/sample:sample.parquet");
     assert!(one.status.success(), "{}", String::from_utf8_lossy(&one.stderr));
     assert!(String::from_utf8_lossy(&one.stdout).contains("Ties"));
+    // What it was can be had again, to the byte: by whom, called what, at which commit.
+    let read = |name: &str| std::fs::read_to_string(Path::new(&out).join(name)).unwrap();
+    let file: Value = serde_json::from_str(&read("run.json")).unwrap();
+    assert_eq!(file["protocol"]["model"], format!("test/llama_plain@{COMMIT}"));
+    assert_eq!(file["protocol"]["dataset"], format!("test/sample@{COMMIT}:sample.parquet"));
+    assert_eq!(file["protocol"]["template"], "tokenizer");
+    let summary: Value = serde_json::from_str(&read("reference/eval-set.json")).unwrap();
+    assert_eq!((&summary["model"], &summary["chat_template"]), (&"test/llama_plain".into(), &"tokenizer".into()));
+    let row = std::fs::read_dir(Path::new(&out).join("board")).unwrap();
+    let names: Vec<String> = row.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(names.iter().any(|name| name.starts_with("reward-bench-2-llama-plain-")), "{names:?}");
     let refused = command(&hub, &cache, &["eval", "--model", "no such thing", "--out", &out]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("no such file or folder, and it is no Hub id"));
 }

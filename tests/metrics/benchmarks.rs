@@ -2,7 +2,10 @@
 //! published figures against themselves.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use rewardscope_benchmarks::published::{downstream, downstream_correlation, place, published};
+use rewardscope_benchmarks::published::{
+    Downstream, MadeUnder, downstream, downstream_correlation, downstream_correlations_by_subset, place, placement,
+    published,
+};
 use rewardscope_benchmarks::reward_bench::{self, Counts, leaderboard_average, prior_sets, section_scores};
 use rewardscope_benchmarks::{BENCHMARKS, MarkError, Marks, ScoredItem, benchmark, marks, reward_bench_2};
 use rewardscope_tests::{json_fixture, number};
@@ -263,6 +266,88 @@ fn the_published_rows_agree_with_themselves() {
     // numpy.corrcoef on the same columns.
     close(all.ppo, PPO, "PPO");
     close(all.best_of_n, BEST_OF_N, "best-of-N");
+}
+
+/// What a name of the board says of how a model of the paper was trained: its base model, learning rate
+/// and epochs, where it says them.
+fn speaks_against(name: &str, row: &Downstream) -> bool {
+    let base = match name {
+        // The released models' base is part of their names.
+        name if name.ends_with("-RM-RB2") => match name.trim_end_matches("-RM-RB2") {
+            "allenai/Llama-3.1-Tulu-3-8B-RL" => "Tulu 8B RL",
+            "allenai/Llama-3.1-Tulu-3-8B-SFT" => "Tulu 8B SFT",
+            "allenai/Llama-3.1-8B-Instruct" => "Llama 8B Instruct",
+            other => other,
+        },
+        name if ["_qwen", "_llamabase", "_llama70b", "_tulu3_70b", "_dpo"].iter().any(|of| name.contains(of)) => {
+            "another"
+        }
+        name if name.contains("_llama_") => "Llama 8B Instruct",
+        name if name.contains("_rl") => "Tulu 8B RL",
+        name if name.contains("-rm_") => "Tulu 8B SFT",
+        // An unnamed run of the paper's authors may be any; other people's models are none.
+        name if name.starts_with("allenai/open_instruct_dev-reward_modeling_") => row.base_model.as_str(),
+        _ => "another",
+    };
+    let recipe: Vec<&str> = name.split_once("-rm_").map_or(Vec::new(), |(_, rest)| rest.split('_').collect());
+    let rate = recipe.iter().position(|word| word.contains("e-"));
+    let said = rate.map(|at| (recipe[at], recipe[at + 1]));
+    base != row.base_model || said.is_some_and(|(rate, epochs)| row.lr_epochs != format!("{rate}, {epochs}"))
+}
+
+#[test]
+fn the_papers_models_are_found_on_the_board_by_their_marks_and_names() {
+    let board = published(reward_bench_2::NAME);
+    for row in downstream() {
+        // The paper has a digit after the point.
+        let alike = |overall: f64| (100.0 * overall - row.reward_bench_2).abs() <= 0.05 + 1e-9;
+        let found: Vec<&str> = board
+            .iter()
+            .filter(|of| alike(of.overall) && !speaks_against(&of.model, row))
+            .map(|of| of.model.as_str())
+            .collect();
+        let only = match found.as_slice() {
+            [only] => Some(*only),
+            _ => None,
+        };
+        assert_eq!(row.board_row.as_deref().filter(|name| !name.is_empty()), only, "model {}: {found:?}", row.id);
+        assert_eq!(row.published().is_some(), only.is_some());
+    }
+    let by_subset = downstream_correlations_by_subset();
+    // Python's statistics.correlation on the same columns.
+    let expected = [
+        ("Factuality", 0.8159575237230177, 0.9647515830925911),
+        ("Precise IF", 0.7129603223737385, 0.9264961900210805),
+        ("Math", 0.8494962876689558, 0.9610713733902583),
+        ("Safety", 0.7574271708185858, 0.9085798666572996),
+        ("Focus", 0.5980901249489124, 0.806131122019447),
+        ("Ties", 0.5206096528497474, 0.8155795773675503),
+        ("overall", 0.7191287909560597, 0.9176108213370239),
+    ];
+    assert_eq!(by_subset.len(), expected.len());
+    for ((name, found), (expected_name, ppo, best_of_n)) in by_subset.iter().zip(expected) {
+        println!("{name}: PPO {:.3}, best-of-N {:.3} over {} models", found.ppo, found.best_of_n, found.models);
+        assert_eq!((name.as_str(), found.models), (expected_name, 14));
+        close(found.ppo, ppo, name);
+        close(found.best_of_n, best_of_n, name);
+    }
+}
+
+#[test]
+fn a_run_is_placed_with_a_warning_of_what_may_be_different() {
+    let all = reward_bench_2::ITEMS;
+    let under =
+        MadeUnder { dtype: Some("q8".to_owned()), length_limit: Some(4096), template: Some("tokenizer".to_owned()) };
+    let found = placement(reward_bench_2::NAME, all, 0.7, &under).unwrap();
+    assert_eq!(Some(found.place), place(reward_bench_2::NAME, all, 0.7));
+    let said = |words: &[&str]| found.warnings.iter().any(|warning| words.iter().all(|word| warning.contains(word)));
+    assert_eq!(found.warnings.len(), 3, "{:?}", found.warnings);
+    assert!(said(&["dtype", "197 of the 197", "q8"]) && said(&["length limit", "4096 tokens"]));
+    assert!(said(&["template", "tokenizer", "unknown"]));
+    // A file that says nothing is warned of too.
+    let silent = placement(reward_bench_2::NAME, all, 0.7, &MadeUnder::default()).unwrap();
+    assert!(silent.warnings.iter().all(|warning| warning.starts_with("This run's")) && silent.warnings.len() == 3);
+    assert_eq!(placement(reward_bench_2::NAME, all - 1, 0.7, &under), None);
 }
 
 const PPO: f64 = 0.7168435914962965;

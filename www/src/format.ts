@@ -3,6 +3,13 @@
 export const score = (value: number | undefined) =>
   value === undefined ? "–" : Number.isFinite(value) ? value.toFixed(4) : String(value);
 
+/** A Hub id with its commit as people read it: seven digits of it. */
+export const origin = (name: string) => name.replace(/@([0-9a-f]{7})[0-9a-f]{33}(?![0-9a-f])/g, "@$1");
+
+/** A loaded model: its reward head, its Hub id, or its file's name. */
+export const model = ({ head, origin: of, name }: { head?: { name: string } | undefined; origin?: string | undefined; name: string }) =>
+  head?.name ?? of?.replace(/@[^:]*/, "") ?? name;
+
 export const count = (value: number) => new Intl.NumberFormat("en").format(value);
 
 const plurals = new Intl.PluralRules("en");

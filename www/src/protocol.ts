@@ -29,6 +29,7 @@ import type {
   ReferenceFiles,
   Report,
   RunComparison,
+  RunsTogether,
   RunProgress,
   Score,
   Storage,
@@ -63,6 +64,7 @@ export interface Calls {
   runFile: { args: [key: string]; result: string };
   contribution: { args: [key: string]; result: Contribution };
   referenceFiles: { args: []; result: ReferenceFiles };
+  runsTogether: { args: [keys: string[]]; result: RunsTogether };
   compareRuns: { args: [first: string, second: string]; result: RunComparison };
   explore: { args: [of: string, against: string | undefined, query: ExploreQuery]; result: Found };
   exploreRows: { args: [of: string, from: number, count: number]; result: ItemSummary[] };

@@ -1,6 +1,6 @@
 // What the page knows. One engine, one model, one run; panels read and call it.
 import { Engine, EngineFailure } from "./engine";
-import { many } from "./format";
+import { many, model as modelName } from "./format";
 import { Helpers } from "./helpers";
 import type {
   ColumnNames,
@@ -348,7 +348,7 @@ class AppState {
   loadModel(source: ModelSource, settings: LoadSettings) {
     return this.during("loading", async () => {
       const model = await this.#become(source, settings);
-      this.notice = `${model.head?.name ?? model.name} is loaded.`;
+      this.notice = `${modelName(model)} is loaded.`;
     });
   }
 
@@ -477,7 +477,16 @@ class AppState {
 
   /** A new worker knows of none. */
   async #reopenRuns() {
-    for (const { card, source } of this.#kept) await this.#openRun(source, card.is_own ? card.key : undefined);
+    for (const { card, source } of this.#kept) {
+      try {
+        await this.#openRun(source, card.is_own ? card.key : undefined);
+      } catch (error) {
+        // An address may be gone by now; that costs the run alone.
+        if (error instanceof EngineFailure) throw error;
+        this.#kept = this.#kept.filter((run) => run.card.key !== card.key);
+        this.incidents.push(`${card.name} could not be opened again and was closed: ${error instanceof Error ? error.message : String(error)}`);
+      }
+    }
   }
 
   closeRun(key: string) {
@@ -562,7 +571,7 @@ class AppState {
   enqueueLoaded() {
     if (!this.#modelSource || !this.model) return;
     const { source, settings } = this.#modelSource;
-    this.enqueue({ title: this.model.head?.name ?? this.model.name, source, settings });
+    this.enqueue({ title: modelName(this.model), source, settings });
   }
 
   enqueue(model: Queued) {

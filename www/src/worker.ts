@@ -102,6 +102,7 @@ const handlers: { [K in CallName]: Handler<K> } = {
   runFile: ({ session }, _tell, key) => session.runFile(key),
   contribution: ({ session }, _tell, key) => session.contribution(key),
   referenceFiles: ({ session }) => session.referenceFiles(),
+  runsTogether: ({ session }, _tell, keys) => session.runsTogether(keys),
   compareRuns: ({ session }, _tell, first, second) => session.compareRuns(first, second),
   explore: ({ session }, _tell, of, against, query) => session.explore(of, against, query),
   exploreRows: ({ session }, _tell, of, from, count) => session.exploreRows(of, from, count),

@@ -28,8 +28,8 @@ pub struct Benchmark {
     pub citation: &'static str,
     /// Whose arithmetic the marks follow, and how that is known.
     pub definition: &'static str,
-    /// Where its rows are on the Hub; none for those that are not there in one file.
-    pub official: Option<OfficialRows>,
+    /// Where its rows are: datasets of the Hub, or an address; empty for rows of one's own.
+    pub rows_at: &'static str,
     /// Where its rows have what.
     pub layout: Layout,
     /// Its ways of marking, the default first.

@@ -103,7 +103,7 @@ pub enum CompareError {
     },
     /// The same item has another form.
     #[error(
-        "comparing two runs: item {id} of subset {subset} has {first} completions in the first and {second} in the second; are they of one version of the data?"
+        "comparing two runs: item {id} of subset {subset} has {first} completions in one and {second} in another; are they of one version of the data?"
     )]
     OtherForm {
         /// The item's id.
@@ -123,6 +123,23 @@ struct Tests {
     only_first: usize,
     only_second: usize,
     left_out: usize,
+}
+
+/// Refuses an item that two runs have in different forms.
+///
+/// # Errors
+/// [`CompareError::OtherForm`]
+pub fn same_form(one: &ScoredItem<'_>, other: &ScoredItem<'_>) -> Result<(), CompareError> {
+    if (one.scores.len(), one.num_correct) == (other.scores.len(), other.num_correct) {
+        return Ok(());
+    }
+    let form = |item: &ScoredItem<'_>| format!("{} of which {} correct", item.scores.len(), item.num_correct);
+    Err(CompareError::OtherForm {
+        id: one.id.to_owned(),
+        subset: one.subset.to_owned(),
+        first: form(one),
+        second: form(other),
+    })
 }
 
 /// Sets two runs beside each other.
@@ -150,15 +167,7 @@ pub fn compare(
         let Some(other) = by_id.get(&(one.subset, one.id)) else {
             continue;
         };
-        let form = |item: &ScoredItem<'_>| format!("{} of which {} correct", item.scores.len(), item.num_correct);
-        if form(one) != form(other) {
-            return Err(CompareError::OtherForm {
-                id: one.id.to_owned(),
-                subset: one.subset.to_owned(),
-                first: form(one),
-                second: form(other),
-            });
-        }
+        same_form(one, other)?;
         let (a, b) = (rules.part(one)?, rules.part(other)?);
         items += 1;
         let at = names.iter().position(|name| *name == a.subset).unwrap_or_else(|| {

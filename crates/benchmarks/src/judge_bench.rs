@@ -17,7 +17,7 @@ pub const BENCHMARK: Benchmark = Benchmark {
     title: "JudgeBench",
     citation: "Tan et al., JudgeBench: A Benchmark for Evaluating LLM-based Judges, 2024, arXiv:2410.12784",
     definition: "its reference evaluator, ScalerLab/JudgeBench at e2c52c2, with one game a pair; a shared score is wrong",
-    official: None,
+    rows_at: "ScalerLab/JudgeBench",
     layout: Layout {
         id: &["pair_id"],
         subset: &["source"],
@@ -25,7 +25,7 @@ pub const BENCHMARK: Benchmark = Benchmark {
         prompt: &["question"],
         chosen: &["response_A"],
         rejected: &["response_B"],
-        models: &[],
+        models: &["response_model"],
         chosen_if: Some(["label", "A>B"]),
         correct: None,
     },

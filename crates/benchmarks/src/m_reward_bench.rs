@@ -3,6 +3,7 @@
 //! (`for-ai/m-rewardbench`, `analysis/plot_utils.py`); the overall mark is the mean of the
 //! languages other than English, as in the paper's tables. No evaluator's values were at hand.
 //!
+//! The rows on the Hub have a column `source` where RewardBench has `subset`; the evaluator renames it.
 //! A subset is called `LANGUAGE/SUBSET`, such as `deu_Latn/alpacaeval-easy`.
 
 use crate::benchmark::{Benchmark, Figures, Layout, Part, Rules, Section, Sums, Variant};
@@ -18,8 +19,8 @@ pub const BENCHMARK: Benchmark = Benchmark {
     title: "M-RewardBench",
     citation: "Gureja et al., M-RewardBench: Evaluating Reward Models in Multilingual Settings, 2024, arXiv:2410.15522",
     definition: "the paper's, with the counts of its code: sections by counts, the mean of four a language, the mean of the languages but English",
-    official: None,
-    layout: Layout { subset: &["language/subset"], ..Layout::REWARD_BENCH },
+    rows_at: "CohereLabsCommunity/multilingual-reward-bench, a file a language",
+    layout: Layout { subset: &["language/subset", "language/source"], ..Layout::REWARD_BENCH },
     variants: &[Variant { name: "paper", about: "as the paper", rules: &MRewardBench }],
 };
 

@@ -3,8 +3,11 @@
 //! were not at hand.
 //!
 //! The mark of an item is its accuracy: the share of its pairs of a right and a wrong completion
-//! in which the right one scores higher, a shared score counting one half. A set's best-of-K curve
-//! is the expected mark of the completion that scores highest of K drawn ([`crate::analysis`]).
+//! in which the right one scores higher, a shared score counting one half. The rows also name five
+//! pairs of each prompt that were drawn for accuracy (`sampled_conflict_pairs`); all pairs are what
+//! such draws come to on average, and need no luck. A set's best-of-K curve is the expected mark of
+//! the completion that scores highest of K drawn, its AUC that of scores as a sign of correctness over
+//! all completions ([`crate::analysis`]).
 
 use crate::benchmark::{Benchmark, Figures, Layout, Part, Rules, Sums, Variant};
 use crate::{MarkError, ScoredItem};
@@ -18,15 +21,15 @@ pub const BENCHMARK: Benchmark = Benchmark {
     title: "PPE, correctness",
     citation: "Frick et al., How to Evaluate Reward Models for RLHF, 2024, arXiv:2410.14872",
     definition: "the paper's: accuracy over all pairs of a right and a wrong completion, sets weighing alike",
-    official: None,
+    rows_at: "lmarena-ai/PPE-MMLU-Pro-Best-of-K, and the same for MATH, GPQA, IFEval and MBPP-Plus",
     layout: Layout {
-        id: &["question_id"],
+        id: &["question_id/model_name", "question_id"],
         subset: &["benchmark", "subset"],
         needs_subset: false,
         prompt: &["prompt"],
         chosen: &["response_*"],
         rejected: &[],
-        models: &[],
+        models: &["model_name"],
         chosen_if: None,
         correct: Some("scores"),
     },

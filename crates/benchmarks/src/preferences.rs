@@ -15,7 +15,7 @@ pub const BENCHMARK: Benchmark = Benchmark {
     title: "Preferences of your own",
     citation: "none: your own rows",
     definition: "the share of pairs in the right order, a shared score counting one half; subsets weigh alike",
-    official: None,
+    rows_at: "",
     layout: Layout {
         id: &["id", "prompt_id", "pair_id", "question_id"],
         subset: &["subset", "category", "source", "domain"],

@@ -19,8 +19,42 @@ pub struct PublishedRow {
     pub overall: f64,
     /// Subsets or sections by the benchmark's names, 0 to 1; only those that the source has.
     pub parts: Vec<(String, f64)>,
+    /// Under what the marks came about, as far as the source says.
+    pub under: MadeUnder,
     /// Where the row was published.
     pub source: String,
+}
+
+/// What marks of one model may differ by; `None` is unknown.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct MadeUnder {
+    /// What the weights were.
+    pub dtype: Option<String>,
+    /// Where conversations were cut, in tokens.
+    pub length_limit: Option<usize>,
+    /// What made a text of a conversation: `tokenizer` for the model's own template, as the reference
+    /// evaluator calls it, otherwise a format's name.
+    pub template: Option<String>,
+}
+
+impl MadeUnder {
+    /// What each may be told by, in words.
+    fn facts(&self) -> [(&'static str, Option<String>); 3] {
+        let limit = self.length_limit.map(|tokens| format!("{tokens} tokens"));
+        [("dtype", self.dtype.clone()), ("length limit", limit), ("template", self.template.clone())]
+    }
+}
+
+/// Where a run stands among published rows, and why that may say less than it seems to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct Placement {
+    /// Its place.
+    pub place: Place,
+    /// Of dtype, length limit and template each that differs from rows' or is unknown of them: a
+    /// sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// One of the 17 reward models of RewardBench 2's paper that were also used downstream (table 8).
@@ -43,6 +77,18 @@ pub struct Downstream {
     pub ppo: f64,
     /// The mean downstream result of its picks among 16, percent.
     pub best_of_n: f64,
+    /// The row of RewardBench 2's board that it is taken to be, which has its marks by subset: the only
+    /// one with its overall mark whose name does not speak against its base model, learning rate or
+    /// epochs. `None` where there is none such, or more than one.
+    pub board_row: Option<String>,
+}
+
+impl Downstream {
+    /// That row.
+    pub fn published(&self) -> Option<&'static PublishedRow> {
+        let name = self.board_row.as_ref()?;
+        published(reward_bench_2::NAME).iter().find(|row| row.model == *name)
+    }
 }
 
 /// Where a mark stands among published ones.
@@ -55,8 +101,8 @@ pub struct Place {
     pub of: usize,
 }
 
-/// How RewardBench 2's overall mark goes with what came of using the models: Pearson's correlation
-/// over so many models, no more than that. The paper's table has no marks by subset.
+/// How a mark of RewardBench 2 goes with what came of using the models: Pearson's correlation over so
+/// many models, no more than that.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct DownstreamCorrelation {
@@ -105,6 +151,54 @@ pub fn downstream_correlation(group: Option<&str>) -> Option<DownstreamCorrelati
     Some(DownstreamCorrelation { models: of.len(), ppo: with(|row| row.ppo)?, best_of_n: with(|row| row.best_of_n)? })
 }
 
+/// How each subset's mark goes with PPO and best-of-N, over those of the 17 models whose marks by
+/// subset are known ([`Downstream::board_row`]), with the overall mark over the same models last, as
+/// `overall`.
+pub fn downstream_correlations_by_subset() -> Vec<(String, DownstreamCorrelation)> {
+    let known: Vec<(&Downstream, &PublishedRow)> =
+        downstream().iter().filter_map(|row| Some((row, row.published()?))).collect();
+    let of = |name: &str, mark: &dyn Fn(&PublishedRow) -> Option<f64>| {
+        let both: Vec<(f64, &Downstream)> = known.iter().filter_map(|(row, of)| Some((mark(of)?, *row))).collect();
+        let marks: Vec<f64> = both.iter().map(|(mark, _)| *mark).collect();
+        let with = |value: fn(&Downstream) -> f64| {
+            pearson(&marks, &both.iter().map(|(_, row)| value(row)).collect::<Vec<_>>())
+        };
+        let (ppo, best_of_n) = (with(|row| row.ppo)?, with(|row| row.best_of_n)?);
+        Some((name.to_owned(), DownstreamCorrelation { models: both.len(), ppo, best_of_n }))
+    };
+    let subset = |name: &&str| of(name, &|row| row.parts.iter().find(|(part, _)| part == name).map(|(_, mark)| *mark));
+    let mut all: Vec<_> = reward_bench_2::SUBSETS.iter().filter_map(subset).collect();
+    all.extend(of("overall", &|row| Some(row.overall)));
+    all
+}
+
+/// Where a run's overall mark stands among published ones, as [`place`] says, and what may be different
+/// about it.
+pub fn placement(benchmark: &str, items: usize, overall: f64, under: &MadeUnder) -> Option<Placement> {
+    let place = place(benchmark, items, overall)?;
+    let rows = published(benchmark);
+    let mut warnings = Vec::new();
+    for (at, (what, own)) in under.facts().into_iter().enumerate() {
+        let theirs = || rows.iter().map(|row| row.under.facts()[at].1.clone());
+        let unknown = theirs().filter(Option::is_none).count();
+        let others = theirs().filter(|fact| fact.is_some() && *fact != own).count();
+        let Some(own) = own else {
+            warnings.push(format!("This run's {what} is unknown: where it differs from the rows', so may marks."));
+            continue;
+        };
+        let all = rows.len();
+        if others > 0 {
+            warnings.push(format!("{others} of the {all} rows have another {what} than this run's {own}."));
+        }
+        if unknown > 0 {
+            warnings.push(format!(
+                "The {what} of {unknown} of the {all} rows is unknown; this run's is {own}: where they differ, so may marks."
+            ));
+        }
+    }
+    Some(Placement { place, warnings })
+}
+
 /// Where an overall mark over `items` items stands; `None` where nothing is published, or where the
 /// items are not as many as the benchmark has: a sample's mark stands nowhere.
 pub fn place(benchmark: &str, items: usize, overall: f64) -> Option<Place> {
@@ -140,6 +234,11 @@ fn rows(text: &str, columns: &[&str], names: &[&str]) -> Vec<PublishedRow> {
         let parts = columns.iter().zip(names).filter_map(|(column, name)| Some(((*name).to_owned(), number(column)?)));
         rows.push(PublishedRow {
             parts: parts.collect(),
+            under: MadeUnder {
+                dtype: text("dtype"),
+                length_limit: text("max_length").and_then(|tokens| tokens.parse().ok()),
+                template: text("chat_template"),
+            },
             model_type: text("model_type").unwrap_or_default(),
             source,
             model,

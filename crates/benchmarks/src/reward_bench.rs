@@ -17,7 +17,7 @@ pub const BENCHMARK: Benchmark = Benchmark {
     title: "RewardBench",
     citation: "Lambert et al., RewardBench: Evaluating Reward Models for Language Modeling, 2024, arXiv:2403.13787",
     definition: "its reference evaluator, allenai/reward-bench at 05a9005: sections by its own counts, the leaderboard's masked mean",
-    official: None,
+    rows_at: "allenai/reward-bench",
     layout: Layout::REWARD_BENCH,
     variants: &[
         Variant {

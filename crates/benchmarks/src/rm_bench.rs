@@ -17,7 +17,7 @@ pub const BENCHMARK: Benchmark = Benchmark {
     title: "RM-Bench",
     citation: "Liu et al., RM-Bench: Benchmarking Reward Models of Language Models with Subtlety and Style, 2024, arXiv:2410.16184",
     definition: "its reference evaluator, THU-KEG/RM-Bench at 73c52d7: per domain, then the mean of the domains",
-    official: None,
+    rows_at: "THU-KEG/RM-Bench",
     layout: Layout { subset: &["domain"], models: &[], ..Layout::REWARD_BENCH },
     variants: &[Variant { name: "reference", about: "as its evaluator", rules: &RmBench }],
 };

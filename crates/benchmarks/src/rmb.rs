@@ -16,7 +16,7 @@ pub const BENCHMARK: Benchmark = Benchmark {
     title: "RMB",
     citation: "Zhou et al., RMB: Comprehensively Benchmarking Reward Models in LLM Alignment, 2024, arXiv:2410.09893",
     definition: "pairs as its evaluator, best-of-N as the paper defines it; the items of a section weigh alike, the four sections too",
-    official: None,
+    rows_at: "github.com/Zhou-Zoey/RMB-Reward-Model-Benchmark",
     layout: Layout {
         id: &["bon_uid", "pair_uid"],
         subset: &["category_path"],

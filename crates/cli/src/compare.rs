@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use rewardscope_benchmarks::ScoredItem;
 use rewardscope_benchmarks::analysis::best_of_n;
 use rewardscope_benchmarks::compare::Difference;
-use rewardscope_eval::{RunComparison, ScoredRow};
+use rewardscope_benchmarks::{Figure, ScoredItem};
+use rewardscope_eval::{RunComparison, RunsTogether, ScoreFile, ScoredRow};
 use serde_json::json;
 
 use crate::metrics::{Which, read};
@@ -22,6 +22,8 @@ pub struct Arguments {
     first: PathBuf,
     /// The second.
     second: PathBuf,
+    /// More of them: agreement of each with each, and the mark of the average of all.
+    others: Vec<PathBuf>,
     /// Write the comparison as JSON.
     #[arg(long)]
     json: bool,
@@ -33,13 +35,19 @@ pub struct Arguments {
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let (benchmark, variant) = arguments.which.find()?;
     let (first, second) = (read(&arguments.first)?, read(&arguments.second)?);
-    let RunComparison { comparison: found, agreement, average, protocol_differences } =
+    if !arguments.others.is_empty() {
+        let others: Vec<ScoreFile> = arguments.others.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
+        let files: Vec<&ScoreFile> = [&first, &second].into_iter().chain(&others).collect();
+        return together(&files, &RunsTogether::of(benchmark, variant, &files, arguments.seed)?, arguments.json);
+    }
+    let RunComparison { comparison: found, together, protocol_differences } =
         RunComparison::of(benchmark, variant, &first, &second, arguments.seed)?;
+    let agreement = together.agreement.first().and_then(|of| of.get(1).copied().flatten());
     if arguments.json {
         let mut out = serde_json::to_value(&found)?;
         if let Some(out) = out.as_object_mut() {
             out.insert("agreement".to_owned(), json!(agreement));
-            out.insert("average".to_owned(), json!(average));
+            out.insert("average".to_owned(), json!(together.average));
             out.insert("protocol_differences".to_owned(), json!(protocol_differences));
         }
         println!("{out}");
@@ -91,9 +99,39 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if let Some(share) = agreement {
         println!("Both pick the same completion in {:.1} % of the items.", 100.0 * share);
     }
-    if let Some(average) = average {
-        println!("The average of their standardised scores gets {:.4}.", average.score);
+    println!("The average of their standardised scores gets {:.4}.", together.average.score);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// More than two runs: what each gets of the items that all have, and all together.
+fn together(files: &[&ScoreFile], found: &RunsTogether, as_json: bool) -> anyhow::Result<ExitCode> {
+    if as_json {
+        let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+        let mut out = serde_json::to_value(found)?;
+        if let Some(out) = out.as_object_mut() {
+            out.insert("runs".to_owned(), json!(names));
+        }
+        println!("{out}");
+        return Ok(ExitCode::SUCCESS);
     }
+    let line = |name: &str, figure: &Figure| {
+        let interval = figure.ci95.map_or_else(String::new, |of| format!("{:.4} to {:.4}", of.low, of.high));
+        format!("{name:>8} {:>8.4}  {interval:<16}", figure.score)
+    };
+    println!(
+        "{} items are in all of the {} runs. Agreement is the share of them whose best completion is the same.",
+        found.items,
+        files.len()
+    );
+    let heads: String = (1..=files.len()).map(|at| format!("{at:>8}")).collect();
+    println!("{:>8} {:>8}  {:<16} {heads}  file", "run", "mark", "95 % interval");
+    for (at, ((file, mark), shares)) in files.iter().zip(&found.marks).zip(&found.agreement).enumerate() {
+        let share = |share: &Option<f64>| share.map_or_else(|| format!("{:>8}", "-"), |share| format!("{share:>8.3}"));
+        let shares: String = shares.iter().map(share).collect();
+        println!("{} {shares}  {}", line(&(at + 1).to_string(), mark), file.name);
+    }
+    println!("{}", line("average", &found.average));
+    println!("The average is that of standardised scores. Two files alone are compared by subset.");
     Ok(ExitCode::SUCCESS)
 }
 

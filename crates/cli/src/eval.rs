@@ -10,8 +10,8 @@ use indicatif::ProgressBar;
 use rewardscope_benchmarks::{Item, Selection, reward_bench_2};
 use rewardscope_engine::Cancel;
 use rewardscope_eval::{
-    BoardRow, DatasetColumns, Journal, Reading, Rows, RunFile, RunIdentity, ScoreFile, marks_json, open_remote_dataset,
-    read_items, reference_scores, reference_summary, score_item,
+    BoardRow, DatasetColumns, Journal, Reading, Rows, RunFile, RunIdentity, ScoreFile, dataset_name, marks_json,
+    open_remote_dataset, read_items, reference_scores, reference_summary, score_item,
 };
 use rewardscope_store::{FetchProgress, Source, Store, is_address};
 
@@ -72,8 +72,13 @@ impl Data {
             Some(name) => dataset(name, reading).await?,
             None if benchmark.name != reward_bench_2::NAME => {
                 bail!(
-                    "opening rows of {}: no sample of it is bundled; name its rows with --data FILE or --data OWNER/NAME",
-                    benchmark.title
+                    "opening rows of {}: no sample of it is bundled; name its rows with --data FILE, an address or OWNER/NAME:FILE{}",
+                    benchmark.title,
+                    if benchmark.rows_at.is_empty() {
+                        String::new()
+                    } else {
+                        format!(" (they are at {})", benchmark.rows_at)
+                    }
                 )
             }
             None => {
@@ -106,7 +111,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let selection = Selection { limit_per_subset: arguments.limit, seed: arguments.seed };
     std::fs::create_dir_all(&arguments.out).with_context(|| format!("creating {}", arguments.out.display()))?;
     let model::Loaded { scorer, clock, .. } = model::load(&arguments.model).await?;
-    let identity = RunIdentity::new(scorer.report(), benchmark, source.name(), &items, selection);
+    let identity = RunIdentity::new(scorer.report(), benchmark, dataset_name(&source), &items, selection);
     let place = arguments.out.join("journal.jsonl");
     let device = &scorer.report().device;
     let mut journal = Journal::open(&place, identity.clone(), &items, device, clock, arguments.restart).await?;
@@ -135,7 +140,9 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let host = format!("native {} {}", std::env::consts::OS, std::env::consts::ARCH);
     let file = RunFile::new(journal.run(), &identity, scorer.report(), (benchmark, variant), &host)?;
     write(&arguments.out.join("run.json"), serde_json::to_string(&file)? + "\n")?;
-    let marks = marks_json(&file.assessment, &run_marks, None);
+    // A run of nothing but failures has no scores to say anything of.
+    let scored = ScoreFile::of_run(&arguments.out.join("run.json").display().to_string(), file.clone());
+    let marks = marks_json(&file.assessment, &run_marks, scored.as_ref().ok());
     write(&arguments.out.join("marks.json"), marks.to_string() + "\n")?;
     // The reference evaluator's own two files.
     let reference = arguments.out.join("reference");
@@ -152,11 +159,10 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         write(&board.join("pull-request.md"), &sent.text)?;
     }
     if arguments.strict {
-        let name = arguments.out.join("run.json").display().to_string();
-        let file = ScoreFile::of_run(&name, file.clone())?;
-        file.assess(benchmark, variant, 0, true)?;
+        scored.as_ref().map_err(Clone::clone)?.assess(benchmark, variant, 0, true)?;
     }
-    metrics::print_table(&file.assessment, &run_marks);
+    let stands = scored.as_ref().ok().and_then(|scored| scored.placement(&file.assessment));
+    metrics::print_table(&file.assessment, &run_marks, stands.as_ref());
     println!(
         "{} tokens computed in {:.1} s, {} more shared with other completions of their prompt",
         report.tokens,

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use rewardscope_benchmarks::published::place;
-use rewardscope_benchmarks::{Assessment, Benchmark, Figure, Marks, Variant, benchmark, reward_bench_2};
+use rewardscope_benchmarks::analysis::correctness_auc;
+use rewardscope_benchmarks::published::Placement;
+use rewardscope_benchmarks::{Assessment, Benchmark, Figure, Marks, ScoredItem, Variant, benchmark, reward_bench_2};
 use rewardscope_eval::{ScoreFile, SummaryFile, marks_json};
 
 #[derive(Args)]
@@ -77,7 +78,10 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for remark in &assessment.remarks {
         eprintln!("{remark}");
     }
-    print_table(&assessment, &marks);
+    print_table(&assessment, &marks, file.placement(&assessment).as_ref());
+    if let Some(auc) = auc(&file.items()) {
+        println!("{auc}");
+    }
     println!("marked as {} ({}: {})", benchmark.definition, variant.name, variant.about);
     Ok(ExitCode::SUCCESS)
 }
@@ -95,8 +99,16 @@ fn summary(arguments: &Arguments, benchmark: &Benchmark) -> anyhow::Result<Optio
     Ok(SummaryFile::read(&name, &text, benchmark)?)
 }
 
+/// How well scores tell correct completions from incorrect ones over all prompts, in a sentence.
+pub fn auc(items: &[ScoredItem<'_>]) -> Option<String> {
+    let area = correctness_auc(items)?;
+    Some(format!(
+        "Over all completions the area under the ROC curve of scores as a sign of correctness is {area:.4} (0.5 by chance)."
+    ))
+}
+
 /// The marks as a table: subset, items, score, interval, chance, and what length alone gets.
-pub fn print_table(assessment: &Assessment, marks: &Marks) {
+pub fn print_table(assessment: &Assessment, marks: &Marks, stands: Option<&Placement>) {
     let of = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
     let interval = |figure: &Figure| {
         figure.ci95.map_or_else(|| "-".to_owned(), |interval| format!("{:.4} to {:.4}", interval.low, interval.high))
@@ -137,11 +149,11 @@ pub fn print_table(assessment: &Assessment, marks: &Marks) {
     match (&assessment.overall, &assessment.partial) {
         (Some(overall), _) => {
             line("overall", overall);
-            if let Some(place) = place(&assessment.benchmark, assessment.items, overall.score) {
-                println!(
-                    "Among the {} published rows it would be number {}. Their dtype, length limit and template are unknown: where they differ from this run's, so may marks.",
-                    place.of, place.place
-                );
+            if let Some(Placement { place, warnings }) = stands {
+                println!("Among the {} published rows it would be number {}.", place.of, place.place);
+                for warning in warnings {
+                    println!("  {warning}");
+                }
             }
         }
         (None, Some(partial)) => {

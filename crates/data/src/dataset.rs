@@ -27,7 +27,8 @@ pub struct Columns {
     pub chosen: Vec<String>,
     /// As `chosen`; no names where rows have completions and nothing to compare them with.
     pub rejected: Vec<String>,
-    /// Who wrote the chosen completions, then the rejected ones; one name a completion or none.
+    /// Who wrote the chosen completions, then the rejected ones: one name a completion, or a single
+    /// column with one name for all.
     pub models: Vec<String>,
     /// A column that says whether `chosen` is the better one, as JudgeBench has it: its name, and
     /// its value where it is. With any other value the two change places.
@@ -196,7 +197,8 @@ fn completions(columns: &Columns, record: &Map<String, Value>) -> Result<Complet
             prompt_turns(Some(text)).map_err(|found| ("a prompt".to_owned(), found))?
         }
     };
-    let models: Vec<String> = columns.models.iter().filter_map(|name| lookup(record, name)).flat_map(texts).collect();
+    let mut models: Vec<String> =
+        columns.models.iter().filter_map(|name| lookup(record, name)).flat_map(texts).collect();
     let pair = |found: String| ("a prompt with a completion".to_owned(), found);
     let side = |text: Text| -> Result<(Option<Vec<Turn>>, Vec<String>), Wrong> {
         let all = conversations(&prompt, text).map_err(pair)?;
@@ -250,6 +252,10 @@ fn completions(columns: &Columns, record: &Map<String, Value>) -> Result<Complet
     }
     chosen.shrink_to_fit();
     let count = chosen.len() + rejected.len();
+    // One column with one name is of a model that wrote them all.
+    if let ([only], [_]) = (models.as_slice(), columns.models.as_slice()) {
+        models = vec![only.clone(); count];
+    }
     let models = match (models.len() == count, order) {
         (true, Some(order)) => order.into_iter().map(|i| models[i].clone()).collect(),
         (true, None) => models,

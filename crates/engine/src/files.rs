@@ -256,6 +256,18 @@ impl ModelFiles {
         Ok(hash.finish().hex())
     }
 
+    /// What names it anywhere, where it came from the Hub: `owner/name@commit`, with `:file` where
+    /// it is one of several files there.
+    pub fn origin(&self) -> Option<&str> {
+        match self {
+            Self::Gguf(source) => source.origin(),
+            Self::Folder { folder, .. } | Self::Kept { folder, .. } | Self::Adapted { adapter: folder, .. } => {
+                let origin = folder.sources().find_map(Source::origin)?;
+                Some(origin.split_once(':').map_or(origin, |(repository, _)| repository))
+            }
+        }
+    }
+
     /// The name for messages and reports.
     pub fn name(&self) -> &str {
         let path = match self {

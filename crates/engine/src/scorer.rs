@@ -93,6 +93,8 @@ impl From<FetchProgress> for LoadProgress {
 pub struct ModelReport {
     /// The file's or folder's name.
     pub name: String,
+    /// [`ModelFiles::origin`]
+    pub origin: Option<String>,
     /// A hash over its files and its fitted head, which tells models apart.
     pub fingerprint: String,
     /// A hash over its files alone.
@@ -109,6 +111,9 @@ pub struct ModelReport {
     pub tokenizer_fingerprint: String,
     /// [`Protocol::described`]
     pub protocol: String,
+    /// What makes a text of a conversation: `tokenizer` for the model's own template, a format's
+    /// name, or `none`, where prompt and completion are read as a pair or one after the other.
+    pub template: String,
     /// Which of a classifier's logits is the score, where it has several.
     pub label: Option<usize>,
     /// The time that the template was told, in seconds of [`Clock`], where it asks: scores depend
@@ -309,12 +314,19 @@ impl Scorer {
         let context_tokens = summary.context_tokens.min(options.max_tokens.unwrap_or(usize::MAX));
         let report = ModelReport {
             name: files.name().to_owned(),
+            origin: files.origin().map(str::to_owned),
             fingerprint,
             backbone_fingerprint,
             head: head.map(|head| head.config.clone()),
             aggregate: (summary.head == Head::LanguageModel).then_some(options.aggregate),
             tokenizer_fingerprint: tokenizer_fingerprint(&opened.text.tokenizer)?,
             protocol: options.protocol.described(),
+            template: match (&options.protocol.format, &opened.text.template) {
+                (Some(format), _) => format.name,
+                (None, Some(_)) => "tokenizer",
+                (None, None) => "none",
+            }
+            .to_owned(),
             label: (summary.labels > 1).then_some(summary.label),
             template_seconds: opened
                 .text

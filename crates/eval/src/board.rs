@@ -33,6 +33,9 @@ pub struct BoardRow {
     pub dtype: String,
     /// Settings that change token ids; empty for the default.
     pub settings: String,
+    /// What made a text of a conversation; rows from before it was said have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
     /// Where conversations were cut.
     pub context_tokens: usize,
     /// [`Benchmark::name`]
@@ -131,10 +134,11 @@ impl BoardRow {
             is_reward_model: protocol.is_reward_model,
             dtype: protocol.dtype.clone(),
             settings: protocol.settings.clone(),
+            template: protocol.template.clone(),
             context_tokens: protocol.context_tokens,
             benchmark: run.benchmark.clone(),
             variant: run.variant.clone(),
-            dataset: protocol.dataset.rsplit('/').next().unwrap_or_default().to_owned(),
+            dataset: protocol.dataset.clone(),
             dataset_sha256: protocol.dataset_sha256.clone(),
             limit_per_subset: protocol.limit_per_subset,
             items_total: run.items_total,
@@ -153,6 +157,8 @@ impl BoardRow {
     /// version of either is another row.
     pub fn file_name(&self) -> String {
         let plain = |text: &str| -> String {
+            // A revision is told by the hash.
+            let text = text.split('@').next().unwrap_or(text);
             let last = text.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
             let kept =
                 last.chars().take(60).map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' });
@@ -234,7 +240,14 @@ impl BoardRow {
         let texts =
             [&self.model, &self.architecture, &self.dtype, &self.settings, &self.dataset, &self.host, &self.version];
         let is_plain = |text: &&&String| text.chars().count() <= MOST_CHARACTERS && !text.chars().any(char::is_control);
-        if let Some(text) = texts.iter().copied().chain(&self.head).chain(&self.devices).find(|text| !is_plain(&text)) {
+        if let Some(text) = texts
+            .iter()
+            .copied()
+            .chain(&self.head)
+            .chain(&self.template)
+            .chain(&self.devices)
+            .find(|text| !is_plain(&text))
+        {
             return wrong("one line of at most 500 characters", text.chars().take(80).collect());
         }
         for hash in [&self.model_sha256, &self.dataset_sha256] {
@@ -299,6 +312,7 @@ mod tests {
             is_reward_model: true,
             dtype: "q8".to_owned(),
             settings: String::new(),
+            template: Some("tokenizer".to_owned()),
             context_tokens: 4096,
             benchmark: reward_bench_2::NAME.to_owned(),
             variant: benchmark(reward_bench_2::NAME).expect("known").variants[0].name.to_owned(),
@@ -322,7 +336,7 @@ mod tests {
     #[test]
     fn a_row_is_read_as_it_was_written() {
         let sent = row().contribution().expect("a row");
-        assert_eq!(sent.file, "reward-bench-2-model-8b-main-abababab-cdcdcdcd.json");
+        assert_eq!(sent.file, "reward-bench-2-model-8b-abababab-cdcdcdcd.json");
         assert_eq!(BoardRow::read(&sent.file, &sent.json).expect("read"), row());
         for said in ["board/reward-bench-2-model-8b", "| Ties | 0.5000 (0.4000 to 0.6000, 5 items) |", "Some GPU"] {
             assert!(sent.text.contains(said), "{said} in {}", sent.text);

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use rewardscope_benchmarks::analysis::{agreement, ensemble};
-use rewardscope_benchmarks::compare::{CompareError, Comparison};
+use rewardscope_benchmarks::compare::{CompareError, Comparison, same_form};
 use rewardscope_benchmarks::{Benchmark, Effort, Figure, ScoredItem, Variant, assess, compare};
 use serde::{Deserialize, Serialize};
 
@@ -34,12 +34,89 @@ pub enum ComparisonError {
 pub struct RunComparison {
     /// Their marks over the items that both have.
     pub comparison: Comparison,
-    /// The share of items whose best completion is the same to both.
-    pub agreement: Option<f64>,
-    /// What the mean of their standardised scores gets.
-    pub average: Option<Figure>,
+    /// How far they agree, and what their average gets.
+    pub together: RunsTogether,
     /// What else is different between them: a sentence each.
     pub protocol_differences: Vec<String>,
+}
+
+/// Two runs or more over the items that all of them have.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct RunsTogether {
+    /// Items that all have.
+    pub items: usize,
+    /// The overall mark of each, or its partial mean, or that of its only subset.
+    pub marks: Vec<Figure>,
+    /// Of each with each, the share of items whose best completion is the same to both.
+    pub agreement: Vec<Vec<Option<f64>>>,
+    /// What the mean of their scores gets, each run's first moved and scaled to mean 0 and deviation 1.
+    pub average: Figure,
+}
+
+impl RunsTogether {
+    /// Sets files beside each other.
+    ///
+    /// # Errors
+    /// When they are of another benchmark, share no item, have an item in another form, or cannot be
+    /// marked.
+    pub fn of(
+        benchmark: &'static Benchmark,
+        variant: &'static Variant,
+        files: &[&ScoreFile],
+        seed: u64,
+    ) -> Result<Self, ComparisonError> {
+        refuse_others(benchmark, files)?;
+        let by_id: Vec<HashMap<(&str, &str), &ScoredRow>> = files
+            .iter()
+            .map(|file| file.rows.iter().map(|row| ((row.subset.as_str(), row.id.as_str()), row)).collect())
+            .collect();
+        let mut runs: Vec<Vec<ScoredItem<'_>>> = vec![Vec::new(); files.len()];
+        for row in files.iter().take(1).flat_map(|file| &file.rows) {
+            let key = (row.subset.as_str(), row.id.as_str());
+            let Some(rows) = by_id.iter().map(|rows| rows.get(&key).copied()).collect::<Option<Vec<_>>>() else {
+                continue;
+            };
+            for (run, other) in runs.iter_mut().zip(rows) {
+                same_form(&row.as_item(), &other.as_item())?;
+                run.push(other.as_item());
+            }
+        }
+        let items = runs.first().map_or(0, Vec::len);
+        if items == 0 {
+            let rows = |at: usize| files.get(at).map_or(0, |file| file.rows.len());
+            return Err(CompareError::NothingShared { first: rows(0), second: rows(1) }.into());
+        }
+        let figure = |items: &[ScoredItem<'_>]| -> Result<Option<Figure>, ComparisonError> {
+            let found =
+                assess(benchmark, variant, items, None, seed, false, Effort::FULL).map_err(CompareError::from)?;
+            Ok(found.overall.or(found.partial).or(found.subsets.into_iter().next().map(|named| named.figure)))
+        };
+        let mean_scores = ensemble(&runs);
+        let first = runs.first().map(Vec::as_slice).unwrap_or_default();
+        let together: Vec<ScoredItem<'_>> =
+            first.iter().zip(&mean_scores).map(|(item, scores)| ScoredItem { scores, ..*item }).collect();
+        let marks: Option<Vec<Figure>> = runs.iter().map(|run| figure(run)).collect::<Result<_, _>>()?;
+        let Some((marks, average)) = marks.zip(figure(&together)?) else {
+            return Err(CompareError::NothingShared { first: items, second: items }.into());
+        };
+        let agreement = runs.iter().map(|one| runs.iter().map(|other| agreement(one, other)).collect()).collect();
+        Ok(Self { items, marks, agreement, average })
+    }
+}
+
+/// A run says which benchmark it is of; other files are taken at the caller's word.
+fn refuse_others(benchmark: &'static Benchmark, files: &[&ScoreFile]) -> Result<(), ComparisonError> {
+    for file in files {
+        if let Some(run) = file.run.as_ref().filter(|run| run.benchmark != benchmark.name) {
+            return Err(ComparisonError::OtherBenchmark {
+                file: file.name.clone(),
+                found: run.benchmark.clone(),
+                expected: benchmark.name,
+            });
+        }
+    }
+    Ok(())
 }
 
 impl RunComparison {
@@ -47,43 +124,20 @@ impl RunComparison {
     ///
     /// # Errors
     /// As [`compare`], and where a file is a run of another benchmark.
-    pub fn of<'a>(
+    pub fn of(
         benchmark: &'static Benchmark,
         variant: &'static Variant,
-        first: &'a ScoreFile,
-        second: &'a ScoreFile,
+        first: &ScoreFile,
+        second: &ScoreFile,
         seed: u64,
     ) -> Result<Self, ComparisonError> {
-        for file in [first, second] {
-            if let Some(run) = file.run.as_ref().filter(|run| run.benchmark != benchmark.name) {
-                return Err(ComparisonError::OtherBenchmark {
-                    file: file.name.clone(),
-                    found: run.benchmark.clone(),
-                    expected: benchmark.name,
-                });
-            }
-        }
-        let comparison = compare(benchmark, variant, &first.items(), &second.items(), seed)?;
-        let (rows, others) = shared(first, second);
-        let items = |rows: Vec<&'a ScoredRow>| rows.into_iter().map(ScoredRow::as_item).collect::<Vec<_>>();
-        let (one, other) = (items(rows), items(others));
-        let agreement = agreement(&one, &other);
-        let mean_scores = ensemble(&[one.clone(), other]);
-        let together: Vec<ScoredItem<'_>> =
-            one.iter().zip(&mean_scores).map(|(item, scores)| ScoredItem { scores, ..*item }).collect();
-        let together =
-            assess(benchmark, variant, &together, None, seed, false, Effort::FULL).map_err(CompareError::from)?;
-        let average =
-            together.overall.or(together.partial).or(together.subsets.into_iter().next().map(|named| named.figure));
-        Ok(Self { comparison, agreement, average, protocol_differences: unlike(first, second) })
+        refuse_others(benchmark, &[first, second])?;
+        Ok(Self {
+            comparison: compare(benchmark, variant, &first.items(), &second.items(), seed)?,
+            together: RunsTogether::of(benchmark, variant, &[first, second], seed)?,
+            protocol_differences: unlike(first, second),
+        })
     }
-}
-
-/// The rows that both have, in the first's order.
-fn shared<'a>(first: &'a ScoreFile, second: &'a ScoreFile) -> (Vec<&'a ScoredRow>, Vec<&'a ScoredRow>) {
-    let by_id: HashMap<(&str, &str), &ScoredRow> =
-        second.rows.iter().map(|row| ((row.subset.as_str(), row.id.as_str()), row)).collect();
-    first.rows.iter().filter_map(|row| Some((row, *by_id.get(&(row.subset.as_str(), row.id.as_str()))?))).unzip()
 }
 
 /// What else is different between two runs, so that a difference may come of it.

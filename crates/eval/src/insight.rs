@@ -1,14 +1,16 @@
 //! What a run's scores say beside its marks, as plots show it.
 
 use rewardscope_benchmarks::analysis::{
-    Calibration, LengthReport, Margins, SourceModel, best_of_n, by_source_model, calibration, length_report, margins,
+    Calibration, LengthReport, Margins, SourceModel, best_of_n, by_source_model, calibration, correctness_auc,
+    length_report, margins,
 };
-use rewardscope_benchmarks::published::{Place, place};
+use rewardscope_benchmarks::published::{MadeUnder, Placement, placement};
 use rewardscope_benchmarks::{Assessment, ScoredItem};
+use rewardscope_engine::ModelReport;
 use serde::{Deserialize, Serialize};
 
 use crate::report::lengths;
-use crate::{Run, ScoreFile, ScoredRow};
+use crate::{LengthUnit, Run, ScoreFile, ScoredRow};
 
 /// Bars of a histogram.
 const BARS: usize = 40;
@@ -34,8 +36,8 @@ pub struct ScoreBar {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct LengthPoint {
-    /// Its length in tokens.
-    pub tokens: f64,
+    /// Its length, in [`Insight::length_unit`].
+    pub length: f64,
     /// Its score.
     pub score: f64,
     /// Whether it is correct.
@@ -47,15 +49,19 @@ pub struct LengthPoint {
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Insight {
     /// Where the overall mark stands among published ones.
-    pub place: Option<Place>,
+    pub placement: Option<Placement>,
     /// The scores of correct and incorrect completions.
     pub scores: Vec<ScoreBar>,
     /// Margins, and accuracy by them.
     pub margins: Option<Margins>,
     /// How well differences say how often they are right.
     pub calibration: Option<Calibration>,
+    /// The area under the ROC curve of scores as a sign of correctness, over all completions.
+    pub auc: Option<f64>,
     /// Score against length.
     pub length: Option<LengthReport>,
+    /// What lengths are counted in.
+    pub length_unit: LengthUnit,
     /// Some of the completions, evenly chosen.
     pub points: Vec<LengthPoint>,
     /// The expected mark of picking the best of 1, 2, … completions.
@@ -92,15 +98,16 @@ impl Insight {
     /// Of scored items, a length of each completion, and who wrote them.
     fn of(
         assessment: &Assessment,
+        placement: Option<Placement>,
         items: &[ScoredItem<'_>],
-        lengths: &[Vec<f64>],
+        (lengths, length_unit): (&[Vec<f64>], LengthUnit),
         models: &[&[String]],
         is_bradley_terry: bool,
     ) -> Self {
         let points = || {
             items.iter().zip(lengths).flat_map(|(item, lengths)| {
-                item.scores.iter().zip(lengths).enumerate().map(|(place, (&score, &tokens))| LengthPoint {
-                    tokens,
+                item.scores.iter().zip(lengths).enumerate().map(|(place, (&score, &length))| LengthPoint {
+                    length,
                     score,
                     correct: place < item.num_correct,
                 })
@@ -108,14 +115,13 @@ impl Insight {
         };
         let every = points().count().div_ceil(MOST_POINTS).max(1);
         Self {
-            place: assessment
-                .overall
-                .as_ref()
-                .and_then(|all| place(&assessment.benchmark, assessment.items, all.score)),
+            placement,
             scores: bars(items),
             margins: margins(items),
             calibration: calibration(items, is_bradley_terry, assessment.seed),
+            auc: correctness_auc(items),
             length: length_report(items, lengths),
+            length_unit,
             points: points().step_by(every).filter(|point| point.score.is_finite()).collect(),
             best_of_n: best_of_n(items),
             source_models: by_source_model(items, models),
@@ -125,14 +131,22 @@ impl Insight {
 
 impl Run {
     /// What the run's scores say so far, beside the marks in its report.
-    pub fn insight(&self, assessment: &Assessment, is_bradley_terry: bool) -> Insight {
+    pub fn insight(&self, assessment: &Assessment, model: &ModelReport) -> Insight {
         let rows = self.scored_rows();
         let items: Vec<ScoredItem<'_>> = rows.iter().map(ScoredRow::as_item).collect();
         let scored =
             || self.results().iter().filter_map(|result| Some((result.item, result.outcome.scores.as_ref().ok()?)));
         let lengths: Vec<Vec<f64>> = scored().map(|(_, scores)| lengths(scores)).collect();
         let models: Vec<&[String]> = scored().map(|(item, _)| self.items()[item].models.as_slice()).collect();
-        Insight::of(assessment, &items, &lengths, &models, is_bradley_terry)
+        let lengths = (lengths.as_slice(), LengthUnit::Tokens);
+        let under = MadeUnder {
+            dtype: Some(model.dtype.name().to_owned()),
+            length_limit: Some(model.context_tokens),
+            template: Some(model.template.clone()),
+        };
+        let overall = assessment.overall.as_ref();
+        let stands = overall.and_then(|all| placement(&assessment.benchmark, assessment.items, all.score, &under));
+        Insight::of(assessment, stands, &items, lengths, &models, model.head.is_some())
     }
 }
 
@@ -140,8 +154,9 @@ impl ScoreFile {
     /// What the file's scores say beside the marks of `assessment`.
     pub fn insight(&self, assessment: &Assessment) -> Insight {
         let models: Vec<&[String]> = self.models.iter().map(Vec::as_slice).collect();
-        let is_bradley_terry = self.run.as_ref().is_some_and(|run| run.protocol.is_bradley_terry);
-        Insight::of(assessment, &self.items(), self.lengths.as_deref().unwrap_or_default(), &models, is_bradley_terry)
+        let lengths = (self.lengths.as_deref().unwrap_or_default(), self.length_unit);
+        let stands = self.placement(assessment);
+        Insight::of(assessment, stands, &self.items(), lengths, &models, self.is_bradley_terry())
     }
 }
 

@@ -51,7 +51,7 @@ pub enum JournalError {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct RunIdentity {
-    /// The model's name; it may be called something else another time.
+    /// The model: its Hub id with the commit, or its name; it may be called something else another time.
     pub model: String,
     /// [`ModelReport::fingerprint`].
     pub model_fingerprint: String,
@@ -71,7 +71,7 @@ pub struct RunIdentity {
     /// The benchmark that marks; journals from before there were several say nothing.
     #[serde(default = "RunIdentity::first_benchmark")]
     pub benchmark: String,
-    /// The dataset's name; it may be called something else another time.
+    /// As [`crate::dataset_name`]; it may be called something else another time.
     pub dataset: String,
     /// sha256 over every item.
     pub dataset_fingerprint: String,
@@ -102,7 +102,7 @@ impl RunIdentity {
             hash.update(&(item.num_correct as u64).to_le_bytes());
         }
         Self {
-            model: model.name.clone(),
+            model: model.origin.as_ref().unwrap_or(&model.name).clone(),
             model_fingerprint: model.fingerprint.clone(),
             aggregate: model.aggregate,
             context_tokens: model.context_tokens,
@@ -433,6 +433,8 @@ mod tests {
         let device = device("CPU");
         let model = ModelReport {
             name: "m".to_owned(),
+            origin: None,
+            template: "tokenizer".to_owned(),
             fingerprint: model.to_owned(),
             backbone_fingerprint: model.to_owned(),
             head: None,

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub use board::{BoardError, BoardMark, BoardRow, Contribution};
 pub use claims::{ClaimError, Claims, score_claim};
-pub use comparison::{ComparisonError, RunComparison};
+pub use comparison::{ComparisonError, RunComparison, RunsTogether};
 pub use explore::{ExploreQuery, Explorer, Found, Order, Verdict, item_with, row_without_texts};
 pub use insight::{Insight, LengthPoint, ScoreBar};
 pub use journal::{Journal, JournalError, JournalSummary, RunIdentity};
@@ -37,7 +37,7 @@ pub use reference_file::{SummaryFile, reference_scores, reference_summary};
 pub use report::{CompletionReport, ItemReport, ItemSummary, Report, ScoredRow, SubsetProgress};
 pub use rewardscope_data::{Columns as DatasetColumns, Rows};
 pub use run_file::{ProtocolBlock, RunFile, RunItem};
-pub use score_file::{ScoreFile, ScoreFileError};
+pub use score_file::{LengthUnit, ScoreFile, ScoreFileError};
 
 /// Why a dataset cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -136,6 +136,16 @@ pub fn conversation(item: &Item) -> Vec<Message> {
         [] => vec![Message::new("user", item.prompt.as_str())],
         turns => turns.iter().map(|turn| Message::new(turn.role.as_str(), turn.content.as_str())).collect(),
     }
+}
+
+/// What a run calls its dataset: its Hub id with commit and file, its address, or the name of a file
+/// of this machine, whose folders are nobody else's business.
+pub fn dataset_name(source: &Source) -> &str {
+    let name = source.name();
+    source.origin().unwrap_or_else(|| match is_address(name) {
+        true => name,
+        false => name.rsplit(['/', '\\']).next().unwrap_or(name),
+    })
 }
 
 /// How a remote dataset is read.

@@ -12,7 +12,9 @@ const LABELS: [&str; 4] = ["model", "model_type", "chat_template", "ref_model"];
 
 fn labels(model: &ModelReport) -> Map<String, Value> {
     let kind = if model.is_reward_model { "Seq. Classifier" } else { "Language model likelihood" };
-    let labels = [("model", model.name.as_str()), ("model_type", kind), ("chat_template", "tokenizer")];
+    // The reference names a Hub model by its id alone.
+    let name = model.origin.as_ref().and_then(|origin| origin.split('@').next()).unwrap_or(&model.name);
+    let labels = [("model", name), ("model_type", kind), ("chat_template", model.template.as_str())];
     labels.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect()
 }
 

@@ -1,6 +1,7 @@
 //! A run as one file: every score with its token counts, and under what it came about. Enough to
 //! draw every table and plot again.
 
+use rewardscope_benchmarks::published::MadeUnder;
 use rewardscope_benchmarks::{Assessment, Benchmark, Effort, Item, MarkError, Variant, assess};
 use rewardscope_engine::{DeviceReport, ModelReport};
 use serde::{Deserialize, Serialize};
@@ -36,7 +37,7 @@ pub struct RunFile {
 /// Under what a run's scores came about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProtocolBlock {
-    /// The model: its Hub id with revision, file or folder.
+    /// The model: its Hub id with the commit, or the name of its file or folder.
     pub model: String,
     /// A hash over its files and its head.
     pub model_sha256: String,
@@ -55,7 +56,7 @@ pub struct ProtocolBlock {
     pub aggregate: Option<String>,
     /// Which logit is the score, of several.
     pub label: Option<usize>,
-    /// The dataset: its Hub id with revision, or file.
+    /// The dataset: its Hub id with commit and file, its address, or the name of a file.
     pub dataset: String,
     /// A hash over its items.
     pub dataset_sha256: String,
@@ -67,6 +68,10 @@ pub struct ProtocolBlock {
     pub dtype: String,
     /// Settings that change token ids: BOS, truncation side, format.
     pub settings: String,
+    /// What made a text of a conversation, as [`ModelReport::template`]; files from before it was said
+    /// have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
     /// Where conversations are cut.
     pub context_tokens: usize,
     /// What the template was told of the time, in seconds since 1970 of local time, where it asks.
@@ -83,6 +88,17 @@ pub struct ProtocolBlock {
     pub version: String,
     /// Largest error of the self-test's log-probabilities, in nats.
     pub self_test_error: f64,
+}
+
+impl ProtocolBlock {
+    /// What published marks may differ by.
+    pub(crate) fn made_under(&self) -> MadeUnder {
+        MadeUnder {
+            dtype: Some(self.dtype.clone()),
+            length_limit: Some(self.context_tokens),
+            template: self.template.clone(),
+        }
+    }
 }
 
 /// An item of a run.
@@ -168,6 +184,7 @@ impl RunFile {
                 seed: identity.seed,
                 dtype: model.dtype.name().to_owned(),
                 settings: identity.protocol.clone(),
+                template: Some(model.template.clone()),
                 context_tokens: identity.context_tokens,
                 template_seconds: model.template_seconds,
                 tokenizer_sha256: model.tokenizer_fingerprint.clone(),

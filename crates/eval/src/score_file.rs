@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use rewardscope_benchmarks::published::{Placement, placement};
 use rewardscope_benchmarks::{Assessment, Benchmark, Effort, MarkError, Marks, ScoredItem, Variant, assess, marks};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::run_file::RunFile;
@@ -52,6 +54,17 @@ pub enum ScoreFileError {
     },
 }
 
+/// What lengths of completions are counted in. The prompt is the same in all of an item's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+#[serde(rename_all = "snake_case")]
+pub enum LengthUnit {
+    /// The model's tokens of the conversation.
+    Tokens,
+    /// Characters of the text that a file of scores has.
+    Characters,
+}
+
 /// The scores of a file, with what it says beside them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoreFile {
@@ -61,8 +74,10 @@ pub struct ScoreFile {
     pub model: Option<String>,
     /// Scored items.
     pub rows: Vec<ScoredRow>,
-    /// A length of each completion, in tokens, where the file has them.
+    /// A length of each completion, where the file has them or its texts.
     pub lengths: Option<Vec<Vec<f64>>>,
+    /// What those are counted in.
+    pub length_unit: LengthUnit,
     /// Who wrote the completions of each item, where the file says.
     pub models: Vec<Vec<String>>,
     /// The run, where it is a run file.
@@ -120,7 +135,9 @@ impl ScoreFile {
                 found,
             })?);
         }
-        Self { name: name.to_owned(), model, rows, lengths: None, models: Vec::new(), run: None }.checked()
+        let lengths = records.iter().zip(&rows).map(|(record, row)| text_lengths(record, row)).collect();
+        let length_unit = LengthUnit::Characters;
+        Self { name: name.to_owned(), model, rows, lengths, length_unit, models: Vec::new(), run: None }.checked()
     }
 
     /// The scores of a run.
@@ -134,6 +151,7 @@ impl ScoreFile {
             model: Some(run.protocol.head.clone().unwrap_or_else(|| run.protocol.model.clone())),
             rows: scored().map(|item| item.row.clone()).collect(),
             lengths: Some(scored().map(|item| item.lengths()).collect()),
+            length_unit: LengthUnit::Tokens,
             models: scored().map(|item| item.models.clone()).collect(),
             run: Some(Box::new(run.clone())),
         }
@@ -165,6 +183,18 @@ impl ScoreFile {
             }
         }
         Ok(self)
+    }
+
+    /// Where the overall mark stands among published ones; under what it came about is unknown where
+    /// the file is no run.
+    pub fn placement(&self, assessment: &Assessment) -> Option<Placement> {
+        let under = self.run.as_ref().map(|run| run.protocol.made_under()).unwrap_or_default();
+        placement(&assessment.benchmark, assessment.items, assessment.overall.as_ref()?.score, &under)
+    }
+
+    /// Whether the sigmoid of a score difference is known to be a Bradley-Terry probability.
+    pub(crate) fn is_bradley_terry(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| run.protocol.is_bradley_terry)
     }
 
     /// The rows as the benchmarks take them.
@@ -232,16 +262,42 @@ fn parallel(file: &str, object: &Map<String, Value>) -> Result<Vec<Map<String, V
             found: format!("arrays of {rows} values and {} in {name}", values.len()),
         });
     }
-    // Its texts are as large as the dataset and are not needed.
-    let needed = |name: &str| !name.starts_with("text");
-    let row = |at: usize| {
-        arrays
-            .iter()
-            .filter(|(name, _)| needed(name))
-            .map(|(name, values)| ((*name).clone(), values[at].clone()))
-            .collect()
+    // Its texts are as large as the dataset, and only their lengths are needed.
+    let value = |name: &str, value: &Value| match name.starts_with("text") {
+        true => characters(value),
+        false => value.clone(),
     };
+    let row = |at: usize| arrays.iter().map(|(name, values)| ((*name).clone(), value(name, &values[at]))).collect();
     Ok((0..rows).map(row).collect())
+}
+
+/// Texts replaced by the number of their characters.
+fn characters(value: &Value) -> Value {
+    match value {
+        Value::String(text) => Value::from(text.chars().count()),
+        Value::Array(values) => Value::Array(values.iter().map(characters).collect()),
+        other => other.clone(),
+    }
+}
+
+/// The characters of each completion's text, in the order of its scores, where a record has them: one
+/// `text` a score, or those of the chosen and of the rejected apart.
+fn text_lengths(record: &Map<String, Value>, row: &ScoredRow) -> Option<Vec<f64>> {
+    fn flat(value: &Value, into: &mut Vec<f64>) -> Option<()> {
+        match characters(value) {
+            Value::Array(values) => values.iter().try_for_each(|value| flat(value, into)),
+            count => {
+                into.push(count.as_f64()?);
+                Some(())
+            }
+        }
+    }
+    let mut lengths = Vec::new();
+    match record.get("text") {
+        Some(texts) => flat(texts, &mut lengths)?,
+        None => ["text_chosen", "text_rejected"].iter().try_for_each(|name| flat(record.get(*name)?, &mut lengths))?,
+    }
+    (lengths.len() == row.scores.len()).then_some(lengths)
 }
 
 /// A score, a list of one, or the name of what JSON cannot write.

@@ -231,7 +231,7 @@ impl Store {
         let mut sources = Vec::with_capacity(files.len());
         for file in files {
             match obtain(&self.shelf, repository, file, token, cancel, &meter).await {
-                Ok(source) => sources.push(source),
+                Ok(source) => sources.push(source.come_from(repository.origin_of(&file.name))),
                 Err(StoreError::OutOfSpace { found, .. }) => {
                     let name = format!("{}/{}", repository.name, file.name);
                     return Err(StoreError::OutOfSpace { name, found, advice: self.shelf.advice(&[file]).await });
@@ -250,11 +250,12 @@ impl Store {
     pub async fn by_range(&self, repository: &Repository, name: &str) -> Result<Source, StoreError> {
         let file = repository.get(name)?;
         let shown = format!("{}/{}", repository.name, file.name);
+        let origin = repository.origin_of(&file.name);
         // A site's own files have no cache natively.
         if let Ok(Some(kept)) = self.shelf.kept(repository, file).await
             && kept.source.bytes() == file.bytes
         {
-            return Ok(kept.source.named(&shown));
+            return Ok(kept.source.named(&shown).come_from(origin));
         }
         let token = match repository.origin {
             Origin::Hub { .. } => self.hub.token.clone(),
@@ -262,9 +263,10 @@ impl Store {
         };
         let part = |url: &Arc<str>, bytes: u64| Remote { url: url.clone(), token: token.clone(), bytes }.source(&shown);
         match &file.place {
-            Place::Ranges(url) => Ok(part(url, file.bytes)),
+            Place::Ranges(url) => Ok(part(url, file.bytes).come_from(origin)),
             Place::Parts(pieces) => {
-                Ok(Source::joined(shown.as_str(), pieces.iter().map(|piece| part(&piece.url, piece.bytes))))
+                let parts = pieces.iter().map(|piece| part(&piece.url, piece.bytes));
+                Ok(Source::joined(shown.as_str(), parts).come_from(origin))
             }
             Place::Cache => Err(StoreError::Missing {
                 folder: repository.name.clone(),

@@ -160,6 +160,8 @@ pub struct Source {
     inner: Inner,
     /// sha256 of each [`HASHED_BYTES`], where they are known.
     hashes: Option<Arc<[[u8; 32]]>>,
+    /// As [`Self::origin`].
+    origin: Option<Arc<str>>,
 }
 
 #[derive(Clone)]
@@ -180,7 +182,7 @@ impl std::fmt::Debug for Source {
 
 impl Source {
     fn new(name: impl Into<Arc<str>>, bytes: u64, inner: Inner) -> Self {
-        Self { name: name.into(), bytes, inner, hashes: None }
+        Self { name: name.into(), bytes, inner, hashes: None, origin: None }
     }
 
     /// With the sha256 of its pieces, as they were found when it was fetched or checked.
@@ -219,9 +221,19 @@ impl Source {
         Self { name: name.into(), ..self }
     }
 
+    /// With where it came from.
+    fn come_from(self, origin: Option<String>) -> Self {
+        Self { origin: origin.map(Arc::from), ..self }
+    }
+
     /// The name for messages: a file name, a path or an address.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What names it anywhere, `owner/name@commit:file`, where it is a file of the Hub.
+    pub fn origin(&self) -> Option<&str> {
+        self.origin.as_deref()
     }
 
     /// Size in bytes.

@@ -112,9 +112,7 @@ pub(crate) enum Origin {
         // Where the native cache keeps it.
         #[cfg_attr(target_family = "wasm", allow(dead_code, reason = "the browser's cache goes by content"))]
         kind: RepositoryKind,
-        #[cfg_attr(target_family = "wasm", allow(dead_code, reason = "the browser's cache goes by content"))]
         id: RepositoryId,
-        #[cfg_attr(target_family = "wasm", allow(dead_code, reason = "the browser's cache goes by content"))]
         commit: String,
     },
     /// A manifest at an address.
@@ -122,6 +120,14 @@ pub(crate) enum Origin {
 }
 
 impl Repository {
+    /// What names a file of it anywhere: `owner/name@commit:file`; nothing for what is not on the Hub.
+    pub(crate) fn origin_of(&self, file: &str) -> Option<String> {
+        match &self.origin {
+            Origin::Hub { id, commit, .. } => Some(format!("{}@{commit}:{file}", id.name)),
+            Origin::Site => None,
+        }
+    }
+
     /// The file of this name.
     ///
     /// # Errors

@@ -8,7 +8,8 @@ use std::rc::Rc;
 
 use js_sys::{Array, Function};
 use rewardscope_benchmarks::published::{
-    Downstream, DownstreamCorrelation, PublishedRow, downstream, downstream_correlation, published,
+    Downstream, DownstreamCorrelation, MadeUnder, PublishedRow, downstream, downstream_correlation,
+    downstream_correlations_by_subset, published,
 };
 use rewardscope_benchmarks::reward_bench_2::{self, OFFICIAL_ROWS};
 use rewardscope_benchmarks::{
@@ -21,8 +22,9 @@ use rewardscope_engine::{
 };
 use rewardscope_eval::{
     BoardRow, ClaimError, Claims, DatasetColumns, ExploreQuery, Explorer, Insight, Journal, JournalSummary, Reading,
-    Report, Rows, Run, RunComparison, RunFile, RunIdentity, ScoreFile, fetch_dataset, item_with, marks_json,
-    open_remote_dataset, read_items, reference_scores, reference_summary, row_without_texts, score_claim, score_item,
+    Report, Rows, Run, RunComparison, RunFile, RunIdentity, RunsTogether, ScoreFile, dataset_name, fetch_dataset,
+    item_with, marks_json, open_remote_dataset, read_items, reference_scores, reference_summary, row_without_texts,
+    score_claim, score_item,
 };
 use rewardscope_fit::{FeatureCache, FeaturesHeader, FitError, OverlapRule, gather, learn};
 use rewardscope_store::{
@@ -124,6 +126,8 @@ pub struct PublishedFigures {
     pub correlation: Option<DownstreamCorrelation>,
     /// The same within each group of them.
     pub correlation_by_group: Vec<(String, DownstreamCorrelation)>,
+    /// How each subset's mark goes with it, over those of them whose board row is known.
+    pub correlation_by_subset: Vec<(String, DownstreamCorrelation)>,
 }
 
 /// A benchmark as the page lists it.
@@ -139,6 +143,8 @@ pub struct BenchmarkEntry {
     pub definition: &'static str,
     /// Its ways of marking, the default first.
     pub variants: Vec<&'static str>,
+    /// Where its rows are.
+    pub rows_at: &'static str,
 }
 
 /// Where rows of one's own have what: names of columns, empty where there is none.
@@ -182,6 +188,8 @@ pub struct OpenedRun {
     pub dataset: String,
     /// What the weights were, where that is known.
     pub dtype: String,
+    /// What published marks may differ by.
+    pub under: MadeUnder,
     /// Whether it was made in this visit.
     pub is_own: bool,
     /// Whether it says under what its scores came about.
@@ -232,6 +240,14 @@ impl Opened {
             benchmark: self.benchmark.name.to_owned(),
             dataset: bounded(protocol.map(|protocol| protocol.dataset.as_str()).unwrap_or_default()),
             dtype: bounded(protocol.map(|protocol| protocol.dtype.as_str()).unwrap_or_default()),
+            under: match protocol {
+                None => MadeUnder::default(),
+                Some(protocol) => MadeUnder {
+                    dtype: Some(bounded(&protocol.dtype)),
+                    length_limit: Some(protocol.context_tokens),
+                    template: protocol.template.as_deref().map(bounded),
+                },
+            },
             is_own: self.is_own,
             is_run_file: protocol.is_some(),
             is_reward_model: protocol.map(|protocol| protocol.is_reward_model),
@@ -737,6 +753,7 @@ impl Session {
             citation: known.citation,
             definition: known.definition,
             variants: known.variants.iter().map(|variant| variant.name).collect(),
+            rows_at: known.rows_at,
         });
         to_js(&entries)
     }
@@ -899,6 +916,16 @@ impl Session {
         })
     }
 
+    /// Open runs of one benchmark together: how far each agrees with each, and what their average gets.
+    #[wasm_bindgen(js_name = runsTogether, unchecked_return_type = "RunsTogether")]
+    pub fn runs_together(&self, keys: Vec<String>) -> Result<JsValue, JsError> {
+        let opened = self.runs.borrow();
+        let runs: Vec<&Opened> = keys.iter().filter_map(|key| opened.iter().find(|run| run.key == *key)).collect();
+        let first = runs.first().ok_or_else(|| sentence("setting runs beside each other: none of them is open"))?;
+        let files: Vec<&ScoreFile> = runs.iter().map(|run| &run.file).collect();
+        to_js(&RunsTogether::of(first.benchmark, first.variant, &files, 0).map_err(sentence)?)
+    }
+
     /// Looks at the journal's run (`run`), the open dataset (`dataset`) or an open run by its key,
     /// beside another one where that is named, and finds items in it.
     #[wasm_bindgen(unchecked_return_type = "Found")]
@@ -993,7 +1020,7 @@ impl Session {
                 None => subsets.push(SubsetCount { subset: item.subset.clone(), count: 1 }),
             }
         }
-        let name = source.name().to_owned();
+        let name = dataset_name(&source).to_owned();
         let report = to_js(&DatasetReport { name: name.clone(), items: items.len(), subsets, attribution, warning })?;
         *self.dataset.borrow_mut() = (name, items);
         self.datasets.set(self.datasets.get() + 1);
@@ -1191,6 +1218,7 @@ impl Session {
             downstream: downstream(),
             correlation: downstream_correlation(None),
             correlation_by_group: groups.iter().filter_map(of).collect(),
+            correlation_by_subset: downstream_correlations_by_subset(),
         })
     }
 
@@ -1205,9 +1233,10 @@ impl Session {
     /// What the run's scores say beside the marks.
     #[wasm_bindgen(unchecked_return_type = "Insight")]
     pub fn insight(&self) -> Result<JsValue, JsError> {
-        let is_bradley_terry = self.scorer.borrow().as_ref().is_some_and(|scorer| scorer.report().head.is_some());
+        let scorer = self.scorer.borrow();
+        let scorer = scorer.as_ref().ok_or_else(|| sentence("looking at the run: no model is open"))?;
         let report = self.run_report()?;
-        self.with_run(|run| to_js(&run.insight(&report.assessment, is_bradley_terry)))
+        self.with_run(|run| to_js(&run.insight(&report.assessment, scorer.report())))
     }
 
     /// What the run has come to so far.
