@@ -66,6 +66,9 @@ test("Chromium: models run one after the other, and stand beside each other", as
     assert.deepEqual(await browser.evaluate(() => window.told), [await browser.text("#notice")]);
     await show(browser, "leaderboard");
     await browser.until("both on the board", () => document.querySelectorAll("#board-rows tr.own").length === 2);
+    assert.match((await rows(browser, "#board-rows"))[0], /as stored, at most (8,192|4,096) tokens, /);
+    assert.match(await browser.text("#board-unknown"), /^Under which dtype, length limit and template 19\d rows came about is unknown/);
+    await browser.until("both together", () => document.querySelectorAll(".together tbody tr").length === 3);
 
     // Beside each other as the command sets them.
     await show(browser, "explore");
@@ -76,10 +79,16 @@ test("Chromium: models run one after the other, and stand beside each other", as
     const native = JSON.parse(command("compare", ...files, "--json"));
     const found = await call(browser, "compareRuns", ...keys);
     assert.deepEqual(JSON.parse(JSON.stringify(found.comparison)).subsets, native.subsets);
-    assert.equal(found.agreement, native.agreement);
+    assert.equal(found.together.agreement[0][1], native.agreement);
+    assert.deepEqual([found.together.average.score, found.together.average.ci95], [native.average.score, native.average.ci95]);
     await browser.select("#explore-of", keys[0]);
     await browser.select("#explore-against", keys[1]);
     await browser.until("the comparison", () => document.querySelectorAll("#comparison-table tbody tr").length === 7);
+    // Together as one model, by the same figures as the command's.
+    await show(browser, "leaderboard");
+    const together = await rows(browser, ".together");
+    assert.ok(together[2].includes(native.average.score.toFixed(4)) && together[0].includes(`${(100 * native.agreement).toFixed(1)} %`), together.join("\n"));
+    await show(browser, "explore");
     const overall = (await rows(browser, "#comparison-table")).at(-1);
     assert.ok(overall.includes(native.overall.first.toFixed(4)) && overall.includes(native.overall.ci95.low.toFixed(4)), overall);
     // The items that they mark differently, and no other.
@@ -114,7 +123,7 @@ test("Chromium: models run one after the other, and stand beside each other", as
     await browser.evaluate(() => window.rewardscope.replace("a test ended it"));
     await browser.until("the new one", () => /was started again/.test(document.querySelector("#notice")?.textContent ?? ""));
     assert.equal((await rows(browser, "#runs")).length, 2);
-    assert.equal((await call(browser, "compareRuns", ...keys)).agreement, native.agreement);
+    assert.equal((await call(browser, "compareRuns", ...keys)).together.agreement[0][1], native.agreement);
 
     // Files come back by hand and by address.
     for (const key of keys) await browser.evaluate(() => document.querySelector('#runs button[aria-label^="Close"]').click(), key);
@@ -132,6 +141,11 @@ test("Chromium: models run one after the other, and stand beside each other", as
     await browser.until("the address", () => document.querySelectorAll("#runs tbody tr").length === 2);
     server.close();
     assert.ok((await rows(browser, "#runs")).every((row) => row.includes(marks.items)));
+    // An address that is gone when a new worker asks for it again costs that run alone.
+    await browser.evaluate(() => window.rewardscope.replace("a test ended it"));
+    await browser.until("one run", () => document.querySelectorAll("#runs tbody tr").length === 1);
+    await browser.until("a word of it", () => /was started again\. The run http:\S+ was closed: .* could not be reached/.test(document.querySelector("#notice")?.textContent ?? ""));
+    assert.match(await browser.text("header"), /CPU/, "the model is loaded still");
   });
 });
 

@@ -58,6 +58,9 @@ test("Chromium: every view says what to do before anything is loaded, and axe fi
     assert.deepEqual(sorted, sorted.toSorted((a, b) => Number(b) - Number(a)), "sorted by Math");
     assert.match(await browser.evaluate(() => location.hash), /^#leaderboard\?sort=/);
     await browser.until("the plot", () => document.querySelector("#downstream-chart svg") !== null);
+    assert.match(await browser.text("#downstream-chart"), /17 reward models .* correlations 0\.72 and 0\.92/s);
+    await browser.select("#downstream-mark", "Math");
+    await browser.until("that of Math", () => /14 reward models .* correlations 0\.85 and 0\.96/s.test(document.querySelector("#downstream-chart")?.textContent ?? ""));
     await browser.fill("#board-name", "skywork-reward-v2-qwen3-0.6b");
     assert.equal(await browser.evaluate(() => document.querySelectorAll("#board-rows tbody tr").length), 1);
     await browser.click("#board-rows tbody a");

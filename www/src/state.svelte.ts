@@ -151,8 +151,8 @@ class AppState {
       return;
     }
     void this.#alone("loading", async () => {
-      await this.#restore();
-      this.notice = `The engine stopped (${reason}) and was started again.`;
+      const closed = await this.#restore();
+      this.notice = [`The engine stopped (${reason}) and was started again.`, ...closed].join(" ");
     });
   }
 
@@ -168,8 +168,8 @@ class AppState {
     if (this.#cancelled) throw new Error("cancelled");
   }
 
-  /** Brings a new worker to where the old one was: model, rows, run. */
-  async #restore() {
+  /** Brings a new worker to where the old one was: model, rows, runs. Says which runs it had to close. */
+  async #restore(): Promise<string[]> {
     try {
       if (this.#modelSource) {
         const { source, settings, access, fingerprint } = this.#modelSource;
@@ -190,7 +190,7 @@ class AppState {
       if (this.#modelSource && this.#dataSource && this.#selection) {
         this.progress = await this.#planned(this.#selection, false);
       }
-      await this.#reopenRuns();
+      return await this.#reopenRuns();
     } catch (error) {
       this.#drop();
       throw error;
@@ -214,10 +214,10 @@ class AppState {
         const device = this.device?.name;
         const incident = this.incidents.push(`The engine stopped (${error.message}) and is being started again.`) - 1;
         this.engine.restartAfter(error);
-        await this.#restore();
+        const closed = await this.#restore();
         const where = this.work === "running" ? `; the run went on after ${this.progress?.items_done ?? 0} items` : "";
         const moved = this.device?.name === device ? "" : `, now on ${this.device?.name}`;
-        this.incidents[incident] = `The engine stopped (${error.message}) and was started again${where}${moved}.`;
+        this.incidents[incident] = [`The engine stopped (${error.message}) and was started again${where}${moved}.`, ...closed].join(" ");
       }
     }
   }
@@ -475,18 +475,20 @@ class AppState {
     this.#kept = [...this.#kept.filter(({ card }) => card.key !== run.card.key), run];
   }
 
-  /** A new worker knows of none. */
-  async #reopenRuns() {
+  /** A new worker knows of none. What cannot be had again is closed, and said to be. */
+  async #reopenRuns(): Promise<string[]> {
+    const closed: string[] = [];
     for (const { card, source } of this.#kept) {
       try {
         await this.#openRun(source, card.is_own ? card.key : undefined);
       } catch (error) {
-        // An address may be gone by now; that costs the run alone.
+        // An address may be gone by now.
         if (error instanceof EngineFailure) throw error;
         this.#kept = this.#kept.filter((run) => run.card.key !== card.key);
-        this.incidents.push(`${card.name} could not be opened again and was closed: ${error instanceof Error ? error.message : String(error)}`);
+        closed.push(`The run ${card.name} was closed: ${error instanceof Error ? error.message : String(error)}`);
       }
     }
+    return closed;
   }
 
   closeRun(key: string) {
