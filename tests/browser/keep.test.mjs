@@ -92,7 +92,20 @@ test("Chromium: rows and a queued model come by id", async () => {
     await browser.click("#queue-run");
     await browser.until("the run", () => document.querySelectorAll("#runs tbody tr").length === 1 && document.querySelector("#cancel-run") === null);
     const row = await browser.text("#runs tbody tr");
-    assert.match(row, /llama_plain.*reward-bench-2 ?20/);
+    assert.match(row, /test\/llama_plain@0011223.*reward-bench-2 ?20/);
+    // The run's file says which commit of which repositories it was.
+    const commit = "00112233445566778899aabbccddeeff00112233";
+    const key = await browser.evaluate(() => [...document.querySelectorAll("#explore-of option")].map(({ value }) => value).find((value) => !["run", "dataset"].includes(value)));
+    const { protocol } = JSON.parse(await browser.evaluate((key) => window.rewardscope.call("runFile", [key]), key));
+    assert.deepEqual([protocol.model, protocol.dataset], [`test/llama_plain@${commit}`, `test/sample@${commit}:sample.parquet`]);
+    // A few rows alone, which a link may say too.
+    await browser.fill("#data-rows", "3-4");
+    await browser.click("#open-rows");
+    await browser.until("two rows", () => document.querySelector("#dataset-report")?.textContent.includes("2 items"));
+    assert.equal(new URLSearchParams((await browser.evaluate(() => location.hash)).split("?")[1]).get("only"), "3-4");
+    await browser.fill("#data-rows", "4-3");
+    await browser.click("#open-rows");
+    await browser.until("a sentence", () => /choosing rows: numbers from 1/.test(document.querySelector("#error")?.textContent ?? ""), undefined, { allowError: true });
   });
 });
 

@@ -66,7 +66,7 @@ test("Chromium: models run one after the other, and stand beside each other", as
     assert.deepEqual(await browser.evaluate(() => window.told), [await browser.text("#notice")]);
     await show(browser, "leaderboard");
     await browser.until("both on the board", () => document.querySelectorAll("#board-rows tr.own").length === 2);
-    assert.match((await rows(browser, "#board-rows"))[0], /as stored, at most (8,192|4,096) tokens, /);
+    assert.match((await rows(browser, "#board-rows"))[0], /Made under: as stored, at most (8,192|4,096) tokens, /);
     assert.match(await browser.text("#board-unknown"), /^Under which dtype, length limit and template 19\d rows came about is unknown/);
     await browser.until("both together", () => document.querySelectorAll(".together tbody tr").length === 3);
 

@@ -131,7 +131,7 @@ test("Chromium: a run is drawn, explored and set among the published rows, and t
     await browser.until("its end", () => document.querySelector("#marks") !== null && document.querySelector("#cancel-run") === null);
     const longest = await tasks();
     console.log(`the longest task of the page during the run: ${longest.toFixed(0)} ms`);
-    const charts = ["scores-chart", "margins-chart", "calibration-chart", "length-chart", "best-of-n-chart"];
+    const charts = ["scores-chart", "margin-distribution-chart", "margins-chart", "calibration-chart", "length-chart", "best-of-n-chart"];
     for (const chart of charts) {
       await browser.until(chart, (chart) => document.querySelector(`#${chart} svg`) !== null, chart);
       assert.ok(await browser.evaluate((chart) => document.querySelectorAll(`#${chart} tbody tr`).length > 1, chart), `${chart} has its figures`);

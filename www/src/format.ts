@@ -33,6 +33,9 @@ export function duration(ms: number): string {
 /** A share, to a tenth of a percent. */
 export const percent = (value: number) => (Number.isFinite(value) ? `${(100 * value).toFixed(1)} %` : "–");
 
+/** A 95 % interval of a mark. */
+export const markInterval = ({ low, high }: { low: number; high: number }) => `${score(low)} to ${score(high)}`;
+
 /** A 95 % interval of a share. */
 export const interval = ({ low, high }: { low: number; high: number }) =>
   `${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)} %`;

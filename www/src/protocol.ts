@@ -53,7 +53,7 @@ export interface Calls {
   fittedHead: { args: []; result: Uint8Array };
   officialRows: { args: []; result: OfficialRows };
   openDataSite: { args: [manifest: string, file: string]; result: DatasetReport; progress: LoadProgress };
-  openDataHub: { args: [id: string]; result: DatasetReport; progress: LoadProgress };
+  openDataHub: { args: [id: string, rows?: string | undefined]; result: DatasetReport; progress: LoadProgress };
   benchmarks: { args: []; result: BenchmarkEntry[] };
   chooseBenchmark: { args: [name: string, columns: ColumnNames | undefined]; result: void };
   openRun: { args: [file: File, benchmark: string | undefined, variant: string | undefined, key: string | undefined]; result: OpenedRun };

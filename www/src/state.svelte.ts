@@ -45,7 +45,8 @@ export interface Choice {
 /** Where rows come from; enough to open them again. */
 export type DataSource =
   | { kind: "site"; manifest: string; file: string }
-  | { kind: "hub"; id: string }
+  /** With `rows`, such as `12-20`, these alone; `official` are RewardBench 2's. */
+  | { kind: "hub"; id: string; rows?: string | undefined; official?: boolean }
   | { kind: "file"; file: File };
 
 /** Which items of the rows are run. */
@@ -405,7 +406,7 @@ class AppState {
     const tell = (now: LoadProgress) => (this.load = now);
     try {
       if (source.kind === "site") return await this.engine.call("openDataSite", [source.manifest, source.file], tell);
-      if (source.kind === "hub") return await this.engine.call("openDataHub", [source.id], tell);
+      if (source.kind === "hub") return await this.engine.call("openDataHub", [source.id, source.rows], tell);
       return await this.engine.call("openDataFile", [source.file]);
     } finally {
       this.load = undefined;
@@ -415,10 +416,11 @@ class AppState {
   openDataset(source: DataSource) {
     return this.during("opening", async () => {
       const access = this.#access();
-      // Rows of the site are RewardBench 2's form.
-      const benchmark = source.kind === "site" ? REWARD_BENCH_2 : this.benchmark;
+      // Rows of the site and the official ones are RewardBench 2's form.
+      const known = source.kind === "site" || (source.kind === "hub" && source.official === true);
+      const benchmark = known ? REWARD_BENCH_2 : this.benchmark;
       const named = Object.values(this.columns).some((name) => name.trim() !== "");
-      const columns = named && source.kind !== "site" ? { ...this.columns } : undefined;
+      const columns = named && !known ? { ...this.columns } : undefined;
       this.dataset = await this.#openFrom(source, access, benchmark, columns);
       this.#dataSource = { source, access, benchmark, columns };
       this.forget();

@@ -2,7 +2,7 @@
 
 use rewardscope_benchmarks::analysis::{
     Calibration, LengthReport, Margins, SourceModel, best_of_n, by_source_model, calibration, correctness_auc,
-    length_report, margins,
+    length_report, margin, margins,
 };
 use rewardscope_benchmarks::published::{MadeUnder, Placement, placement};
 use rewardscope_benchmarks::{Assessment, ScoredItem};
@@ -18,17 +18,17 @@ const BARS: usize = 40;
 /// Completions that are drawn one by one, at most.
 const MOST_POINTS: usize = 2000;
 
-/// A bar of the scores' histogram.
+/// A bar of a histogram of scores, or of margins.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
-pub struct ScoreBar {
+pub struct Bar {
     /// Its lower end.
     pub low: f64,
     /// Its upper end.
     pub high: f64,
-    /// Correct completions in it.
+    /// Correct completions in it, or items with the correct ones above.
     pub correct: usize,
-    /// Incorrect ones.
+    /// The others.
     pub incorrect: usize,
 }
 
@@ -51,8 +51,10 @@ pub struct Insight {
     /// Where the overall mark stands among published ones.
     pub placement: Option<Placement>,
     /// The scores of correct and incorrect completions.
-    pub scores: Vec<ScoreBar>,
-    /// Margins, and accuracy by them.
+    pub scores: Vec<Bar>,
+    /// The margins of the items.
+    pub margin_bars: Vec<Bar>,
+    /// What margins come to, and accuracy by them.
     pub margins: Option<Margins>,
     /// How well differences say how often they are right.
     pub calibration: Option<Calibration>,
@@ -70,28 +72,32 @@ pub struct Insight {
     pub source_models: Vec<SourceModel>,
 }
 
-/// Bars of equal width between the smallest and the largest score.
-fn bars(items: &[ScoredItem<'_>]) -> Vec<ScoreBar> {
-    let finite = || items.iter().flat_map(|item| item.scores).copied().filter(|score| score.is_finite());
-    let (Some(low), Some(high)) = (finite().reduce(f64::min), finite().reduce(f64::max)) else {
+/// Bars of equal width between the smallest and the largest of some values, each right or not.
+fn bars(values: &[(f64, bool)]) -> Vec<Bar> {
+    let finite = || values.iter().filter(|(value, _)| value.is_finite());
+    let ends = finite().map(|(value, _)| (*value, *value)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+    let Some((low, high)) = ends else {
         return Vec::new();
     };
     let width = if high > low { (high - low) / BARS as f64 } else { 1.0 };
-    let bar = |i: usize| ScoreBar {
-        low: low + i as f64 * width,
-        high: low + (i + 1) as f64 * width,
-        correct: 0,
-        incorrect: 0,
-    };
-    let mut bars: Vec<ScoreBar> = (0..if high > low { BARS } else { 1 }).map(bar).collect();
+    let bar =
+        |i: usize| Bar { low: low + i as f64 * width, high: low + (i + 1) as f64 * width, correct: 0, incorrect: 0 };
+    let mut bars: Vec<Bar> = (0..if high > low { BARS } else { 1 }).map(bar).collect();
     let last = bars.len() - 1;
-    for item in items {
-        for (place, score) in item.scores.iter().enumerate().filter(|(_, score)| score.is_finite()) {
-            let bar = &mut bars[(((score - low) / width) as usize).min(last)];
-            if place < item.num_correct { bar.correct += 1 } else { bar.incorrect += 1 }
-        }
+    for (value, is_right) in finite() {
+        let bar = &mut bars[(((value - low) / width) as usize).min(last)];
+        if *is_right { bar.correct += 1 } else { bar.incorrect += 1 }
     }
     bars
+}
+
+/// Every score, with whether it is a correct completion's.
+fn scores(items: &[ScoredItem<'_>]) -> Vec<(f64, bool)> {
+    let of = |item: &ScoredItem<'_>| {
+        let correct = item.num_correct;
+        item.scores.iter().enumerate().map(|(place, &score)| (score, place < correct)).collect::<Vec<_>>()
+    };
+    items.iter().flat_map(of).collect()
 }
 
 impl Insight {
@@ -116,7 +122,8 @@ impl Insight {
         let every = points().count().div_ceil(MOST_POINTS).max(1);
         Self {
             placement,
-            scores: bars(items),
+            scores: bars(&scores(items)),
+            margin_bars: bars(&items.iter().filter_map(margin).map(|of| (of, of > 0.0)).collect::<Vec<_>>()),
             margins: margins(items),
             calibration: calibration(items, is_bradley_terry, assessment.seed),
             auc: correctness_auc(items),
@@ -169,12 +176,12 @@ mod tests {
         let scores = [[2.0, 1.0, f64::NAN], [0.0, 4.0, f64::INFINITY]];
         let items: Vec<ScoredItem<'_>> =
             scores.iter().map(|scores| ScoredItem { id: "1", subset: "Math", num_correct: 1, scores }).collect();
-        let bars = bars(&items);
-        let sum = |of: fn(&ScoreBar) -> usize| bars.iter().map(of).sum::<usize>();
+        let bars = bars(&super::scores(&items));
+        let sum = |of: fn(&Bar) -> usize| bars.iter().map(of).sum::<usize>();
         assert_eq!((bars.len(), sum(|bar| bar.correct), sum(|bar| bar.incorrect)), (BARS, 2, 2));
         assert_eq!((bars[0].low, bars[BARS - 1].incorrect), (0.0, 1));
         let same = [1.0, 1.0];
-        let one = super::bars(&[ScoredItem { id: "1", subset: "Math", num_correct: 1, scores: &same }]);
+        let one = super::bars(&super::scores(&[ScoredItem { id: "1", subset: "Math", num_correct: 1, scores: &same }]));
         assert_eq!((one.len(), one[0].correct, one[0].incorrect), (1, 1, 1));
     }
 }

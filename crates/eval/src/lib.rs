@@ -30,7 +30,7 @@ pub use board::{BoardError, BoardMark, BoardRow, Contribution};
 pub use claims::{ClaimError, Claims, score_claim};
 pub use comparison::{ComparisonError, RunComparison, RunsTogether};
 pub use explore::{ExploreQuery, Explorer, Found, Order, Verdict, item_with, row_without_texts};
-pub use insight::{Insight, LengthPoint, ScoreBar};
+pub use insight::{Bar, Insight, LengthPoint};
 pub use journal::{Journal, JournalError, JournalSummary, RunIdentity};
 pub use marks_json::marks_json;
 pub use reference_file::{SummaryFile, reference_scores, reference_summary};

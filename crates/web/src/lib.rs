@@ -727,21 +727,27 @@ impl Session {
         let repository = store.site(&manifest, &cancel, tell).await.map_err(sentence)?;
         let source = fetch_dataset(&store, &repository, Some(&file), &cancel, tell).await.map_err(sentence)?;
         let about = repository.get(&file).map(|file| file.about.clone()).unwrap_or_default();
-        self.open_data(source, about.attribution, about.warning).await
+        self.open_data(source, Rows::ALL, about.attribution, about.warning).await
     }
 
-    /// Opens a dataset of the Hub, `owner/name[@revision][:file]`, or at an address.
+    /// Opens a dataset of the Hub, `owner/name[@revision][:file]`, or at an address; with `rows`, such as
+    /// `12-20`, only these, of which no more is fetched than they lie in.
     #[wasm_bindgen(js_name = openDataHub, unchecked_return_type = "DatasetReport")]
     pub async fn open_data_hub(
         &self,
         id: String,
+        rows: Option<String>,
         #[wasm_bindgen(unchecked_param_type = "(progress: LoadProgress) => void")] progress: Function,
     ) -> Result<JsValue, JsError> {
         let (_busy, cancel) = self.begin()?;
         let store = self.store()?;
         let tell = &mut |now: FetchProgress| tell(&progress, &LoadProgress::from(now));
-        let source = open_remote_dataset(&store, id.trim(), Reading::Whole, &cancel, tell).await.map_err(sentence)?;
-        self.open_data(source, String::new(), String::new()).await
+        let (reading, rows) = match rows {
+            None => (Reading::Whole, Rows::ALL),
+            Some(rows) => (Reading::ByRange, rows.parse().map_err(sentence)?),
+        };
+        let source = open_remote_dataset(&store, id.trim(), reading, &cancel, tell).await.map_err(sentence)?;
+        self.open_data(source, rows, String::new(), String::new()).await
     }
 
     /// The benchmarks whose rows and scores can be marked.
@@ -1007,12 +1013,18 @@ impl Session {
     #[wasm_bindgen(js_name = openDataFile, unchecked_return_type = "DatasetReport")]
     pub async fn open_data_file(&self, file: web_sys::File) -> Result<JsValue, JsError> {
         let _busy = self.begin()?;
-        self.open_data(Source::picked(&file), String::new(), String::new()).await
+        self.open_data(Source::picked(&file), Rows::ALL, String::new(), String::new()).await
     }
 
-    async fn open_data(&self, source: Source, attribution: String, warning: String) -> Result<JsValue, JsError> {
+    async fn open_data(
+        &self,
+        source: Source,
+        rows: Rows,
+        attribution: String,
+        warning: String,
+    ) -> Result<JsValue, JsError> {
         let columns = self.columns.borrow().clone();
-        let items = read_items(self.benchmark(), &source, columns.as_ref(), Rows::ALL).await.map_err(sentence)?;
+        let items = read_items(self.benchmark(), &source, columns.as_ref(), rows).await.map_err(sentence)?;
         let mut subsets: Vec<SubsetCount> = Vec::new();
         for item in &items {
             match subsets.iter_mut().find(|s| s.subset == item.subset) {
