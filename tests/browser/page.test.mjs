@@ -298,6 +298,18 @@ test("Chromium: rows of one's own under any names, from an address", async () =>
     await browser.until("the run to end", () => document.querySelector("#marks") !== null && document.querySelector("#cancel-run") === null);
     assert.match(await browser.text("#dataset-report"), /2 items \(colours 1, days 1\)/);
     assert.match(await browser.text("#marks"), /colours/);
+    // Several files are one dataset; where a set is a dataset of its own, its name is the subset.
+    await browser.select("#dataset", "own");
+    for (const column of Object.keys(names)) await browser.fill(`#column-${column}`, "");
+    await browser.select("#benchmark-name", "ppe");
+    const answered = JSON.stringify({ question_id: "q1", model_name: "m", prompt: "1+1?", response_1: "2", response_2: "3", scores: [true, false] });
+    const sets = ["PPE-MATH.jsonl", "PPE-GPQA.jsonl"].map((name) => join(scratch, name));
+    for (const path of sets) writeFileSync(path, answered);
+    await browser.pick("#data-file", sets);
+    await browser.until("both", () => /^PPE-MATH.jsonl, PPE-GPQA.jsonl: 2 items \(PPE-MATH 1, PPE-GPQA 1\)/.test(document.querySelector("#dataset-report")?.textContent.trim() ?? ""));
+    await browser.click("#run");
+    await browser.until("that run", () => /PPE-GPQA/.test(document.querySelector("#marks")?.textContent ?? "") && document.querySelector("#cancel-run") === null);
+    assert.match(await browser.text("#marks"), /Partial mean/, "two sets of five");
     server.close();
   });
 });

@@ -356,8 +356,28 @@ fn every_benchmarks_rows_are_scored_and_marked() {
     assert_eq!(run_file(5)["items"][0]["subset"], "deu_Latn/alpacaeval-easy");
     assert_eq!(run_file(3)["items"][0]["models"], json!(["a", "b", "c"]));
     assert_eq!(run_file(7)["items"][1]["subset"], "parting");
-    // Another benchmark's rows, and rows without what is asked for.
+    assert_eq!(run_file(4)["items"][0]["subset"], "ppe", "a set is what its dataset is called");
     let data = |name: &str| folder.join(name).display().to_string();
+    // A folder is its files, several names are all of theirs; an item is in one of them.
+    let sets = folder.join("sets");
+    fs::create_dir_all(sets.join("more")).unwrap();
+    let answered = json!({"question_id": "q1", "model_name": "m", "prompt": "1+1?", "response_1": "2", "response_2": "3", "scores": [true, false]});
+    for name in ["PPE-MATH.jsonl", "more/PPE-GPQA.jsonl", "more/notes.txt"] {
+        file(&sets, name, lines(std::slice::from_ref(&answered)));
+    }
+    let own = file(&folder, "PPE-IFEval.jsonl", lines(std::slice::from_ref(&answered)));
+    let sets = sets.display().to_string();
+    let listed = run(&["items", "--json", "--benchmark", "ppe", "--data", &sets, "--data", &own]);
+    let subsets: Vec<Value> = String::from_utf8_lossy(&listed.stdout)
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["subset"].clone())
+        .collect();
+    assert_eq!(subsets, ["PPE-MATH", "PPE-GPQA", "PPE-IFEval"]);
+    let again = ["items", "--benchmark", "ppe", "--data", &own, "--data", &own];
+    refused(&again, &["PPE-IFEval.jsonl", "PPE-IFEval/q1/m", "another file"]);
+    fs::create_dir_all(folder.join("none")).unwrap();
+    refused(&["items", "--benchmark", "ppe", "--data", &data("none")], &["none", "a folder with .parquet"]);
+    // Another benchmark's rows, and rows without what is asked for.
     let out = data("refused");
     let other = json!({"id": 1, "prompt": "p", "chosen": "a", "rejected": "b", "subset": "Math"});
     file(&folder, "m-reward-bench-other.jsonl", lines(&[other]));

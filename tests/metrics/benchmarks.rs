@@ -192,7 +192,13 @@ fn papers_definitions_are_followed_where_no_evaluators_values_are_at_hand() {
     close(judge.overall.unwrap(), 3.0 / 5.0, "over all pairs");
 
     let ppe = marked("ppe", None, &[item("1", "math", 2, &[3.0, 1.0, 2.0, 1.0][..])]).unwrap();
-    close(ppe.overall.unwrap(), (1.0 + 1.0 + 0.0 + 0.5) / 4.0, "pairs, a shared score one half");
+    close(ppe.subsets[0].score, (1.0 + 1.0 + 0.0 + 0.5) / 4.0, "pairs, a shared score one half");
+    assert_eq!(ppe.overall, None, "one of five sets");
+    let sets = ["mmlu_pro", "math", "gpqa", "PPE-MBPP-Plus-Best-of-K", "ifeval"];
+    let scores = |at: usize| if at < 2 { &[1.0, 0.0][..] } else { &[0.0, 1.0] };
+    let five: Vec<ScoredItem<'_>> =
+        sets.iter().enumerate().map(|(at, subset)| item("1", subset, 1, scores(at))).collect();
+    close(marked("ppe", None, &five).unwrap().overall.unwrap(), 2.0 / 5.0, "five sets alike");
 
     let all: Vec<String> =
         reward_bench::SECTIONS.iter().flat_map(|(_, s)| s.iter().map(|(n, _)| (*n).to_owned())).collect();

@@ -193,6 +193,30 @@ fn intervals_cover_the_truth_as_often_as_they_say() {
 }
 
 #[test]
+fn a_single_item_says_nothing_of_how_sure_a_mark_is() {
+    let item = |id, subset, scores| ScoredItem { id, subset, num_correct: 1, scores };
+    let (right, wrong) = (&[1.0, 0.0][..], &[0.0, 1.0][..]);
+    let mut items = vec![item("1", "hep-js", right), item("2", "hep-js", wrong), item("1", "donotanswer", right)];
+    items.extend([item("3", "hep-js", right), item("1", "math-prm", right), item("2", "math-prm", wrong)]);
+    let found = assessed("reward-bench", &items, 1);
+    let interval = |name: &str| found.sections.iter().find(|named| named.name == name).unwrap().figure.ci95;
+    // Safety is made of the one item; Reasoning is not.
+    assert_eq!(interval("Safety"), None);
+    let reasoning = interval("Reasoning").unwrap();
+    assert!(reasoning.low < reasoning.high);
+    assert_eq!(found.partial.unwrap().ci95, None);
+    // Wilson's needs no resamples.
+    assert!(found.subsets.iter().all(|named| named.figure.ci95.is_some_and(|of| of.low < of.high)));
+    assert!(found.remarks.iter().any(|remark| remark.contains("donotanswer") && remark.contains("single item")));
+    let (benchmark, variant) = rules("reward-bench");
+    let other: Vec<ScoredItem<'_>> = items.iter().map(|item| ScoredItem { scores: wrong, ..*item }).collect();
+    let difference = compare(benchmark, variant, &items, &other, 0).unwrap();
+    assert_eq!(difference.partial.unwrap().ci95, None);
+    let of = |name: &str| difference.subsets.iter().find(|of| of.subset == name).unwrap().difference.ci95;
+    assert!(of("donotanswer").is_none() && of("hep-js").is_some());
+}
+
+#[test]
 fn chance_is_what_random_scores_get() {
     let random = made_up(5, 4000, 0.0);
     let found = assessed("reward-bench-2", &items(&random), 1);

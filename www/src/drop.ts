@@ -1,6 +1,7 @@
-// Files dropped on an element, folders opened one level deep.
+// Files dropped on an element, folders opened.
 
-async function filesOf(entry: FileSystemEntry): Promise<File[]> {
+/** Of a folder the files in it, and in folders below it until so deep. */
+async function filesOf(entry: FileSystemEntry, depth: number): Promise<File[]> {
   if (entry.isFile) {
     return new Promise((resolve, reject) => (entry as FileSystemFileEntry).file((file) => resolve([file]), reject));
   }
@@ -10,7 +11,7 @@ async function filesOf(entry: FileSystemEntry): Promise<File[]> {
     // A reader hands out a folder in parts until a part is empty.
     const part = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
     if (part.length === 0) return files;
-    for (const inner of part) if (inner.isFile) files.push(...(await filesOf(inner)));
+    for (const inner of part) if (inner.isFile || depth > 1) files.push(...(await filesOf(inner, depth - 1)));
   }
 }
 
@@ -19,7 +20,7 @@ export function ignoreStrayDrops() {
   for (const kind of ["dragover", "drop"]) window.addEventListener(kind, (event) => event.preventDefault());
 }
 
-export function dropFiles(node: HTMLElement, { take, failed }: { take: (files: File[]) => void; failed: (error: unknown) => void }) {
+export function dropFiles(node: HTMLElement, { take, failed, depth = 1 }: { take: (files: File[]) => void; failed: (error: unknown) => void; depth?: number }) {
   const over = (event: DragEvent) => {
     event.preventDefault();
     node.classList.add("over");
@@ -33,7 +34,7 @@ export function dropFiles(node: HTMLElement, { take, failed }: { take: (files: F
     // What does not come from a file system has no entry.
     const plain = [...(event.dataTransfer?.files ?? [])];
     try {
-      const files = entries.length > 0 ? (await Promise.all(entries.map(filesOf))).flat() : plain;
+      const files = entries.length > 0 ? (await Promise.all(entries.map((entry) => filesOf(entry, depth)))).flat() : plain;
       if (files.length > 0) take(files);
     } catch (error) {
       failed(error);

@@ -6,6 +6,9 @@ export const score = (value: number | undefined) =>
 /** A Hub id with its commit as people read it: seven digits of it. */
 export const origin = (name: string) => name.replace(/@([0-9a-f]{7})[0-9a-f]{33}(?![0-9a-f])/g, "@$1");
 
+/** A dataset by the names of its files, without what they lie in. */
+export const dataset = (name: string) => name.split(", ").map((file) => file.split("/").pop() || file).join(", ");
+
 /** A loaded model: its reward head, its Hub id, or its file's name. */
 export const model = ({ head, origin: of, name }: { head?: { name: string } | undefined; origin?: string | undefined; name: string }) =>
   head?.name ?? of?.replace(/@[^:]*/, "") ?? name;

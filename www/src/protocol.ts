@@ -53,7 +53,7 @@ export interface Calls {
   fittedHead: { args: []; result: Uint8Array };
   officialRows: { args: []; result: OfficialRows };
   openDataSite: { args: [manifest: string, file: string]; result: DatasetReport; progress: LoadProgress };
-  openDataHub: { args: [id: string, rows?: string | undefined]; result: DatasetReport; progress: LoadProgress };
+  openDataHub: { args: [ids: string[], rows?: string | undefined]; result: DatasetReport; progress: LoadProgress };
   benchmarks: { args: []; result: BenchmarkEntry[] };
   chooseBenchmark: { args: [name: string, columns: ColumnNames | undefined]; result: void };
   openRun: { args: [file: File, benchmark: string | undefined, variant: string | undefined, key: string | undefined]; result: OpenedRun };
@@ -69,7 +69,7 @@ export interface Calls {
   explore: { args: [of: string, against: string | undefined, query: ExploreQuery]; result: Found };
   exploreRows: { args: [of: string, from: number, count: number]; result: ItemSummary[] };
   exploreItem: { args: [of: string, against: string | undefined, place: number]; result: ItemReport };
-  openDataFile: { args: [file: File]; result: DatasetReport };
+  openDataFiles: { args: [files: File[]]; result: DatasetReport };
   plan: { args: [subset: string | undefined, limit: number | undefined, seed: number, anew: boolean]; result: RunProgress };
   estimate: { args: []; result: Estimate };
   run: { args: []; result: void; progress: RunProgress };

@@ -45,9 +45,9 @@ export interface Choice {
 /** Where rows come from; enough to open them again. */
 export type DataSource =
   | { kind: "site"; manifest: string; file: string }
-  /** With `rows`, such as `12-20`, these alone; `official` are RewardBench 2's. */
-  | { kind: "hub"; id: string; rows?: string | undefined; official?: boolean }
-  | { kind: "file"; file: File };
+  /** Of several, each as much as another. With `rows`, such as `12-20`, these alone; `official` are RewardBench 2's. */
+  | { kind: "hub"; ids: string[]; rows?: string | undefined; official?: boolean }
+  | { kind: "files"; files: File[] };
 
 /** Which items of the rows are run. */
 export interface Selection {
@@ -406,8 +406,8 @@ class AppState {
     const tell = (now: LoadProgress) => (this.load = now);
     try {
       if (source.kind === "site") return await this.engine.call("openDataSite", [source.manifest, source.file], tell);
-      if (source.kind === "hub") return await this.engine.call("openDataHub", [source.id, source.rows], tell);
-      return await this.engine.call("openDataFile", [source.file]);
+      if (source.kind === "hub") return await this.engine.call("openDataHub", [source.ids, source.rows], tell);
+      return await this.engine.call("openDataFiles", [source.files]);
     } finally {
       this.load = undefined;
     }

@@ -94,6 +94,9 @@ pub struct Assessment {
     pub remarks: Vec<String>,
 }
 
+/// No sum of marks is by just so much another.
+const SHAKEN_BY: f64 = 0.371;
+
 /// A subset as a multiset of units.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stratum {
@@ -126,6 +129,11 @@ impl Stratum {
             }
         }
         Drawer { values, counts, by_unit, units: self.units as u64 }
+    }
+
+    /// Whether resamples of it are all alike, which says nothing of how sure its mark is.
+    pub(crate) fn is_thin(&self) -> bool {
+        self.units < 2
     }
 
     /// How many units have a mark of 1; `None` unless all marks are 0 or 1.
@@ -321,7 +329,27 @@ impl Marker {
         let resamples: Vec<Figures> = (0..if self.items == 0 { 0 } else { effort.resamples })
             .map(|_| of(&drawers.iter().map(|drawer| drawer.draw(&mut random)).collect::<Vec<_>>()))
             .collect();
+        let thin: Vec<&str> =
+            strata.iter().filter(|(_, stratum, _)| stratum.is_thin()).map(|(name, ..)| *name).collect();
+        if let Some(first) = thin.first() {
+            remarks.push(format!(
+                "{} of {} subsets have a single item to draw from (the first is {first}): what they are part of gets no interval by the bootstrap",
+                thin.len(),
+                strata.len()
+            ));
+        }
+        // What changes with a thin stratum is made of it.
+        let shaken = of(&strata
+            .iter()
+            .map(|(_, stratum, _)| {
+                let by = if stratum.is_thin() { SHAKEN_BY } else { 0.0 };
+                stratum.sums.iter().map(|sum| sum + by).collect()
+            })
+            .collect::<Vec<_>>());
         let interval = |of: &dyn Fn(&Figures) -> Option<f64>| {
+            if of(&shaken) != of(&marks) {
+                return None;
+            }
             let found: Option<Vec<f64>> = resamples.iter().map(of).collect();
             found.filter(|found| !found.is_empty()).map(Interval::of)
         };

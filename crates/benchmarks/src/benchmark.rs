@@ -51,6 +51,8 @@ pub struct Layout {
     pub subset: &'static [&'static str],
     /// Whether rows without it are another benchmark's.
     pub needs_subset: bool,
+    /// Whether rows without it are of the subset that their dataset is called.
+    pub is_dataset_a_subset: bool,
     /// The conversation up to the completion.
     pub prompt: &'static [&'static str],
     /// Correct completions.
@@ -71,6 +73,7 @@ impl Layout {
         id: &["id"],
         subset: &["subset"],
         needs_subset: true,
+        is_dataset_a_subset: false,
         prompt: &["prompt"],
         chosen: &["chosen"],
         rejected: &["rejected"],

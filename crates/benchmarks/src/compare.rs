@@ -224,9 +224,13 @@ pub fn compare(
     let resamples: Vec<_> = (0..RESAMPLES)
         .map(|_| both(&drawers.iter().map(|drawer| drawer.draw(&mut random)).collect::<Vec<_>>()))
         .collect();
-    let difference = |of: &dyn Fn(&Figures) -> Option<f64>| {
+    // Resamples of a single item are all alike, which says nothing of how sure a difference is.
+    let thin = |at: usize| strata[at].is_thin();
+    let any_thin = places.iter().any(|&at| thin(at));
+    let difference = |of: &dyn Fn(&Figures) -> Option<f64>, is_thin: bool| {
         let (first, second) = (of(&own[0])?, of(&own[1])?);
         let found: Option<Vec<f64>> = resamples.iter().map(|[a, b]| Some(of(a)? - of(b)?)).collect();
+        let found = found.filter(|_| !is_thin);
         Some(Difference { first, second, difference: first - second, ci95: found.map(Interval::of) })
     };
     let probabilities: Vec<f64> =
@@ -236,7 +240,7 @@ pub fn compare(
         Some(SubsetDifference {
             subset: names[at].clone(),
             items: tests[at].items,
-            difference: difference(&|figures| figures.subsets.get(place).copied())?,
+            difference: difference(&|figures| figures.subsets.get(place).copied(), thin(at))?,
             only_first_right: tests[at].only_first,
             only_second_right: tests[at].only_second,
             left_out: tests[at].left_out,
@@ -251,8 +255,8 @@ pub fn compare(
         items,
         only_first: first.len() - items,
         only_second: second.len().saturating_sub(items),
-        overall: difference(&|figures| figures.overall),
-        partial: difference(&partial),
+        overall: difference(&|figures| figures.overall, any_thin),
+        partial: difference(&partial, any_thin),
         subsets: subsets.collect(),
         disagreements,
     })

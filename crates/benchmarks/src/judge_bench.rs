@@ -22,6 +22,7 @@ pub const BENCHMARK: Benchmark = Benchmark {
         id: &["pair_id"],
         subset: &["source"],
         needs_subset: true,
+        is_dataset_a_subset: false,
         prompt: &["question"],
         chosen: &["response_A"],
         rejected: &["response_B"],

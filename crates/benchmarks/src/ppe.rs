@@ -20,12 +20,13 @@ pub const BENCHMARK: Benchmark = Benchmark {
     name: NAME,
     title: "PPE, correctness",
     citation: "Frick et al., How to Evaluate Reward Models for RLHF, 2024, arXiv:2410.14872",
-    definition: "the paper's: accuracy over all pairs of a right and a wrong completion, sets weighing alike",
+    definition: "the paper's: accuracy over all pairs of a right and a wrong completion, the five sets weighing alike",
     rows_at: "lmarena-ai/PPE-MMLU-Pro-Best-of-K, and the same for MATH, GPQA, IFEval and MBPP-Plus",
     layout: Layout {
         id: &["question_id/model_name", "question_id"],
         subset: &["benchmark", "subset"],
         needs_subset: false,
+        is_dataset_a_subset: true,
         prompt: &["prompt"],
         chosen: &["response_*"],
         rejected: &[],
@@ -33,8 +34,18 @@ pub const BENCHMARK: Benchmark = Benchmark {
         chosen_if: None,
         correct: Some("scores"),
     },
-    variants: &[Variant { name: "paper", about: "as the paper, over all pairs", rules: &Pairs { benchmark: NAME } }],
+    variants: &[Variant { name: "paper", about: "as the paper, over all pairs", rules: &Ppe }],
 };
+
+/// The five sets, each a dataset of its own, with what names it in any of their spellings.
+pub const SETS: [(&str, &str); 5] =
+    [("MMLU Pro", "mmlu"), ("MATH", "math"), ("GPQA", "gpqa"), ("MBPP Plus", "mbpp"), ("IFEval", "ifeval")];
+
+/// The set that a subset is, by its name.
+fn set(subset: &str) -> Option<usize> {
+    let name = subset.to_ascii_lowercase();
+    SETS.iter().position(|(_, part)| name.contains(part))
+}
 
 /// The share of an item's pairs of a correct and an incorrect completion that are in the right
 /// order; a shared score is one half, a NaN none. `None` without both kinds.
@@ -54,6 +65,30 @@ pub fn pair_accuracy(num_correct: usize, scores: &[f64]) -> Option<f64> {
         }
     }
     Some(halves as f64 / (2 * correct.len() * incorrect.len()) as f64)
+}
+
+/// Marks by pairs: of each of the five sets, and their mean where all are there.
+struct Ppe;
+
+impl Rules for Ppe {
+    fn part<'a>(&self, item: &ScoredItem<'a>) -> Result<Part<'a>, MarkError> {
+        Pairs { benchmark: NAME }.part(item)
+    }
+
+    fn figures(&self, sums: &[Sums<'_>]) -> Figures {
+        let share = |at: usize| {
+            let of = sums.iter().filter(|sums| set(sums.subset) == Some(at));
+            let (right, units) =
+                of.fold((0.0, 0), |(right, units), of| (right + of.mean(0) * of.units as f64, units + of.units));
+            (units > 0).then(|| right / units as f64)
+        };
+        let sets: Option<Vec<f64>> = (0..SETS.len()).map(share).collect();
+        Figures {
+            sections: Vec::new(),
+            overall: sets.map(|sets| sets.iter().sum::<f64>() / SETS.len() as f64),
+            subsets: sums.iter().map(|sums| sums.mean(0)).collect(),
+        }
+    }
 }
 
 /// Marks by pairs, subsets weighing alike.

@@ -20,6 +20,7 @@ pub const BENCHMARK: Benchmark = Benchmark {
         id: &["id", "prompt_id", "pair_id", "question_id"],
         subset: &["subset", "category", "source", "domain"],
         needs_subset: false,
+        is_dataset_a_subset: false,
         prompt: &["prompt", "question", "instruction", "input", "messages"],
         chosen: &["chosen", "chosen_response", "preferred"],
         rejected: &["rejected", "reject", "rejected_response", "dispreferred"],

@@ -21,6 +21,7 @@ pub const BENCHMARK: Benchmark = Benchmark {
         id: &["bon_uid", "pair_uid"],
         subset: &["category_path"],
         needs_subset: true,
+        is_dataset_a_subset: false,
         prompt: &["conversation_input"],
         chosen: &["bon_best.answer", "chosen.answer"],
         rejected: &["loser_list.answer", "reject.answer"],

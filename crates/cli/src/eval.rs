@@ -54,9 +54,10 @@ pub struct Arguments {
 pub struct Data {
     #[command(flatten)]
     pub which: metrics::Which,
-    /// Its rows: a parquet, JSON Lines, JSON or CSV file, its address (https://...), or a Hub id OWNER/NAME[@REVISION][:FILE]; the bundled sample without it.
+    /// Its rows: a parquet, JSON Lines, JSON or CSV file, a folder of them, an address (https://...), or a Hub id
+    /// OWNER/NAME[@REVISION][:FILE]; may be given several times; the bundled sample without it.
     #[arg(long)]
-    data: Option<String>,
+    data: Vec<String>,
     /// Where rows of your own have what, as JSON: {"prompt": ["question"], "chosen": ["better"], "rejected": ["worse"],
     /// "subset": ["topic"]}; names may lead into objects (`chosen.answer`).
     #[arg(long, value_name = "JSON")]
@@ -64,13 +65,16 @@ pub struct Data {
 }
 
 impl Data {
-    /// Where the rows come from, and the items in some of them.
-    pub async fn items(&self, reading: Reading, rows: Rows) -> anyhow::Result<(Source, Vec<Item>)> {
+    /// Where the rows come from, and the items in some rows of each file.
+    pub async fn items(&self, reading: Reading, rows: Rows) -> anyhow::Result<(Vec<Source>, Vec<Item>)> {
         let (benchmark, _) = self.which.find()?;
         let columns = self.columns.as_deref().map(columns).transpose()?;
-        let source = match &self.data {
-            Some(name) => dataset(name, reading).await?,
-            None if benchmark.name != reward_bench_2::NAME => {
+        let mut sources = Vec::new();
+        for name in &self.data {
+            sources.extend(datasets(name, reading).await?);
+        }
+        if sources.is_empty() {
+            if benchmark.name != reward_bench_2::NAME {
                 bail!(
                     "opening rows of {}: no sample of it is bundled; name its rows with --data FILE, an address or OWNER/NAME:FILE{}",
                     benchmark.title,
@@ -81,15 +85,13 @@ impl Data {
                     }
                 )
             }
-            None => {
-                eprintln!(
-                    "Using the bundled sample, which is not RewardBench 2; --data allenai/reward-bench-2 takes the official rows."
-                );
-                Source::memory("the bundled sample", SAMPLE)
-            }
-        };
-        let items = read_items(benchmark, &source, columns.as_ref(), rows).await?;
-        Ok((source, items))
+            eprintln!(
+                "Using the bundled sample, which is not RewardBench 2; --data allenai/reward-bench-2 takes the official rows."
+            );
+            sources.push(Source::memory("the bundled sample", SAMPLE));
+        }
+        let items = read_items(benchmark, &sources, columns.as_ref(), rows).await?;
+        Ok((sources, items))
     }
 }
 
@@ -98,12 +100,12 @@ pub const SAMPLE: &[u8] = include_bytes!("../../../sample/sample.parquet");
 
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let (benchmark, variant) = arguments.data.which.find()?;
-    let (source, mut items) = arguments.data.items(Reading::Whole, Rows::ALL).await?;
+    let (sources, mut items) = arguments.data.items(Reading::Whole, Rows::ALL).await?;
     if !arguments.subset.is_empty() {
         let known: BTreeSet<String> = items.iter().map(|item| item.subset.clone()).collect();
         if let Some(unknown) = arguments.subset.iter().find(|subset| !known.contains(*subset)) {
             let known = known.into_iter().collect::<Vec<_>>().join(", ");
-            bail!("choosing subsets of {}: it has no {unknown}; it has {known}", source.name());
+            bail!("choosing subsets of {}: it has no {unknown}; it has {known}", dataset_name(&sources));
         }
         items.retain(|item| arguments.subset.contains(&item.subset));
     }
@@ -111,7 +113,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let selection = Selection { limit_per_subset: arguments.limit, seed: arguments.seed };
     std::fs::create_dir_all(&arguments.out).with_context(|| format!("creating {}", arguments.out.display()))?;
     let model::Loaded { scorer, clock, .. } = model::load(&arguments.model).await?;
-    let identity = RunIdentity::new(scorer.report(), benchmark, dataset_name(&source), &items, selection);
+    let identity = RunIdentity::new(scorer.report(), benchmark, &dataset_name(&sources), &items, selection);
     let place = arguments.out.join("journal.jsonl");
     let device = &scorer.report().device;
     let mut journal = Journal::open(&place, identity.clone(), &items, device, clock, arguments.restart).await?;
@@ -182,6 +184,36 @@ pub fn columns(text: &str) -> anyhow::Result<DatasetColumns> {
 
 pub fn write(path: &Path, contents: impl AsRef<[u8]>) -> anyhow::Result<()> {
     std::fs::write(path, contents).with_context(|| format!("writing {}", path.display()))
+}
+
+/// As [`dataset`], or the files of rows in a folder, in the order of their paths.
+async fn datasets(name: &str, reading: Reading) -> anyhow::Result<Vec<Source>> {
+    let folder = Path::new(name);
+    if is_address(name) || !folder.is_dir() {
+        return Ok(vec![dataset(name, reading).await?]);
+    }
+    let mut paths = Vec::new();
+    files_of_rows(folder, &mut paths).with_context(|| format!("listing {name}"))?;
+    paths.sort();
+    if paths.is_empty() {
+        bail!("opening {name}: a folder with .parquet, .jsonl, .json or .csv files was expected, it has none");
+    }
+    paths.iter().map(|path| Ok(Source::file(path)?)).collect()
+}
+
+/// Links to folders are not followed: they may lead in circles.
+fn files_of_rows(folder: &Path, paths: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = entry.path();
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        if entry.file_type()?.is_dir() {
+            files_of_rows(&path, paths)?;
+        } else if ending.is_some_and(|ending| ["parquet", "jsonl", "json", "csv"].contains(&ending)) {
+            paths.push(path);
+        }
+    }
+    Ok(())
 }
 
 /// A file on disk, an address, or a Hub dataset's only rows.

@@ -68,7 +68,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Some(name) => dataset(name, Reading::Whole).await?,
         None => Source::memory("the bundled sample", SAMPLE),
     };
-    let items = read_items(&reward_bench_2::BENCHMARK, &benchmark, None, Rows::ALL).await?;
+    let items = read_items(&reward_bench_2::BENCHMARK, std::slice::from_ref(&benchmark), None, Rows::ALL).await?;
     std::fs::create_dir_all(&arguments.out).with_context(|| format!("creating {}", arguments.out.display()))?;
     let model::Loaded { scorer, files, .. } = model::load(&arguments.model).await?;
     let model = scorer.report();

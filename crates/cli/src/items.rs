@@ -14,7 +14,7 @@ use crate::eval::Data;
 pub struct Arguments {
     #[command(flatten)]
     data: Data,
-    /// Which rows of the file, counted from 1: 12 or 12-20.
+    /// Which rows of each file, counted from 1: 12 or 12-20.
     #[arg(long, default_value = "1-10")]
     rows: Rows,
     /// Write a JSON object a line, texts whole.

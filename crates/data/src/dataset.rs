@@ -17,8 +17,11 @@ use crate::{DataError, MAX_LINE_BYTES, Rows, Turn, format_error, is_parquet, jso
 pub struct Columns {
     /// What tells an item from others of its subset; the row's number where a file has none.
     pub id: Vec<String>,
-    /// The part of the benchmark; `all` where a file has none.
+    /// The part of the benchmark; where a file has none, what `subset_otherwise` says.
     pub subset: Vec<String>,
+    /// What rows that name no subset belong to; `all` without it.
+    #[serde(skip)]
+    pub subset_otherwise: Option<String>,
     /// Whether a file without it is refused.
     pub needs_subset: bool,
     /// A text or a list of messages; part of the completions' conversations where a file has none.
@@ -165,7 +168,10 @@ fn shown(value: Option<&Value>) -> String {
 /// A row of a benchmark, or of one's own, by its description.
 fn row(columns: &Columns, number: usize, record: &Map<String, Value>) -> Result<DatasetRow, (String, String, Wrong)> {
     let id = first_of(record, &columns.id).and_then(|id| as_text(&id)).unwrap_or_else(|| number.to_string());
-    let subset = first_of(record, &columns.subset).and_then(|name| as_text(&name)).unwrap_or_else(|| "all".to_owned());
+    let subset = first_of(record, &columns.subset)
+        .and_then(|name| as_text(&name))
+        .or_else(|| columns.subset_otherwise.clone())
+        .unwrap_or_else(|| "all".to_owned());
     completions(columns, record)
         .map(|(prompt, chosen, rejected, models)| DatasetRow {
             id: id.clone(),

@@ -15,6 +15,8 @@ mod report;
 mod run_file;
 mod score_file;
 
+use std::collections::HashSet;
+
 use rewardscope_benchmarks::{
     Assessment, Benchmark, Item, MarkError, ScoredItem, Selection, Turn, reward_bench_2, stratified,
 };
@@ -55,6 +57,16 @@ pub enum DatasetError {
         /// What is wrong with the first such row.
         source: MarkError,
     },
+    /// Two files have an item of one name.
+    #[error("reading {file}: an id once in its subset was expected, {subset}/{id} was found in another file too")]
+    Twice {
+        /// The second file's name.
+        file: String,
+        /// The item's subset.
+        subset: String,
+        /// Its id.
+        id: String,
+    },
     /// The repository's rows could not be had.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -70,12 +82,35 @@ pub enum DatasetError {
     },
 }
 
-/// The items in some rows of a dataset file. `columns` says where its rows have what, where that is not as the
-/// benchmark has it.
+/// The items in some rows of each of a dataset's files. `columns` says where rows have what, where that is not
+/// as the benchmark has it.
 ///
 /// # Errors
-/// As [`read_rows`] and [`read_dataset`], and when a row cannot be marked.
+/// As [`read_rows`] and [`read_dataset`], and when a row cannot be marked, or an item is in two files.
 pub async fn read_items(
+    benchmark: &'static Benchmark,
+    sources: &[Source],
+    columns: Option<&Columns>,
+    rows: Rows,
+) -> Result<Vec<Item>, DatasetError> {
+    let mut items: Vec<Item> = Vec::new();
+    let mut seen: HashSet<(String, String)> = HashSet::new();
+    for source in sources {
+        let found = items_of(benchmark, source, columns, rows).await?;
+        if sources.len() > 1 {
+            for item in &found {
+                if !seen.insert((item.subset.clone(), item.id.clone())) {
+                    let (file, subset, id) = (source.name().to_owned(), item.subset.clone(), item.id.clone());
+                    return Err(DatasetError::Twice { file, subset, id });
+                }
+            }
+        }
+        items.extend(found);
+    }
+    Ok(items)
+}
+
+async fn items_of(
     benchmark: &'static Benchmark,
     source: &Source,
     columns: Option<&Columns>,
@@ -86,7 +121,11 @@ pub async fn read_items(
         None if benchmark.name == reward_bench_2::NAME => {
             read_rows(source, rows).await?.into_iter().map(item).collect()
         }
-        None => read_dataset(source, &columns_of(benchmark), rows).await?.into_iter().map(item_of_dataset).collect(),
+        None => {
+            let own = benchmark.layout.is_dataset_a_subset.then(|| dataset_title(source));
+            let columns = Columns { subset_otherwise: own, ..columns_of(benchmark) };
+            read_dataset(source, &columns, rows).await?.into_iter().map(item_of_dataset).collect()
+        }
         Some(columns) => read_dataset(source, columns, rows).await?.into_iter().map(item_of_dataset).collect(),
     };
     benchmark.check(&items).map_err(|error| DatasetError::Unmarkable {
@@ -109,6 +148,7 @@ pub fn columns_of(benchmark: &Benchmark) -> Columns {
         chosen: names(layout.chosen),
         rejected: names(layout.rejected),
         models: names(layout.models),
+        subset_otherwise: None,
         chosen_if: layout.chosen_if.map(|pair| pair.map(str::to_owned)),
         correct: layout.correct.map(str::to_owned),
     }
@@ -138,14 +178,33 @@ pub fn conversation(item: &Item) -> Vec<Message> {
     }
 }
 
-/// What a run calls its dataset: its Hub id with commit and file, its address, or the name of a file
-/// of this machine, whose folders are nobody else's business.
-pub fn dataset_name(source: &Source) -> &str {
+/// What a run calls a dataset's file: its Hub id with commit and file, its address, or the name of a
+/// file of this machine, whose folders are nobody else's business.
+fn source_name(source: &Source) -> &str {
     let name = source.name();
     source.origin().unwrap_or_else(|| match is_address(name) {
         true => name,
         false => name.rsplit(['/', '\\']).next().unwrap_or(name),
     })
+}
+
+/// What a run calls its dataset: the names of its files, the first few of many.
+pub fn dataset_name(sources: &[Source]) -> String {
+    const MOST: usize = 8;
+    let names: Vec<&str> = sources.iter().take(MOST).map(source_name).collect();
+    let more = sources.len().saturating_sub(MOST);
+    let rest = if more == 0 { String::new() } else { format!(" and {more} others") };
+    names.join(", ") + &rest
+}
+
+/// What people call a dataset: the last part of its Hub id, or its file's name without the ending.
+fn dataset_title(source: &Source) -> String {
+    let name = source_name(source);
+    let last = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+    match source.origin().and_then(|origin| origin.split('@').next()) {
+        Some(repository) => last(repository),
+        None => last(name.rsplit_once('.').map_or(name, |(stem, _)| stem)),
+    }
 }
 
 /// How a remote dataset is read.

@@ -727,15 +727,15 @@ impl Session {
         let repository = store.site(&manifest, &cancel, tell).await.map_err(sentence)?;
         let source = fetch_dataset(&store, &repository, Some(&file), &cancel, tell).await.map_err(sentence)?;
         let about = repository.get(&file).map(|file| file.about.clone()).unwrap_or_default();
-        self.open_data(source, Rows::ALL, about.attribution, about.warning).await
+        self.open_data(&[source], Rows::ALL, about.attribution, about.warning).await
     }
 
-    /// Opens a dataset of the Hub, `owner/name[@revision][:file]`, or at an address; with `rows`, such as
-    /// `12-20`, only these, of which no more is fetched than they lie in.
+    /// Opens datasets of the Hub, `owner/name[@revision][:file]`, or at addresses, as one; with `rows`, such
+    /// as `12-20`, only these of each, of which no more is fetched than they lie in.
     #[wasm_bindgen(js_name = openDataHub, unchecked_return_type = "DatasetReport")]
     pub async fn open_data_hub(
         &self,
-        id: String,
+        ids: Vec<String>,
         rows: Option<String>,
         #[wasm_bindgen(unchecked_param_type = "(progress: LoadProgress) => void")] progress: Function,
     ) -> Result<JsValue, JsError> {
@@ -746,8 +746,11 @@ impl Session {
             None => (Reading::Whole, Rows::ALL),
             Some(rows) => (Reading::ByRange, rows.parse().map_err(sentence)?),
         };
-        let source = open_remote_dataset(&store, id.trim(), reading, &cancel, tell).await.map_err(sentence)?;
-        self.open_data(source, rows, String::new(), String::new()).await
+        let mut sources = Vec::new();
+        for id in ids.iter().map(|id| id.trim()) {
+            sources.push(open_remote_dataset(&store, id, reading, &cancel, tell).await.map_err(sentence)?);
+        }
+        self.open_data(&sources, rows, String::new(), String::new()).await
     }
 
     /// The benchmarks whose rows and scores can be marked.
@@ -862,7 +865,8 @@ impl Session {
             let marked = (benchmark, &benchmark.variants[0]);
             let run =
                 RunFile::new(journal.run(), journal.identity(), scorer.report(), marked, &host()).map_err(sentence)?;
-            let name = journal.identity().dataset.rsplit('/').next().unwrap_or_default().to_owned();
+            let files = journal.identity().dataset.split(", ");
+            let name = files.map(|file| file.rsplit('/').next().unwrap_or(file)).collect::<Vec<_>>().join(", ");
             (journal.identity().key(), ScoreFile::of_run(&name, run).map_err(sentence)?, marked)
         };
         self.take_run(key, file, marked, true)
@@ -1009,22 +1013,23 @@ impl Session {
         to_js(&report)
     }
 
-    /// Opens a dataset file that was picked or dropped.
-    #[wasm_bindgen(js_name = openDataFile, unchecked_return_type = "DatasetReport")]
-    pub async fn open_data_file(&self, file: web_sys::File) -> Result<JsValue, JsError> {
+    /// Opens a dataset's files that were picked or dropped.
+    #[wasm_bindgen(js_name = openDataFiles, unchecked_return_type = "DatasetReport")]
+    pub async fn open_data_files(&self, files: Vec<web_sys::File>) -> Result<JsValue, JsError> {
         let _busy = self.begin()?;
-        self.open_data(Source::picked(&file), Rows::ALL, String::new(), String::new()).await
+        let sources: Vec<Source> = files.iter().map(Source::picked).collect();
+        self.open_data(&sources, Rows::ALL, String::new(), String::new()).await
     }
 
     async fn open_data(
         &self,
-        source: Source,
+        sources: &[Source],
         rows: Rows,
         attribution: String,
         warning: String,
     ) -> Result<JsValue, JsError> {
         let columns = self.columns.borrow().clone();
-        let items = read_items(self.benchmark(), &source, columns.as_ref(), rows).await.map_err(sentence)?;
+        let items = read_items(self.benchmark(), sources, columns.as_ref(), rows).await.map_err(sentence)?;
         let mut subsets: Vec<SubsetCount> = Vec::new();
         for item in &items {
             match subsets.iter_mut().find(|s| s.subset == item.subset) {
@@ -1032,7 +1037,7 @@ impl Session {
                 None => subsets.push(SubsetCount { subset: item.subset.clone(), count: 1 }),
             }
         }
-        let name = dataset_name(&source).to_owned();
+        let name = dataset_name(sources);
         let report = to_js(&DatasetReport { name: name.clone(), items: items.len(), subsets, attribution, warning })?;
         *self.dataset.borrow_mut() = (name, items);
         self.datasets.set(self.datasets.get() + 1);
