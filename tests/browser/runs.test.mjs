@@ -79,7 +79,7 @@ test("Chromium: models run one after the other, and stand beside each other", as
     const native = JSON.parse(command("compare", ...files, "--json"));
     const found = await call(browser, "compareRuns", ...keys);
     assert.deepEqual(JSON.parse(JSON.stringify(found.comparison)).subsets, native.subsets);
-    assert.equal(found.together.agreement[0][1], native.agreement);
+    assert.deepEqual({ ...found.together.agreement[0][1] }, native.agreement);
     assert.deepEqual([found.together.average.score, found.together.average.ci95], [native.average.score, native.average.ci95]);
     await browser.select("#explore-of", keys[0]);
     await browser.select("#explore-against", keys[1]);
@@ -87,7 +87,7 @@ test("Chromium: models run one after the other, and stand beside each other", as
     // Together as one model, by the same figures as the command's.
     await show(browser, "leaderboard");
     const together = await rows(browser, ".together");
-    assert.ok(together[2].includes(native.average.score.toFixed(4)) && together[0].includes(`${(100 * native.agreement).toFixed(1)} %`), together.join("\n"));
+    assert.ok(together[2].includes(native.average.score.toFixed(4)) && together[0].includes(`${(100 * native.agreement.share).toFixed(1)} %`), together.join("\n"));
     await show(browser, "explore");
     const overall = (await rows(browser, "#comparison-table")).at(-1);
     assert.ok(overall.includes(native.overall.first.toFixed(4)) && overall.includes(native.overall.ci95.low.toFixed(4)), overall);
@@ -123,7 +123,7 @@ test("Chromium: models run one after the other, and stand beside each other", as
     await browser.evaluate(() => window.rewardscope.replace("a test ended it"));
     await browser.until("the new one", () => /was started again/.test(document.querySelector("#notice")?.textContent ?? ""));
     assert.equal((await rows(browser, "#runs")).length, 2);
-    assert.equal((await call(browser, "compareRuns", ...keys)).together.agreement[0][1], native.agreement);
+    assert.deepEqual({ ...(await call(browser, "compareRuns", ...keys)).together.agreement[0][1] }, native.agreement);
 
     // Files come back by hand and by address.
     for (const key of keys) await browser.evaluate(() => document.querySelector('#runs button[aria-label^="Close"]').click(), key);

@@ -471,7 +471,9 @@ fn two_runs_are_compared_and_a_curve_is_drawn() {
     let three = json_of(&["compare", &runs[0], &runs[1], &runs[0], "--json"]);
     assert_eq!((&three["items"], three["runs"].as_array().unwrap().len()), (&json!(30), 3));
     assert_eq!(three["agreement"][0][1], found["agreement"]);
-    assert_eq!((&three["agreement"][0][2], &three["agreement"][1][1]), (&json!(1.0), &json!(1.0)));
+    let same = json!({"share": 1.0, "items": 30});
+    assert_eq!((&three["agreement"][0][2], &three["agreement"][1][1]), (&same, &same));
+    assert_eq!(three["mark"], "partial mean");
     assert_eq!(three["marks"][0]["score"], found["partial"]["first"]);
     assert_eq!(three["marks"][1]["score"], found["partial"]["second"]);
     let alike = json_of(&["compare", &runs[0], &runs[0], &runs[0], "--json"]);

@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use rewardscope_benchmarks::analysis::{
-    agreement, best_of_n_curve, by_source_model, calibration, ensemble, length_report, margin, margins,
+    Agreement, agreement, best_of_n, best_of_n_curve, by_source_model, calibration, ensemble, length_report, margin,
+    margins,
 };
 use rewardscope_benchmarks::statistics::{SplitMix, holm, mcnemar, pearson, roc_auc, spearman, wilson};
 use rewardscope_benchmarks::{
-    Assessment, Benchmark, Effort, IntervalMethod, ScoredItem, Variant, assess, benchmark, compare, reward_bench_2,
+    Assessment, Benchmark, Effort, IntervalMethod, ScoredItem, Variant, assess, benchmark, compare, reward_bench,
+    reward_bench_2,
 };
 use rewardscope_tests::{json_fixture, number};
 use serde_json::Value;
@@ -216,6 +218,191 @@ fn a_single_item_says_nothing_of_how_sure_a_mark_is() {
     assert!(of("donotanswer").is_none() && of("hep-js").is_some());
 }
 
+/// Binary pairs of a benchmark, right with this probability.
+fn pairs(random: &mut SplitMix, subset: &'static str, count: usize, right: f64) -> Vec<Row> {
+    let scores = |is: bool| if is { vec![1.0, 0.0] } else { vec![0.0, 1.0] };
+    (0..count).map(|id| (id.to_string(), subset, 1, scores(random.uniform() < right))).collect()
+}
+
+#[test]
+fn intervals_of_few_items_are_as_wide_as_they_must_be() {
+    // Six subsets of four items: an interval that draws four of four covers 87 % of the time.
+    const RUNS: u64 = 400;
+    let subsets = ["hep-cpp", "hep-go", "hep-java", "hep-js", "hep-python", "hep-rust"];
+    let mut held = 0;
+    for seed in 0..RUNS {
+        let mut random = SplitMix(seed);
+        let rows: Vec<Row> = subsets.iter().flat_map(|subset| pairs(&mut random, subset, 4, 0.6)).collect();
+        let found = assessed("reward-bench", &items(&rows), seed);
+        let reasoning = found.sections[0].figure.ci95.unwrap();
+        held += u64::from(reasoning.low <= 0.6 && 0.6 <= reasoning.high);
+    }
+    println!("of {RUNS} intervals over six subsets of four items {held} hold the truth");
+    assert!(held >= RUNS * 91 / 100, "{held} of {RUNS}");
+}
+
+#[test]
+fn marks_that_are_all_alike_say_nothing_of_how_sure_they_are() {
+    let right = &[1.0, 0.0][..];
+    let ids = ["1", "2", "3", "4", "5"];
+    let all: Vec<ScoredItem<'_>> = ["mmlu-pro-law", "livebench-reasoning", "livebench-math", "livecodebench"]
+        .iter()
+        .flat_map(|subset| ids.map(|id| ScoredItem { id, subset, num_correct: 1, scores: right }))
+        .collect();
+    let found = assessed("judge-bench", &all, 0);
+    assert_eq!(found.overall.unwrap().ci95, None);
+    assert!(found.sections.iter().all(|named| named.figure.ci95.is_none()));
+    let subset = found.subsets[0].figure.ci95.unwrap();
+    assert!(subset.low > 0.5 && subset.low < 0.6 && subset.high == 1.0, "Wilson's, which holds the mark");
+    assert!(found.remarks.iter().any(|remark| remark.contains("4 of 4 subsets all marks are alike")));
+    // One pair of Ties, right in everything, is no more sure.
+    let pair = [
+        ScoredItem { id: "ref:1", subset: "Ties", num_correct: 1, scores: &[5.0, 1.0] },
+        ScoredItem { id: "tied:1", subset: "Ties", num_correct: 2, scores: &[3.0, 3.0, 0.0] },
+    ];
+    let found = assessed("reward-bench-2", &pair, 0);
+    assert_eq!(found.subsets[0].figure.ci95, None);
+}
+
+#[test]
+fn items_that_share_their_fate_are_drawn_together() {
+    let subsets: Vec<&str> =
+        reward_bench::SECTIONS.iter().flat_map(|(_, of)| of.iter().map(|(name, _)| *name)).collect();
+    let widths = |languages: usize| {
+        let mut random = SplitMix(5);
+        let mut rows: Vec<(String, String, Vec<f64>)> = Vec::new();
+        for subset in &subsets {
+            for id in 0..12 {
+                let scores = if random.uniform() < 0.7 { vec![1.0, 0.0] } else { vec![0.0, 1.0] };
+                // The same item in every language, and the same mark.
+                rows.extend((0..languages).map(|at| (id.to_string(), format!("lang_{at}/{subset}"), scores.clone())));
+            }
+        }
+        let items: Vec<ScoredItem<'_>> =
+            rows.iter().map(|(id, subset, scores)| ScoredItem { id, subset, num_correct: 1, scores }).collect();
+        let found = assessed("m-reward-bench", &items, 1);
+        let width = |figure: &rewardscope_benchmarks::Figure| figure.ci95.map(|of| of.high - of.low).unwrap();
+        (width(&found.sections[0].figure), found.overall.map(|figure| width(&figure)))
+    };
+    let (of_one, none) = widths(1);
+    assert_eq!(none, None, "one language is not all");
+    let (_, of_all) = widths(22);
+    // Copies of one language are no surer than it.
+    assert!((of_all.unwrap() / of_one - 1.0).abs() < 0.1, "{of_all:?} {of_one}");
+    // Four models that answer a question alike are one unit.
+    let ids: Vec<[String; 4]> =
+        (0..60).map(|question| ["a", "b", "c", "d"].map(|model| format!("q{question}/{model}"))).collect();
+    let width = |models: usize| {
+        let scores = |question: usize| if question.is_multiple_of(3) { &[0.0, 1.0][..] } else { &[1.0, 0.0] };
+        let items: Vec<ScoredItem<'_>> = ids
+            .iter()
+            .enumerate()
+            .flat_map(|(at, ids)| {
+                ids[..models].iter().map(move |id| ScoredItem {
+                    id,
+                    subset: "MATH",
+                    num_correct: 1,
+                    scores: scores(at),
+                })
+            })
+            .collect();
+        let figure = assessed("ppe", &items, 2).subsets[0].figure.clone();
+        figure.ci95.map(|of| of.high - of.low).unwrap()
+    };
+    assert!((width(4) / width(1) - 1.0).abs() < 0.15, "{} {}", width(4), width(1));
+}
+
+#[test]
+fn what_mcnemars_test_cannot_say_it_does_not() {
+    // RM-Bench's marks are ninths.
+    let (benchmark, variant) = rules("rm-bench");
+    let better = [3.0, 3.0, 3.0, 2.0, 2.0, 4.0];
+    let worse = [3.0, 1.0, 1.0, 2.0, 2.0, 4.0];
+    let ids: Vec<String> = (0..20).map(|id| id.to_string()).collect();
+    let of =
+        |scores| ids.iter().map(|id| ScoredItem { id, subset: "math", num_correct: 3, scores }).collect::<Vec<_>>();
+    let found = compare(benchmark, variant, &of(&better), &of(&worse), 0).unwrap();
+    let subset = &found.subsets[0];
+    assert_eq!((subset.p, subset.p_holm, subset.left_out), (None, None, 20));
+    // A Ties pair is one unit of the test: five pairs that only the first has right.
+    let (benchmark, variant) = rules("reward-bench-2");
+    let names: Vec<(String, String)> = (0..5).map(|at| (format!("ref:{at}"), format!("tied:{at}"))).collect();
+    let run = |is_right: bool| -> Vec<ScoredItem<'_>> {
+        let scores = |right: &'static [f64], wrong: &'static [f64]| if is_right { right } else { wrong };
+        names
+            .iter()
+            .flat_map(|(reference, tied)| {
+                [
+                    ScoredItem {
+                        id: reference,
+                        subset: "Ties",
+                        num_correct: 1,
+                        scores: scores(&[5.0, 1.0], &[1.0, 5.0]),
+                    },
+                    ScoredItem {
+                        id: tied,
+                        subset: "Ties",
+                        num_correct: 2,
+                        scores: scores(&[5.0, 4.0, 1.0], &[1.0, 2.0, 5.0]),
+                    },
+                ]
+            })
+            .collect()
+    };
+    let found = compare(benchmark, variant, &run(true), &run(false), 0).unwrap();
+    assert_eq!(found.subsets[0].only_first_right, 5);
+    close(found.subsets[0].p.unwrap(), 2.0 / 32.0, "two sides of five");
+}
+
+#[test]
+fn equal_distances_are_not_parted() {
+    let rows: Vec<[f64; 2]> = (0..20).map(|at| if at % 2 == 0 { [1.0, 0.0] } else { [0.0, 1.0] }).collect();
+    let items: Vec<ScoredItem<'_>> =
+        rows.iter().map(|scores| ScoredItem { id: "", subset: "Math", num_correct: 1, scores }).collect();
+    let found = margins(&items).unwrap().by_distance;
+    assert_eq!((found.len(), found[0].count, found[0].right), (1, 20, 0.5));
+    // A temperature that no wrong order bounds is bounded all the same; one that does no good is none.
+    let right: Vec<ScoredItem<'_>> = items.iter().step_by(2).copied().collect();
+    let wrong: Vec<ScoredItem<'_>> = items.iter().skip(1).step_by(2).copied().collect();
+    let sure = calibration(&right, false, 0).unwrap();
+    assert!((0.1..1.0).contains(&sure.temperature) && sure.log_loss > 0.05, "{sure:?}");
+    assert_eq!(calibration(&wrong, false, 0), None);
+    // Shared scores have no likelier order.
+    let same = [[1.0, 1.0]; 4];
+    let tied: Vec<ScoredItem<'_>> =
+        same.iter().map(|scores| ScoredItem { id: "", subset: "Math", num_correct: 1, scores }).collect();
+    let both = calibration(&[right, tied].concat(), true, 0).unwrap();
+    assert_eq!((both.pairs, both.bins.iter().map(|bin| bin.count).sum::<usize>()), (14, 10));
+    // A NaN picks nothing.
+    let nan = [f64::NAN, 0.0];
+    let odd = ScoredItem { id: "", subset: "Math", num_correct: 1, scores: &nan };
+    assert_eq!(best_of_n(&[odd, items[0]]), [0.25, 0.5]);
+}
+
+#[test]
+fn length_is_judged_within_an_item() {
+    // Long prompts have high scores; completions of one are equally long but for the second item's.
+    let scores = [[1.0, 0.9], [10.0, 11.0], [20.0, 19.0]];
+    let lengths = vec![vec![10.0, 10.0], vec![100.0, 101.0], vec![200.0, 200.0]];
+    let items: Vec<ScoredItem<'_>> =
+        scores.iter().map(|scores| ScoredItem { id: "", subset: "Math", num_correct: 1, scores }).collect();
+    let found = length_report(&items, &lengths).unwrap();
+    assert!(found.correlation.unwrap() < 0.9, "{found:?}");
+    let nan = [f64::NAN, 1.0, 2.0];
+    let odd = [ScoredItem { id: "", subset: "Math", num_correct: 1, scores: &nan }];
+    assert_eq!(length_report(&odd, &[vec![9.0, 1.0, 2.0]]), None);
+    // Equal lengths are put in order by chance where a shared score would be wrong.
+    let pairs: Vec<ScoredItem<'_>> =
+        (0..100).map(|at| ScoredItem { id: "", subset: "hep-js", num_correct: 1, scores: &scores[at % 3] }).collect();
+    let (benchmark, variant) = rules("reward-bench");
+    let equal = vec![vec![7.0, 7.0]; 100];
+    let found = assess(benchmark, variant, &pairs, Some(&equal), 0, false, Effort::QUICK).unwrap();
+    let figure = &found.subsets[0].figure;
+    for share in [figure.shortest.unwrap(), figure.longest.unwrap()] {
+        assert!((share - 0.5).abs() < 0.05, "{share}");
+    }
+}
+
 #[test]
 fn chance_is_what_random_scores_get() {
     let random = made_up(5, 4000, 0.0);
@@ -238,13 +425,13 @@ fn two_runs_are_compared_item_by_item() {
     let interval = overall.ci95.unwrap();
     assert!(interval.low > 0.0 && interval.low < overall.difference && overall.difference < interval.high);
     for subset in &found.subsets {
-        close(subset.p, mcnemar(subset.only_first_right, subset.only_second_right), "p");
+        close(subset.p.unwrap(), mcnemar(subset.only_first_right, subset.only_second_right), "p");
         assert!(subset.p_holm >= subset.p);
     }
     // A run beside itself: no difference, no disagreement, nothing significant.
     let same = compare(benchmark, variant, &items(&one), &items(&one), 4).unwrap();
-    assert_eq!(same.overall.unwrap().ci95.map(|i| (i.low, i.high)), Some((0.0, 0.0)));
-    assert!(same.disagreements.is_empty() && same.subsets.iter().all(|subset| subset.p == 1.0));
+    assert_eq!(same.overall.unwrap().ci95, None, "resamples that are all alike say nothing");
+    assert!(same.disagreements.is_empty() && same.subsets.iter().all(|subset| subset.p == Some(1.0)));
     let other = [ScoredItem { id: "x", subset: "Math", num_correct: 1, scores: &[1.0, 0.0] }];
     let refused = compare(benchmark, variant, &items(&one), &other, 0).unwrap_err().to_string();
     assert!(refused.contains("one benchmark"), "{refused}");
@@ -304,7 +491,7 @@ fn several_models_are_set_beside_each_other() {
     let one = vec![item(&[3.0, 1.0][..]), item(&[0.0, 2.0]), item(&[1.0, 1.0])];
     let two = vec![item(&[30.0, 10.0][..]), item(&[20.0, 0.0]), item(&[10.0, 0.0])];
     // The third has no single best for the first model.
-    assert_eq!(agreement(&one, &two), Some(0.5));
+    assert_eq!(agreement(&one, &two), Some(Agreement { share: 0.5, items: 2 }));
     let mean = ensemble(&[one.clone(), two]);
     assert_eq!(mean.len(), 3);
     // Two runs that are the same but for scale have an average in the same order.

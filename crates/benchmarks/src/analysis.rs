@@ -19,11 +19,11 @@ pub fn margin(item: &ScoredItem<'_>) -> Option<f64> {
 /// The expected correctness of the completion that scores highest of `k` drawn without replacement,
 /// for `k` from 1 to the number of completions; of equal scores each is as likely. Exact: the
 /// highest lies among equal scores with the probability that the draw has one of them and none
-/// above. Empty where a score is NaN.
+/// above. Zeros where a score is NaN: then none is the highest, and the item's mark is 0 too.
 pub fn best_of_n_curve(item: &ScoredItem<'_>) -> Vec<f64> {
     let n = item.scores.len();
     if item.scores.iter().any(|score| score.is_nan()) {
-        return Vec::new();
+        return vec![0.0; n];
     }
     let mut order: Vec<usize> = (0..n).collect();
     order.sort_by(|&a, &b| item.scores[b].total_cmp(&item.scores[a]));
@@ -76,23 +76,34 @@ pub struct Bin {
     pub right: f64,
 }
 
-/// Bins of as many values each, at most ten; `values` with whether each is right.
+/// At most ten bins of about as many values each, equal values in one; `values` with whether each is
+/// right.
 fn deciles(mut values: Vec<(f64, bool)>) -> Vec<Bin> {
+    const BINS: usize = 10;
     values.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let bins = values.len().min(10);
-    (0..bins)
-        .map(|bin| {
-            let of = &values[bin * values.len() / bins..(bin + 1) * values.len() / bins];
-            let count = of.len();
-            Bin {
-                low: of[0].0,
-                high: of[count - 1].0,
-                count,
-                mean: of.iter().map(|(value, _)| value).sum::<f64>() / count as f64,
-                right: of.iter().filter(|(_, right)| *right).count() as f64 / count as f64,
-            }
-        })
-        .collect()
+    let mut bins = Vec::new();
+    let mut from = 0;
+    for bin in 1..=BINS {
+        let mut to = (bin * values.len() / BINS).max(from);
+        // What is alike is not parted: its order says nothing.
+        while to > from && to < values.len() && values[to].0 == values[to - 1].0 {
+            to += 1;
+        }
+        let of = &values[from..to];
+        from = to;
+        let (Some(first), Some(last)) = (of.first(), of.last()) else {
+            continue;
+        };
+        let count = of.len() as f64;
+        bins.push(Bin {
+            low: first.0,
+            high: last.0,
+            count: of.len(),
+            mean: of.iter().map(|(value, _)| value).sum::<f64>() / count,
+            right: of.iter().filter(|(_, right)| *right).count() as f64 / count,
+        });
+    }
+    bins
 }
 
 /// The margins of a run's items.
@@ -147,7 +158,8 @@ pub struct Calibration {
     pub pairs: usize,
     /// Mean negative logarithm of the probability of the right order, in nats; ln 2 for a coin.
     pub log_loss: f64,
-    /// By the probability of the likelier order: how often that order is right.
+    /// By the probability of the likelier order: how often that order is right. Pairs with one score
+    /// have none.
     pub bins: Vec<Bin>,
 }
 
@@ -160,25 +172,29 @@ fn loss(x: f64) -> f64 {
     libm::log1p(libm::exp(-x.abs())) + (-x).max(0.0)
 }
 
-/// The inverse temperature that makes right orders likeliest: the loss is convex in it, and
-/// bounded to what a reader can use.
-fn fit_inverse_temperature(differences: &[f64]) -> f64 {
-    let scale = differences.iter().map(|d| d.abs()).sum::<f64>() / differences.len().max(1) as f64;
-    if scale == 0.0 {
-        return 1.0;
-    }
-    let slope = |b: f64| differences.iter().map(|d| -d * sigmoid(-b * d)).sum::<f64>();
+/// The inverse temperature that makes right orders likeliest: the loss is convex in it. That a pair is
+/// right is held for certain up to a pair more on either side (Platt, 1999), or scores without a wrong
+/// order would be infinitely sure. `None` where right orders are no likelier at any temperature.
+fn fit_inverse_temperature(differences: &[f64]) -> Option<f64> {
+    let n = differences.len() as f64;
+    let scale = differences.iter().map(|d| d.abs()).sum::<f64>() / n.max(1.0);
+    let target = (n + 1.0) / (n + 2.0);
+    let slope = |b: f64| differences.iter().map(|d| d * (sigmoid(b * d) - target)).sum::<f64>();
     let (mut low, mut high) = (1e-6 / scale, 1e3 / scale);
+    if scale == 0.0 || slope(low) >= 0.0 {
+        return None;
+    }
     for _ in 0..200 {
         let middle = (low * high).sqrt();
         if slope(middle) < 0.0 { low = middle } else { high = middle }
     }
-    (low * high).sqrt()
+    Some((low * high).sqrt())
 }
 
 /// Calibration over all pairs of a correct and an incorrect completion. Scores of a model trained
 /// as Bradley-Terry's say probabilities as they are; others after a temperature that is fitted on
-/// the items of the other four folds. `None` without pairs.
+/// the items of the other four folds. `None` without pairs, and where no temperature makes right orders
+/// likelier.
 pub fn calibration(items: &[ScoredItem<'_>], is_bradley_terry: bool, seed: u64) -> Option<Calibration> {
     const FOLDS: usize = 5;
     let pairs: Vec<(usize, f64)> = pairs(items, &[]).map(|(at, difference, _)| (at, difference)).collect();
@@ -187,15 +203,16 @@ pub fn calibration(items: &[ScoredItem<'_>], is_bradley_terry: bool, seed: u64) 
     }
     let mut random = SplitMix(seed);
     let folds: Vec<usize> = items.iter().map(|_| random.below(FOLDS)).collect();
-    let inverse: Vec<f64> = (0..FOLDS)
+    let inverse: Option<Vec<f64>> = (0..FOLDS)
         .map(|fold| {
             if is_bradley_terry {
-                return 1.0;
+                return Some(1.0);
             }
             let others: Vec<f64> = pairs.iter().filter(|(at, _)| folds[*at] != fold).map(|(_, d)| *d).collect();
             fit_inverse_temperature(&others)
         })
         .collect();
+    let inverse = inverse?;
     let scaled: Vec<f64> = pairs.iter().map(|(at, difference)| difference * inverse[folds[*at]]).collect();
     Some(Calibration {
         temperature: 1.0
@@ -210,7 +227,7 @@ pub fn calibration(items: &[ScoredItem<'_>], is_bradley_terry: bool, seed: u64) 
         is_fitted: !is_bradley_terry,
         pairs: pairs.len(),
         log_loss: scaled.iter().map(|&x| loss(x)).sum::<f64>() / scaled.len() as f64,
-        bins: deciles(scaled.iter().map(|&x| (sigmoid(x.abs()), x > 0.0)).collect()),
+        bins: deciles(scaled.iter().filter(|x| **x != 0.0).map(|&x| (sigmoid(x.abs()), x > 0.0)).collect()),
     })
 }
 
@@ -218,7 +235,8 @@ pub fn calibration(items: &[ScoredItem<'_>], is_bradley_terry: bool, seed: u64) 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct LengthReport {
-    /// Spearman's correlation of score and length over all completions.
+    /// Spearman's correlation of score and length over all completions, each less its item's mean: the
+    /// prompt is the same in all of an item's.
     pub correlation: Option<f64>,
     /// The same within items: the mean over those in which both vary.
     pub correlation_within: Option<f64>,
@@ -248,20 +266,18 @@ pub fn length_report(items: &[ScoredItem<'_>], lengths: &[Vec<f64>]) -> Option<L
     }
     let slope = if ll > 0.0 { sl / ll } else { 0.0 };
     let share = |of: &dyn Fn(f64, f64) -> f64| pairs.iter().filter(|(s, l)| of(*s, *l) > 0.0).count() as f64 / n;
-    let (all_scores, all_lengths): (Vec<f64>, Vec<f64>) = items
-        .iter()
-        .zip(lengths)
-        .flat_map(|(item, lengths)| item.scores.iter().copied().zip(lengths.iter().copied()))
-        .filter(|(score, _)| score.is_finite())
-        .unzip();
-    let within: Vec<f64> = items
-        .iter()
-        .zip(lengths)
-        .filter_map(|(item, lengths)| spearman(item.scores, lengths))
-        .filter(|c| c.is_finite())
-        .collect();
+    let (mut centred_scores, mut centred_lengths, mut within) = (Vec::new(), Vec::new(), Vec::new());
+    for (item, lengths) in items.iter().zip(lengths) {
+        let finite = item.scores.iter().zip(lengths).filter(|(score, _)| score.is_finite());
+        let (scores, lengths): (Vec<f64>, Vec<f64>) = finite.map(|(score, length)| (*score, *length)).unzip();
+        within.extend(spearman(&scores, &lengths));
+        for (values, centred) in [(&scores, &mut centred_scores), (&lengths, &mut centred_lengths)] {
+            let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+            centred.extend(values.iter().map(|value| value - mean));
+        }
+    }
     Some(LengthReport {
-        correlation: spearman(&all_scores, &all_lengths),
+        correlation: spearman(&centred_scores, &centred_lengths),
         correlation_within: (!within.is_empty()).then(|| within.iter().sum::<f64>() / within.len() as f64),
         accuracy: share(&|score, _| score),
         accuracy_controlled: share(&|score, length| score - slope * length),
@@ -327,8 +343,18 @@ pub fn correctness_auc(items: &[ScoredItem<'_>]) -> Option<f64> {
     roc_auc(&correct, &incorrect)
 }
 
-/// The share of items whose best completion is the same to both, where each has one best.
-pub fn agreement(first: &[ScoredItem<'_>], second: &[ScoredItem<'_>]) -> Option<f64> {
+/// How often two runs pick the same completion.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct Agreement {
+    /// The share of the items whose best completion is the same to both.
+    pub share: f64,
+    /// Those items: where each run has one best.
+    pub items: usize,
+}
+
+/// How often two runs pick the same completion; `None` where no item has one best in both.
+pub fn agreement(first: &[ScoredItem<'_>], second: &[ScoredItem<'_>]) -> Option<Agreement> {
     fn best(scores: &[f64]) -> Option<usize> {
         let top = scores.iter().copied().reduce(f64::max)?;
         let mut places = scores.iter().enumerate().filter(|(_, score)| **score == top).map(|(at, _)| at);
@@ -337,7 +363,8 @@ pub fn agreement(first: &[ScoredItem<'_>], second: &[ScoredItem<'_>]) -> Option<
     }
     let both: Vec<bool> =
         first.iter().zip(second).filter_map(|(a, b)| Some(best(a.scores)? == best(b.scores)?)).collect();
-    (!both.is_empty()).then(|| both.iter().filter(|same| **same).count() as f64 / both.len() as f64)
+    let same = both.iter().filter(|same| **same).count();
+    (!both.is_empty()).then(|| Agreement { share: same as f64 / both.len() as f64, items: both.len() })
 }
 
 /// The mean of several runs' scores, each run's first moved and scaled to mean 0 and deviation 1

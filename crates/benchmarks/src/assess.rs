@@ -2,13 +2,13 @@
 //! and keeps of a subset only how often each mark came, so that a million items need no more memory
 //! than a thousand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::benchmark::{Benchmark, Figures, Rules, Section, Sums, Variant};
+use crate::benchmark::{Benchmark, Cluster, Figures, Rules, Section, Sums, Variant};
 use crate::marks::{Marks, SectionMark, SubsetMark};
-use crate::statistics::{Interval, RESAMPLES, SplitMix, wilson};
+use crate::statistics::{Interval, RESAMPLES, SplitMix, text_hash, wilson};
 use crate::{MarkError, ScoredItem};
 
 /// A mark with what it is worth.
@@ -107,6 +107,8 @@ pub(crate) struct Stratum {
     chance: Vec<f64>,
     /// Bits of a unit's values: how many units have them.
     values: BTreeMap<Vec<u64>, u64>,
+    /// Where items share their fate: the block, and by unit how many items it has here and their sums.
+    clusters: Option<(u64, BTreeMap<u64, (usize, Vec<f64>)>)>,
 }
 
 impl Stratum {
@@ -116,31 +118,33 @@ impl Stratum {
         *self.values.entry(values.iter().map(|value| value.to_bits()).collect()).or_default() += 1;
     }
 
-    /// What its resamples are drawn from.
-    pub(crate) fn drawer(&self) -> Drawer {
-        let values: Vec<Vec<f64>> =
-            self.values.keys().map(|bits| bits.iter().map(|&bits| f64::from_bits(bits)).collect()).collect();
-        let counts: Vec<u64> = self.values.values().copied().collect();
-        // A multinomial draw costs its classes, one by one the units: the same distribution.
-        let mut by_unit = Vec::new();
-        if counts.len() * 4 > self.units {
-            for (class, &count) in counts.iter().enumerate() {
-                by_unit.extend(std::iter::repeat_n(class as u32, count as usize));
-            }
+    /// The same of an item that shares its fate with others.
+    pub(crate) fn add_to(&mut self, cluster: Option<Cluster<'_>>, values: &[f64]) {
+        self.add(values);
+        if let Some(Cluster { block, unit }) = cluster {
+            let (_, units) = self.clusters.get_or_insert_with(|| (text_hash(block), BTreeMap::new()));
+            let (items, sums) = units.entry(text_hash(unit)).or_default();
+            *items += 1;
+            add(sums, values);
         }
-        Drawer { values, counts, by_unit, units: self.units as u64 }
+    }
+
+    /// Whether there is nothing to draw but itself.
+    pub(crate) fn is_thin(&self) -> bool {
+        self.units < 2 || self.clusters.as_ref().is_some_and(|(_, units)| units.len() < 2)
     }
 
     /// Whether resamples of it are all alike, which says nothing of how sure its mark is.
-    pub(crate) fn is_thin(&self) -> bool {
-        self.units < 2
+    fn is_alike(&self) -> bool {
+        self.values.len() < 2
     }
 
-    /// How many units have a mark of 1; `None` unless all marks are 0 or 1.
+    /// How many units have a mark of 1; `None` unless all marks are 0 or 1 and each unit stands for itself.
     fn right(&self) -> Option<usize> {
         let one = 1f64.to_bits();
         let is_binary = self.values.keys().all(|bits| matches!(bits.as_slice(), [only] if *only == one || *only == 0));
-        is_binary.then(|| self.values.get([one].as_slice()).copied().unwrap_or_default() as usize)
+        let is_single = self.clusters.as_ref().is_none_or(|(_, units)| units.values().all(|(items, _)| *items == 1));
+        (is_binary && is_single).then(|| self.values.get([one].as_slice()).copied().unwrap_or_default() as usize)
     }
 }
 
@@ -151,8 +155,69 @@ fn add(sums: &mut Vec<f64>, values: &[f64]) {
     }
 }
 
+/// What resamples of strata are drawn from. Of `n` units `n - 1` are drawn with replacement: so the
+/// variance of a resample's mean is that of the mean, however few they are (McCarthy and Snowden,
+/// 1985); with `n` it would be less by a share of `1 / n`.
+pub(crate) struct Sampler {
+    strata: usize,
+    blocks: Vec<Block>,
+}
+
+enum Block {
+    /// A stratum of units that stand for themselves.
+    Classes { stratum: usize, drawer: Drawer },
+    /// Strata whose units are drawn together: of each unit its items and sums in each of them.
+    Clusters { strata: Vec<usize>, units: Vec<Vec<Option<(usize, Vec<f64>)>>> },
+}
+
+/// Units and their sums, by stratum.
+pub(crate) type Drawn = Vec<(usize, Vec<f64>)>;
+
+impl Sampler {
+    pub(crate) fn new(strata: &[&Stratum]) -> Self {
+        let mut blocks = Vec::new();
+        let mut together: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+        for (at, stratum) in strata.iter().enumerate() {
+            match &stratum.clusters {
+                None => blocks.push(Block::Classes { stratum: at, drawer: Drawer::new(stratum) }),
+                Some((block, _)) => together.entry(*block).or_default().push(at),
+            }
+        }
+        for members in together.into_values() {
+            let of = |at: usize| strata[at].clusters.as_ref().map(|(_, units)| units);
+            let names: BTreeSet<u64> =
+                members.iter().filter_map(|&at| of(at)).flat_map(BTreeMap::keys).copied().collect();
+            let unit =
+                |name: &u64| members.iter().map(|&at| of(at).and_then(|units| units.get(name)).cloned()).collect();
+            blocks.push(Block::Clusters { units: names.iter().map(unit).collect(), strata: members });
+        }
+        Self { strata: strata.len(), blocks }
+    }
+
+    pub(crate) fn draw(&self, random: &mut SplitMix) -> Drawn {
+        let mut drawn: Drawn = vec![(0, Vec::new()); self.strata];
+        for block in &self.blocks {
+            match block {
+                Block::Classes { stratum, drawer } => drawn[*stratum] = drawer.draw(random),
+                Block::Clusters { strata, units } => {
+                    for _ in 0..units.len().saturating_sub(1).max(1) {
+                        let unit = &units[random.below(units.len())];
+                        for (at, part) in strata.iter().zip(unit) {
+                            if let Some((items, sums)) = part {
+                                drawn[*at].0 += items;
+                                add(&mut drawn[*at].1, sums);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        drawn
+    }
+}
+
 /// What resamples of a stratum are drawn from.
-pub(crate) struct Drawer {
+struct Drawer {
     values: Vec<Vec<f64>>,
     counts: Vec<u64>,
     /// The class of each unit, where units are drawn one by one.
@@ -161,19 +226,34 @@ pub(crate) struct Drawer {
 }
 
 impl Drawer {
-    /// Draws as many units as there are, with replacement; gives their sums.
-    pub(crate) fn draw(&self, random: &mut SplitMix) -> Vec<f64> {
+    fn new(stratum: &Stratum) -> Self {
+        let values: Vec<Vec<f64>> =
+            stratum.values.keys().map(|bits| bits.iter().map(|&bits| f64::from_bits(bits)).collect()).collect();
+        let counts: Vec<u64> = stratum.values.values().copied().collect();
+        // A multinomial draw costs its classes, one by one the units: the same distribution.
+        let mut by_unit = Vec::new();
+        if counts.len() * 4 > stratum.units {
+            for (class, &count) in counts.iter().enumerate() {
+                by_unit.extend(std::iter::repeat_n(class as u32, count as usize));
+            }
+        }
+        Self { values, counts, by_unit, units: stratum.units as u64 }
+    }
+
+    /// Draws one unit less than there are, with replacement; gives their number and sums.
+    fn draw(&self, random: &mut SplitMix) -> (usize, Vec<f64>) {
         let mut sums = vec![0.0; self.values.first().map_or(0, Vec::len)];
+        let many = self.units.saturating_sub(1).max(self.units.min(1));
         if !self.by_unit.is_empty() {
-            for _ in 0..self.units {
+            for _ in 0..many {
                 let class = self.by_unit[random.below(self.by_unit.len())];
                 for (sum, value) in sums.iter_mut().zip(&self.values[class as usize]) {
                     *sum += value;
                 }
             }
-            return sums;
+            return (many as usize, sums);
         }
-        let (mut to_draw, mut left) = (self.units, self.units);
+        let (mut to_draw, mut left) = (many, self.units);
         for (values, &count) in self.values.iter().zip(&self.counts) {
             let times = random.binomial(to_draw, count as f64 / left as f64);
             to_draw -= times;
@@ -182,7 +262,7 @@ impl Drawer {
                 *sum += times as f64 * value;
             }
         }
-        sums
+        (many as usize, sums)
     }
 }
 
@@ -238,7 +318,7 @@ impl Marker {
         match part.key {
             Some(key) => self.keyed.entry(at).or_default().entry(key).or_default().push(part.values),
             None => {
-                stratum.add(&part.values);
+                stratum.add_to(self.variant.rules.cluster(item), &part.values);
                 add(&mut stratum.chance, &part.chance);
             }
         }
@@ -318,40 +398,52 @@ impl Marker {
             let chance = rules.chance(&units, seed, effort.draws);
             add(&mut stratum.chance, &chance);
         }
-        let of = |sums: &[Vec<f64>]| {
+        let of = |sums: &Drawn| {
             let strata = strata.iter().zip(sums);
-            figures(rules, strata.map(|((name, stratum, _), sums)| (*name, stratum.units, sums.as_slice())))
+            figures(rules, strata.map(|((name, ..), (units, sums))| (*name, *units, sums.as_slice())))
         };
-        let marks = of(&strata.iter().map(|(_, stratum, _)| stratum.sums.clone()).collect::<Vec<_>>());
-        let chance = of(&strata.iter().map(|(_, stratum, _)| stratum.chance.clone()).collect::<Vec<_>>());
-        let drawers: Vec<Drawer> = strata.iter().map(|(_, stratum, _)| stratum.drawer()).collect();
+        let all = |sums: &dyn Fn(&Stratum) -> Vec<f64>| -> Drawn {
+            strata.iter().map(|(_, stratum, _)| (stratum.units, sums(stratum))).collect()
+        };
+        let marks = of(&all(&|stratum| stratum.sums.clone()));
+        let chance = of(&all(&|stratum| stratum.chance.clone()));
+        let sampler = Sampler::new(&strata.iter().map(|(_, stratum, _)| stratum).collect::<Vec<_>>());
         let mut random = SplitMix(seed);
-        let resamples: Vec<Figures> = (0..if self.items == 0 { 0 } else { effort.resamples })
-            .map(|_| of(&drawers.iter().map(|drawer| drawer.draw(&mut random)).collect::<Vec<_>>()))
-            .collect();
+        let resamples: Vec<Figures> =
+            (0..if self.items == 0 { 0 } else { effort.resamples }).map(|_| of(&sampler.draw(&mut random))).collect();
         let thin: Vec<&str> =
             strata.iter().filter(|(_, stratum, _)| stratum.is_thin()).map(|(name, ..)| *name).collect();
         if let Some(first) = thin.first() {
             remarks.push(format!(
-                "{} of {} subsets have a single item to draw from (the first is {first}): what they are part of gets no interval by the bootstrap",
+                "{} of {} subsets have a single item or pair to draw from (the first is {first}): what they are part of gets no interval by the bootstrap",
                 thin.len(),
                 strata.len()
             ));
         }
-        // What changes with a thin stratum is made of it.
-        let shaken = of(&strata
+        let alike: Vec<&str> = strata
             .iter()
-            .map(|(_, stratum, _)| {
-                let by = if stratum.is_thin() { SHAKEN_BY } else { 0.0 };
-                stratum.sums.iter().map(|sum| sum + by).collect()
-            })
-            .collect::<Vec<_>>());
+            .filter(|(_, stratum, _)| stratum.is_alike() && !stratum.is_thin())
+            .map(|(name, ..)| *name)
+            .collect();
+        if let Some(first) = alike.first() {
+            remarks.push(format!(
+                "In {} of {} subsets all marks are alike (the first is {first}): resamples do not show how sure they are, so that intervals of what they are part of are too narrow, or not given",
+                alike.len(),
+                strata.len()
+            ));
+        }
+        // What changes with a thin stratum is made of it.
+        let shaken = of(&all(&|stratum| {
+            let by = if stratum.is_thin() { SHAKEN_BY } else { 0.0 };
+            // Each by another, so that no share stays what it was.
+            stratum.sums.iter().enumerate().map(|(at, sum)| sum + by * (at + 1) as f64).collect()
+        }));
         let interval = |of: &dyn Fn(&Figures) -> Option<f64>| {
             if of(&shaken) != of(&marks) {
                 return None;
             }
             let found: Option<Vec<f64>> = resamples.iter().map(of).collect();
-            found.filter(|found| !found.is_empty()).map(Interval::of)
+            found.and_then(Interval::of_different)
         };
         let figure = |of: &dyn Fn(&Figures) -> Option<f64>, n: usize| {
             Some(Figure {
@@ -449,10 +541,7 @@ pub fn assess(
         return Ok(assessment);
     };
     for sign in [-1.0, 1.0] {
-        let scores: Vec<Vec<f64>> = lengths.iter().map(|of| of.iter().map(|length| sign * length).collect()).collect();
-        let by_length: Vec<ScoredItem<'_>> =
-            items.iter().zip(&scores).map(|(item, scores)| ScoredItem { scores, ..*item }).collect();
-        let marks = marks(benchmark, variant, &by_length)?;
+        let marks = by_length(benchmark, variant, items, lengths, sign, seed)?;
         let put = |figure: &mut Figure, score: Option<f64>| match sign < 0.0 {
             true => figure.shortest = score,
             false => figure.longest = score,
@@ -470,4 +559,47 @@ pub fn assess(
         }
     }
     Ok(assessment)
+}
+
+/// The marks of always picking the longest completion (`sign` 1) or the shortest (-1). Where a rule
+/// counts a shared score as wrong, equal lengths are put in order by chance, and the mark is the mean
+/// of several such orders.
+fn by_length(
+    benchmark: &'static Benchmark,
+    variant: &'static Variant,
+    items: &[ScoredItem<'_>],
+    lengths: &[Vec<f64>],
+    sign: f64,
+    seed: u64,
+) -> Result<Marks, MarkError> {
+    const ORDERS: usize = 20;
+    let mut random = SplitMix(seed);
+    let mut once = |by_chance: f64| -> Result<Marks, MarkError> {
+        let of = |length: &f64, random: &mut SplitMix| sign * length + by_chance * random.uniform();
+        let scores: Vec<Vec<f64>> =
+            lengths.iter().map(|of_item| of_item.iter().map(|length| of(length, &mut random)).collect()).collect();
+        let items: Vec<ScoredItem<'_>> =
+            items.iter().zip(&scores).map(|(item, scores)| ScoredItem { scores, ..*item }).collect();
+        marks(benchmark, variant, &items)
+    };
+    let has_equal = |of: &Vec<f64>| of.iter().enumerate().any(|(at, length)| of[..at].contains(length));
+    if variant.rules.shares_ties() || !lengths.iter().any(has_equal) {
+        return once(0.0);
+    }
+    // Lengths are whole numbers: less than one apart, only equal ones change places.
+    let mut mean = once(0.5)?;
+    for _ in 1..ORDERS {
+        let other = once(0.5)?;
+        let add = |sum: &mut Option<f64>, more: Option<f64>| *sum = sum.zip(more).map(|(sum, more)| sum + more);
+        add(&mut mean.overall, other.overall);
+        add(&mut mean.partial, other.partial);
+        mean.sections.iter_mut().zip(&other.sections).for_each(|(sum, more)| sum.score += more.score);
+        mean.subsets.iter_mut().zip(&other.subsets).for_each(|(sum, more)| sum.score += more.score);
+    }
+    let share = |sum: f64| sum / ORDERS as f64;
+    mean.overall = mean.overall.map(share);
+    mean.partial = mean.partial.map(share);
+    mean.sections.iter_mut().for_each(|of| of.score = share(of.score));
+    mean.subsets.iter_mut().for_each(|of| of.score = share(of.score));
+    Ok(mean)
 }

@@ -184,6 +184,15 @@ impl Benchmark {
     }
 }
 
+/// What an item shares its fate with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cluster<'a> {
+    /// What subsets that are drawn together have in common.
+    pub block: &'a str,
+    /// The item's unit in it, such as a question that several answer.
+    pub unit: &'a str,
+}
+
 /// What an item adds to its subset.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Part<'a> {
@@ -279,6 +288,18 @@ pub trait Rules {
     /// The parts of a figure that is made of joined items: `units` by key, and their sums.
     fn explain(&self, _units: &[(u64, Vec<Vec<f64>>)], _sums: &[f64]) -> Option<Ties> {
         None
+    }
+
+    /// What an item shares its fate with, where items are not independent of one another: subsets of
+    /// one block are drawn together, and in them the items of one unit. `None` where every item stands
+    /// for itself.
+    fn cluster<'a>(&self, _item: &ScoredItem<'a>) -> Option<Cluster<'a>> {
+        None
+    }
+
+    /// Whether a shared score is given its share of the mark; otherwise it counts as wrong.
+    fn shares_ties(&self) -> bool {
+        false
     }
 
     /// Whether parts of one key lack their counterpart.

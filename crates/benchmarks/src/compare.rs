@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::assess::{Stratum, figures, in_order, partial};
+use crate::assess::{Drawn, Sampler, Stratum, figures, in_order, partial};
 use crate::benchmark::{Benchmark, Figures, Variant};
 use crate::statistics::{Interval, RESAMPLES, SplitMix, holm, mcnemar};
 use crate::{MarkError, ScoredItem};
@@ -59,16 +59,17 @@ pub struct SubsetDifference {
     pub items: usize,
     /// The marks and their difference.
     pub difference: Difference,
-    /// Items that only the first run has right, where both marks are 0 or 1.
+    /// Items that only the first run has right, where both marks are 0 or 1; of items that stand
+    /// together, such as a Ties pair, one that is right in all.
     pub only_first_right: usize,
     /// Items that only the second has right, where both marks are 0 or 1.
     pub only_second_right: usize,
     /// Items with another mark, such as a shared maximum, that the test leaves out.
     pub left_out: usize,
-    /// McNemar's exact two-sided probability.
-    pub p: f64,
-    /// The same after Holm's correction for the number of subsets.
-    pub p_holm: f64,
+    /// McNemar's exact two-sided probability; none where no item has marks of 0 or 1 in both.
+    pub p: Option<f64>,
+    /// The same after Holm's correction for the number of subsets that have one.
+    pub p_holm: Option<f64>,
 }
 
 /// An item that two runs mark differently.
@@ -122,7 +123,22 @@ struct Tests {
     items: usize,
     only_first: usize,
     only_second: usize,
+    tested: usize,
     left_out: usize,
+}
+
+impl Tests {
+    fn count(&mut self, first: f64, second: f64) {
+        match (first, second) {
+            (0.0 | 1.0, 0.0 | 1.0) => self.tested += 1,
+            _ => self.left_out += 1,
+        }
+        match (first, second) {
+            (1.0, 0.0) => self.only_first += 1,
+            (0.0, 1.0) => self.only_second += 1,
+            _ => {}
+        }
+    }
 }
 
 /// Refuses an item that two runs have in different forms.
@@ -160,7 +176,7 @@ pub fn compare(
     // Of each subset the units of both runs, joined by key: what the first has, then the second.
     let mut strata: Vec<Stratum> = Vec::new();
     let mut tests: Vec<Tests> = Vec::new();
-    let mut keyed: BTreeMap<(usize, u64), [Vec<Vec<f64>>; 2]> = BTreeMap::new();
+    let mut keyed: BTreeMap<(usize, u64), ([Vec<Vec<f64>>; 2], [f64; 2])> = BTreeMap::new();
     let mut disagreements = Vec::new();
     let mut items = 0;
     for one in first {
@@ -176,14 +192,7 @@ pub fn compare(
             tests.push(Tests::default());
             names.len() - 1
         });
-        let test = &mut tests[at];
-        test.items += 1;
-        match (a.mark, b.mark) {
-            (1.0, 0.0) => test.only_first += 1,
-            (0.0, 1.0) => test.only_second += 1,
-            (0.0 | 1.0, 0.0 | 1.0) => {}
-            _ => test.left_out += 1,
-        }
+        tests[at].items += 1;
         if a.mark != b.mark {
             disagreements.push(Disagreement {
                 subset: one.subset.to_owned(),
@@ -193,37 +202,40 @@ pub fn compare(
             });
         }
         match a.key {
-            None => strata[at].add(&[a.values, b.values].concat()),
+            None => {
+                tests[at].count(a.mark, b.mark);
+                strata[at].add_to(rules.cluster(one), &[a.values, b.values].concat());
+            }
             Some(key) => {
-                let halves = keyed.entry((at, key)).or_default();
+                let (halves, marks) = keyed.entry((at, key)).or_insert_with(|| (Default::default(), [1.0; 2]));
                 halves[0].push(a.values);
                 halves[1].push(b.values);
+                *marks = [marks[0].min(a.mark), marks[1].min(b.mark)];
             }
         }
     }
     if items == 0 {
         return Err(CompareError::NothingShared { first: first.len(), second: second.len() });
     }
-    for ((at, _), halves) in keyed {
+    for ((at, _), (halves, [first, second])) in keyed {
+        tests[at].count(first, second);
         strata[at].add(&halves.map(|parts| rules.join(&parts)).concat());
     }
     let places = in_order(rules, &names);
-    let side = |sums: &[Vec<f64>], second: bool| {
+    let side = |drawn: &Drawn, second: bool| {
         figures(
             rules,
-            places.iter().zip(sums).map(|(&at, sums)| {
+            places.iter().zip(drawn).map(|(&at, (units, sums))| {
                 let (a, b) = sums.split_at(sums.len() / 2);
-                (names[at].as_str(), strata[at].units, if second { b } else { a })
+                (names[at].as_str(), *units, if second { b } else { a })
             }),
         )
     };
-    let both = |sums: &[Vec<f64>]| [side(sums, false), side(sums, true)];
-    let own = both(&places.iter().map(|&at| strata[at].sums.clone()).collect::<Vec<_>>());
-    let drawers: Vec<_> = places.iter().map(|&at| strata[at].drawer()).collect();
+    let both = |drawn: &Drawn| [side(drawn, false), side(drawn, true)];
+    let own = both(&places.iter().map(|&at| (strata[at].units, strata[at].sums.clone())).collect());
+    let sampler = Sampler::new(&places.iter().map(|&at| &strata[at]).collect::<Vec<_>>());
     let mut random = SplitMix(seed);
-    let resamples: Vec<_> = (0..RESAMPLES)
-        .map(|_| both(&drawers.iter().map(|drawer| drawer.draw(&mut random)).collect::<Vec<_>>()))
-        .collect();
+    let resamples: Vec<_> = (0..RESAMPLES).map(|_| both(&sampler.draw(&mut random))).collect();
     // Resamples of a single item are all alike, which says nothing of how sure a difference is.
     let thin = |at: usize| strata[at].is_thin();
     let any_thin = places.iter().any(|&at| thin(at));
@@ -231,11 +243,15 @@ pub fn compare(
         let (first, second) = (of(&own[0])?, of(&own[1])?);
         let found: Option<Vec<f64>> = resamples.iter().map(|[a, b]| Some(of(a)? - of(b)?)).collect();
         let found = found.filter(|_| !is_thin);
-        Some(Difference { first, second, difference: first - second, ci95: found.map(Interval::of) })
+        Some(Difference { first, second, difference: first - second, ci95: found.and_then(Interval::of_different) })
     };
-    let probabilities: Vec<f64> =
-        places.iter().map(|&at| mcnemar(tests[at].only_first, tests[at].only_second)).collect();
-    let corrected = holm(&probabilities);
+    let probabilities: Vec<Option<f64>> = places
+        .iter()
+        .map(|&at| &tests[at])
+        .map(|test| (test.tested > 0).then(|| mcnemar(test.only_first, test.only_second)))
+        .collect();
+    let mut corrected = holm(&probabilities.iter().flatten().copied().collect::<Vec<_>>()).into_iter();
+    let corrected: Vec<Option<f64>> = probabilities.iter().map(|p| p.and_then(|_| corrected.next())).collect();
     let subsets = places.iter().enumerate().filter_map(|(place, &at)| {
         Some(SubsetDifference {
             subset: names[at].clone(),

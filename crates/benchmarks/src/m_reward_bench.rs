@@ -1,12 +1,13 @@
 //! M-RewardBench (Gureja et al., 2024, arXiv:2410.15522): RewardBench in 23 languages. A
 //! language's mark is the mean of its four sections, each weighted by the benchmark's own counts
 //! (`for-ai/m-rewardbench`, `analysis/plot_utils.py`); the overall mark is the mean of the
-//! languages other than English, as in the paper's tables. No evaluator's values were at hand.
+//! languages other than English, as in the paper's tables, where all 22 are there. No evaluator's
+//! values were at hand.
 //!
 //! The rows on the Hub have a column `source` where RewardBench has `subset`; the evaluator renames it.
 //! A subset is called `LANGUAGE/SUBSET`, such as `deu_Latn/alpacaeval-easy`.
 
-use crate::benchmark::{Benchmark, Figures, Layout, Part, Rules, Section, Sums, Variant};
+use crate::benchmark::{Benchmark, Cluster, Figures, Layout, Part, Rules, Section, Sums, Variant};
 use crate::reward_bench::{self, SECTIONS};
 use crate::{MarkError, ScoredItem};
 
@@ -25,6 +26,9 @@ pub const BENCHMARK: Benchmark = Benchmark {
 };
 
 const ENGLISH: &str = "eng_Latn";
+
+/// Languages other than English.
+pub const LANGUAGES: usize = 22;
 
 /// What a subset counts: less than in RewardBench, as rows were left out.
 const COUNTS: [(&str, u32); 23] = [
@@ -73,6 +77,12 @@ impl Rules for MRewardBench {
         reward_bench::pair(item, NAME)
     }
 
+    /// The languages' items are translations of the same.
+    fn cluster<'a>(&self, item: &ScoredItem<'a>) -> Option<Cluster<'a>> {
+        let (_, block) = item.subset.split_once('/')?;
+        Some(Cluster { block, unit: item.id })
+    }
+
     fn figures(&self, sums: &[Sums<'_>]) -> Figures {
         let mut languages: Vec<&str> = Vec::new();
         for language in sums.iter().filter_map(|sums| Some(sums.subset.split_once('/')?.0)) {
@@ -91,11 +101,19 @@ impl Rules for MRewardBench {
         };
         let marks: Vec<(&str, Option<f64>)> =
             languages.into_iter().map(|language| (language, of_language(language))).collect();
-        let others: Option<Vec<f64>> =
-            marks.iter().filter(|(language, _)| *language != ENGLISH).map(|(_, mark)| *mark).collect();
+        // A language is whole with all of its subsets.
+        let is_whole = |language: &str| {
+            let of = |sums: &&Sums<'_>| sums.subset.split_once('/').is_some_and(|(of, _)| of == language);
+            sums.iter().filter(of).count() == COUNTS.len()
+        };
+        let others: Option<Vec<f64>> = marks
+            .iter()
+            .filter(|(language, _)| *language != ENGLISH)
+            .map(|(language, mark)| mark.filter(|_| is_whole(language)))
+            .collect();
         Figures {
             subsets: sums.iter().map(|sums| sums.mean(0)).collect(),
-            overall: others.filter(|all| !all.is_empty()).map(|all| all.iter().sum::<f64>() / all.len() as f64),
+            overall: others.filter(|all| all.len() >= LANGUAGES).map(|all| all.iter().sum::<f64>() / all.len() as f64),
             sections: marks
                 .into_iter()
                 .filter_map(|(language, mark)| {

@@ -9,7 +9,7 @@
 //! the completion that scores highest of K drawn, its AUC that of scores as a sign of correctness over
 //! all completions ([`crate::analysis`]).
 
-use crate::benchmark::{Benchmark, Figures, Layout, Part, Rules, Sums, Variant};
+use crate::benchmark::{Benchmark, Cluster, Figures, Layout, Part, Rules, Sums, Variant};
 use crate::{MarkError, ScoredItem};
 
 /// The name that data and commands use.
@@ -75,6 +75,16 @@ impl Rules for Ppe {
         Pairs { benchmark: NAME }.part(item)
     }
 
+    /// Several models answer one question, whose difficulty their items share.
+    fn cluster<'a>(&self, item: &ScoredItem<'a>) -> Option<Cluster<'a>> {
+        let (unit, _) = item.id.rsplit_once('/')?;
+        Some(Cluster { block: item.subset, unit })
+    }
+
+    fn shares_ties(&self) -> bool {
+        true
+    }
+
     fn figures(&self, sums: &[Sums<'_>]) -> Figures {
         let share = |at: usize| {
             let of = sums.iter().filter(|sums| set(sums.subset) == Some(at));
@@ -106,6 +116,10 @@ impl Rules for Pairs {
             found: format!("{} of which {} correct", item.scores.len(), item.num_correct),
         })?;
         Ok(Part { subset: item.subset.into(), key: None, values: vec![mark], chance: vec![0.5], mark })
+    }
+
+    fn shares_ties(&self) -> bool {
+        true
     }
 
     fn figures(&self, sums: &[Sums<'_>]) -> Figures {

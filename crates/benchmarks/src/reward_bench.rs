@@ -113,7 +113,7 @@ impl Counts {
 }
 
 /// Whether a subset is one of this benchmark's.
-pub(crate) fn is_subset(name: &str) -> bool {
+fn is_subset(name: &str) -> bool {
     SECTIONS.iter().any(|(_, subsets)| subsets.iter().any(|(subset, _)| *subset == name)) || PRIORS.contains(&name)
 }
 

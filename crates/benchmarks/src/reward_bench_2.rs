@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::benchmark::{Benchmark, Figures, Layout, OfficialRows, Part, Rules, Sums, Variant};
 use crate::statistics::SplitMix;
-use crate::{Item, MarkError, Marks, ScoredItem, reward_bench, rm_bench};
+use crate::{Item, MarkError, Marks, ScoredItem};
 
 /// The name that data and commands use.
 pub const NAME: &str = "reward-bench-2";
@@ -304,8 +304,7 @@ impl Rules for RewardBench2 {
                 mark: f64::from(u8::from(stats.accurate)),
             });
         }
-        let others = reward_bench::is_subset(item.subset) || rm_bench::is_subset(item.subset);
-        if others {
+        if !SUBSETS.contains(&item.subset) {
             return Err(MarkError::Subset {
                 id: item.id.to_owned(),
                 subset: item.subset.to_owned(),
@@ -321,6 +320,10 @@ impl Rules for RewardBench2 {
             chance: vec![1.0 / item.scores.len() as f64],
             mark,
         })
+    }
+
+    fn shares_ties(&self) -> bool {
+        true
     }
 
     fn join(&self, parts: &[Vec<f64>]) -> Vec<f64> {

@@ -36,11 +36,6 @@ fn domain(name: &str) -> Option<&'static str> {
     DOMAINS.into_iter().find(|domain| name.starts_with(domain))
 }
 
-/// Whether a subset is one of this benchmark's.
-pub(crate) fn is_subset(name: &str) -> bool {
-    DOMAINS.contains(&name) || name.starts_with("safety-")
-}
-
 struct RmBench;
 
 impl Rules for RmBench {

@@ -18,6 +18,13 @@ impl Interval {
         found.sort_by(f64::total_cmp);
         Self { low: percentile(&found, 0.025), high: percentile(&found, 0.975) }
     }
+
+    /// The same, where resamples differ: ones that are all alike do not say how sure a figure is.
+    pub(crate) fn of_different(found: Vec<f64>) -> Option<Self> {
+        const ROUNDING: f64 = 1e-12;
+        let found = (!found.is_empty()).then(|| Self::of(found))?;
+        (found.high - found.low > ROUNDING).then_some(found)
+    }
 }
 
 /// The Wilson score interval of `right` of `of` (Wilson, 1927, with z of 95 %); `None` for none.
@@ -30,7 +37,10 @@ pub fn wilson(right: usize, of: usize) -> Option<Interval> {
     let centre = share + Z * Z / (2.0 * n);
     let half = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
     let by = 1.0 + Z * Z / n;
-    Some(Interval { low: ((centre - half) / by).max(0.0), high: ((centre + half) / by).min(1.0) })
+    // Rounding must not leave the share itself outside.
+    let low = if right == 0 { 0.0 } else { ((centre - half) / by).max(0.0) };
+    let high = if right >= of { 1.0 } else { ((centre + half) / by).min(1.0) };
+    Some(Interval { low, high })
 }
 
 /// The exact two-sided test of McNemar (1947): the probability that of `only_first + only_second`
@@ -253,6 +263,13 @@ impl SplitMix {
             }
         }
     }
+}
+
+/// A number for a text, the same anywhere (FNV-1a, finalised).
+pub fn text_hash(text: &str) -> u64 {
+    finalise(
+        text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)),
+    )
 }
 
 /// splitmix64's finaliser: a permutation that leaves no pattern of its input.

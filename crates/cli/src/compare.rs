@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use rewardscope_benchmarks::analysis::best_of_n;
+use rewardscope_benchmarks::analysis::{Agreement, best_of_n};
 use rewardscope_benchmarks::compare::Difference;
 use rewardscope_benchmarks::{Figure, ScoredItem};
 use rewardscope_eval::{RunComparison, RunsTogether, ScoreFile, ScoredRow};
@@ -40,7 +40,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let files: Vec<&ScoreFile> = [&first, &second].into_iter().chain(&others).collect();
         return together(&files, &RunsTogether::of(benchmark, variant, &files, arguments.seed)?, arguments.json);
     }
-    let RunComparison { comparison: found, together, protocol_differences } =
+    let RunComparison { comparison: found, together } =
         RunComparison::of(benchmark, variant, &first, &second, arguments.seed)?;
     let agreement = together.agreement.first().and_then(|of| of.get(1).copied().flatten());
     if arguments.json {
@@ -48,19 +48,13 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         if let Some(out) = out.as_object_mut() {
             out.insert("agreement".to_owned(), json!(agreement));
             out.insert("average".to_owned(), json!(together.average));
-            out.insert("protocol_differences".to_owned(), json!(protocol_differences));
+            out.insert("remarks".to_owned(), json!(together.remarks));
         }
         println!("{out}");
         return Ok(ExitCode::SUCCESS);
     }
-    for difference in &protocol_differences {
-        eprintln!("{difference}");
-    }
-    if found.only_first + found.only_second > 0 {
-        eprintln!(
-            "{} items are in both; {} only in the first and {} only in the second are left out",
-            found.items, found.only_first, found.only_second
-        );
+    for remark in &together.remarks {
+        eprintln!("{remark}");
     }
     let width = found.subsets.iter().map(|subset| subset.subset.chars().count()).max().unwrap_or_default().max(12);
     println!(
@@ -71,16 +65,17 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let interval = difference.ci95.map_or_else(String::new, |of| format!("{:+.4} to {:+.4}", of.low, of.high));
         format!("{:>8.4} {:>8.4} {:>+9.4}  {interval:<18}", difference.first, difference.second, difference.difference)
     };
+    let p = |p: Option<f64>| p.map_or_else(|| "-".to_owned(), |p| format!("{p:.4}"));
     for subset in &found.subsets {
         println!(
-            "{:<width$} {:>7} {} {:>5}/{:<5} {:>8.4} {:>8.4}",
+            "{:<width$} {:>7} {} {:>5}/{:<5} {:>8} {:>8}",
             subset.subset,
             subset.items,
             numbers(&subset.difference),
             subset.only_first_right,
             subset.only_second_right,
-            subset.p,
-            subset.p_holm
+            p(subset.p),
+            p(subset.p_holm)
         );
     }
     for (name, difference) in [("overall", &found.overall), ("partial mean", &found.partial)] {
@@ -89,7 +84,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
     }
     println!(
-        "McNemar's exact test over items that both mark 0 or 1; {} marked otherwise are left out of it.",
+        "McNemar's exact test over items that both mark 0 or 1 (of a Ties pair both halves); {} marked otherwise are left out of it.",
         found.subsets.iter().map(|subset| subset.left_out).sum::<usize>()
     );
     println!("They disagree on {} items.", found.disagreements.len());
@@ -97,7 +92,11 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         println!("  {}/{}: {} against {}", item.subset, item.id, item.first, item.second);
     }
     if let Some(share) = agreement {
-        println!("Both pick the same completion in {:.1} % of the items.", 100.0 * share);
+        println!(
+            "Both pick the same completion in {:.1} % of the {} items where each has one best.",
+            100.0 * share.share,
+            share.items
+        );
     }
     println!("The average of their standardised scores gets {:.4}.", together.average.score);
     Ok(ExitCode::SUCCESS)
@@ -118,15 +117,20 @@ fn together(files: &[&ScoreFile], found: &RunsTogether, as_json: bool) -> anyhow
         let interval = figure.ci95.map_or_else(String::new, |of| format!("{:.4} to {:.4}", of.low, of.high));
         format!("{name:>8} {:>8.4}  {interval:<16}", figure.score)
     };
+    for remark in &found.remarks {
+        eprintln!("{remark}");
+    }
     println!(
-        "{} items are in all of the {} runs. Agreement is the share of them whose best completion is the same.",
+        "{} items are in all of the {} runs; marks are each's {}. Agreement is the share of items, of those where both have one best completion, in which it is the same.",
         found.items,
-        files.len()
+        files.len(),
+        found.mark
     );
     let heads: String = (1..=files.len()).map(|at| format!("{at:>8}")).collect();
     println!("{:>8} {:>8}  {:<16} {heads}  file", "run", "mark", "95 % interval");
     for (at, ((file, mark), shares)) in files.iter().zip(&found.marks).zip(&found.agreement).enumerate() {
-        let share = |share: &Option<f64>| share.map_or_else(|| format!("{:>8}", "-"), |share| format!("{share:>8.3}"));
+        let share =
+            |of: &Option<Agreement>| of.map_or_else(|| format!("{:>8}", "-"), |of| format!("{:>8.3}", of.share));
         let shares: String = shares.iter().map(share).collect();
         println!("{} {shares}  {}", line(&(at + 1).to_string(), mark), file.name);
     }

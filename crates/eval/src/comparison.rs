@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use rewardscope_benchmarks::analysis::{agreement, ensemble};
+use rewardscope_benchmarks::analysis::{Agreement, agreement, ensemble};
 use rewardscope_benchmarks::compare::{CompareError, Comparison, same_form};
 use rewardscope_benchmarks::{Benchmark, Effort, Figure, ScoredItem, Variant, assess, compare};
 use serde::{Deserialize, Serialize};
@@ -34,10 +34,8 @@ pub enum ComparisonError {
 pub struct RunComparison {
     /// Their marks over the items that both have.
     pub comparison: Comparison,
-    /// How far they agree, and what their average gets.
+    /// How far they agree, what their average gets, and what else is different between them.
     pub together: RunsTogether,
-    /// What else is different between them: a sentence each.
-    pub protocol_differences: Vec<String>,
 }
 
 /// Two runs or more over the items that all of them have.
@@ -46,12 +44,16 @@ pub struct RunComparison {
 pub struct RunsTogether {
     /// Items that all have.
     pub items: usize,
-    /// The overall mark of each, or its partial mean, or that of its only subset.
+    /// What their marks are: `overall`, `partial mean`, or the only subset's name.
+    pub mark: String,
+    /// That of each.
     pub marks: Vec<Figure>,
-    /// Of each with each, the share of items whose best completion is the same to both.
-    pub agreement: Vec<Vec<Option<f64>>>,
+    /// Of each with each, how often they pick the same completion.
+    pub agreement: Vec<Vec<Option<Agreement>>>,
     /// What the mean of their scores gets, each run's first moved and scaled to mean 0 and deviation 1.
     pub average: Figure,
+    /// What keeps them from being alike, and what was left out: a sentence each.
+    pub remarks: Vec<String>,
 }
 
 impl RunsTogether {
@@ -87,21 +89,45 @@ impl RunsTogether {
             let rows = |at: usize| files.get(at).map_or(0, |file| file.rows.len());
             return Err(CompareError::NothingShared { first: rows(0), second: rows(1) }.into());
         }
-        let figure = |items: &[ScoredItem<'_>]| -> Result<Option<Figure>, ComparisonError> {
+        let figure = |items: &[ScoredItem<'_>]| -> Result<Option<(String, Figure)>, ComparisonError> {
             let found =
                 assess(benchmark, variant, items, None, seed, false, Effort::FULL).map_err(CompareError::from)?;
-            Ok(found.overall.or(found.partial).or(found.subsets.into_iter().next().map(|named| named.figure)))
+            let whole = found.overall.map(|figure| ("overall".to_owned(), figure));
+            let partial = found.partial.map(|figure| ("partial mean".to_owned(), figure));
+            Ok(whole.or(partial).or(found.subsets.into_iter().next().map(|named| (named.name, named.figure))))
         };
+        let mut remarks = Vec::new();
+        for (at, (file, run)) in files.iter().zip(&runs).enumerate() {
+            let less = file.rows.len().saturating_sub(items);
+            if less > 0 {
+                remarks.push(format!(
+                    "{less} of the {} items of {} are not in all files and are left out",
+                    file.rows.len(),
+                    file.name
+                ));
+            }
+            let odd = run.iter().filter(|item| item.scores.iter().any(|score| !score.is_finite())).count();
+            if odd > 0 {
+                remarks.push(format!(
+                    "{odd} items of {} have a score that is NaN or infinite: they are marked as the reference marks them, and have no part in agreement or a sound average",
+                    file.name
+                ));
+            }
+            if at > 0 {
+                remarks.extend(unlike(files[0], file));
+            }
+        }
         let mean_scores = ensemble(&runs);
         let first = runs.first().map(Vec::as_slice).unwrap_or_default();
         let together: Vec<ScoredItem<'_>> =
             first.iter().zip(&mean_scores).map(|(item, scores)| ScoredItem { scores, ..*item }).collect();
-        let marks: Option<Vec<Figure>> = runs.iter().map(|run| figure(run)).collect::<Result<_, _>>()?;
-        let Some((marks, average)) = marks.zip(figure(&together)?) else {
+        let marks: Option<Vec<(String, Figure)>> = runs.iter().map(|run| figure(run)).collect::<Result<_, _>>()?;
+        let Some((marks, (mark, average))) = marks.zip(figure(&together)?) else {
             return Err(CompareError::NothingShared { first: items, second: items }.into());
         };
+        let marks = marks.into_iter().map(|(_, figure)| figure).collect();
         let agreement = runs.iter().map(|one| runs.iter().map(|other| agreement(one, other)).collect()).collect();
-        Ok(Self { items, marks, agreement, average })
+        Ok(Self { items, mark, marks, agreement, average, remarks })
     }
 }
 
@@ -135,15 +161,15 @@ impl RunComparison {
         Ok(Self {
             comparison: compare(benchmark, variant, &first.items(), &second.items(), seed)?,
             together: RunsTogether::of(benchmark, variant, &[first, second], seed)?,
-            protocol_differences: unlike(first, second),
         })
     }
 }
 
 /// What else is different between two runs, so that a difference may come of it.
 fn unlike(first: &ScoreFile, second: &ScoreFile) -> Vec<String> {
+    let (one, other) = (&first.name, &second.name);
     let (Some(first), Some(second)) = (&first.run, &second.run) else {
-        return vec!["at least one of the files does not say under what its scores came about".to_owned()];
+        return vec![format!("{} or {} does not say under what its scores came about", one, other)];
     };
     let (a, b) = (&first.protocol, &second.protocol);
     let pairs = [
@@ -160,6 +186,6 @@ fn unlike(first: &ScoreFile, second: &ScoreFile) -> Vec<String> {
     pairs
         .into_iter()
         .filter(|(_, a, b)| a != b)
-        .map(|(what, a, b)| format!("the runs differ in {what}: {a:?} against {b:?}"))
+        .map(|(what, a, b)| format!("the runs differ in {what}: {a:?} in {one}, {b:?} in {other}"))
         .collect()
 }

@@ -5,6 +5,7 @@ use rewardscope_benchmarks::analysis::{
     length_report, margin, margins,
 };
 use rewardscope_benchmarks::published::{MadeUnder, Placement, placement};
+use rewardscope_benchmarks::statistics::SplitMix;
 use rewardscope_benchmarks::{Assessment, ScoredItem};
 use rewardscope_engine::ModelReport;
 use serde::{Deserialize, Serialize};
@@ -64,7 +65,7 @@ pub struct Insight {
     pub length: Option<LengthReport>,
     /// What lengths are counted in.
     pub length_unit: LengthUnit,
-    /// Some of the completions, evenly chosen.
+    /// Some of the completions, chosen by chance.
     pub points: Vec<LengthPoint>,
     /// The expected mark of picking the best of 1, 2, … completions.
     pub best_of_n: Vec<f64>,
@@ -119,7 +120,21 @@ impl Insight {
                 })
             })
         };
-        let every = points().count().div_ceil(MOST_POINTS).max(1);
+        // By chance: every so many would pick the same place of every item.
+        let all = points().count();
+        let mut random = SplitMix(assessment.seed);
+        let mut chosen = 0;
+        let mut is_chosen = |at: usize| {
+            let is = random.below(all - at) < MOST_POINTS.saturating_sub(chosen).min(all);
+            chosen += usize::from(is);
+            is
+        };
+        let sample: Vec<LengthPoint> = points()
+            .enumerate()
+            .filter(|(at, _)| is_chosen(*at))
+            .map(|(_, point)| point)
+            .filter(|point| point.score.is_finite())
+            .collect();
         Self {
             placement,
             scores: bars(&scores(items)),
@@ -129,7 +144,7 @@ impl Insight {
             auc: correctness_auc(items),
             length: length_report(items, lengths),
             length_unit,
-            points: points().step_by(every).filter(|point| point.score.is_finite()).collect(),
+            points: sample,
             best_of_n: best_of_n(items),
             source_models: by_source_model(items, models),
         }
