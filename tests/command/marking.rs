@@ -144,6 +144,92 @@ fn texts_of_a_score_file_say_what_length_alone_gets() {
 }
 
 #[test]
+fn what_python_writes_is_read_and_what_is_said_twice_is_not() {
+    let folder = scratch("marking-python");
+    // json.dump's words for what JSON has not; one in a text stays text.
+    let nan = r#"{"id": ["1", "NaN"], "subset": "Math", "num_correct": [1, 1], "text": [["NaN, \\\"x", "b"], ["c", "d"]],
+        "scores": [[NaN, 1.0], [2.0, -Infinity]]}"#;
+    let path = file(&folder, "nan.json", nan);
+    let marks = json_of(&["metrics", "--scores", &path, "--json"]);
+    assert_eq!((&marks["not_finite"], &marks["subsets"]["Math"]["score"]), (&json!(2), &json!(0.5)));
+    refused(&["metrics", "--scores", &path, "--strict"], &["item 1", "NaN"]);
+    let curve = json_of(&["best-of-n", "--scores", &path, "--json"]);
+    assert_eq!(curve["expected_mark_of_best_of_k"]["Math"][1], 0.5, "NaN picks nothing");
+    for (name, text, named) in [
+        (
+            "twice.jsonl",
+            r#"{"id": 1, "subset": "Math", "num_correct": 1, "scores": [1, 0], "scores": [0, 1]}"#,
+            "\"scores\" twice",
+        ),
+        ("summary.json", r#"{"model": "m", "model_type": "x", "Math": 50.0}"#, "percent"),
+        (
+            "label.jsonl",
+            r#"{"pair_id": "a", "source": "mmlu-pro-law", "label": "A=B", "judgments": [{"judgment": {"scores": [1.0, 2.0]}}]}"#,
+            "A>B or B>A",
+        ),
+        ("empty.jsonl", r#"{"id": "", "subset": "Math", "num_correct": 1, "scores": [1, 0]}"#, "an id"),
+    ] {
+        refused(&["metrics", "--scores", &file(&folder, name, text)], &[name, named]);
+    }
+    refused(&["metrics", "--scores", &folder.display().to_string()], &["a folder was found"]);
+    refused(&["metrics", "--scores", &file(&folder, "x.bin", [0xff, 0xfe, 0x00])], &["UTF-8"]);
+}
+
+#[test]
+fn rows_are_read_in_every_form_and_refused_by_what_they_are() {
+    let folder = scratch("marking-rows");
+    let row = json!({"id": 7, "prompt": "Hello?", "chosen": ["Hi."], "rejected": ["No.", "Go."], "num_correct": 1, "num_incorrect": 2, "total_completions": 3, "subset": "Math"});
+    let items = |path: &str, more: &[&str]| {
+        let arguments = [&["items", "--json", "--data", path], more].concat();
+        let output = run(&arguments);
+        assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
+        let lines = String::from_utf8(output.stdout).unwrap();
+        lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>()
+    };
+    let csv = "id,prompt,chosen,rejected,num_correct,subset\n7,Hello?,\"[\"\"Hi.\"\"]\",\"[\"\"No.\"\", \"\"Go.\"\"]\",1,Math\n";
+    let with_mark = format!("\u{feff}{row}");
+    let paths = [
+        file(&folder, "rows.json", json!([row]).to_string()),
+        file(&folder, "rows.jsonl", row.to_string()),
+        file(&folder, "mark.jsonl", with_mark),
+        file(&folder, "rows.csv", csv),
+    ];
+    for path in &paths {
+        let found = items(path, &[]);
+        assert_eq!((&found[0]["id"], &found[0]["completions"]), (&json!("7"), &json!(["Hi.", "No.", "Go."])), "{path}");
+    }
+    // A cell that looks like a list and is none, and a list as Python prints it.
+    let own = ["--benchmark", "preferences"];
+    let answer = file(&folder, "answer.csv", "prompt,chosen,rejected\n1+1?,\"[1, 2]\",[3]\n");
+    assert_eq!(items(&answer, &own)[0]["completions"], json!(["[1, 2]", "[3]"]));
+    // Named columns take the place of the usual ones, the others stay.
+    let asked =
+        file(&folder, "asked.jsonl", r#"{"wish": "Hello?", "chosen": "Hi.", "rejected": "No.", "subset": "s"}"#);
+    let found = items(&asked, &[&own[..], &["--columns", r#"{"prompt": ["wish"]}"#]].concat());
+    assert_eq!((&found[0]["subset"], &found[0]["messages"][0]["content"]), (&json!("s"), &json!("Hello?")));
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut row = row.clone();
+        change(&mut row);
+        row.to_string()
+    };
+    for (name, text, more, named) in [
+        ("python.csv", "prompt,chosen,rejected\np,\"['a', 'b']\",c\n".to_owned(), &own[..], vec!["chosen of row 1", "Python"]),
+        ("twice.csv", "prompt,chosen,chosen,rejected\np,a,b,c\n".to_owned(), &own[..], vec!["\"chosen\" twice"]),
+        ("twice.jsonl", row.to_string().replacen('{', "{\"prompt\": \"x\",", 1), &[], vec!["\"prompt\" twice"]),
+        ("counts.jsonl", with(&|row| row["num_incorrect"] = json!(3)), &[], vec!["num_incorrect of 2", "3"]),
+        ("subset.jsonl", with(&|row| row["subset"] = json!("Foo")), &[], vec!["no subset \"Foo\""]),
+        ("role.jsonl", with(&|row| row["prompt"] = json!([{"role": "alien", "content": "x"}])), &[], vec!["a turn of the user", "alien"]),
+        ("asked.jsonl", String::new(), &["--benchmark", "preferences", "--columns", r#"{"prompt": ["nope"]}"#], vec!["nope", "wish"]),
+        ("label.jsonl", json!({"pair_id": "a", "source": "livecodebench", "question": "q", "response_A": "a", "response_B": "b", "label": "A=B"}).to_string(), &["--benchmark", "judge-bench"], vec!["A>B or B>A", "A=B"]),
+    ] {
+        let path = if text.is_empty() { asked.clone() } else { file(&folder, name, text) };
+        refused(&[&["items", "--data", &path], more].concat(), &named);
+    }
+    let none = ["items", "--data", &paths[1], "--rows", "9"];
+    refused(&none, &["rows 9 to 9", "none of them"]);
+}
+
+#[test]
 fn other_evaluators_result_files_are_read() {
     let folder = scratch("marking-evaluators");
     let fixture = json_fixture("metrics/rmbench.json");
@@ -227,6 +313,43 @@ fn each_bad_score_file_has_its_sentence() {
 }
 
 #[test]
+fn a_model_that_cannot_read_conversations_is_refused_once() {
+    let folder = scratch("marking-template");
+    let out = folder.join("out").display().to_string();
+    // A checkpoint without a chat template.
+    let bare = folder.join("bare");
+    fs::create_dir_all(&bare).unwrap();
+    for entry in fs::read_dir(fixture("parity/qwen2")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_owned();
+        if name != "chat_template.jinja" {
+            fs::copy(&path, bare.join(name)).unwrap();
+        }
+    }
+    let bare = bare.display().to_string();
+    let arguments = ["eval", "--device", "cpu", "--model", &bare, "--limit", "2", "--out", &out];
+    refused(&arguments, &["chat_template", "--format"]);
+    assert!(run(&[&arguments[..], &["--format", "raw"]].concat()).status.success());
+}
+
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    let rows: Vec<Value> = (0..5000)
+        .map(|id| json!({"id": id, "subset": format!("s{id}"), "num_correct": 1, "scores": [1.0, 0.0]}))
+        .collect();
+    let path = file(&scratch("marking-pipe"), "rows.jsonl", lines(&rows));
+    let mut child = rewardscope_tests::command()
+        .args(["best-of-n", "--scores", &path])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}
+
+#[test]
 fn a_run_of_cut_texts_is_marked_but_not_strictly() {
     let folder = scratch("marking-cut");
     let row = json!({"id": "1", "prompt": "Hello?", "chosen": ["word ".repeat(100)], "rejected": ["No."], "subset": "Focus",
@@ -238,6 +361,14 @@ fn a_run_of_cut_texts_is_marked_but_not_strictly() {
     let output = run(&eval);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     refused(&[&eval[..], &["--strict"]].concat(), &["1 of 1 items have a completion that was cut"]);
+    // Where no marks are given, none are left to be sent.
+    let strict = folder.join("strict");
+    let place = strict.display().to_string();
+    refused(&[&eval[..9], &["--strict", "--out", &place]].concat(), &["was cut"]);
+    assert!(strict.join("run.json").exists());
+    for name in ["marks.json", "reference", "board"] {
+        assert!(!strict.join(name).exists(), "{name}");
+    }
     let scores = folder.join("out/run.json").display().to_string();
     refused(&["metrics", "--strict", "--scores", &scores], &["1 of 1 items have a completion that was cut"]);
     let remarks = json_of(&["metrics", "--json", "--scores", &scores])["remarks"].to_string();
@@ -435,6 +566,13 @@ fn every_benchmarks_rows_are_scored_and_marked() {
     );
 }
 
+/// The same run, said to have been cut elsewhere.
+fn other_context(folder: &Path, run: &str) -> String {
+    let mut other: Value = serde_json::from_slice(&fs::read(run).unwrap()).unwrap();
+    other["protocol"]["context_tokens"] = json!(17);
+    file(folder, "other-context.json", other.to_string())
+}
+
 #[test]
 fn two_runs_are_compared_and_a_curve_is_drawn() {
     let folder = scratch("marking-compare");
@@ -488,6 +626,12 @@ fn two_runs_are_compared_and_a_curve_is_drawn() {
     );
     refused(&["compare", &runs[0], &other], &["none of the 30 items"]);
     refused(&["compare", "--benchmark", "ppe", &runs[0], &runs[1]], &["reward-bench-2"]);
+    // A run is marked as what it is, and says what it is of.
+    refused(&["metrics", "--benchmark", "rmb", "--scores", &runs[0]], &["reward-bench-2", "not of rmb"]);
+    let told = run(&["metrics", "--scores", &runs[0]]);
+    assert!(String::from_utf8_lossy(&told.stdout).starts_with("llama_plain over few.parquet, as stored"));
+    let said = run(&["compare", &runs[0], &runs[1], &other_context(&folder, &runs[1])]);
+    assert!(String::from_utf8_lossy(&said.stderr).contains("context tokens"), "three files are warned of as two are");
     let curve = json_of(&["best-of-n", "--scores", &runs[0], "--json"]);
     let ties = curve["expected_mark_of_best_of_k"]["Ties"].as_array().unwrap();
     assert!(ties.len() > 1 && ties.iter().all(|mark| (0.0..=1.0).contains(&mark.as_f64().unwrap())));
@@ -573,6 +717,37 @@ fn a_file_of_rows_is_filtered_by_scores() {
         &["the output is the input"],
     );
     refused(&["filter", "--model", &model, "--input", &bad, "--output", &output, "--top", "1.5"], &["--top"]);
+    // What is there stays until all rows are written, and nothing is left beside it.
+    fs::write(&output, "kept\n").unwrap();
+    let broken = file(&folder, "broken.jsonl", format!("{}\n{{\"prompt\"\n", rows[0]));
+    refused(
+        &["filter", "--device", "cpu", "--model", &model, "--input", &broken, "--output", &output, "--min-score=-9"],
+        &["line 2"],
+    );
+    assert_eq!(fs::read_to_string(&output).unwrap(), "kept\n");
+    let names = || fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+    let before = names().len();
+    let arguments =
+        ["filter", "--device", "cpu", "--model", &model, "--input", &input, "--output", &output, "--top", "0.5"];
+    let done = run(&[&arguments[..], &["--max-length", "8"]].concat());
+    assert!(
+        String::from_utf8_lossy(&done.stderr).contains("were cut at 8 tokens"),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    assert_eq!(names().len(), before);
+    refused(
+        &["filter", "--model", &model, "--input", &input, "--output", &output, "--min-score", "nan"],
+        &["--min-score", "NaN"],
+    );
+    let parquet = folder.join("lines.parquet").display().to_string();
+    refused(
+        &["filter", "--model", &model, "--input", &input, "--output", &parquet, "--top", "0.5"],
+        &["JSON Lines", ".parquet"],
+    );
+    let nowhere =
+        ["filter", "--device", "cpu", "--model", &model, "--input", &input, "--output", &output, "--top", "0.5"];
+    refused(&[&nowhere[..], &["--columns", r#"{"chosen": ["nope"]}"#]].concat(), &["columns nope", "the file has"]);
     // Parquet in, parquet out, with all columns.
     let sample = file(&folder, "sample.parquet", to_parquet(&sample_rows()[..12]).unwrap());
     let output = folder.join("kept.parquet").display().to_string();

@@ -55,16 +55,20 @@ pub struct Layout {
     pub is_dataset_a_subset: bool,
     /// The conversation up to the completion.
     pub prompt: &'static [&'static str],
+    /// Whether rows without it are another benchmark's; otherwise completions may be whole conversations.
+    pub needs_prompt: bool,
     /// Correct completions.
     pub chosen: &'static [&'static str],
     /// Incorrect ones.
     pub rejected: &'static [&'static str],
     /// Who wrote the correct ones, then the others.
     pub models: &'static [&'static str],
-    /// A column and its value where `chosen` is the better one.
-    pub chosen_if: Option<[&'static str; 2]>,
+    /// A column, its value where `chosen` is the better one, and where it is not.
+    pub chosen_if: Option<[&'static str; 3]>,
     /// A column that says of each of `chosen` whether it is correct.
     pub correct: Option<&'static str>,
+    /// Whether rows say how many completions they have.
+    pub has_counts: bool,
 }
 
 impl Layout {
@@ -75,11 +79,13 @@ impl Layout {
         needs_subset: true,
         is_dataset_a_subset: false,
         prompt: &["prompt"],
+        needs_prompt: true,
         chosen: &["chosen"],
         rejected: &["rejected"],
         models: &["chosen_model", "rejected_model"],
         chosen_if: None,
         correct: None,
+        has_counts: false,
     };
 }
 

@@ -28,11 +28,13 @@ pub const BENCHMARK: Benchmark = Benchmark {
         needs_subset: false,
         is_dataset_a_subset: true,
         prompt: &["prompt"],
+        needs_prompt: true,
         chosen: &["response_*"],
         rejected: &[],
         models: &["model_name"],
         chosen_if: None,
         correct: Some("scores"),
+        has_counts: false,
     },
     variants: &[Variant { name: "paper", about: "as the paper, over all pairs", rules: &Ppe }],
 };

@@ -22,11 +22,13 @@ pub const BENCHMARK: Benchmark = Benchmark {
         needs_subset: false,
         is_dataset_a_subset: false,
         prompt: &["prompt", "question", "instruction", "input", "messages"],
+        needs_prompt: false,
         chosen: &["chosen", "chosen_response", "preferred"],
         rejected: &["rejected", "reject", "rejected_response", "dispreferred"],
         models: &["chosen_model", "rejected_model"],
         chosen_if: None,
         correct: None,
+        has_counts: false,
     },
     variants: &[Variant { name: "pairs", about: "by pairs", rules: &Pairs { benchmark: NAME } }],
 };

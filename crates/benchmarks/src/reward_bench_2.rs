@@ -186,7 +186,7 @@ pub const BENCHMARK: Benchmark = Benchmark {
     citation: "Malik et al., RewardBench 2: Advancing Reward Model Evaluation, 2025, arXiv:2506.01937",
     definition: "its reference evaluator, allenai/reward-bench at 05a9005; the overall mark as in the paper's section 3",
     rows_at: "allenai/reward-bench-2",
-    layout: Layout { models: &["models"], ..Layout::REWARD_BENCH },
+    layout: Layout { models: &["models"], has_counts: true, ..Layout::REWARD_BENCH },
     variants: &[
         Variant {
             name: "repository",

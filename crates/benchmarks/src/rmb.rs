@@ -23,11 +23,13 @@ pub const BENCHMARK: Benchmark = Benchmark {
         needs_subset: true,
         is_dataset_a_subset: false,
         prompt: &["conversation_input"],
+        needs_prompt: true,
         chosen: &["bon_best.answer", "chosen.answer"],
         rejected: &["loser_list.answer", "reject.answer"],
         models: &["bon_best.llm_name", "chosen.llm_name", "loser_list.llm_name", "reject.llm_name"],
         chosen_if: None,
         correct: None,
+        has_counts: false,
     },
     variants: &[Variant { name: "paper", about: "as the paper", rules: &Rmb }],
 };

@@ -13,6 +13,7 @@ use rewardscope_eval::{RunComparison, RunsTogether, ScoreFile, ScoredRow};
 use serde_json::json;
 
 use crate::metrics::{Which, read};
+use crate::output::say;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -33,8 +34,8 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let (benchmark, variant) = arguments.which.find()?;
     let (first, second) = (read(&arguments.first)?, read(&arguments.second)?);
+    let (benchmark, variant) = arguments.which.find_for(&first)?;
     if !arguments.others.is_empty() {
         let others: Vec<ScoreFile> = arguments.others.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
         let files: Vec<&ScoreFile> = [&first, &second].into_iter().chain(&others).collect();
@@ -50,24 +51,32 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             out.insert("average".to_owned(), json!(together.average));
             out.insert("remarks".to_owned(), json!(together.remarks));
         }
-        println!("{out}");
+        say!("{out}")?;
         return Ok(ExitCode::SUCCESS);
     }
     for remark in &together.remarks {
         eprintln!("{remark}");
     }
     let width = found.subsets.iter().map(|subset| subset.subset.chars().count()).max().unwrap_or_default().max(12);
-    println!(
+    say!(
         "{:<width$} {:>7} {:>8} {:>8} {:>9}  {:<18} {:>11} {:>8} {:>8}",
-        "subset", "items", "first", "second", "first-sec", "95 % interval", "right alone", "p", "p (Holm)"
-    );
+        "subset",
+        "items",
+        "first",
+        "second",
+        "first-sec",
+        "95 % interval",
+        "right alone",
+        "p",
+        "p (Holm)"
+    )?;
     let numbers = |difference: &Difference| {
         let interval = difference.ci95.map_or_else(String::new, |of| format!("{:+.4} to {:+.4}", of.low, of.high));
         format!("{:>8.4} {:>8.4} {:>+9.4}  {interval:<18}", difference.first, difference.second, difference.difference)
     };
     let p = |p: Option<f64>| p.map_or_else(|| "-".to_owned(), |p| format!("{p:.4}"));
     for subset in &found.subsets {
-        println!(
+        say!(
             "{:<width$} {:>7} {} {:>5}/{:<5} {:>8} {:>8}",
             subset.subset,
             subset.items,
@@ -76,29 +85,29 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             subset.only_second_right,
             p(subset.p),
             p(subset.p_holm)
-        );
+        )?;
     }
     for (name, difference) in [("overall", &found.overall), ("partial mean", &found.partial)] {
         if let Some(difference) = difference {
-            println!("{name:<width$} {:>7} {}", found.items, numbers(difference));
+            say!("{name:<width$} {:>7} {}", found.items, numbers(difference))?;
         }
     }
-    println!(
+    say!(
         "McNemar's exact test over items that both mark 0 or 1 (of a Ties pair both halves); {} marked otherwise are left out of it.",
         found.subsets.iter().map(|subset| subset.left_out).sum::<usize>()
-    );
-    println!("They disagree on {} items.", found.disagreements.len());
+    )?;
+    say!("They disagree on {} items.", found.disagreements.len())?;
     for item in found.disagreements.iter().take(20) {
-        println!("  {}/{}: {} against {}", item.subset, item.id, item.first, item.second);
+        say!("  {}/{}: {} against {}", item.subset, item.id, item.first, item.second)?;
     }
     if let Some(share) = agreement {
-        println!(
+        say!(
             "Both pick the same completion in {:.1} % of the {} items where each has one best.",
             100.0 * share.share,
             share.items
-        );
+        )?;
     }
-    println!("The average of their standardised scores gets {:.4}.", together.average.score);
+    say!("The average of their standardised scores gets {:.4}.", together.average.score)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -110,7 +119,7 @@ fn together(files: &[&ScoreFile], found: &RunsTogether, as_json: bool) -> anyhow
         if let Some(out) = out.as_object_mut() {
             out.insert("runs".to_owned(), json!(names));
         }
-        println!("{out}");
+        say!("{out}")?;
         return Ok(ExitCode::SUCCESS);
     }
     let line = |name: &str, figure: &Figure| {
@@ -120,22 +129,22 @@ fn together(files: &[&ScoreFile], found: &RunsTogether, as_json: bool) -> anyhow
     for remark in &found.remarks {
         eprintln!("{remark}");
     }
-    println!(
+    say!(
         "{} items are in all of the {} runs; marks are each's {}. Agreement is the share of items, of those where both have one best completion, in which it is the same.",
         found.items,
         files.len(),
         found.mark
-    );
+    )?;
     let heads: String = (1..=files.len()).map(|at| format!("{at:>8}")).collect();
-    println!("{:>8} {:>8}  {:<16} {heads}  file", "run", "mark", "95 % interval");
+    say!("{:>8} {:>8}  {:<16} {heads}  file", "run", "mark", "95 % interval")?;
     for (at, ((file, mark), shares)) in files.iter().zip(&found.marks).zip(&found.agreement).enumerate() {
         let share =
             |of: &Option<Agreement>| of.map_or_else(|| format!("{:>8}", "-"), |of| format!("{:>8.3}", of.share));
         let shares: String = shares.iter().map(share).collect();
-        println!("{} {shares}  {}", line(&(at + 1).to_string(), mark), file.name);
+        say!("{} {shares}  {}", line(&(at + 1).to_string(), mark), file.name)?;
     }
-    println!("{}", line("average", &found.average));
-    println!("The average is that of standardised scores. Two files alone are compared by subset.");
+    say!("{}", line("average", &found.average))?;
+    say!("The average is that of standardised scores. Two files alone are compared by subset.")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -166,14 +175,14 @@ pub async fn best_of(arguments: &BestOfN) -> anyhow::Result<ExitCode> {
     if arguments.json {
         let all: serde_json::Map<String, serde_json::Value> =
             curves.iter().map(|(subset, curve)| ((*subset).to_owned(), json!(curve))).collect();
-        println!("{}", json!({ "expected_mark_of_best_of_k": all }));
+        say!("{}", json!({ "expected_mark_of_best_of_k": all }))?;
         return Ok(ExitCode::SUCCESS);
     }
     let most = curves.iter().map(|(_, curve)| curve.len()).max().context("reading the scores: no rows")?;
-    println!("The share of correct completions among the highest scored of k drawn, k from 1:");
+    say!("The share of correct completions among the highest scored of k drawn, k from 1:")?;
     for (subset, curve) in &curves {
         let numbers: Vec<String> = curve.iter().take(most.min(32)).map(|mark| format!("{mark:.3}")).collect();
-        println!("{subset}: {}", numbers.join(" "));
+        say!("{subset}: {}", numbers.join(" "))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,7 @@
 //! `rewardscope eval`: a benchmark's items scored and marked.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -16,6 +17,7 @@ use rewardscope_eval::{
 use rewardscope_store::{FetchProgress, Source, Store, is_address};
 
 use crate::model::Named;
+use crate::output::say;
 use crate::{metrics, model};
 
 #[derive(Args)]
@@ -29,7 +31,7 @@ pub struct Arguments {
     subset: Vec<String>,
     /// At most so many items a subset, drawn by the seed, ref/tied pairs kept together.
     #[arg(long, value_name = "ITEMS")]
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
     /// Seed of the draw.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -110,9 +112,11 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         items.retain(|item| arguments.subset.contains(&item.subset));
     }
     let _ = arguments.resume;
-    let selection = Selection { limit_per_subset: arguments.limit, seed: arguments.seed };
+    let selection = Selection { limit_per_subset: arguments.limit.map(NonZeroUsize::get), seed: arguments.seed };
     std::fs::create_dir_all(&arguments.out).with_context(|| format!("creating {}", arguments.out.display()))?;
     let model::Loaded { scorer, clock, .. } = model::load(&arguments.model).await?;
+    // Every item would fail for the same reason.
+    scorer.check_template()?;
     let identity = RunIdentity::new(scorer.report(), benchmark, &dataset_name(&sources), &items, selection);
     let place = arguments.out.join("journal.jsonl");
     let device = &scorer.report().device;
@@ -144,6 +148,9 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     write(&arguments.out.join("run.json"), serde_json::to_string(&file)? + "\n")?;
     // A run of nothing but failures has no scores to say anything of.
     let scored = ScoreFile::of_run(&arguments.out.join("run.json").display().to_string(), file.clone());
+    if arguments.strict {
+        scored.as_ref().map_err(Clone::clone)?.assess(benchmark, variant, 0, true)?;
+    }
     let marks = marks_json(&file.assessment, &run_marks, scored.as_ref().ok());
     write(&arguments.out.join("marks.json"), marks.to_string() + "\n")?;
     // The reference evaluator's own two files.
@@ -160,17 +167,17 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         write(&board.join(&sent.file), &sent.json)?;
         write(&board.join("pull-request.md"), &sent.text)?;
     }
-    if arguments.strict {
-        scored.as_ref().map_err(Clone::clone)?.assess(benchmark, variant, 0, true)?;
+    for remark in &file.assessment.remarks {
+        eprintln!("{remark}");
     }
     let stands = scored.as_ref().ok().and_then(|scored| scored.placement(&file.assessment));
-    metrics::print_table(&file.assessment, &run_marks, stands.as_ref());
-    println!(
+    metrics::print_table(&file.assessment, &run_marks, stands.as_ref())?;
+    say!(
         "{} tokens computed in {:.1} s, {} more shared with other completions of their prompt",
         report.tokens,
         report.ms / 1e3,
         report.saved_tokens
-    );
+    )?;
     Ok(ExitCode::from(u8::from(report.items_failed > 0)))
 }
 

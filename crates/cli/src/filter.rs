@@ -70,18 +70,29 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if let Some(top) = rule.top.filter(|top| !(*top > 0.0 && *top <= 1.0)) {
         bail!("filtering: --top takes a share above 0 and at most 1, {top} was found");
     }
+    for (name, value) in [("--min-score", rule.min_score), ("--min-margin", rule.min_margin)] {
+        if value.is_some_and(f64::is_nan) {
+            bail!("filtering: {name} takes a number, NaN was found");
+        }
+    }
+    let usual = usual(rule.min_margin.is_some());
     let columns = match &arguments.columns {
-        Some(text) => columns(text)?,
-        None => usual(rule.min_margin.is_some()),
+        Some(text) => over(usual, columns(text)?),
+        None => usual,
     };
     let source = Source::file(&arguments.input)?;
     if same_file(&arguments.input, &arguments.output) {
         bail!("filtering {}: the output is the input; name another file", arguments.input.display());
     }
+    same_form(&arguments.input, &arguments.output)?;
     let scorer = model::load(&arguments.model).await?.scorer;
+    scorer.check_template()?;
     let shown = arguments.output.display().to_string();
-    let create = || File::create(&arguments.output).with_context(|| format!("creating {shown}"));
-    let (mut rows, mut failed, mut kept) = (0usize, 0usize, 0usize);
+    // What is there stays until all rows are written: a run that breaks off leaves no half of a file.
+    let folder = arguments.output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let written = tempfile::NamedTempFile::new_in(folder).with_context(|| format!("creating a file beside {shown}"))?;
+    let create = || written.reopen().with_context(|| format!("writing {shown}"));
+    let (mut rows, mut failed, mut kept, mut cut) = (0usize, 0usize, 0usize, 0usize);
     let bar = ProgressBar::new_spinner().with_style(model::style("{spinner} {pos} rows, {msg}")?);
     let tell = |row: usize, error: String, failed: &mut usize| {
         *failed += 1;
@@ -90,11 +101,11 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
     };
     if let Some(top) = rule.top {
-        let mut scores = Scores::new(&arguments.output)?;
+        let mut scores = Scores::new(folder)?;
         each_stored::<anyhow::Error>(&source, &columns, async |found, _| {
             for row in found {
                 rows += 1;
-                match score(&scorer, row, None).await? {
+                match score(&scorer, row, None, &mut cut).await? {
                     Ok(score) => scores.push(score)?,
                     Err(error) => {
                         tell(rows, error, &mut failed);
@@ -122,7 +133,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             let mut keep = Vec::with_capacity(found.len());
             for row in found {
                 rows += 1;
-                let score = score(&scorer, row, rule.min_margin).await?;
+                let score = score(&scorer, row, rule.min_margin, &mut cut).await?;
                 keep.push(score.as_ref().is_ok_and(|&score| score >= least));
                 kept += usize::from(keep.last() == Some(&true));
                 if let Err(error) = score {
@@ -137,8 +148,61 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         out.finish()?;
     }
     bar.finish_and_clear();
+    keep_permissions(written.as_file(), &arguments.output)?;
+    written.persist(&arguments.output).with_context(|| format!("writing {shown}"))?;
     eprintln!("{rows} rows read, {kept} kept in {shown}, {failed} could not be scored");
+    if cut > 0 {
+        eprintln!(
+            "{cut} of them were cut at {} tokens: their scores are not of all that they say",
+            scorer.report().context_tokens
+        );
+    }
     Ok(ExitCode::from(u8::from(failed > 0)))
+}
+
+/// Rows stay in the form that they have.
+fn same_form(input: &Path, output: &Path) -> anyhow::Result<()> {
+    let mut start = [0; 4];
+    let is_parquet = File::open(input).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == *b"PAR1";
+    let named = output.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
+    let other = match is_parquet {
+        true => ["jsonl", "json", "csv"].contains(&named.as_str()),
+        false => named == "parquet",
+    };
+    if other {
+        let form = if is_parquet { "parquet" } else { "JSON Lines" };
+        bail!(
+            "filtering {}: rows are kept in the form that they have, which is {form}; name the output so, not .{named}",
+            input.display()
+        );
+    }
+    Ok(())
+}
+
+/// A file beside others is one's own until it takes its place among them.
+fn keep_permissions(file: &File, place: &Path) -> anyhow::Result<()> {
+    let of_place = std::fs::metadata(place).map(|found| found.permissions()).ok();
+    #[cfg(unix)]
+    let of_place = {
+        use std::os::unix::fs::PermissionsExt;
+        of_place.or_else(|| Some(std::fs::Permissions::from_mode(0o644)))
+    };
+    match of_place {
+        Some(permissions) => Ok(file.set_permissions(permissions)?),
+        None => Ok(()),
+    }
+}
+
+/// The usual columns, but for those that somebody names otherwise.
+fn over(usual: Columns, own: Columns) -> Columns {
+    let of = |usual: Vec<String>, own: &Vec<String>| if own.is_empty() { usual } else { own.clone() };
+    Columns {
+        prompt: of(usual.prompt, &own.prompt),
+        chosen: of(usual.chosen, &own.chosen),
+        rejected: of(usual.rejected, &own.rejected),
+        must_have: [&own.prompt, &own.chosen, &own.rejected].into_iter().filter(|of| !of.is_empty()).cloned().collect(),
+        ..usual
+    }
 }
 
 fn same_file(one: &Path, other: &Path) -> bool {
@@ -150,6 +214,7 @@ async fn score(
     scorer: &Scorer,
     row: Result<ScorableRow, String>,
     margin: Option<f64>,
+    cut: &mut usize,
 ) -> anyhow::Result<Result<f64, String>> {
     let row = match row {
         Ok(row) => row,
@@ -164,6 +229,7 @@ async fn score(
     let all = completions.iter().chain(row.rejected.iter().take(usize::from(margin.is_some()))).map(String::as_str);
     match scorer.score(&prompt, all, Detail::Score, &Cancel::default()).await {
         Ok(scores) => {
+            *cut += usize::from(scores.iter().any(|score| score.cut_tokens > 0));
             let score = match scores.as_slice() {
                 [chosen, rejected] => chosen.score - rejected.score,
                 [only, ..] => only.score,
@@ -180,24 +246,19 @@ async fn score(
     }
 }
 
-/// The scores of all rows, in a file beside the output that is gone when this is.
+/// The scores of all rows, in a file without a name that is gone when this is.
 struct Scores {
-    path: PathBuf,
     file: BufWriter<File>,
 }
 
 impl Scores {
-    fn new(output: &Path) -> anyhow::Result<Self> {
-        let mut path = output.as_os_str().to_owned();
-        path.push(".scores");
-        let path = PathBuf::from(path);
-        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path);
-        let file = file.with_context(|| format!("creating {}", path.display()))?;
-        Ok(Self { path, file: BufWriter::new(file) })
+    fn new(folder: &Path) -> anyhow::Result<Self> {
+        let file = tempfile::tempfile_in(folder).with_context(|| format!("creating a file in {}", folder.display()))?;
+        Ok(Self { file: BufWriter::new(file) })
     }
 
     fn push(&mut self, score: f64) -> anyhow::Result<()> {
-        self.file.write_all(&order(score).to_le_bytes()).with_context(|| format!("writing {}", self.path.display()))
+        self.file.write_all(&order(score).to_le_bytes()).context("writing the scores of rows")
     }
 
     /// Says of each row in turn whether it is among the best so many.
@@ -230,12 +291,6 @@ impl Scores {
             count += u64::from(of(u64::from_le_bytes(bytes)));
         }
         Ok(count)
-    }
-}
-
-impl Drop for Scores {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
     }
 }
 

@@ -17,6 +17,7 @@ use rewardscope_store::Source;
 
 use crate::eval::{SAMPLE, dataset, write};
 use crate::model;
+use crate::output::say;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -135,7 +136,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     report.benchmark = marks?;
     head.report = Some(serde_json::to_string(&report)?);
     save(&head, &report)?;
-    println!("{}", report.markdown(&name));
+    say!("{}", report.markdown(&name))?;
     if pooling == Pooling::CompletionMean {
         eprintln!(
             "No checkpoint for transformers was written: its classifiers read the last token, this head reads a mean."

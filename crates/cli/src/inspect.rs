@@ -7,6 +7,7 @@ use rewardscope_engine::{Inspection, RewardHead, device};
 use rewardscope_store::Source;
 
 use crate::model;
+use crate::output::say;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -43,35 +44,32 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let mut all = serde_json::to_value(&found)?;
         all["device"] = serde_json::to_value(&device.report)?;
         all["does_not_fit"] = fits.err().map(|error| error.to_string()).into();
-        println!("{all:#}");
+        say!("{all:#}")?;
         return Ok(ExitCode::SUCCESS);
     }
-    table(&found);
+    table(&found)?;
     match fits {
-        Ok(()) => println!("fits          {}, {}", device.report.name, dtype.phrase()),
-        Err(error) => println!("does not fit  {error}"),
+        Ok(()) => say!("fits          {}, {}", device.report.name, dtype.phrase())?,
+        Err(error) => say!("does not fit  {error}")?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(found: &Inspection) {
+fn table(found: &Inspection) -> anyhow::Result<()> {
     let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
     let by_type = |all: &std::collections::BTreeMap<String, u64>| {
         all.iter().map(|(dtype, &bytes)| format!("{dtype} {}", megabytes(bytes))).collect::<Vec<_>>().join(", ")
     };
     let labels = if found.labels == 1 { String::new() } else { format!(", {} labels", found.labels) };
-    println!("model         {}", found.name);
-    println!("architecture  {}", found.architecture);
-    println!("gives         {}{labels}", found.head);
-    println!("read at       {}", found.pooling);
-    println!("parameters    {}", found.parameters);
-    println!(
-        "layers        {}, {} wide, {} tokens in the vocabulary",
-        found.layers, found.hidden_size, found.vocab_size
-    );
-    println!("context       {} tokens", found.context_tokens);
-    println!("template      {}", if found.has_chat_template { "its own" } else { "none; name one with --format" });
-    println!("stored        {}", by_type(&found.stored_bytes));
+    say!("model         {}", found.name)?;
+    say!("architecture  {}", found.architecture)?;
+    say!("gives         {}{labels}", found.head)?;
+    say!("read at       {}", found.pooling)?;
+    say!("parameters    {}", found.parameters)?;
+    say!("layers        {}, {} wide, {} tokens in the vocabulary", found.layers, found.hidden_size, found.vocab_size)?;
+    say!("context       {} tokens", found.context_tokens)?;
+    say!("template      {}", if found.has_chat_template { "its own" } else { "none; name one with --format" })?;
+    say!("stored        {}", by_type(&found.stored_bytes))?;
     let needs = found.needs.iter().map(|need| format!("{} {}", need.dtype.name(), megabytes(need.weight_bytes)));
-    println!("memory        {}", needs.collect::<Vec<_>>().join(", "));
+    say!("memory        {}", needs.collect::<Vec<_>>().join(", "))
 }

@@ -1,6 +1,5 @@
 //! `rewardscope items`: rows of a dataset, without a model.
 
-use std::io::{ErrorKind, Write, stdout};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -9,6 +8,7 @@ use rewardscope_eval::{Reading, Rows, conversation};
 use serde_json::json;
 
 use crate::eval::Data;
+use crate::output::say;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -27,14 +27,8 @@ const SHOWN: usize = 400;
 
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let (_, items) = arguments.data.items(Reading::ByRange, arguments.rows).await?;
-    let mut out = stdout().lock();
     for item in &items {
-        let text = if arguments.json { line(item) } else { page(item) };
-        match writeln!(out, "{text}") {
-            // Whoever reads has seen enough.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
-            other => other?,
-        }
+        say!("{}", if arguments.json { line(item) } else { page(item) })?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -8,6 +8,7 @@ mod inspect;
 mod items;
 mod metrics;
 mod model;
+mod output;
 mod pack;
 mod score;
 mod serve;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(code) => code,
+        Err(error) if error.is::<output::Closed>() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("rewardscope: {error:#}");
             ExitCode::from(2)

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use crate::output::say;
+use anyhow::{Context, bail};
 use clap::Args;
 use rewardscope_benchmarks::analysis::correctness_auc;
 use rewardscope_benchmarks::published::Placement;
@@ -33,9 +34,9 @@ pub struct Arguments {
 #[derive(Args)]
 pub struct Which {
     /// Which benchmark's marks: reward-bench-2, reward-bench, rm-bench, judge-bench, rmb, ppe, m-reward-bench, or
-    /// preferences for rows of your own.
-    #[arg(long, default_value = reward_bench_2::NAME)]
-    pub benchmark: String,
+    /// preferences for rows of your own. Without it the one that a run file is of, else reward-bench-2.
+    #[arg(long)]
+    pub benchmark: Option<String>,
     /// Which of the benchmark's ways of marking; the first without it.
     #[arg(long)]
     pub variant: Option<String>,
@@ -43,46 +44,83 @@ pub struct Which {
 
 impl Which {
     pub fn find(&self) -> anyhow::Result<(&'static Benchmark, &'static Variant)> {
-        let benchmark = benchmark(&self.benchmark)?;
+        let benchmark = benchmark(self.benchmark.as_deref().unwrap_or(reward_bench_2::NAME))?;
         Ok((benchmark, benchmark.variant(self.variant.as_deref())?))
+    }
+
+    /// That of a file of scores: a run says which benchmark it is of, and is of no other.
+    pub fn find_for(&self, file: &ScoreFile) -> anyhow::Result<(&'static Benchmark, &'static Variant)> {
+        let Some(run) = &file.run else {
+            return self.find();
+        };
+        if let Some(asked) = self.benchmark.as_ref().filter(|asked| **asked != run.benchmark) {
+            bail!("marking {}: it is a run of {}, not of {asked}; leave --benchmark away", file.name, run.benchmark);
+        }
+        let benchmark = benchmark(&run.benchmark).with_context(|| format!("marking {}", file.name))?;
+        Ok((benchmark, benchmark.variant(self.variant.as_deref())?))
+    }
+}
+
+/// A file's text.
+fn text_of(path: &Path) -> anyhow::Result<String> {
+    let name = path.display();
+    if path.is_dir() {
+        bail!(
+            "reading {name}: a file of scores was expected, a folder was found; name the file in it, such as run.json"
+        );
+    }
+    let bytes = std::fs::read(path).with_context(|| format!("reading {name}"))?;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text),
+        Err(_) => {
+            bail!("reading {name}: a file of scores was expected, which is text in UTF-8, other bytes were found")
+        }
     }
 }
 
 pub fn read(path: &Path) -> anyhow::Result<ScoreFile> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).with_context(|| format!("reading {name}"))?;
-    Ok(ScoreFile::read(&name, &text)?)
+    Ok(ScoreFile::read(&name, &text_of(path)?)?)
 }
 
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let (benchmark, variant) = arguments.which.find()?;
+    let (benchmark, _) = arguments.which.find()?;
     if let Some(summary) = summary(arguments, benchmark)? {
         if arguments.json {
-            println!("{}", summary.json(benchmark));
+            say!("{}", summary.json(benchmark))?;
         } else {
             for (name, score) in summary.subsets.iter().chain(&summary.sections) {
-                println!("{name:<24} {score:>8.4}");
+                say!("{name:<24} {score:>8.4}")?;
             }
             let overall = summary.overall.map_or_else(|| "not given".to_owned(), |score| format!("{score:.4}"));
-            println!("overall: {overall}. A summary has no scores: what its marks are worth cannot be told.");
+            say!("overall: {overall}. A summary has no scores: what its marks are worth cannot be told.")?;
         }
         return Ok(ExitCode::SUCCESS);
     }
     let file = read(&arguments.scores)?;
+    let (benchmark, variant) = arguments.which.find_for(&file)?;
     let assessment = file.assess(benchmark, variant, arguments.seed, arguments.strict)?;
     let marks = file.marks(benchmark, variant)?;
     if arguments.json {
-        println!("{}", serde_json::to_string(&marks_json(&assessment, &marks, Some(&file)))?);
+        say!("{}", serde_json::to_string(&marks_json(&assessment, &marks, Some(&file)))?)?;
         return Ok(ExitCode::SUCCESS);
     }
     for remark in &assessment.remarks {
         eprintln!("{remark}");
     }
-    print_table(&assessment, &marks, file.placement(&assessment).as_ref());
-    if let Some(auc) = auc(&file.items()) {
-        println!("{auc}");
+    if let Some(run) = &file.run {
+        let protocol = &run.protocol;
+        let head = protocol.head.as_ref().map_or_else(String::new, |head| format!("{head} on "));
+        let draw = protocol
+            .limit_per_subset
+            .map_or_else(String::new, |limit| format!(", at most {limit} items a subset by seed {}", protocol.seed));
+        say!("{head}{} over {}{draw}, {}", protocol.model, protocol.dataset, protocol.dtype)?;
     }
-    println!("marked as {} ({}: {})", benchmark.definition, variant.name, variant.about);
+    print_table(&assessment, &marks, file.placement(&assessment).as_ref())?;
+    if let Some(auc) = auc(&file.items()) {
+        say!("{auc}")?;
+    }
+    say!("marked as {} ({}: {})", benchmark.definition, variant.name, variant.about)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -95,8 +133,7 @@ fn summary(arguments: &Arguments, benchmark: &Benchmark) -> anyhow::Result<Optio
     if bytes > MOST_BYTES {
         return Ok(None);
     }
-    let text = std::fs::read_to_string(&arguments.scores).with_context(|| format!("reading {name}"))?;
-    Ok(SummaryFile::read(&name, &text, benchmark)?)
+    Ok(SummaryFile::read(&name, &text_of(&arguments.scores)?, benchmark)?)
 }
 
 /// How well scores tell correct completions from incorrect ones over all prompts, in a sentence.
@@ -108,19 +145,25 @@ pub fn auc(items: &[ScoredItem<'_>]) -> Option<String> {
 }
 
 /// The marks as a table: subset, items, score, interval, chance, and what length alone gets.
-pub fn print_table(assessment: &Assessment, marks: &Marks, stands: Option<&Placement>) {
+pub fn print_table(assessment: &Assessment, marks: &Marks, stands: Option<&Placement>) -> anyhow::Result<()> {
     let of = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
     let interval = |figure: &Figure| {
         figure.ci95.map_or_else(|| "-".to_owned(), |interval| format!("{:.4} to {:.4}", interval.low, interval.high))
     };
     let width = assessment.subsets.iter().chain(&assessment.sections).map(|named| named.name.chars().count());
     let width = width.max().unwrap_or_default().max(12);
-    println!(
+    say!(
         "{:<width$} {:>7} {:>8}  {:<16} {:>8} {:>8} {:>8}",
-        "subset", "items", "score", "95 % interval", "chance", "shortest", "longest"
-    );
+        "subset",
+        "items",
+        "score",
+        "95 % interval",
+        "chance",
+        "shortest",
+        "longest"
+    )?;
     let line = |name: &str, figure: &Figure| {
-        println!(
+        say!(
             "{name:<width$} {:>7} {:>8.4}  {:<16} {:>8} {:>8} {:>8}",
             figure.n,
             figure.score,
@@ -128,38 +171,39 @@ pub fn print_table(assessment: &Assessment, marks: &Marks, stands: Option<&Place
             of(figure.chance),
             of(figure.shortest),
             of(figure.longest)
-        );
+        )
     };
     for named in &assessment.subsets {
-        line(&named.name, &named.figure);
+        line(&named.name, &named.figure)?;
     }
     for ties in marks.subsets.iter().filter_map(|mark| mark.ties.as_ref()) {
-        println!(
+        say!(
             "  Ties: ref_accuracy {:.4}, tied_accuracy {:.4}, correctness_preferred {:.4}, _hard {:.4}, margin {:.4}",
             ties.ref_accuracy,
             ties.tied_accuracy,
             ties.correctness_preferred,
             ties.correctness_preferred_hard,
             ties.correctness_margin_score
-        );
+        )?;
     }
     for named in &assessment.sections {
-        line(&named.name, &named.figure);
+        line(&named.name, &named.figure)?;
     }
     match (&assessment.overall, &assessment.partial) {
         (Some(overall), _) => {
-            line("overall", overall);
+            line("overall", overall)?;
             if let Some(Placement { place, warnings }) = stands {
-                println!("Among the {} published rows it would be number {}.", place.of, place.place);
+                say!("Among the {} published rows it would be number {}.", place.of, place.place)?;
                 for warning in warnings {
-                    println!("  {warning}");
+                    say!("  {warning}")?;
                 }
             }
         }
         (None, Some(partial)) => {
-            line("partial mean", partial);
-            println!("overall: not given, because not all of the benchmark's parts are there");
+            line("partial mean", partial)?;
+            say!("overall: not given, because not all of the benchmark's parts are there")?;
         }
-        (None, None) => println!("overall: not given, because not all of the benchmark's parts are there"),
+        (None, None) => say!("overall: not given, because not all of the benchmark's parts are there")?,
     }
+    Ok(())
 }

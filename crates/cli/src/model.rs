@@ -55,7 +55,7 @@ pub struct Arguments {
     pub format: Option<String>,
     /// Cut conversations at so many tokens; never beyond the model's context.
     #[arg(long, value_name = "TOKENS")]
-    pub max_length: Option<usize>,
+    pub max_length: Option<std::num::NonZeroUsize>,
     /// Which logit of a classifier with several labels is the score, counted from 0.
     #[arg(long, value_name = "N")]
     pub label: Option<usize>,
@@ -255,7 +255,7 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
     };
     arguments.adjust(&mut options.protocol)?;
     options.aggregate = aggregate;
-    options.max_tokens = arguments.max_length.or(options.max_tokens);
+    options.max_tokens = arguments.max_length.map(std::num::NonZeroUsize::get).or(options.max_tokens);
     options.label = arguments.label;
     options.dtype = arguments.dtype.choice();
     options.batch_tokens = arguments.batch_tokens.map(std::num::NonZeroUsize::get);

@@ -12,6 +12,7 @@ use rewardscope_store::{
 };
 
 use crate::model::{self, Named, bytes_style};
+use crate::output::say;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -180,16 +181,16 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let manifest = parts.finish().with_context(|| format!("writing {}", out.join(PARTS_FILE).display()))?;
     let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
     let count: usize = manifest.files.iter().map(|file| file.parts.len()).sum();
-    println!("{}: {count} parts, {:.1} MB", out.display(), bytes as f64 / 1e6);
+    say!("{}: {count} parts, {:.1} MB", out.display(), bytes as f64 / 1e6)?;
     match &licence {
-        Some(licence) => println!("licence: {licence}; {} licence and notice files", papers.legal.len()),
-        None => println!(
+        Some(licence) => say!("licence: {licence}; {} licence and notice files", papers.legal.len())?,
+        None => say!(
             "licence: the model does not say; find out before you pass it on, and name it with --licence in {}",
             out.display()
-        ),
+        )?,
     }
     if !about.warning.is_empty() {
-        println!("{}", about.warning);
+        say!("{}", about.warning)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::output::say;
 use clap::Args;
 use rewardscope_serve::Site;
 
@@ -17,7 +18,7 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let serving = Site::folder(&arguments.folder)?.serve(arguments.port)?;
-    println!("Rewardscope is at http://localhost:{}/ (Ctrl-C stops it)", serving.port);
+    say!("Rewardscope is at http://localhost:{}/ (Ctrl-C stops it)", serving.port)?;
     serving.wait();
     Ok(ExitCode::SUCCESS)
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::preferences::{Text, conversations, prompt_turns};
-use crate::{DataError, MAX_LINE_BYTES, Rows, Turn, format_error, is_parquet, jsonl, parquet_file};
+use crate::{DataError, MAX_LINE_BYTES, Record, Rows, Turn, format_error, is_parquet, jsonl, parquet_file};
 
 /// Where rows have what an item needs. Each field lists names to try, the first that a file has
 /// wins. A name may lead into objects and lists (`chosen.answer`, `losers.answer`), be several
@@ -24,6 +24,12 @@ pub struct Columns {
     pub subset_otherwise: Option<String>,
     /// Whether a file without it is refused.
     pub needs_subset: bool,
+    /// Whether rows may say how many completions they have, as RewardBench 2's do in [`COUNTS`].
+    #[serde(skip)]
+    pub has_counts: bool,
+    /// Of each of these lists a file must have one.
+    #[serde(skip)]
+    pub must_have: Vec<Vec<String>>,
     /// A text or a list of messages; part of the completions' conversations where a file has none.
     pub prompt: Vec<String>,
     /// A text, a conversation that ends with the assistant, or a list of texts.
@@ -33,13 +39,16 @@ pub struct Columns {
     /// Who wrote the chosen completions, then the rejected ones: one name a completion, or a single
     /// column with one name for all.
     pub models: Vec<String>,
-    /// A column that says whether `chosen` is the better one, as JudgeBench has it: its name, and
-    /// its value where it is. With any other value the two change places.
-    pub chosen_if: Option<[String; 2]>,
+    /// A column that says whether `chosen` is the better one, as JudgeBench has it: its name, its
+    /// value where it is, and its value where the two change places.
+    pub chosen_if: Option<[String; 3]>,
     /// A column with a true or false (or number) a completion, as PPE has it: `chosen` are all
     /// completions then.
     pub correct: Option<String>,
 }
+
+/// How many correct and incorrect completions a row has, and how many together.
+pub const COUNTS: [&str; 3] = ["num_correct", "num_incorrect", "total_completions"];
 
 /// An item's row: a prompt with correct and incorrect completions.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,12 +73,13 @@ const MAX_WHOLE_BYTES: u64 = 1 << 30;
 impl Columns {
     fn all(&self) -> impl Iterator<Item = &str> {
         let lists = [&self.id, &self.subset, &self.prompt, &self.chosen, &self.rejected, &self.models];
-        let others = self.chosen_if.iter().map(|[column, _]| column).chain(&self.correct);
-        lists.into_iter().flatten().chain(others).map(String::as_str)
+        let others = self.chosen_if.iter().map(|[column, ..]| column).chain(&self.correct);
+        let counts = COUNTS.iter().copied().filter(|_| self.has_counts);
+        lists.into_iter().flatten().chain(others).map(String::as_str).chain(counts)
     }
 
     /// The top-level columns of a file that any of the names asks for.
-    fn wanted<'a>(&self, found: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    pub(crate) fn wanted<'a>(&self, found: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
         let roots: BTreeSet<&str> =
             self.all().flat_map(|name| name.split('/')).map(|name| name.split('.').next().unwrap_or(name)).collect();
         let family = |column: &str| roots.iter().any(|root| of_family(root, column).is_some());
@@ -184,6 +194,19 @@ fn row(columns: &Columns, number: usize, record: &Map<String, Value>) -> Result<
         .map_err(|wrong| (id, subset, wrong))
 }
 
+/// Refuses counts that are not those of the lists.
+fn counts_agree(record: &Map<String, Value>, chosen: usize, rejected: usize) -> Result<(), Wrong> {
+    for (name, count) in COUNTS.into_iter().zip([chosen, rejected, chosen + rejected]) {
+        let found = record.get(name).filter(|found| !found.is_null());
+        // CSV has texts alone.
+        let number = |found: &Value| found.as_u64().or_else(|| found.as_str()?.trim().parse().ok());
+        if let Some(found) = found.filter(|found| number(found) != Some(count as u64)) {
+            return Err((format!("{name} of {count}"), shown(Some(found))));
+        }
+    }
+    Ok(())
+}
+
 type Completions = (Vec<Turn>, Vec<String>, Vec<String>, Vec<String>);
 
 fn completions(columns: &Columns, record: &Map<String, Value>) -> Result<Completions, Wrong> {
@@ -231,13 +254,12 @@ fn completions(columns: &Columns, record: &Map<String, Value>) -> Result<Complet
         (before, chosen, Vec::new(), None)
     } else {
         let mut sides = [text(&columns.chosen, "chosen")?, text(&columns.rejected, "rejected")?];
-        if let Some([column, value]) = &columns.chosen_if {
-            let label = lookup(record, column).and_then(|label| as_text(&label));
-            let Some(label) = label else {
-                return Err((format!("a label such as {value} in {column}"), "nothing".to_owned()));
-            };
-            if label != *value {
-                sides.reverse();
+        if let Some([column, value, other]) = &columns.chosen_if {
+            let found = lookup(record, column);
+            match found.as_ref().and_then(as_text) {
+                Some(label) if label == *value => {}
+                Some(label) if label == *other => sides.reverse(),
+                _ => return Err((format!("{value} or {other} in {column}"), shown(found.as_ref()))),
             }
         }
         let [chosen, rejected] = sides;
@@ -254,13 +276,20 @@ fn completions(columns: &Columns, record: &Map<String, Value>) -> Result<Complet
     }
     let before = before.unwrap_or_default();
     if !before.iter().any(|turn| turn.role == "user") {
-        return Err(("a prompt".to_owned(), "none".to_owned()));
+        let roles: Vec<&str> = before.iter().map(|turn| turn.role.as_str()).take(5).collect();
+        let found = if roles.is_empty() { "none".to_owned() } else { format!("turns of {}", roles.join(", ")) };
+        return Err(("a prompt with a turn of the user".to_owned(), found));
+    }
+    if columns.has_counts {
+        counts_agree(record, chosen.len(), rejected.len())?;
     }
     chosen.shrink_to_fit();
     let count = chosen.len() + rejected.len();
     // One column with one name is of a model that wrote them all.
-    if let ([only], [_]) = (models.as_slice(), columns.models.as_slice()) {
-        models = vec![only.clone(); count];
+    if let [column] = columns.models.as_slice()
+        && let Some(Value::String(only)) = lookup(record, column)
+    {
+        models = vec![only; count];
     }
     let models = match (models.len() == count, order) {
         (true, Some(order)) => order.into_iter().map(|i| models[i].clone()).collect(),
@@ -342,7 +371,7 @@ async fn each_record(source: &Source, columns: &Columns, wanted: Rows, take: &mu
             if number > 1 && !wanted.has(number) {
                 continue;
             }
-            let record: Map<String, Value> = serde_json::from_slice(&line)
+            let Record(record) = serde_json::from_slice(&line)
                 .map_err(|e| format_error(source.name(), format!("a JSON object on line {at}"), e))?;
             if number == 1 {
                 require(source, columns, &record.keys().map(String::as_str).collect::<Vec<_>>())?;
@@ -358,12 +387,12 @@ async fn each_record(source: &Source, columns: &Columns, wanted: Rows, take: &mu
     }
     let bytes = source.read(0, source.bytes() as usize).await?;
     if first == Some(b'[') {
-        let records: Vec<Map<String, Value>> =
+        let records: Vec<Record> =
             serde_json::from_slice(&bytes).map_err(|e| format_error(source.name(), "a JSON array of objects", e))?;
-        if let Some(record) = records.first() {
+        if let Some(Record(record)) = records.first() {
             require(source, columns, &record.keys().map(String::as_str).collect::<Vec<_>>())?;
         }
-        for (at, record) in records.iter().enumerate() {
+        for (at, Record(record)) in records.iter().enumerate() {
             take(at + 1, record)?;
         }
         return Ok(());
@@ -372,18 +401,45 @@ async fn each_record(source: &Source, columns: &Columns, wanted: Rows, take: &mu
     let damaged = |e: &csv::Error| format_error(source.name(), "CSV with a header", e);
     let headers = reader.headers().map_err(|e| damaged(&e))?.clone();
     require(source, columns, &headers.iter().collect::<Vec<_>>())?;
+    let twice = headers.iter().enumerate().find(|(at, name)| headers.iter().take(*at).any(|other| other == *name));
+    if let Some((_, name)) = twice {
+        return Err(format_error(source.name(), "a column once in CSV's header", format!("{name:?} twice")));
+    }
     for (at, record) in reader.records().enumerate() {
         let record = record.map_err(|e| damaged(&e))?;
-        let value = |text: &str| {
-            // A cell may hold a list, as JSON.
-            let list = text.starts_with('[').then(|| serde_json::from_str(text).ok()).flatten();
-            if text.is_empty() { Value::Null } else { list.unwrap_or_else(|| Value::String(text.to_owned())) }
-        };
-        let record: Map<String, Value> =
-            headers.iter().zip(record.iter()).map(|(name, text)| (name.to_owned(), value(text))).collect();
-        take(at + 1, &record)?;
+        let mut cells = Map::new();
+        for (name, text) in headers.iter().zip(record.iter()) {
+            let value = cell(text).map_err(|found| {
+                let expected =
+                    format!("a text in {name} of row {}, or a list as JSON writes it ([\"a\", \"b\"])", at + 1);
+                format_error(source.name(), expected, found)
+            })?;
+            cells.insert(name.to_owned(), value);
+        }
+        take(at + 1, &cells)?;
     }
     Ok(())
+}
+
+/// A cell of CSV: a text, or a list of texts or messages as JSON.
+///
+/// # Errors
+/// With a list as Python prints it, which no text is likely to be.
+fn cell(text: &str) -> Result<Value, String> {
+    if text.is_empty() {
+        return Ok(Value::Null);
+    }
+    if let Ok(Value::Array(values)) = serde_json::from_str(text) {
+        let is_list = values.iter().all(Value::is_string) || values.iter().all(|value| value.get("role").is_some());
+        if is_list {
+            return Ok(Value::Array(values));
+        }
+    }
+    let inner = text.trim().strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
+    if inner.is_some_and(|inner| inner.starts_with(['\'', '"', '{']) && inner.ends_with(['\'', '"', '}'])) {
+        return Err(format!("a list as Python prints it, {}", text.chars().take(40).collect::<String>()));
+    }
+    Ok(Value::String(text.to_owned()))
 }
 
 /// Refuses a file without the columns that every row needs.
@@ -405,15 +461,22 @@ pub(crate) fn require(source: &Source, columns: &Columns, found: &[&str]) -> Res
         need(&columns.subset);
     }
     need(&columns.rejected);
-    for column in columns.chosen_if.iter().map(|[column, _]| column).chain(&columns.correct) {
+    for column in columns.chosen_if.iter().map(|[column, ..]| column).chain(&columns.correct) {
         need(std::slice::from_ref(column));
     }
+    for names in &columns.must_have {
+        need(names);
+    }
+    missing.dedup();
     if missing.is_empty() {
         return Ok(());
     }
     Err(DataError::Columns {
         file: source.name().to_owned(),
         missing: missing.join(", "),
-        found: found.iter().take(40).copied().collect::<Vec<_>>().join(", "),
+        found: match found {
+            [] => "none".to_owned(),
+            found => found.iter().take(40).copied().collect::<Vec<_>>().join(", "),
+        },
     })
 }

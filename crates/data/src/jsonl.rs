@@ -34,9 +34,13 @@ impl<'a> Lines<'a> {
                 return Ok(None);
             }
             if end.is_some() || is_last {
-                let line = left[..end.unwrap_or(left.len())].to_vec();
+                let mut line = left[..end.unwrap_or(left.len())].to_vec();
                 self.start = (self.start + line.len() + 1).min(self.pending.len());
                 self.number += 1;
+                // Some editors begin a file with a byte order mark.
+                if self.number == 1 && line.starts_with(b"\xef\xbb\xbf") {
+                    line.drain(..3);
+                }
                 if !line.trim_ascii().is_empty() {
                     return Ok(Some((self.number, line)));
                 }

@@ -4,6 +4,7 @@ mod dataset;
 mod jsonl;
 mod parquet_file;
 mod preferences;
+mod record;
 mod rows;
 mod sieve;
 
@@ -12,9 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use rewardscope_store::{Source, StoreError};
 use serde::{Deserialize, Deserializer, Serialize};
 
-pub use dataset::{Columns, DatasetRow, ScorableRow, read_dataset};
+pub use dataset::{COUNTS, Columns, DatasetRow, ScorableRow, read_dataset};
 pub use parquet_file::to_parquet;
 pub use preferences::{Preference, PreferenceRow, Turn, each_preference};
+pub use record::Record;
 pub use rows::Rows;
 pub use sieve::{Kept, Stored, each_stored};
 
@@ -35,7 +37,9 @@ pub enum DataError {
         found: String,
     },
     /// Columns are missing.
-    #[error("reading {file}: the columns {missing} were expected, the file has {found}")]
+    #[error(
+        "reading {file}: the columns {missing} were expected, the file has {found}; is it another benchmark's, or are its columns called otherwise (--columns)?"
+    )]
     Columns {
         /// The file's name.
         file: String,
@@ -43,6 +47,14 @@ pub enum DataError {
         missing: String,
         /// The columns that are there.
         found: String,
+    },
+    /// It has none of the rows that are asked for.
+    #[error("reading {file}: {rows} were expected, the file has none of them")]
+    NoRows {
+        /// The file's name.
+        file: String,
+        /// Which rows.
+        rows: String,
     },
     /// A row contradicts itself or another.
     #[error("reading {file}: row {row} ({subset}/{id}): {expected} was expected, {found} was found")]

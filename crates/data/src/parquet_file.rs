@@ -51,6 +51,8 @@ type Choose<'a> = dyn Fn(&[&str]) -> Result<Vec<String>, DataError> + 'a;
 pub(crate) struct Batches<'a> {
     source: &'a Source,
     decoder: ParquetPushDecoder,
+    /// What the file says beside its rows, such as what pandas or datasets know of them.
+    metadata: arrow_schema::Metadata,
 }
 
 impl<'a> Batches<'a> {
@@ -108,19 +110,23 @@ impl<'a> Batches<'a> {
         let projection = ProjectionMask::roots(schema, roots);
         let (groups, skipped) = groups_of(&metadata, rows);
         let builder = ParquetPushDecoderBuilder::try_new_decoder(Arc::new(metadata)).map_err(|e| damaged(&e))?;
+        let metadata = builder.schema().metadata().clone();
         let builder = builder.with_projection(projection);
         let builder = match rows == Rows::ALL {
             true => builder,
             false => builder.with_row_groups(groups).with_offset(skipped).with_limit(rows.most()),
         };
-        Ok(Self { source, decoder: builder.build().map_err(|e| damaged(&e))? })
+        Ok(Self { source, decoder: builder.build().map_err(|e| damaged(&e))?, metadata })
     }
 
     /// The next rows; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>, DataError> {
         loop {
             match self.decoder.try_decode().map_err(|e| damaged(self.source, &e))? {
-                DecodeResult::Data(batch) => return Ok(Some(batch)),
+                DecodeResult::Data(batch) => {
+                    let schema = batch.schema().as_ref().clone().with_metadata(self.metadata.clone());
+                    return batch.with_schema(Arc::new(schema)).map(Some).map_err(|e| damaged(self.source, &e));
+                }
                 DecodeResult::NeedsData(ranges) => {
                     let bytes = fetch(self.source, &ranges).await?;
                     self.decoder.push_ranges(ranges, bytes).map_err(|e| damaged(self.source, &e))?;
@@ -148,6 +154,14 @@ fn groups_of(metadata: &ParquetMetaData, rows: Rows) -> (Vec<usize>, usize) {
 }
 
 fn damaged(source: &Source, found: &dyn std::fmt::Display) -> DataError {
+    let found = found.to_string();
+    if let Some((_, codec)) = found.split_once("Disabled feature at compile time: ") {
+        return format_error(
+            source.name(),
+            "parquet that is compressed with snappy, or not at all",
+            format!("{codec}; write it anew, as by pandas' to_parquet(compression=\"snappy\")"),
+        );
+    }
     format_error(source.name(), "a whole parquet file", found)
 }
 

@@ -1,6 +1,6 @@
 use std::str::FromStr;
 
-use crate::{DataError, format_error};
+use crate::DataError;
 
 /// Some of a file's rows, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,10 +40,18 @@ impl Rows {
 
     /// A file without any of them is refused.
     pub(crate) fn refuse_none(self, file: &str, found: usize) -> Result<(), DataError> {
-        match (found, self == Self::ALL) {
-            (0, true) => Err(format_error(file, "at least one row", "none")),
-            (0, false) => Err(format_error(file, format!("rows {} to {}", self.first, self.last), "fewer rows")),
+        match found {
+            0 => Err(DataError::NoRows { file: file.to_owned(), rows: self.to_string() }),
             _ => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Display for Rows {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self == Self::ALL {
+            true => to.write_str("at least one row"),
+            false => write!(to, "rows {} to {}", self.first, self.last),
         }
     }
 }

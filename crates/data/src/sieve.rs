@@ -11,7 +11,7 @@ use rewardscope_store::Source;
 use serde_json::{Map, Value};
 
 use crate::dataset::{ScorableRow, require, scorable};
-use crate::{Columns, DataError, MAX_LINE_BYTES, Rows, format_error, is_parquet, jsonl, parquet_file};
+use crate::{Columns, DataError, MAX_LINE_BYTES, Record, Rows, format_error, is_parquet, jsonl, parquet_file};
 
 /// Lines handed on together.
 const LINES: usize = 256;
@@ -42,17 +42,30 @@ pub async fn each_stored<E: From<DataError>>(
         };
         let mut batches = parquet_file::Batches::open_with(source, Rows::ALL, &all).await?;
         while let Some(batch) = batches.next().await? {
-            let records: Vec<Map<String, Value>> = serde_arrow::from_record_batch(&batch)
+            // A column that is only passed on may be of any type.
+            let schema = batch.schema();
+            let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+            let wanted = columns.wanted(names.iter().copied());
+            let places: Vec<usize> =
+                names.iter().enumerate().filter(|(_, name)| wanted.contains(name)).map(|(at, _)| at).collect();
+            let scored = batch.project(&places).map_err(|e| format_error(source.name(), "a whole parquet file", e))?;
+            let records: Vec<Map<String, Value>> = serde_arrow::from_record_batch(&scored)
                 .map_err(|e| format_error(source.name(), "columns of texts, numbers and lists", e.message()))?;
             take(of(&records), Stored::Batch(batch)).await?;
         }
         return Ok(());
     }
     let mut lines = jsonl::Lines::new(source, MAX_LINE_BYTES);
-    let (mut records, mut stored) = (Vec::new(), Vec::new());
+    let (mut records, mut stored, mut is_first) = (Vec::new(), Vec::new(), true);
     while let Some((number, line)) = lines.next().await? {
-        let record: Map<String, Value> = serde_json::from_slice(&line)
-            .map_err(|e| format_error(source.name(), format!("a JSON object on line {number}"), e))?;
+        let Record(record) = serde_json::from_slice(&line).map_err(|e| {
+            let expected = format!("parquet, or JSON Lines with an object on line {number}");
+            format_error(source.name(), expected, e)
+        })?;
+        if is_first {
+            require(source, columns, &record.keys().map(String::as_str).collect::<Vec<_>>())?;
+            is_first = false;
+        }
         records.push(record);
         stored.push(line);
         if stored.len() == LINES {

@@ -427,6 +427,18 @@ impl Scorer {
         self.score_tokens(&sequences, detail, cancel).await
     }
 
+    /// Whether conversations can become texts: asked before many of them are scored.
+    ///
+    /// # Errors
+    /// When the model has no template and no format stands in.
+    pub fn check_template(&self) -> Result<(), EngineError> {
+        match self.tokenize(&[Message::new("user", "?")], ["."]) {
+            Err(error @ EngineError::Text(rewardscope_text::TextError::NoTemplate { .. })) => Err(error),
+            // What a template makes of one conversation says little of another.
+            _ => Ok(()),
+        }
+    }
+
     /// The scores of token sequences, in their order. Sequences longer than the context are cut on
     /// the side that the protocol says. What all of them begin with is computed once.
     ///

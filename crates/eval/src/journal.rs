@@ -15,7 +15,7 @@ pub enum JournalError {
     Store(#[from] StoreError),
     /// The journal is of another run.
     #[error(
-        "going on with {place}: a run of {expected} was expected, the journal is of {found}; choose another place, or start anew there"
+        "going on with {place}: a run of {expected} was expected, the journal is of {found}; choose another place, or forget it and start anew there (--restart)"
     )]
     OtherRun {
         /// The journal's place.

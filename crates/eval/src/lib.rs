@@ -17,10 +17,8 @@ mod score_file;
 
 use std::collections::HashSet;
 
-use rewardscope_benchmarks::{
-    Assessment, Benchmark, Item, MarkError, ScoredItem, Selection, Turn, reward_bench_2, stratified,
-};
-use rewardscope_data::{Columns, DataError, DatasetRow, Row, read_dataset, read_rows};
+use rewardscope_benchmarks::{Assessment, Benchmark, Item, MarkError, ScoredItem, Selection, Turn, stratified};
+use rewardscope_data::{Columns, DataError, DatasetRow, read_dataset};
 use rewardscope_engine::device::now_ms;
 use rewardscope_engine::{Cancel, Detail, EngineError, Message, Score, Scorer};
 use rewardscope_store::{
@@ -48,14 +46,14 @@ pub enum DatasetError {
     #[error(transparent)]
     Data(#[from] DataError),
     /// Its rows cannot be marked, whatever their scores.
-    #[error("reading {file}: rows that {benchmark} marks were expected; {source}")]
+    #[error("reading {file}: rows that {benchmark} marks were expected; {reason}")]
     Unmarkable {
         /// The file's name.
         file: String,
         /// The benchmark.
         benchmark: &'static str,
         /// What is wrong with the first such row.
-        source: MarkError,
+        reason: MarkError,
     },
     /// Two files have an item of one name.
     #[error("reading {file}: an id once in its subset was expected, {subset}/{id} was found in another file too")]
@@ -86,7 +84,7 @@ pub enum DatasetError {
 /// as the benchmark has it.
 ///
 /// # Errors
-/// As [`read_rows`] and [`read_dataset`], and when a row cannot be marked, or an item is in two files.
+/// As [`read_dataset`], and when a row cannot be marked, or an item is in two files.
 pub async fn read_items(
     benchmark: &'static Benchmark,
     sources: &[Source],
@@ -96,7 +94,11 @@ pub async fn read_items(
     let mut items: Vec<Item> = Vec::new();
     let mut seen: HashSet<(String, String)> = HashSet::new();
     for source in sources {
-        let found = items_of(benchmark, source, columns, rows).await?;
+        let found = match items_of(benchmark, source, columns, rows).await {
+            // Of several files some have fewer rows than are asked for.
+            Err(DatasetError::Data(DataError::NoRows { .. })) if sources.len() > 1 => continue,
+            found => found?,
+        };
         if sources.len() > 1 {
             for item in &found {
                 if !seen.insert((item.subset.clone(), item.id.clone())) {
@@ -107,7 +109,10 @@ pub async fn read_items(
         }
         items.extend(found);
     }
-    Ok(items)
+    match (items.is_empty(), sources) {
+        (true, [first, ..]) => Err(DataError::NoRows { file: first.name().to_owned(), rows: rows.to_string() }.into()),
+        _ => Ok(items),
+    }
 }
 
 async fn items_of(
@@ -116,22 +121,16 @@ async fn items_of(
     columns: Option<&Columns>,
     rows: Rows,
 ) -> Result<Vec<Item>, DatasetError> {
-    let items: Vec<Item> = match columns {
-        // Its own counts are checked beside its lists.
-        None if benchmark.name == reward_bench_2::NAME => {
-            read_rows(source, rows).await?.into_iter().map(item).collect()
-        }
-        None => {
-            let own = benchmark.layout.is_dataset_a_subset.then(|| dataset_title(source));
-            let columns = Columns { subset_otherwise: own, ..columns_of(benchmark) };
-            read_dataset(source, &columns, rows).await?.into_iter().map(item_of_dataset).collect()
-        }
-        Some(columns) => read_dataset(source, columns, rows).await?.into_iter().map(item_of_dataset).collect(),
+    let set = benchmark.layout.is_dataset_a_subset.then(|| dataset_title(source));
+    let columns = Columns {
+        subset_otherwise: set,
+        ..columns.map_or_else(|| columns_of(benchmark), |own| overlaid(benchmark, own))
     };
+    let items: Vec<Item> = read_dataset(source, &columns, rows).await?.into_iter().map(item_of_dataset).collect();
     benchmark.check(&items).map_err(|error| DatasetError::Unmarkable {
         file: source.name().to_owned(),
         benchmark: benchmark.title,
-        source: error,
+        reason: error,
     })?;
     Ok(items)
 }
@@ -149,9 +148,32 @@ pub fn columns_of(benchmark: &Benchmark) -> Columns {
         rejected: names(layout.rejected),
         models: names(layout.models),
         subset_otherwise: None,
+        has_counts: layout.has_counts,
+        must_have: if layout.needs_prompt { vec![names(layout.prompt)] } else { Vec::new() },
         chosen_if: layout.chosen_if.map(|pair| pair.map(str::to_owned)),
         correct: layout.correct.map(str::to_owned),
     }
+}
+
+/// A benchmark's columns, but for those that somebody names otherwise, which must be there then.
+fn overlaid(benchmark: &Benchmark, own: &Columns) -> Columns {
+    let mut all = columns_of(benchmark);
+    let named = [&own.id, &own.subset, &own.prompt, &own.chosen, &own.rejected, &own.models];
+    if !own.prompt.is_empty() {
+        all.must_have.clear();
+    }
+    all.must_have.extend(named.into_iter().filter(|names| !names.is_empty()).cloned());
+    if !own.chosen.is_empty() {
+        // What the usual column of completions needs to be read, another need not.
+        (all.chosen_if, all.correct) = (own.chosen_if.clone(), own.correct.clone());
+    }
+    let fields = [&mut all.id, &mut all.subset, &mut all.prompt, &mut all.chosen, &mut all.rejected, &mut all.models];
+    for (field, own) in fields.into_iter().zip(named) {
+        if !own.is_empty() {
+            field.clone_from(own);
+        }
+    }
+    all
 }
 
 fn item_of_dataset(row: DatasetRow) -> Item {
@@ -273,18 +295,6 @@ fn dataset_file<'a>(repository: &'a Repository, file: Option<&'a str>) -> Result
         });
     };
     Ok(name)
-}
-
-fn item(row: Row) -> Item {
-    Item {
-        id: row.id,
-        subset: row.subset,
-        prompt: row.prompt,
-        turns: Vec::new(),
-        num_correct: row.chosen.len(),
-        completions: row.chosen.into_iter().chain(row.rejected).collect(),
-        models: row.models,
-    }
 }
 
 /// What a run keeps of a completion's score.

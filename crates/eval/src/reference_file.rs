@@ -2,6 +2,7 @@
 //! of marks by subset.
 
 use rewardscope_benchmarks::{Benchmark, Marks, reward_bench, reward_bench_2};
+use rewardscope_data::Record;
 use rewardscope_engine::ModelReport;
 use serde_json::{Map, Value, json};
 
@@ -75,8 +76,13 @@ impl SummaryFile {
     /// # Errors
     /// When it is a summary with subsets that the benchmark does not have.
     pub fn read(name: &str, text: &str, benchmark: &Benchmark) -> Result<Option<Self>, ScoreFileError> {
-        let Ok(Value::Object(object)) = serde_json::from_str::<Value>(text) else {
-            return Ok(None);
+        let wrong = |found: String| ScoreFileError::Summary { file: name.to_owned(), found };
+        let object = match serde_json::from_str::<Record>(text) {
+            Ok(Record(object)) => object,
+            Err(error) if error.to_string().contains(" twice in one object") && text.contains("\"model\"") => {
+                return Err(wrong(error.to_string()));
+            }
+            Err(_) => return Ok(None),
         };
         let numbers: Vec<(String, f64)> = object
             .iter()
@@ -99,6 +105,10 @@ impl SummaryFile {
         if let Some((unknown, _)) = numbers.iter().find(|(name, _)| !order.contains(&name.as_str())) {
             let found = format!("a summary with {unknown}, which is no subset of {}", benchmark.title);
             return Err(ScoreFileError::Format { file: name.to_owned(), found });
+        }
+        // The Ties score goes a little beyond.
+        if let Some((name, mark)) = numbers.iter().find(|(_, mark)| !(-0.01..=1.01).contains(mark)) {
+            return Err(wrong(format!("{mark} for {name}; is it in percent?")));
         }
         let mark = |name: &str| numbers.iter().find(|(known, _)| known == name).map(|(_, mark)| *mark);
         let (sections, overall) = if benchmark.name == reward_bench_2::NAME {

@@ -1,10 +1,12 @@
 //! Files of scores: ours, the reference evaluators', and any list of rows. Marks are made anew from
 //! the scores; what a file says of marks is not read.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use rewardscope_benchmarks::published::{Placement, placement};
 use rewardscope_benchmarks::{Assessment, Benchmark, Effort, MarkError, Marks, ScoredItem, Variant, assess, marks};
+use rewardscope_data::Record;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -19,6 +21,14 @@ pub enum ScoreFileError {
         "reading {file}: a score file was expected (JSON Lines or a JSON array of rows with scores and num_correct, the reference evaluator's object of parallel arrays, or a run file), {found} was found"
     )]
     Format {
+        /// The file.
+        file: String,
+        /// What is there.
+        found: String,
+    },
+    /// A summary has marks that cannot be.
+    #[error("reading {file}: a summary with each subset's mark once, from 0 to 1, was expected, {found} was found")]
+    Summary {
         /// The file.
         file: String,
         /// What is there.
@@ -45,12 +55,12 @@ pub enum ScoreFileError {
         found: String,
     },
     /// Its rows cannot be marked.
-    #[error("marking {file}: {source}")]
+    #[error("marking {file}: {reason}")]
     Mark {
         /// The file.
         file: String,
         /// Why not.
-        source: MarkError,
+        reason: MarkError,
     },
 }
 
@@ -63,6 +73,54 @@ pub enum LengthUnit {
     Tokens,
     /// Characters of the text that a file of scores has.
     Characters,
+}
+
+/// What a score file may be as a whole.
+enum Top {
+    Object(Record),
+    Array(Vec<Record>),
+}
+
+impl Top {
+    fn read(text: &str) -> Result<Self, serde_json::Error> {
+        match text.starts_with('[') {
+            true => serde_json::from_str(text).map(Self::Array),
+            false => serde_json::from_str(text).map(Self::Object),
+        }
+    }
+}
+
+/// Whether a text is one object over several lines, not one a line.
+fn is_one_object(text: &str) -> bool {
+    text.lines().next().is_some_and(|first| first.trim() == "{")
+}
+
+/// The text with the numbers that Python writes and JSON has not as texts: NaN, Infinity, -Infinity.
+fn python_numbers(text: &str) -> Cow<'_, str> {
+    const NUMBERS: [&str; 3] = ["NaN", "-Infinity", "Infinity"];
+    if !text.contains("NaN") && !text.contains("Infinity") {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 64);
+    let (mut rest, mut is_text) = (text, false);
+    while let Some(first) = rest.chars().next() {
+        let number = NUMBERS.iter().find(|number| !is_text && rest.starts_with(**number));
+        let (taken, written) = match (number, first) {
+            (Some(number), _) => (number.len(), format!("\"{number}\"")),
+            // What is escaped ends no text.
+            (None, '\\') if is_text => {
+                let both = rest.chars().take(2).map(char::len_utf8).sum();
+                (both, rest[..both].to_owned())
+            }
+            (None, first) => {
+                is_text ^= first == '"';
+                (first.len_utf8(), first.to_string())
+            }
+        };
+        out.push_str(&written);
+        rest = &rest[taken..];
+    }
+    Cow::Owned(out)
 }
 
 /// The scores of a file, with what it says beside them.
@@ -93,30 +151,27 @@ impl ScoreFile {
         let unknown = |found: String| ScoreFileError::Format { file: name.to_owned(), found };
         let trimmed = text.trim_start_matches('\u{feff}').trim_start();
         let mut model = None;
-        let records: Vec<Map<String, Value>> = match serde_json::from_str::<Value>(trimmed) {
-            Ok(Value::Object(object)) if RunFile::is(&object) => {
+        let readable = python_numbers(trimmed);
+        let trimmed: &str = &readable;
+        let records: Vec<Map<String, Value>> = match Top::read(trimmed) {
+            Ok(Top::Object(Record(object))) if RunFile::is(&object) => {
                 let run: RunFile = serde_json::from_value(Value::Object(object)).map_err(|e| unknown(e.to_string()))?;
                 return Self::of_run(name, run);
             }
-            Ok(Value::Object(object)) => {
+            Ok(Top::Object(Record(object))) => {
                 model = object.get("model").and_then(Value::as_str).map(str::to_owned);
                 if is_one_row(&object) { vec![object] } else { parallel(name, &object)? }
             }
-            Ok(Value::Array(values)) => {
-                let object = |value| match value {
-                    Value::Object(object) => Ok(object),
-                    other => Err(unknown(format!("an array with {other:.40}"))),
-                };
-                values.into_iter().map(object).collect::<Result<_, _>>()?
-            }
-            Ok(other) => return Err(unknown(format!("{other:.60}"))),
+            Ok(Top::Array(records)) => records.into_iter().map(|Record(record)| record).collect(),
             Err(_) if !trimmed.starts_with(['{', '[']) => {
                 return Err(unknown(format!("{:?}", trimmed.chars().take(40).collect::<String>())));
             }
+            // An array, and an object over several lines, are one piece of JSON.
+            Err(error) if trimmed.starts_with('[') || is_one_object(trimmed) => return Err(unknown(error.to_string())),
             Err(_) => {
                 let lines = trimmed.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
                 let parse = |(number, line): (usize, &str)| {
-                    serde_json::from_str(line).map_err(|e| ScoreFileError::Row {
+                    serde_json::from_str(line).map(|Record(record)| record).map_err(|e| ScoreFileError::Row {
                         file: name.to_owned(),
                         row: number + 1,
                         expected: "a JSON object".to_owned(),
@@ -224,7 +279,7 @@ impl ScoreFile {
         }
         let mut assessment =
             assess(benchmark, variant, &self.items(), self.lengths.as_deref(), seed, strict, Effort::FULL)
-                .map_err(|source| ScoreFileError::Mark { file: self.name.clone(), source })?;
+                .map_err(|reason| ScoreFileError::Mark { file: self.name.clone(), reason })?;
         if let Some(shortfall) = shortfall {
             shortfall.qualify(&mut assessment);
         }
@@ -237,7 +292,7 @@ impl ScoreFile {
     /// When a row cannot be marked.
     pub fn marks(&self, benchmark: &'static Benchmark, variant: &'static Variant) -> Result<Marks, ScoreFileError> {
         marks(benchmark, variant, &self.items())
-            .map_err(|source| ScoreFileError::Mark { file: self.name.clone(), source })
+            .map_err(|reason| ScoreFileError::Mark { file: self.name.clone(), reason })
     }
 }
 
@@ -267,7 +322,13 @@ fn parallel(file: &str, object: &Map<String, Value>) -> Result<Vec<Map<String, V
         true => characters(value),
         false => value.clone(),
     };
-    let row = |at: usize| arrays.iter().map(|(name, values)| ((*name).clone(), value(name, &values[at]))).collect();
+    // One subset may be said once for all.
+    let one =
+        object.get("subset").filter(|subset| subset.is_string()).map(|subset| ("subset".to_owned(), subset.clone()));
+    let row = |at: usize| {
+        let of_row = arrays.iter().map(|(name, values)| ((*name).clone(), value(name, &values[at])));
+        one.clone().into_iter().chain(of_row).collect()
+    };
     Ok((0..rows).map(row).collect())
 }
 
@@ -340,8 +401,14 @@ fn text(record: &Map<String, Value>, names: &[&str]) -> Option<String> {
 /// scores of the chosen and of the rejected apart (RewardBench, RM-Bench, RMB); a pair with a label
 /// (JudgeBench).
 fn scored_row(record: &Map<String, Value>) -> Result<ScoredRow, Wrong> {
-    let id = text(record, &["id", "pair_id", "pair_uid", "bon_uid"])
-        .ok_or_else(|| ("an id".to_owned(), "none".to_owned()))?;
+    const IDS: [&str; 4] = ["id", "pair_id", "pair_uid", "bon_uid"];
+    let id = text(record, &IDS).filter(|id| !id.trim().is_empty()).ok_or_else(|| {
+        let found = IDS.iter().find_map(|name| record.get(*name));
+        (
+            "an id that is a text or a number".to_owned(),
+            found.map_or_else(|| "none".to_owned(), |found| format!("{found:.60}")),
+        )
+    })?;
     let subset = text(record, &["subset", "domain", "category_path", "source"]).unwrap_or_else(|| "all".to_owned());
     if let Some(all) = record.get("scores") {
         let scores = scores("scores", all)?;
@@ -374,8 +441,10 @@ fn scored_row(record: &Map<String, Value>) -> Result<ScoredRow, Wrong> {
             ("a reward model's two scores in judgments[0].judgment.scores".to_owned(), "none".to_owned())
         })?;
         let mut scores = scores("judgments[0].judgment.scores", found)?;
-        if label == "B>A" {
-            scores.reverse();
+        match label.as_str() {
+            "A>B" => {}
+            "B>A" => scores.reverse(),
+            other => return Err(("A>B or B>A in label".to_owned(), format!("{other:?}"))),
         }
         return Ok(ScoredRow { id, subset, num_correct: 1, scores });
     }

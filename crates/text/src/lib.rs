@@ -34,7 +34,7 @@ pub enum TextError {
     },
     /// A conversation for a model that does not say how it is written.
     #[error(
-        "rendering a conversation: a chat_template was expected beside {file}, in tokenizer_config.json or chat_template.jinja, none was found"
+        "rendering a conversation: a chat_template was expected beside {file}, in tokenizer_config.json or chat_template.jinja, none was found; choose a conversation format in its place (--format raw, for the texts alone)"
     )]
     NoTemplate {
         /// The tokenizer's file.
