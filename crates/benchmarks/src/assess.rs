@@ -107,9 +107,12 @@ pub(crate) struct Stratum {
     chance: Vec<f64>,
     /// Bits of a unit's values: how many units have them.
     values: BTreeMap<Vec<u64>, u64>,
-    /// Where items share their fate: the block, and by unit how many items it has here and their sums.
-    clusters: Option<(u64, BTreeMap<u64, (usize, Vec<f64>)>)>,
+    /// Where items share their fate: the block, and its units here.
+    clusters: Option<(u64, BTreeMap<u64, Summed>)>,
 }
+
+/// How many items, and their sums.
+pub(crate) type Summed = (usize, Vec<f64>);
 
 impl Stratum {
     pub(crate) fn add(&mut self, values: &[f64]) {
@@ -167,11 +170,11 @@ enum Block {
     /// A stratum of units that stand for themselves.
     Classes { stratum: usize, drawer: Drawer },
     /// Strata whose units are drawn together: of each unit its items and sums in each of them.
-    Clusters { strata: Vec<usize>, units: Vec<Vec<Option<(usize, Vec<f64>)>>> },
+    Clusters { strata: Vec<usize>, units: Vec<Vec<Option<Summed>>> },
 }
 
-/// Units and their sums, by stratum.
-pub(crate) type Drawn = Vec<(usize, Vec<f64>)>;
+/// What a resample has, by stratum.
+pub(crate) type Drawn = Vec<Summed>;
 
 impl Sampler {
     pub(crate) fn new(strata: &[&Stratum]) -> Self {

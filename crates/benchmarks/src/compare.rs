@@ -118,6 +118,9 @@ pub enum CompareError {
     },
 }
 
+/// Items that stand together: of both runs their parts, and the mark that all of them reach.
+type Together = ([Vec<Vec<f64>>; 2], [f64; 2]);
+
 #[derive(Default)]
 struct Tests {
     items: usize,
@@ -176,7 +179,7 @@ pub fn compare(
     // Of each subset the units of both runs, joined by key: what the first has, then the second.
     let mut strata: Vec<Stratum> = Vec::new();
     let mut tests: Vec<Tests> = Vec::new();
-    let mut keyed: BTreeMap<(usize, u64), ([Vec<Vec<f64>>; 2], [f64; 2])> = BTreeMap::new();
+    let mut keyed: BTreeMap<(usize, u64), Together> = BTreeMap::new();
     let mut disagreements = Vec::new();
     let mut items = 0;
     for one in first {
