@@ -377,7 +377,7 @@ test("Chromium: a run survives a closed tab and killed workers", async () => {
     // The tab is closed in mid-run.
     const again = await browser.revisit();
     await again.until("the run in the list", () => document.querySelector("#stored-runs") !== null);
-    assert.match(await again.text("#stored-runs"), /llama_plain on .*rows\.jsonl.* of 96/);
+    assert.match(await again.text("#stored-runs"), /llama_plain(@[0-9a-f]{7})? on .*rows\.jsonl.* of 96/);
     await loadHub(again, "cpu", "test/llama_plain", hub);
     await openRows(again, path);
     await again.click("#run");

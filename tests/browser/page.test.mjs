@@ -420,7 +420,7 @@ test("Chromium: bad files have their sentences, and results stay", async () => {
     for (let at = renamed.indexOf("prompt", footer); at >= 0; at = renamed.indexOf("prompt", footer)) renamed.write("wished", at);
     await data("columns.parquet", renamed, "columns.parquet: the columns prompt were expected");
     await data("words.parquet", "these are words", "words.parquet: parquet, which begins with");
-    await data("other.jsonl", '{"question": "?"}\n', "other.jsonl: a RewardBench 2 row as a JSON object on line 1");
+    await data("other.jsonl", '{"question": "?"}\n', "other.jsonl: the columns chosen");
 
     const gguf = readFileSync(join(root, "crates/engine/selftest/selftest.gguf"));
     const model = async (paths, named) => {

@@ -233,6 +233,13 @@ impl Sums<'_> {
     }
 }
 
+/// The mean of the first value over the units of some subsets; `None` without any.
+pub(crate) fn pooled(sums: &[Sums<'_>], has: impl Fn(&str) -> bool) -> Option<f64> {
+    let of = sums.iter().filter(|sums| has(sums.subset));
+    let (sum, units) = of.fold((0.0, 0), |(sum, units), of| (sum + of.mean(0) * of.units as f64, units + of.units));
+    (units > 0).then(|| sum / units as f64)
+}
+
 /// What a benchmark makes of its subsets' sums.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figures {

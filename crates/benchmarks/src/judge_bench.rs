@@ -5,7 +5,7 @@
 //! (On a shared score the reference takes the second answer, whichever that is; here it is wrong.)
 //! A judge plays two games a pair, in both orders: [`two_games`].
 
-use crate::benchmark::{Benchmark, Figures, Layout, Part, Rules, Section, Sums, Variant};
+use crate::benchmark::{Benchmark, Figures, Layout, Part, Rules, Section, Sums, Variant, pooled};
 use crate::{MarkError, ScoredItem, reward_bench};
 
 /// The name that data and commands use.
@@ -83,12 +83,7 @@ impl Rules for JudgeBench {
     }
 
     fn figures(&self, sums: &[Sums<'_>]) -> Figures {
-        let share = |of: &dyn Fn(&str) -> bool| {
-            let of = sums.iter().filter(|sums| of(sums.subset));
-            let (right, units) =
-                of.fold((0.0, 0), |(right, units), s| (right + s.mean(0) * s.units as f64, units + s.units));
-            (units > 0).then(|| right / units as f64)
-        };
+        let share = |of: &dyn Fn(&str) -> bool| pooled(sums, of);
         let sections: Vec<Section> = CATEGORIES
             .iter()
             .filter_map(|(name, source)| {

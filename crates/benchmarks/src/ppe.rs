@@ -9,7 +9,7 @@
 //! the completion that scores highest of K drawn, its AUC that of scores as a sign of correctness over
 //! all completions ([`crate::analysis`]).
 
-use crate::benchmark::{Benchmark, Cluster, Figures, Layout, Part, Rules, Sums, Variant};
+use crate::benchmark::{Benchmark, Cluster, Figures, Layout, Part, Rules, Sums, Variant, pooled};
 use crate::{MarkError, ScoredItem};
 
 /// The name that data and commands use.
@@ -88,12 +88,7 @@ impl Rules for Ppe {
     }
 
     fn figures(&self, sums: &[Sums<'_>]) -> Figures {
-        let share = |at: usize| {
-            let of = sums.iter().filter(|sums| set(sums.subset) == Some(at));
-            let (right, units) =
-                of.fold((0.0, 0), |(right, units), of| (right + of.mean(0) * of.units as f64, units + of.units));
-            (units > 0).then(|| right / units as f64)
-        };
+        let share = |at: usize| pooled(sums, |subset| set(subset) == Some(at));
         let sets: Option<Vec<f64>> = (0..SETS.len()).map(share).collect();
         Figures {
             sections: Vec::new(),

@@ -3,7 +3,7 @@
 //! definition is followed: right where the winner scores higher than every loser. No evaluator's
 //! values for lists were at hand.
 
-use crate::benchmark::{Benchmark, Figures, Layout, Part, Rules, Section, Sums, Variant};
+use crate::benchmark::{Benchmark, Figures, Layout, Part, Rules, Section, Sums, Variant, pooled};
 use crate::reward_bench_2::one_correct;
 use crate::{MarkError, ScoredItem};
 
@@ -76,12 +76,7 @@ impl Rules for Rmb {
     }
 
     fn figures(&self, sums: &[Sums<'_>]) -> Figures {
-        let share = |at: usize| {
-            let of = sums.iter().filter(|sums| section(sums.subset) == Some(at));
-            let (right, units) =
-                of.fold((0.0, 0), |(right, units), s| (right + s.mean(0) * s.units as f64, units + s.units));
-            (units > 0).then(|| right / units as f64)
-        };
+        let share = |at: usize| pooled(sums, |subset| section(subset) == Some(at));
         let there: Vec<Section> = SECTIONS
             .iter()
             .enumerate()
