@@ -98,28 +98,33 @@ fn is_one_object(text: &str) -> bool {
 /// The text with the numbers that Python writes and JSON has not as texts: NaN, Infinity, -Infinity.
 fn python_numbers(text: &str) -> Cow<'_, str> {
     const NUMBERS: [&str; 3] = ["NaN", "-Infinity", "Infinity"];
-    if !text.contains("NaN") && !text.contains("Infinity") {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() + 64);
-    let (mut rest, mut is_text) = (text, false);
-    while let Some(first) = rest.chars().next() {
+    // Where they may begin, and what begins, ends or hides in a text.
+    let marks: &[char] = &['"', '\\', 'N', 'I', '-'];
+    let mut out = String::new();
+    let (mut written, mut at, mut is_text) = (0, 0, false);
+    while let Some(found) = text[at..].find(marks) {
+        at += found;
+        let rest = &text[at..];
         let number = NUMBERS.iter().find(|number| !is_text && rest.starts_with(**number));
-        let (taken, written) = match (number, first) {
-            (Some(number), _) => (number.len(), format!("\"{number}\"")),
-            // What is escaped ends no text.
-            (None, '\\') if is_text => {
-                let both = rest.chars().take(2).map(char::len_utf8).sum();
-                (both, rest[..both].to_owned())
+        at += match (number, rest.chars().next()) {
+            (Some(number), _) => {
+                out.push_str(&text[written..at]);
+                out.push_str(&format!("\"{number}\""));
+                written = at + number.len();
+                number.len()
             }
-            (None, first) => {
-                is_text ^= first == '"';
-                (first.len_utf8(), first.to_string())
+            // What is escaped ends no text.
+            (None, Some('\\')) => rest.chars().take(2).map(char::len_utf8).sum(),
+            (None, mark) => {
+                is_text ^= mark == Some('"');
+                1
             }
         };
-        out.push_str(&written);
-        rest = &rest[taken..];
     }
+    if written == 0 {
+        return Cow::Borrowed(text);
+    }
+    out.push_str(&text[written..]);
     Cow::Owned(out)
 }
 
@@ -450,4 +455,20 @@ fn scored_row(record: &Map<String, Value>) -> Result<ScoredRow, Wrong> {
     }
     let found = record.keys().take(20).cloned().collect::<Vec<_>>().join(", ");
     Err(("scores, or score_chosen and score_rejected".to_owned(), found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_json_has_not_become_texts_and_texts_stay() {
+        for (text, read) in [
+            (r#"[NaN, -Infinity, Infinity, -1]"#, r#"["NaN", "-Infinity", "Infinity", -1]"#),
+            (r#"{"NaN": "-Infinity, \"NaN", "ü\\": NaN}"#, r#"{"NaN": "-Infinity, \"NaN", "ü\\": "NaN"}"#),
+        ] {
+            assert_eq!(python_numbers(text), read);
+        }
+        assert!(matches!(python_numbers(r#"{"scores": ["NaN", -2, "I"]}"#), Cow::Borrowed(_)));
+    }
 }
