@@ -288,6 +288,8 @@ test("Chromium: rows of one's own under any names, from an address", async () =>
       response.end(rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
     });
     await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+    // One that a failure leaves open must not keep the tests from ending.
+    server.unref();
     await browser.select("#dataset", "hub");
     await browser.select("#benchmark-name", "preferences");
     await browser.evaluate(() => (document.querySelector("#columns").open = true));

@@ -29,6 +29,8 @@ async function serving(text) {
     response.end(text);
   });
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  // One that a failure leaves open must not keep the tests from ending.
+  server.unref();
   return { address: `http://localhost:${server.address().port}/run.json`, close: () => server.close() };
 }
 
