@@ -98,13 +98,13 @@ impl Rules for Ppe {
     }
 }
 
-/// Marks by pairs, subsets weighing alike.
+/// What an item of pairs adds, a shared score counting one half.
 pub(crate) struct Pairs {
     pub(crate) benchmark: &'static str,
 }
 
-impl Rules for Pairs {
-    fn part<'a>(&self, item: &ScoredItem<'a>) -> Result<Part<'a>, MarkError> {
+impl Pairs {
+    pub(crate) fn part<'a>(&self, item: &ScoredItem<'a>) -> Result<Part<'a>, MarkError> {
         let mark = pair_accuracy(item.num_correct, item.scores).ok_or_else(|| MarkError::Form {
             id: item.id.to_owned(),
             subset: item.subset.to_owned(),
@@ -113,18 +113,5 @@ impl Rules for Pairs {
             found: format!("{} of which {} correct", item.scores.len(), item.num_correct),
         })?;
         Ok(Part { subset: item.subset.into(), key: None, values: vec![mark], chance: vec![0.5], mark })
-    }
-
-    fn shares_ties(&self) -> bool {
-        true
-    }
-
-    fn figures(&self, sums: &[Sums<'_>]) -> Figures {
-        let subsets: Vec<f64> = sums.iter().map(|sums| sums.mean(0)).collect();
-        Figures {
-            sections: Vec::new(),
-            overall: (!subsets.is_empty()).then(|| subsets.iter().sum::<f64>() / subsets.len() as f64),
-            subsets,
-        }
     }
 }

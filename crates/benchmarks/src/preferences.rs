@@ -1,34 +1,77 @@
 //! Preferences of one's own: a prompt, chosen and rejected completions, and perhaps a subset. The
 //! mark of an item is the share of its pairs of a chosen and a rejected completion that are in the
-//! right order, a shared score counting one half; a subset's is the mean of its items, the overall
-//! mark that of the subsets.
+//! right order; a subset's is the mean of its items. The overall mark is the mean of all items, whatever subset they
+//! are of; where there are several subsets, the mean of subsets stands beside it.
 
-use crate::benchmark::{Benchmark, Layout, Variant};
+use crate::benchmark::{Benchmark, Figures, Layout, Part, Rules, Section, Sums, Variant, pooled};
 use crate::ppe::Pairs;
+use crate::{MarkError, ScoredItem};
 
 /// The name that data and commands use.
 pub const NAME: &str = "preferences";
 
-/// The entry of the table of benchmarks.
+/// What the mean of the subsets' marks is called.
+pub const MEAN_OF_SUBSETS: &str = "mean of subsets";
+
+/// The entry of the table of benchmarks. Where rows have what is told by their columns.
 pub const BENCHMARK: Benchmark = Benchmark {
     name: NAME,
     title: "Preferences of your own",
     citation: "none: your own rows",
-    definition: "the share of pairs in the right order, a shared score counting one half; subsets weigh alike",
+    definition: "overall: the share of pairs in the right order over all items; beside it the mean of subsets",
     rows_at: "",
     layout: Layout {
-        id: &["id", "prompt_id", "pair_id", "question_id"],
-        subset: &["subset", "category", "source", "domain"],
+        id: &[],
+        subset: &[],
         needs_subset: false,
         is_dataset_a_subset: false,
-        prompt: &["prompt", "question", "instruction", "input", "messages"],
+        prompt: &[],
         needs_prompt: false,
-        chosen: &["chosen", "chosen_response", "preferred"],
-        rejected: &["rejected", "reject", "rejected_response", "dispreferred"],
-        models: &["chosen_model", "rejected_model"],
+        chosen: &[],
+        rejected: &[],
+        models: &[],
         chosen_if: None,
         correct: None,
         has_counts: false,
     },
-    variants: &[Variant { name: "pairs", about: "by pairs", rules: &Pairs { benchmark: NAME } }],
+    variants: &[
+        Variant { name: "pairs", about: "a shared score counts one half", rules: &Preferences { shares_ties: true } },
+        Variant {
+            name: "ties-wrong",
+            about: "a shared score counts as wrong, as in the accuracy of the rewardbench command",
+            rules: &Preferences { shares_ties: false },
+        },
+    ],
 };
+
+struct Preferences {
+    shares_ties: bool,
+}
+
+impl Rules for Preferences {
+    fn part<'a>(&self, item: &ScoredItem<'a>) -> Result<Part<'a>, MarkError> {
+        let part = Pairs { benchmark: NAME }.part(item)?;
+        if self.shares_ties {
+            return Ok(part);
+        }
+        let (correct, incorrect) = item.scores.split_at_checked(item.num_correct).unwrap_or_default();
+        let shared = correct.iter().flat_map(|a| incorrect.iter().map(move |b| (a, b))).filter(|(a, b)| a == b).count();
+        let pairs = (correct.len() * incorrect.len()).max(1);
+        let mark = part.mark - shared as f64 / (2 * pairs) as f64;
+        Ok(Part { values: vec![mark], mark, ..part })
+    }
+
+    fn shares_ties(&self) -> bool {
+        self.shares_ties
+    }
+
+    fn figures(&self, sums: &[Sums<'_>]) -> Figures {
+        let subsets: Vec<f64> = sums.iter().map(|sums| sums.mean(0)).collect();
+        let mean = (subsets.len() > 1).then(|| subsets.iter().sum::<f64>() / subsets.len() as f64);
+        Figures {
+            sections: Section::over(MEAN_OF_SUBSETS, mean, sums, |_| true).into_iter().collect(),
+            overall: pooled(sums, |_| true),
+            subsets,
+        }
+    }
+}

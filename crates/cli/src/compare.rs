@@ -12,10 +12,13 @@ use rewardscope_benchmarks::{Figure, ScoredItem};
 use rewardscope_eval::{RunComparison, RunsTogether, ScoreFile, ScoredRow};
 use serde_json::json;
 
-use crate::metrics::{Which, read};
+use crate::metrics::Which;
 use crate::output::say;
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  rewardscope compare first/run.json second/run.json
+  rewardscope compare a/run.json b/run.json c/run.json --json")]
 pub struct Arguments {
     #[command(flatten)]
     which: Which,
@@ -34,10 +37,14 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let (first, second) = (read(&arguments.first)?, read(&arguments.second)?);
+    let which = &arguments.which;
+    let (first, second) = (which.read(&arguments.first).await?, which.read(&arguments.second).await?);
     let (benchmark, variant) = arguments.which.find_for(&first)?;
     if !arguments.others.is_empty() {
-        let others: Vec<ScoreFile> = arguments.others.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
+        let mut others: Vec<ScoreFile> = Vec::new();
+        for path in &arguments.others {
+            others.push(which.read(path).await?);
+        }
         let files: Vec<&ScoreFile> = [&first, &second].into_iter().chain(&others).collect();
         return together(&files, &RunsTogether::of(benchmark, variant, &files, arguments.seed)?, arguments.json);
     }
@@ -149,6 +156,9 @@ fn together(files: &[&ScoreFile], found: &RunsTogether, as_json: bool) -> anyhow
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  rewardscope best-of-n --scores run/run.json
+  rewardscope best-of-n --scores scores.jsonl --json")]
 pub struct BestOfN {
     /// Scores: a run file or any score file, each item with its correct completions first.
     #[arg(long)]
@@ -159,7 +169,8 @@ pub struct BestOfN {
 }
 
 pub async fn best_of(arguments: &BestOfN) -> anyhow::Result<ExitCode> {
-    let file = read(&arguments.scores)?;
+    let which = Which { benchmark: None, variant: None };
+    let file = which.read(&arguments.scores).await?;
     let mut subsets: Vec<&str> = Vec::new();
     for row in &file.rows {
         if !subsets.contains(&row.subset.as_str()) {

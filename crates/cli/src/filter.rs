@@ -1,36 +1,49 @@
-//! `rewardscope filter`: the rows of a file that a model scores well. Rows stream through, and what
-//! is kept of those that were read is eight bytes each, on disk.
+//! `rewardscope filter`: the rows of a file that a model scores well. Rows stream through twice: once to be scored,
+//! once to be kept; what came of each is in a journal beside the output.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{BufWriter, Write, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::ProgressBar;
-use rewardscope_data::{Columns, Kept, ScorableRow, Stored, each_stored};
+use rewardscope_data::{DatasetRow, How, Intake, Kept, Opening, Skip, Skipped};
 use rewardscope_engine::{Cancel, Detail, EngineError, Message, Scorer};
-use rewardscope_store::Source;
+use rewardscope_eval::Reading;
+use rewardscope_store::{ByteStream, Source};
 
-use crate::eval::columns;
+use crate::data::{BadRows, RowOptions, datasets};
 use crate::model;
+use crate::output::{Stopped, on_interrupt, part_of};
+use crate::row_journal::{CUT, FAILED, RowJournal, RowRecord, check_output, key_of};
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  rewardscope filter --model ./model --input rows.jsonl --output best.jsonl --top 0.2
+  rewardscope filter --model ./model --input pairs.parquet --output clear.parquet --min-margin 1.5")]
 pub struct Arguments {
     #[command(flatten)]
     model: model::Arguments,
-    /// Rows with a prompt and a completion, or with a conversation: parquet or JSON Lines.
+    /// Rows with a prompt and a completion, or with a conversation; for --min-margin preferences. A file (parquet, Arrow,
+    /// JSON Lines, JSON, CSV, TSV, packed or not), a folder of them, or `-` for standard input.
     #[arg(long)]
-    input: PathBuf,
-    /// The rows that are kept, as they are, in the input's form.
+    input: String,
+    /// The rows that are kept, as they are, in the input's form; `-` writes standard output. A run that was stopped
+    /// goes on from OUTPUT.journal.
     #[arg(long)]
     output: PathBuf,
     #[command(flatten)]
     rule: Rule,
-    /// Where rows have what, as JSON: {"prompt": ["question"], "chosen": ["answer"]}.
-    #[arg(long, value_name = "JSON")]
-    columns: Option<String>,
+    /// Replace an output that is there, and begin anew.
+    #[arg(long)]
+    overwrite: bool,
+    /// End at a row that is none, instead of leaving it out.
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    rows: RowOptions,
 }
 
 /// Which rows are kept.
@@ -48,277 +61,341 @@ struct Rule {
     min_margin: Option<f64>,
 }
 
-/// Where rows have what, where nothing else is said.
-fn usual(has_rejected: bool) -> Columns {
-    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-    Columns {
-        prompt: names(&["prompt", "question", "instruction", "input"]),
-        chosen: match has_rejected {
-            true => names(&["chosen"]),
-            false => names(&["completion", "response", "output", "answer", "chosen", "messages", "conversation"]),
-        },
-        rejected: if has_rejected { names(&["rejected"]) } else { Vec::new() },
-        ..Columns::default()
-    }
-}
-
 /// Sentences about rows that are written; the others are counted.
 const SENTENCES: usize = 20;
 
+/// Records of the journal that are read at once.
+const BLOCK: usize = 1 << 14;
+
+impl Rule {
+    fn check(&self) -> anyhow::Result<()> {
+        if let Some(top) = self.top.filter(|top| !(*top > 0.0 && *top <= 1.0)) {
+            bail!("filtering: --top takes a share above 0 and at most 1, {top} was found");
+        }
+        for (name, value) in [("--min-score", self.min_score), ("--min-margin", self.min_margin)] {
+            if value.is_some_and(f64::is_nan) {
+                bail!("filtering: {name} takes a number, NaN was found");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The input's files, read anew each time they are asked for.
+struct Input<'a> {
+    arguments: &'a Arguments,
+    sources: Vec<Source>,
+}
+
+impl Input<'_> {
+    fn how(&self) -> How {
+        let columns = self.arguments.rows.columns.clone();
+        match self.arguments.rule.min_margin {
+            Some(_) => How::Preferences(columns),
+            None => How::Completions(columns),
+        }
+    }
+
+    async fn open(&self, source: &Source) -> anyhow::Result<Intake> {
+        let opening =
+            Opening { split: self.arguments.rows.split.clone(), keep_stored: true, ..Opening::default() };
+        Ok(Intake::open(ByteStream::of(source), &self.how(), opening, self.arguments.strict).await?)
+    }
+}
+
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let rule = &arguments.rule;
-    if let Some(top) = rule.top.filter(|top| !(*top > 0.0 && *top <= 1.0)) {
-        bail!("filtering: --top takes a share above 0 and at most 1, {top} was found");
+    arguments.rule.check()?;
+    let is_stream = arguments.output == Path::new("-");
+    if !is_stream {
+        check_output(Path::new(&arguments.input), &arguments.output, arguments.overwrite)?;
     }
-    for (name, value) in [("--min-score", rule.min_score), ("--min-margin", rule.min_margin)] {
-        if value.is_some_and(f64::is_nan) {
-            bail!("filtering: {name} takes a number, NaN was found");
-        }
-    }
-    let usual = usual(rule.min_margin.is_some());
-    let columns = match &arguments.columns {
-        Some(text) => over(usual, columns(text)?),
-        None => usual,
-    };
-    let source = Source::file(&arguments.input)?;
-    if same_file(&arguments.input, &arguments.output) {
-        bail!("filtering {}: the output is the input; name another file", arguments.input.display());
-    }
-    same_form(&arguments.input, &arguments.output)?;
-    let scorer = model::load(&arguments.model).await?.scorer;
+    let cancel = on_interrupt();
+    let sources = datasets(&arguments.input, Reading::Whole, arguments.rows.split.as_deref()).await?;
+    let input = Input { arguments, sources };
+    input.check_form().await?;
+    let model::Loaded { scorer, clock, .. } = model::load(&arguments.model).await?;
     scorer.check_template()?;
-    let shown = arguments.output.display().to_string();
-    // What is there stays until all rows are written: a run that breaks off leaves no half of a file.
-    let folder = arguments.output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let written = tempfile::NamedTempFile::new_in(folder).with_context(|| format!("creating a file beside {shown}"))?;
-    let create = || written.reopen().with_context(|| format!("writing {shown}"));
-    let (mut rows, mut failed, mut kept, mut cut) = (0usize, 0usize, 0usize, 0usize);
-    let bar = ProgressBar::new_spinner().with_style(model::style("{spinner} {pos} rows, {msg}")?);
-    let tell = |row: usize, error: String, failed: &mut usize| {
-        *failed += 1;
-        if *failed <= SENTENCES {
-            bar.suspend(|| eprintln!("row {row}: {error}; it is left out"));
+    let mut journal = match is_stream {
+        true => RowJournal::memory(clock),
+        false => {
+            let what = if arguments.rule.min_margin.is_some() { "margins of rows" } else { "scores of rows" };
+            RowJournal::open(&arguments.output, what, scorer.report(), (clock, arguments.model.date), arguments.overwrite).await?
         }
     };
-    if let Some(top) = rule.top {
-        let mut scores = Scores::new(folder)?;
-        each_stored::<anyhow::Error>(&source, &columns, async |found, _| {
-            for row in found {
-                rows += 1;
-                match score(&scorer, row, None, &mut cut).await? {
-                    Ok(score) => scores.push(score)?,
-                    Err(error) => {
-                        tell(rows, error, &mut failed);
-                        scores.push(f64::NAN)?;
-                    }
-                }
-                bar.set_position(rows as u64);
-            }
-            Ok(())
-        })
-        .await?;
-        let mut choice = scores.best((top * (rows - failed) as f64).round() as u64)?;
-        let mut out = Kept::new(&shown, BufWriter::new(create()?));
-        each_stored::<anyhow::Error>(&source, &columns, async |found, stored: Stored| {
-            let keep: Vec<bool> = found.iter().map(|_| choice.next()).collect::<Result<_, _>>()?;
-            kept += keep.iter().filter(|keep| **keep).count();
-            Ok(out.write(&stored, &keep)?)
-        })
-        .await?;
-        out.finish()?;
-    } else {
-        let least = rule.min_score.or(rule.min_margin).unwrap_or(f64::NEG_INFINITY);
-        let mut out = Kept::new(&shown, BufWriter::new(create()?));
-        each_stored::<anyhow::Error>(&source, &columns, async |found, stored: Stored| {
-            let mut keep = Vec::with_capacity(found.len());
-            for row in found {
-                rows += 1;
-                let score = score(&scorer, row, rule.min_margin, &mut cut).await?;
-                keep.push(score.as_ref().is_ok_and(|&score| score >= least));
-                kept += usize::from(keep.last() == Some(&true));
-                if let Err(error) = score {
-                    tell(rows, error, &mut failed);
-                }
-                bar.set_position(rows as u64);
-                bar.set_message(format!("{kept} kept"));
-            }
-            Ok(out.write(&stored, &keep)?)
-        })
-        .await?;
-        out.finish()?;
+    scorer.set_clock(journal.clock());
+    let shown = arguments.output.display().to_string();
+    if journal.len() > 0 {
+        eprintln!("{} rows were scored earlier ({shown}); going on.", journal.len());
     }
-    bar.finish_and_clear();
-    keep_permissions(written.as_file(), &arguments.output)?;
-    written.persist(&arguments.output).with_context(|| format!("writing {shown}"))?;
-    eprintln!("{rows} rows read, {kept} kept in {shown}, {failed} could not be scored");
-    if cut > 0 {
+    let stopped = |error: anyhow::Error, journal: &RowJournal| match error.downcast::<EngineError>() {
+        Ok(EngineError::Cancelled) if is_stream => Stopped("stopped; nothing was written".to_owned()).into(),
+        Ok(EngineError::Cancelled) => {
+            Stopped(format!("stopped after {} rows; the same command goes on from there", journal.len())).into()
+        }
+        Ok(error) => error.into(),
+        Err(error) => error,
+    };
+    let rows = match input.score(&scorer, &cancel, &mut journal).await {
+        Ok(rows) => rows,
+        Err(error) => return Err(stopped(error, &journal)),
+    };
+    let counted = count(&journal)?;
+    let choice = Choice::of(&arguments.rule, &journal, rows - counted.failed)?;
+    let kept = match is_stream {
+        true => input.keep(&shown, BufWriter::new(stdout()), &journal, choice, &cancel).await,
+        false => whole(&arguments.output, &input, &journal, choice, &cancel).await,
+    };
+    let kept = match kept {
+        Ok(kept) => kept,
+        Err(error) => return Err(stopped(error, &journal)),
+    };
+    journal.finish()?;
+    eprintln!("{rows} rows read, {kept} kept in {shown}, {} could not be scored", counted.failed);
+    if counted.cut > 0 {
         eprintln!(
-            "{cut} of them were cut at {} tokens: their scores are not of all that they say",
+            "{} of them were cut at {} tokens: their scores are not of all that they say",
+            counted.cut,
             scorer.report().context_tokens
         );
     }
-    Ok(ExitCode::from(u8::from(failed > 0)))
+    Ok(ExitCode::from(u8::from(counted.failed > 0)))
 }
 
-/// Rows stay in the form that they have.
-fn same_form(input: &Path, output: &Path) -> anyhow::Result<()> {
-    let mut start = [0; 4];
-    let is_parquet = File::open(input).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == *b"PAR1";
-    let named = output.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
-    let other = match is_parquet {
-        true => ["jsonl", "json", "csv"].contains(&named.as_str()),
-        false => named == "parquet",
-    };
-    if other {
-        let form = if is_parquet { "parquet" } else { "JSON Lines" };
-        bail!(
-            "filtering {}: rows are kept in the form that they have, which is {form}; name the output so, not .{named}",
-            input.display()
-        );
+/// Writes the rows that are kept beside the output, which they then become; half of them are never there.
+async fn whole(
+    output: &Path,
+    input: &Input<'_>,
+    journal: &RowJournal,
+    choice: Choice,
+    cancel: &Cancel,
+) -> anyhow::Result<usize> {
+    let shown = output.display().to_string();
+    let part = part_of(output);
+    let file = File::create(&part).with_context(|| format!("writing {}", part.display()))?;
+    let kept = async {
+        let kept = input.keep(&shown, BufWriter::new(file.try_clone()?), journal, choice, cancel).await?;
+        // A file beside others is one's own until it takes its place among them.
+        if let Ok(found) = std::fs::metadata(output) {
+            file.set_permissions(found.permissions())?;
+        }
+        file.sync_all()?;
+        std::fs::rename(&part, output)?;
+        anyhow::Ok(kept)
     }
-    Ok(())
-}
-
-/// A file beside others is one's own until it takes its place among them.
-fn keep_permissions(file: &File, place: &Path) -> anyhow::Result<()> {
-    let of_place = std::fs::metadata(place).map(|found| found.permissions()).ok();
-    #[cfg(unix)]
-    let of_place = {
-        use std::os::unix::fs::PermissionsExt;
-        of_place.or_else(|| Some(std::fs::Permissions::from_mode(0o644)))
-    };
-    match of_place {
-        Some(permissions) => Ok(file.set_permissions(permissions)?),
-        None => Ok(()),
+    .await;
+    if kept.is_err() {
+        let _ = std::fs::remove_file(&part);
     }
+    kept.with_context(|| format!("writing {shown}"))
 }
 
-/// The usual columns, but for those that somebody names otherwise.
-fn over(usual: Columns, own: Columns) -> Columns {
-    let of = |usual: Vec<String>, own: &Vec<String>| if own.is_empty() { usual } else { own.clone() };
-    Columns {
-        prompt: of(usual.prompt, &own.prompt),
-        chosen: of(usual.chosen, &own.chosen),
-        rejected: of(usual.rejected, &own.rejected),
-        must_have: [&own.prompt, &own.chosen, &own.rejected].into_iter().filter(|of| !of.is_empty()).cloned().collect(),
-        ..usual
+impl Input<'_> {
+    /// Refuses an output of another form before anything is scored.
+    async fn check_form(&self) -> anyhow::Result<()> {
+        if self.arguments.output == Path::new("-") {
+            return Ok(());
+        }
+        let Some(first) = self.sources.first() else {
+            return Ok(());
+        };
+        if let Some((_, stored)) = self.open(first).await?.next().await? {
+            Kept::<File>::check_name(&stored, &self.arguments.output.display().to_string())?;
+        }
+        Ok(())
     }
-}
 
-fn same_file(one: &Path, other: &Path) -> bool {
-    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+    /// Scores the rows that the journal does not know; how many rows there are.
+    async fn score(&self, scorer: &Scorer, cancel: &Cancel, journal: &mut RowJournal) -> anyhow::Result<usize> {
+        let bar = ProgressBar::new_spinner().with_style(model::style("{spinner} {pos} rows")?);
+        let mut bad = BadRows::create(self.arguments.rows.bad_rows.as_deref());
+        let (done, mut place, mut told) = (journal.len(), 0, 0);
+        let mut tell = |file: &str, row: usize, error: &str| {
+            told += 1;
+            if told <= SENTENCES {
+                bar.suspend(|| eprintln!("{file}, row {row}: {error}; it is left out"));
+            }
+        };
+        for source in &self.sources {
+            let name = source.name();
+            let mut intake = self.open(source).await?;
+            for remark in intake.report().remarks() {
+                bar.suspend(|| eprintln!("{remark}"));
+            }
+            while let Some((rows, _)) = intake.next().await? {
+                for taken in rows {
+                    let key = key_of(&taken.row);
+                    if let Err(skip) = &taken.row {
+                        bad.push(&Skipped::of(name, taken.number, skip));
+                    }
+                    if place < done {
+                        journal.check(place, key, name)?;
+                        place += 1;
+                        continue;
+                    }
+                    cancel.check().map_err(|_| EngineError::Cancelled)?;
+                    let mut flags = 0;
+                    let is_margin = self.arguments.rule.min_margin.is_some();
+                    let score = match score(scorer, taken.row, is_margin, cancel, &mut flags).await? {
+                        Ok(score) => score,
+                        Err(error) => {
+                            tell(name, taken.number, &error);
+                            flags |= FAILED;
+                            f64::NAN
+                        }
+                    };
+                    journal.push(RowRecord { key, score, end: 0, flags })?;
+                    place += 1;
+                    bar.set_position(place as u64);
+                }
+            }
+        }
+        bar.finish_and_clear();
+        bad.finish()?;
+        match place < done {
+            true => bail!("going on: {done} rows were scored earlier, the input has {place}; begin anew with --overwrite"),
+            false => Ok(place),
+        }
+    }
+
+    /// Writes the rows that are kept; how many they are.
+    async fn keep<W: Write + Send>(
+        &self,
+        name: &str,
+        to: W,
+        journal: &RowJournal,
+        mut choice: Choice,
+        cancel: &Cancel,
+    ) -> anyhow::Result<usize> {
+        let mut out = Kept::new(name, to);
+        let (mut place, mut kept) = (0, 0);
+        for source in &self.sources {
+            let mut intake = self.open(source).await?;
+            while let Some((rows, stored)) = intake.next().await? {
+                cancel.check().map_err(|_| EngineError::Cancelled)?;
+                let records = journal.some(place, rows.len())?;
+                place += rows.len();
+                let keep: Vec<bool> = records.iter().map(|record| choice.takes(record)).collect();
+                kept += keep.iter().filter(|keep| **keep).count();
+                out.write(&stored, &keep)?;
+            }
+        }
+        out.finish()?;
+        Ok(kept)
+    }
 }
 
 /// The row's score, or with a margin asked for the difference of its two; or why there is none.
 async fn score(
     scorer: &Scorer,
-    row: Result<ScorableRow, String>,
-    margin: Option<f64>,
-    cut: &mut usize,
+    row: Result<DatasetRow, Skip>,
+    is_margin: bool,
+    cancel: &Cancel,
+    flags: &mut u64,
 ) -> anyhow::Result<Result<f64, String>> {
     let row = match row {
         Ok(row) => row,
-        Err(error) => return Ok(Err(error)),
+        Err(skip) => return Ok(Err(skip.to_string())),
     };
+    let (chosen, rejected) = (row.chosen.len(), row.rejected.len());
+    if chosen != 1 {
+        return Ok(Err(format!("expected one completion, found {chosen}")));
+    }
+    if is_margin && rejected != 1 {
+        return Ok(Err(format!("expected one rejected completion, found {rejected}")));
+    }
     let prompt: Vec<Message> =
         row.prompt.iter().map(|turn| Message::new(turn.role.as_str(), turn.content.as_str())).collect();
-    let completions = row.chosen.as_slice();
-    if completions.len() != 1 || (margin.is_some() && row.rejected.len() != 1) {
-        return Ok(Err(format!("one completion was expected, {} were found", completions.len())));
-    }
-    let all = completions.iter().chain(row.rejected.iter().take(usize::from(margin.is_some()))).map(String::as_str);
-    match scorer.score(&prompt, all, Detail::Score, &Cancel::default()).await {
+    let all = row.chosen.iter().chain(row.rejected.iter().take(usize::from(is_margin))).map(String::as_str);
+    match scorer.score(&prompt, all, Detail::Score, cancel).await {
         Ok(scores) => {
-            *cut += usize::from(scores.iter().any(|score| score.cut_tokens > 0));
+            if scores.iter().any(|score| score.cut_tokens > 0) {
+                *flags |= CUT;
+            }
             let score = match scores.as_slice() {
                 [chosen, rejected] => chosen.score - rejected.score,
                 [only, ..] => only.score,
                 [] => f64::NAN,
             };
-            Ok(if score.is_finite() {
-                Ok(score)
-            } else {
-                Err(format!("a finite score was expected, {score} was found"))
+            Ok(match score.is_finite() {
+                true => Ok(score),
+                false => Err(format!("expected a finite score, found {score}")),
             })
         }
-        Err(error @ EngineError::DeviceFailed { .. }) => bail!(error),
+        Err(error @ (EngineError::DeviceFailed { .. } | EngineError::Cancelled)) => Err(error.into()),
         Err(error) => Ok(Err(error.to_string())),
     }
 }
 
-/// The scores of all rows, in a file without a name that is gone when this is.
-struct Scores {
-    file: BufWriter<File>,
+/// What the journal says of all rows.
+#[derive(Default)]
+struct Counted {
+    failed: usize,
+    cut: usize,
 }
 
-impl Scores {
-    fn new(folder: &Path) -> anyhow::Result<Self> {
-        let file = tempfile::tempfile_in(folder).with_context(|| format!("creating a file in {}", folder.display()))?;
-        Ok(Self { file: BufWriter::new(file) })
-    }
-
-    fn push(&mut self, score: f64) -> anyhow::Result<()> {
-        self.file.write_all(&order(score).to_le_bytes()).context("writing the scores of rows")
-    }
-
-    /// Says of each row in turn whether it is among the best so many.
-    fn best(mut self, count: u64) -> anyhow::Result<Choice> {
-        // The score that so many reach: found bit by bit, each in a pass over the file.
-        let mut least = 0u64;
-        for bit in (0..u64::BITS).rev() {
-            let tried = least | 1 << bit;
-            if self.count(|order| order >= tried)? >= count {
-                least = tried;
-            }
-        }
-        let above = self.count(|order| order > least)?;
-        self.rewind()?;
-        let file = self.file.get_ref().try_clone()?;
-        Ok(Choice { _scores: self, file: BufReader::new(file), least, left_at_least: count.saturating_sub(above) })
-    }
-
-    fn rewind(&mut self) -> anyhow::Result<()> {
-        self.file.flush()?;
-        self.file.get_mut().seek(SeekFrom::Start(0))?;
-        Ok(())
-    }
-
-    fn count(&mut self, of: impl Fn(u64) -> bool) -> anyhow::Result<u64> {
-        self.rewind()?;
-        let mut file = BufReader::with_capacity(1 << 20, self.file.get_ref());
-        let (mut bytes, mut count) = ([0; 8], 0);
-        while file.read_exact(&mut bytes).is_ok() {
-            count += u64::from(of(u64::from_le_bytes(bytes)));
-        }
-        Ok(count)
-    }
+fn count(journal: &RowJournal) -> anyhow::Result<Counted> {
+    let mut counted = Counted::default();
+    each_record(journal, |record| {
+        counted.failed += usize::from(record.flags & FAILED != 0);
+        counted.cut += usize::from(record.flags & CUT != 0);
+    })?;
+    Ok(counted)
 }
 
-/// A score as a number that is the larger, the larger the score; 0 for NaN.
-fn order(score: f64) -> u64 {
-    if score.is_nan() {
-        return 0;
+fn each_record(journal: &RowJournal, mut take: impl FnMut(&RowRecord)) -> anyhow::Result<()> {
+    for first in (0..journal.len()).step_by(BLOCK) {
+        journal.some(first, BLOCK.min(journal.len() - first))?.iter().for_each(&mut take);
     }
-    let bits = score.to_bits();
-    if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
+    Ok(())
 }
 
+/// Which rows are kept, asked in their order.
 struct Choice {
-    /// Keeps the file.
-    _scores: Scores,
-    file: BufReader<File>,
+    /// Rows of at least this, as [`order`] has it.
     least: u64,
     /// Rows with just that score that are still to be kept.
     left_at_least: u64,
 }
 
 impl Choice {
-    fn next(&mut self) -> anyhow::Result<bool> {
-        let mut bytes = [0; 8];
-        self.file.read_exact(&mut bytes).context("reading the scores again: the input has grown meanwhile")?;
-        let order = u64::from_le_bytes(bytes);
+    fn of(rule: &Rule, journal: &RowJournal, scored: usize) -> anyhow::Result<Self> {
+        let Some(top) = rule.top else {
+            let least = rule.min_score.or(rule.min_margin).unwrap_or(f64::NEG_INFINITY);
+            return Ok(Self { least: order(least), left_at_least: u64::MAX });
+        };
+        let count = (top * scored as f64).round() as u64;
+        let reach = |of: &dyn Fn(u64) -> bool| -> anyhow::Result<u64> {
+            let mut reached = 0;
+            each_record(journal, |record| reached += u64::from(of(order(record.score))))?;
+            Ok(reached)
+        };
+        // The score that so many reach: found bit by bit, each in a pass over the journal.
+        let mut least = 0u64;
+        for bit in (0..u64::BITS).rev() {
+            let tried = least | 1 << bit;
+            if reach(&|order| order >= tried)? >= count {
+                least = tried;
+            }
+        }
+        let above = reach(&|order| order > least)?;
+        Ok(Self { least, left_at_least: count.saturating_sub(above) })
+    }
+
+    fn takes(&mut self, record: &RowRecord) -> bool {
+        let order = order(record.score);
         let is_last = order == self.least && order > 0 && self.left_at_least > 0;
         self.left_at_least -= u64::from(is_last);
-        Ok(order > self.least || is_last)
+        order > self.least || is_last
     }
+}
+
+/// A score as a number that is the larger, the larger the score; 0 for NaN.
+fn order(score: f64) -> u64 {
+    // -0.0 equals 0.0.
+    let score = score + 0.0;
+    if score.is_nan() {
+        return 0;
+    }
+    let bits = score.to_bits();
+    if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
 }

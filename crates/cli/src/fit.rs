@@ -10,23 +10,34 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use rewardscope_benchmarks::reward_bench_2;
-use rewardscope_engine::{Backbone, Cancel, HeadConfig, Pooling, RewardHead};
-use rewardscope_eval::{Reading, Rows, read_items};
-use rewardscope_fit::{FeatureCache, FeaturesHeader, OverlapRule, Report, gather, learn, marks_on};
+use rewardscope_engine::{Backbone, HeadConfig, Pooling, RewardHead};
+use rewardscope_eval::{Asked, Reading, dataset_name, read_items};
+use rewardscope_fit::{
+    FeatureCache, FeaturesHeader, FitError, OverlapRule, PreferenceFiles, Report, Tell, gather, learn, marks_on,
+};
 use rewardscope_store::Source;
 
-use crate::eval::{SAMPLE, dataset, write};
+use crate::data::{BadRows, RowOptions, SAMPLE, datasets};
 use crate::model;
-use crate::output::say;
+use crate::output::{Stopped, on_interrupt, say, write};
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  rewardscope fit --model HuggingFaceTB/SmolLM2-135M-Instruct --preferences pairs.jsonl --out head
+  rewardscope fit --model ./backbone --preferences shards --split train --out head --drop-overlap")]
 pub struct Arguments {
     #[command(flatten)]
     model: model::Arguments,
-    /// Preferences, JSON Lines or parquet: `prompt` with `chosen` and `rejected` (texts or message lists), or
-    /// HH-RLHF's transcripts; or a Hub dataset OWNER/NAME[@REVISION][:FILE].
+    /// Preferences, in any layout that `items` shows: a file (parquet, Arrow, JSON Lines, JSON, CSV, TSV, packed or
+    /// not), a folder of them, a Hub dataset OWNER/NAME[@REVISION][:FILE], or `-` for standard input; may be given
+    /// several times.
+    #[arg(long, required = true)]
+    preferences: Vec<String>,
+    #[command(flatten)]
+    rows: RowOptions,
+    /// End at a row that is no preference, instead of leaving it out.
     #[arg(long)]
-    preferences: String,
+    strict: bool,
     /// A folder for head.safetensors, report.json, report.md, features.bin and checkpoint/.
     #[arg(long)]
     out: PathBuf,
@@ -63,13 +74,19 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if arguments.model.head.is_some() {
         bail!("fitting: a head sits on a backbone; leave --head out");
     }
-    let cancel = Cancel::default();
-    let preferences = dataset(&arguments.preferences, Reading::Whole).await?;
+    let cancel = on_interrupt();
+    let split = arguments.rows.split.as_deref();
+    let mut preferences = Vec::new();
+    for name in &arguments.preferences {
+        preferences.extend(datasets(name, Reading::Whole, split).await?);
+    }
     let benchmark = match &arguments.benchmark_data {
-        Some(name) => dataset(name, Reading::Whole).await?,
-        None => Source::memory("the bundled sample", SAMPLE),
+        Some(name) => datasets(name, Reading::Whole, None).await?,
+        None => vec![Source::memory("the bundled sample", SAMPLE)],
     };
-    let items = read_items(&reward_bench_2::BENCHMARK, std::slice::from_ref(&benchmark), None, Rows::ALL).await?;
+    let asked = Asked { benchmark: Some(&reward_bench_2::BENCHMARK), ..Asked::default() };
+    let items = read_items(&benchmark, &asked).await?.items;
+    let benchmark = dataset_name(&benchmark);
     std::fs::create_dir_all(&arguments.out).with_context(|| format!("creating {}", arguments.out.display()))?;
     let model::Loaded { scorer, files, .. } = model::load(&arguments.model).await?;
     let model = scorer.report();
@@ -87,14 +104,27 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let prompts = items.iter().map(|item| item.prompt.as_str());
     let bar = ProgressBar::new(0).with_style(model::style("{msg} {bar:30} {pos}/{len}, {eta} left")?);
     bar.set_message("pairs");
-    let gathered =
-        gather(&scorer, &preferences, (benchmark.name(), prompts), rule, &mut cache, &cancel, &mut |done, total| {
+    let rows = PreferenceFiles {
+        sources: &preferences,
+        columns: arguments.rows.columns.as_ref(),
+        split,
+        is_strict: arguments.strict,
+    };
+    let mut bad = BadRows::create(arguments.rows.bad_rows.as_deref());
+    let mut tell = Tell {
+        progress: &mut |done, total| {
             bar.set_length(total as u64);
             bar.set_position(done as u64);
-        })
-        .await;
+        },
+        bad: &mut |row| bad.push(&row),
+    };
+    let gathered = gather(&scorer, &rows, (&benchmark, prompts), rule, &mut cache, &cancel, &mut tell).await;
     bar.finish_and_clear();
-    let gathered = gathered?;
+    bad.finish()?;
+    let gathered = gathered.map_err(stopped)?;
+    for remark in &gathered.form.remarks {
+        eprintln!("{remark}");
+    }
     for example in &gathered.form.examples {
         eprintln!("{example}; left out");
     }
@@ -104,7 +134,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     })
     .await;
     bar.finish_and_clear();
-    let learned = learned?;
+    let learned = learned.map_err(stopped)?;
     let mut report = learned.report;
     let folder = arguments.out.file_name().map(|name| name.to_string_lossy().into_owned());
     let name = arguments.name.clone().or(folder).unwrap_or_else(|| "head".to_owned());
@@ -124,7 +154,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         ProgressBar::new(items.len() as u64).with_style(model::style("marking {bar:30} {pos}/{len}, {eta} left")?);
     let marks = marks_on(
         &scorer,
-        (benchmark.name(), &items),
+        (&benchmark, &items),
         &head.weight,
         &mut cache,
         u64::from(arguments.seed),
@@ -133,7 +163,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     )
     .await;
     bar.finish_and_clear();
-    report.benchmark = marks?;
+    report.benchmark = marks.map_err(stopped)?;
     head.report = Some(serde_json::to_string(&report)?);
     save(&head, &report)?;
     say!("{}", report.markdown(&name))?;
@@ -156,4 +186,14 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             .await?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What was computed of a fit that is stopped is in its folder.
+fn stopped(error: FitError) -> anyhow::Error {
+    match error {
+        FitError::Cancelled => {
+            Stopped("stopped; the same command goes on with the features that were computed".to_owned()).into()
+        }
+        error => error.into(),
+    }
 }

@@ -10,6 +10,9 @@ use crate::model;
 use crate::output::say;
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  rewardscope inspect ./model
+  rewardscope inspect Skywork/Skywork-Reward-V2-Qwen3-0.6B --json")]
 pub struct Arguments {
     /// A folder, a .gguf file, an adapter's folder or a Hub id.
     model: String,

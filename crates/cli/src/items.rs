@@ -7,10 +7,13 @@ use rewardscope_benchmarks::Item;
 use rewardscope_eval::{Reading, Rows, conversation};
 use serde_json::json;
 
-use crate::eval::Data;
+use crate::data::Data;
 use crate::output::say;
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  rewardscope items --data pairs.csv
+  rewardscope items --benchmark reward-bench-2 --data allenai/reward-bench-2 --rows 12-20 --json")]
 pub struct Arguments {
     #[command(flatten)]
     data: Data,
@@ -20,14 +23,17 @@ pub struct Arguments {
     /// Write a JSON object a line, texts whole.
     #[arg(long)]
     json: bool,
+    /// Refuse rows that are no preferences instead of skipping them.
+    #[arg(long)]
+    strict: bool,
 }
 
 /// Characters of a text that are shown.
 const SHOWN: usize = 400;
 
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let (_, items) = arguments.data.items(Reading::ByRange, arguments.rows).await?;
-    for item in &items {
+    let (_, dataset) = arguments.data.items(Reading::ByRange, arguments.rows, arguments.strict).await?;
+    for item in &dataset.items {
         say!("{}", if arguments.json { line(item) } else { page(item) })?;
     }
     Ok(ExitCode::SUCCESS)

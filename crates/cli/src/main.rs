@@ -1,6 +1,7 @@
 //! The `rewardscope` command: the same engine as the page's, natively.
 
 mod compare;
+mod data;
 mod eval;
 mod filter;
 mod fit;
@@ -10,6 +11,7 @@ mod metrics;
 mod model;
 mod output;
 mod pack;
+mod row_journal;
 mod score;
 mod serve;
 
@@ -67,6 +69,10 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) if error.is::<output::Closed>() => ExitCode::SUCCESS,
+        Err(error) if error.is::<output::Stopped>() => {
+            eprintln!("rewardscope: {error}");
+            ExitCode::from(130)
+        }
         Err(error) => {
             eprintln!("rewardscope: {error:#}");
             ExitCode::from(2)

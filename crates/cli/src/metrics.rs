@@ -9,14 +9,18 @@ use clap::Args;
 use rewardscope_benchmarks::analysis::correctness_auc;
 use rewardscope_benchmarks::published::Placement;
 use rewardscope_benchmarks::{Assessment, Benchmark, Figure, Marks, ScoredItem, Variant, benchmark, reward_bench_2};
-use rewardscope_eval::{ScoreFile, SummaryFile, marks_json};
+use rewardscope_eval::{OpenedScores, ScoreFile, SummaryFile, marks_json};
+use rewardscope_store::Source;
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  rewardscope metrics --scores run/run.json
+  rewardscope metrics --scores eval-set-scores.json --benchmark reward-bench-2 --json")]
 pub struct Arguments {
     #[command(flatten)]
     which: Which,
-    /// Scores: a run file, the reference evaluator's file, or rows of `id`, `subset`, `num_correct` and `scores`,
-    /// correct ones first.
+    /// Scores: a run file, the reference evaluator's file, what the rewardbench command writes, or rows of `id`, `subset`,
+    /// `num_correct` and `scores`, correct ones first (JSON Lines, JSON, CSV, parquet); `-` reads standard input.
     #[arg(long)]
     scores: PathBuf,
     /// Write the marks as JSON.
@@ -34,10 +38,11 @@ pub struct Arguments {
 #[derive(Args)]
 pub struct Which {
     /// Which benchmark's marks: reward-bench-2, reward-bench, rm-bench, judge-bench, rmb, ppe, m-reward-bench, or
-    /// preferences for rows of your own. Without it the one that a run file is of, else reward-bench-2.
+    /// preferences for rows of your own. Without it the one that a run file is of, else reward-bench-2 or preferences, as
+    /// the columns show.
     #[arg(long)]
     pub benchmark: Option<String>,
-    /// Which of the benchmark's ways of marking; the first without it.
+    /// Which of the benchmark's ways of marking; a run's own, else the first, without it.
     #[arg(long)]
     pub variant: Option<String>,
 }
@@ -48,56 +53,62 @@ impl Which {
         Ok((benchmark, benchmark.variant(self.variant.as_deref())?))
     }
 
-    /// That of a file of scores: a run says which benchmark it is of, and is of no other.
+    /// Those of a file of scores, with its own variant where it is a run; a run is of no other benchmark than it says.
     pub fn find_for(&self, file: &ScoreFile) -> anyhow::Result<(&'static Benchmark, &'static Variant)> {
-        let Some(run) = &file.run else {
-            return self.find();
+        let own = match &file.run {
+            None => None,
+            Some(run) => {
+                if let Some(asked) = self.benchmark.as_ref().filter(|asked| **asked != run.benchmark) {
+                    bail!(
+                        "marking {}: it is a run of {}, not of {asked}; leave --benchmark away",
+                        file.name,
+                        run.benchmark
+                    );
+                }
+                benchmark(&run.benchmark).with_context(|| format!("marking {}", file.name))?;
+                Some(run.variant.as_str())
+            }
         };
-        if let Some(asked) = self.benchmark.as_ref().filter(|asked| **asked != run.benchmark) {
-            bail!("marking {}: it is a run of {}, not of {asked}; leave --benchmark away", file.name, run.benchmark);
-        }
-        let benchmark = benchmark(&run.benchmark).with_context(|| format!("marking {}", file.name))?;
-        Ok((benchmark, benchmark.variant(self.variant.as_deref())?))
+        Ok((file.benchmark, file.benchmark.variant(self.variant.as_deref().or(own))?))
     }
-}
 
-/// A file's text.
-fn text_of(path: &Path) -> anyhow::Result<String> {
-    let name = path.display();
-    if path.is_dir() {
-        bail!(
-            "reading {name}: a file of scores was expected, a folder was found; name the file in it, such as run.json"
-        );
+    /// The benchmark that is asked for, where one is.
+    fn asked(&self) -> anyhow::Result<Option<&'static Benchmark>> {
+        self.benchmark.as_deref().map(|name| Ok(benchmark(name)?)).transpose()
     }
-    let bytes = std::fs::read(path).with_context(|| format!("reading {name}"))?;
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok(text),
-        Err(_) => {
-            bail!("reading {name}: a file of scores was expected, which is text in UTF-8, other bytes were found")
+
+    /// Reads a file of scores, or of marks.
+    async fn open(&self, path: &Path) -> anyhow::Result<OpenedScores> {
+        if path.is_dir() {
+            bail!(
+                "reading {}: a file of scores was expected, a folder was found; name the file in it, such as run.json",
+                path.display()
+            );
+        }
+        let source = Source::file_or_pipe(path)?;
+        Ok(ScoreFile::open_any(&source, self.asked()?).await?)
+    }
+
+    /// Reads a file of scores.
+    pub async fn read(&self, path: &Path) -> anyhow::Result<ScoreFile> {
+        match self.open(path).await? {
+            OpenedScores::Scores(file) => Ok(*file),
+            OpenedScores::Summary(_) => {
+                bail!("reading {}: scores were expected, a summary was found, which has marks alone", path.display())
+            }
         }
     }
-}
-
-pub fn read(path: &Path) -> anyhow::Result<ScoreFile> {
-    let name = path.display().to_string();
-    Ok(ScoreFile::read(&name, &text_of(path)?)?)
 }
 
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let (benchmark, _) = arguments.which.find()?;
-    if let Some(summary) = summary(arguments, benchmark)? {
-        if arguments.json {
-            say!("{}", summary.json(benchmark))?;
-        } else {
-            for (name, score) in summary.subsets.iter().chain(&summary.sections) {
-                say!("{name:<24} {score:>8.4}")?;
-            }
-            let overall = summary.overall.map_or_else(|| "not given".to_owned(), |score| format!("{score:.4}"));
-            say!("overall: {overall}. A summary has no scores: what its marks are worth cannot be told.")?;
+    arguments.which.asked()?;
+    let file = match arguments.which.open(&arguments.scores).await? {
+        OpenedScores::Scores(file) => *file,
+        OpenedScores::Summary(summary) => {
+            summarised(&summary, arguments.json)?;
+            return Ok(ExitCode::SUCCESS);
         }
-        return Ok(ExitCode::SUCCESS);
-    }
-    let file = read(&arguments.scores)?;
+    };
     let (benchmark, variant) = arguments.which.find_for(&file)?;
     let assessment = file.assess(benchmark, variant, arguments.seed, arguments.strict)?;
     let marks = file.marks(benchmark, variant)?;
@@ -124,16 +135,16 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The reference evaluator's summary, where the file is one.
-fn summary(arguments: &Arguments, benchmark: &Benchmark) -> anyhow::Result<Option<SummaryFile>> {
-    // A summary is small; what is larger is a file of scores.
-    const MOST_BYTES: u64 = 1 << 20;
-    let name = arguments.scores.display().to_string();
-    let bytes = std::fs::metadata(&arguments.scores).with_context(|| format!("reading {name}"))?.len();
-    if bytes > MOST_BYTES {
-        return Ok(None);
+/// Shows marks that come without scores.
+fn summarised(summary: &SummaryFile, is_json: bool) -> anyhow::Result<()> {
+    if is_json {
+        return say!("{}", summary.json());
     }
-    Ok(SummaryFile::read(&name, &text_of(&arguments.scores)?, benchmark)?)
+    for (name, score) in summary.subsets.iter().chain(&summary.sections) {
+        say!("{name:<24} {score:>8.4}")?;
+    }
+    let overall = summary.overall.map_or_else(|| "not given".to_owned(), |score| format!("{score:.4}"));
+    say!("overall: {overall}. A summary has no scores: what its marks are worth cannot be told.")
 }
 
 /// How well scores tell correct completions from incorrect ones over all prompts, in a sentence.

@@ -56,9 +56,17 @@ pub struct Arguments {
     /// Cut conversations at so many tokens; never beyond the model's context.
     #[arg(long, value_name = "TOKENS")]
     pub max_length: Option<std::num::NonZeroUsize>,
+    /// The date that chat templates are told, YYYY-MM-DD or YYYY-MM-DDThh:mm:ss of local time; now without it. Some
+    /// templates (Llama 3's) write it into the prompt, and scores change with it.
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    pub date: Option<Clock>,
     /// Which logit of a classifier with several labels is the score, counted from 0.
     #[arg(long, value_name = "N")]
     pub label: Option<usize>,
+}
+
+fn date(text: &str) -> Result<Clock, String> {
+    Clock::parse(text).ok_or_else(|| "expected YYYY-MM-DD or YYYY-MM-DDThh:mm:ss".to_owned())
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -248,7 +256,8 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
         Logprob::Norm => Aggregate::Norm,
     };
     // Local time by the calendar, as transformers' templates read it.
-    let clock = Clock::from_local_seconds(chrono::Local::now().naive_local().and_utc().timestamp());
+    let now = || Clock::from_local_seconds(chrono::Local::now().naive_local().and_utc().timestamp());
+    let clock = arguments.date.unwrap_or_else(now);
     let mut options = match arguments.protocol {
         ProtocolName::Default => LoadOptions::new(clock),
         ProtocolName::Reference => LoadOptions::reference(clock),

@@ -15,6 +15,9 @@ use crate::model::{self, Named, bytes_style};
 use crate::output::say;
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  rewardscope pack ./model --dtype q8 --out packed
+  rewardscope pack model.gguf --dtype q4 --out packed --licence Apache-2.0")]
 pub struct Arguments {
     /// A folder, a .gguf file, an adapter's folder or a Hub id.
     model: String,

@@ -8,6 +8,9 @@ use clap::Args;
 use rewardscope_serve::Site;
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  rewardscope serve dist
+  rewardscope serve dist --port 8080")]
 pub struct Arguments {
     /// A folder as `cargo xtask dist` makes it.
     folder: PathBuf,

@@ -1,85 +1,36 @@
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
-use arrow_schema::{DataType, Field, FieldRef, Schema};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, Float64Type};
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
 use bytes::Bytes;
 use parquet::DecodeResult;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
-use parquet::arrow::{ArrowWriter, ProjectionMask};
-use parquet::basic::Compression;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataPushDecoder};
-use parquet::file::properties::WriterProperties;
 use rewardscope_store::Source;
-use serde::Deserialize;
+use serde_json::{Map, Value};
 
-use crate::{COLUMNS, DataError, Row, Rows, format_error};
+use crate::{DataError, Rows, format_error};
 
 /// More rows than any benchmark here has; a footer that promises more is damage or malice.
 const MAX_ROWS: i64 = 50_000_000;
 
-/// What is read of a row. The column of models is optional, that of metadata is left alone.
-#[derive(Deserialize)]
-struct Stored {
-    id: String,
-    prompt: String,
-    chosen: Vec<String>,
-    rejected: Vec<String>,
-    num_correct: i64,
-    num_incorrect: i64,
-    total_completions: i64,
-    #[serde(default)]
-    models: Option<Vec<String>>,
-    subset: String,
-}
-
-/// The rows, reading only the columns that are needed, a row group at a time.
-pub(crate) async fn read(source: &Source, rows: Rows) -> Result<Vec<Row>, DataError> {
-    let mut batches = Batches::open(source, &COLUMNS, &["models"], rows).await?;
-    let mut rows = Vec::new();
-    while let Some(batch) = batches.next().await? {
-        rows.extend(rows_of(source.name(), &batch)?);
-    }
-    Ok(rows)
-}
-
-/// Gets the columns that are there and gives those to read.
-type Choose<'a> = dyn Fn(&[&str]) -> Result<Vec<String>, DataError> + 'a;
-
 /// Some columns of a parquet file, a batch of rows at a time.
-pub(crate) struct Batches<'a> {
-    source: &'a Source,
+pub(crate) struct Batches {
+    source: Source,
+    metadata: Arc<ParquetMetaData>,
+    schema: SchemaRef,
+    rows: Rows,
     decoder: ParquetPushDecoder,
-    /// What the file says beside its rows, such as what pandas or datasets know of them.
-    metadata: arrow_schema::Metadata,
 }
 
-impl<'a> Batches<'a> {
-    /// Of the columns the `required` ones must be there.
-    pub(crate) async fn open(
-        source: &'a Source,
-        required: &[&str],
-        optional: &[&str],
-        rows: Rows,
-    ) -> Result<Self, DataError> {
-        Self::open_with(source, rows, &|found| {
-            let missing: Vec<&str> = required.iter().copied().filter(|column| !found.contains(column)).collect();
-            if !missing.is_empty() {
-                return Err(DataError::Columns {
-                    file: source.name().to_owned(),
-                    missing: missing.join(", "),
-                    found: found.join(", "),
-                });
-            }
-            Ok(required.iter().chain(optional).map(|&column| column.to_owned()).collect())
-        })
-        .await
-    }
-
-    /// Reads the footer; `choose` gets the columns that are there and gives those to read.
-    pub(crate) async fn open_with(source: &'a Source, rows: Rows, choose: &Choose<'_>) -> Result<Self, DataError> {
-        let damaged = |e: &dyn std::fmt::Display| damaged(source, e);
+impl Batches {
+    /// Reads the footer.
+    pub(crate) async fn open(source: Source, rows: Rows) -> Result<Self, DataError> {
+        let damaged = |e: &dyn std::fmt::Display| damaged(&source, e);
         // Where pages lie matters only to whoever wants some of them.
         let pages = if rows == Rows::ALL { PageIndexPolicy::Skip } else { PageIndexPolicy::Optional };
         let mut decoder =
@@ -88,7 +39,7 @@ impl<'a> Batches<'a> {
             match decoder.try_decode().map_err(|e| damaged(&e))? {
                 DecodeResult::Data(metadata) => break metadata,
                 DecodeResult::NeedsData(ranges) => {
-                    let bytes = fetch(source, &ranges).await?;
+                    let bytes = fetch(&source, &ranges).await?;
                     decoder.push_ranges(ranges, bytes).map_err(|e| damaged(&e))?;
                 }
                 DecodeResult::Finished => return Err(damaged(&"no footer")),
@@ -102,38 +53,145 @@ impl<'a> Batches<'a> {
                 format!("a promise of {promised}"),
             ));
         }
-        let schema = metadata.file_metadata().schema_descr();
-        let found: BTreeSet<&str> = schema.root_schema().get_fields().iter().map(|field| field.name()).collect();
-        let wanted = choose(&found.into_iter().collect::<Vec<_>>())?;
-        let fields = schema.root_schema().get_fields();
-        let roots = wanted.iter().filter_map(|column| fields.iter().position(|field| field.name() == column));
-        let projection = ProjectionMask::roots(schema, roots);
-        let (groups, skipped) = groups_of(&metadata, rows);
-        let builder = ParquetPushDecoderBuilder::try_new_decoder(Arc::new(metadata)).map_err(|e| damaged(&e))?;
-        let metadata = builder.schema().metadata().clone();
-        let builder = builder.with_projection(projection);
-        let builder = match rows == Rows::ALL {
-            true => builder,
-            false => builder.with_row_groups(groups).with_offset(skipped).with_limit(rows.most()),
-        };
-        Ok(Self { source, decoder: builder.build().map_err(|e| damaged(&e))?, metadata })
+        let metadata = Arc::new(metadata);
+        let (decoder, schema) = decoder_of(&source, &metadata, rows, None)?;
+        Ok(Self { source, metadata, schema, rows, decoder })
+    }
+
+    /// All columns that there are.
+    pub(crate) fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// Begins anew with these columns alone.
+    pub(crate) fn select(&mut self, wanted: &[String]) -> Result<(), DataError> {
+        (self.decoder, _) = decoder_of(&self.source, &self.metadata, self.rows, Some(wanted))?;
+        Ok(())
     }
 
     /// The next rows; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>, DataError> {
         loop {
-            match self.decoder.try_decode().map_err(|e| damaged(self.source, &e))? {
+            match self.decoder.try_decode().map_err(|e| damaged(&self.source, &e))? {
                 DecodeResult::Data(batch) => {
-                    let schema = batch.schema().as_ref().clone().with_metadata(self.metadata.clone());
-                    return batch.with_schema(Arc::new(schema)).map(Some).map_err(|e| damaged(self.source, &e));
+                    let metadata = self.schema.metadata().clone();
+                    let schema = batch.schema().as_ref().clone().with_metadata(metadata);
+                    return batch.with_schema(Arc::new(schema)).map(Some).map_err(|e| damaged(&self.source, &e));
                 }
                 DecodeResult::NeedsData(ranges) => {
-                    let bytes = fetch(self.source, &ranges).await?;
-                    self.decoder.push_ranges(ranges, bytes).map_err(|e| damaged(self.source, &e))?;
+                    let bytes = fetch(&self.source, &ranges).await?;
+                    self.decoder.push_ranges(ranges, bytes).map_err(|e| damaged(&self.source, &e))?;
                 }
                 DecodeResult::Finished => return Ok(None),
             }
         }
+    }
+}
+
+/// A decoder of some columns and rows, and the schema with all columns.
+fn decoder_of(
+    source: &Source,
+    metadata: &Arc<ParquetMetaData>,
+    rows: Rows,
+    wanted: Option<&[String]>,
+) -> Result<(ParquetPushDecoder, SchemaRef), DataError> {
+    let damaged = |e: &dyn std::fmt::Display| damaged(source, e);
+    let builder = ParquetPushDecoderBuilder::try_new_decoder(metadata.clone()).map_err(|e| damaged(&e))?;
+    let schema = builder.schema().clone();
+    let builder = match wanted {
+        None => builder,
+        Some(wanted) => {
+            let columns = metadata.file_metadata().schema_descr();
+            let fields = columns.root_schema().get_fields();
+            let roots = wanted.iter().filter_map(|name| fields.iter().position(|field| field.name() == name));
+            builder.with_projection(ProjectionMask::roots(columns, roots))
+        }
+    };
+    let builder = match rows == Rows::ALL {
+        true => builder,
+        false => {
+            let (groups, skipped) = groups_of(metadata, rows);
+            builder.with_row_groups(groups).with_offset(skipped).with_limit(rows.most())
+        }
+    };
+    Ok((builder.build().map_err(|e| damaged(&e))?, schema))
+}
+
+/// A batch with what is read as text as texts: columns of bytes too, where they are UTF-8. What is not becomes null.
+pub(crate) fn readable(file: &str, batch: &RecordBatch) -> Result<RecordBatch, DataError> {
+    let is_binary = |of: &DataType| matches!(of, DataType::Binary | DataType::LargeBinary | DataType::BinaryView);
+    if !batch.schema().fields().iter().any(|field| is_binary(field.data_type())) {
+        return Ok(batch.clone());
+    }
+    let (mut fields, mut columns): (Vec<FieldRef>, Vec<ArrayRef>) = (Vec::new(), Vec::new());
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        let texts: Option<StringArray> = match field.data_type() {
+            DataType::Binary => column.as_binary_opt::<i32>().map(|bytes| bytes.iter().map(text_of).collect()),
+            DataType::LargeBinary => column.as_binary_opt::<i64>().map(|bytes| bytes.iter().map(text_of).collect()),
+            DataType::BinaryView => column.as_binary_view_opt().map(|bytes| bytes.iter().map(text_of).collect()),
+            _ => None,
+        };
+        match texts {
+            Some(texts) => {
+                fields.push(Arc::new(Field::new(field.name(), DataType::Utf8, true)));
+                columns.push(Arc::new(texts));
+            }
+            None => {
+                fields.push(field.clone());
+                columns.push(column.clone());
+            }
+        }
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+        .map_err(|e| format_error(file, "columns of texts, numbers and lists", e))
+}
+
+fn text_of(bytes: Option<&[u8]>) -> Option<&str> {
+    std::str::from_utf8(bytes?).ok()
+}
+
+/// Puts the names of NaN and the infinities in records, which have nothing where a column has them.
+pub(crate) fn name_non_finite(batch: &RecordBatch, records: &mut [Map<String, Value>]) {
+    let name = |x: f64| match x {
+        x if x.is_nan() => "NaN",
+        x if x > 0.0 => "Infinity",
+        _ => "-Infinity",
+    };
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        for (row, record) in records.iter_mut().enumerate() {
+            if column.is_null(row) {
+                continue;
+            }
+            let Some(values) = floats(column, row) else {
+                break;
+            };
+            match (record.get_mut(field.name()), values.as_slice()) {
+                (Some(Value::Array(list)), values) if list.len() == values.len() => {
+                    for (value, x) in list.iter_mut().zip(values).filter(|(value, x)| value.is_null() && !x.is_finite()) {
+                        *value = Value::from(name(*x));
+                    }
+                }
+                (Some(value @ Value::Null), [x]) if !x.is_finite() => *value = Value::from(name(*x)),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The numbers of a cell: one, or those of a list; `None` where a column has no such. What is null is 0.
+fn floats(column: &ArrayRef, row: usize) -> Option<Vec<f64>> {
+    fn of(column: &ArrayRef) -> Option<Vec<f64>> {
+        if let Some(values) = column.as_primitive_opt::<Float64Type>() {
+            return Some(values.iter().map(Option::unwrap_or_default).collect());
+        }
+        let values = column.as_primitive_opt::<Float32Type>()?;
+        Some(values.iter().map(|x| f64::from(x.unwrap_or_default())).collect())
+    }
+    match column.data_type() {
+        DataType::Float64 | DataType::Float32 => of(&column.slice(row, 1)),
+        DataType::List(_) => of(&column.as_list_opt::<i32>()?.value(row)),
+        DataType::LargeList(_) => of(&column.as_list_opt::<i64>()?.value(row)),
+        _ => None,
     }
 }
 
@@ -154,14 +212,6 @@ fn groups_of(metadata: &ParquetMetaData, rows: Rows) -> (Vec<usize>, usize) {
 }
 
 fn damaged(source: &Source, found: &dyn std::fmt::Display) -> DataError {
-    let found = found.to_string();
-    if let Some((_, codec)) = found.split_once("Disabled feature at compile time: ") {
-        return format_error(
-            source.name(),
-            "parquet that is compressed with snappy, or not at all",
-            format!("{codec}; write it anew, as by pandas' to_parquet(compression=\"snappy\")"),
-        );
-    }
     format_error(source.name(), "a whole parquet file", found)
 }
 
@@ -172,65 +222,4 @@ async fn fetch(source: &Source, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, Dat
         parts.push(source.read(range.start, len).await?.into());
     }
     Ok(parts)
-}
-
-fn rows_of(file: &str, batch: &RecordBatch) -> Result<Vec<Row>, DataError> {
-    let stored: Vec<Stored> = serde_arrow::from_record_batch(batch)
-        .map_err(|e| format_error(file, "columns of RewardBench 2's types", e.message()))?;
-    Ok(stored
-        .into_iter()
-        .map(|row| Row {
-            id: row.id,
-            prompt: row.prompt,
-            chosen: row.chosen,
-            rejected: row.rejected,
-            num_correct: row.num_correct,
-            num_incorrect: row.num_incorrect,
-            total_completions: row.total_completions,
-            models: row.models.unwrap_or_default(),
-            subset: row.subset,
-            additional_metadata: None,
-        })
-        .collect())
-}
-
-/// Rows as a parquet file in the official schema, `additional_metadata` a struct of texts. The same
-/// rows give the same bytes.
-///
-/// # Errors
-/// When a row cannot be written, which names nothing: the rows come from memory.
-pub fn to_parquet(rows: &[Row]) -> Result<Vec<u8>, DataError> {
-    let failed = |e: &dyn std::fmt::Display| format_error("the rows to write", "rows that parquet holds", e);
-    let text = |name: &str| Field::new(name, DataType::Utf8, false);
-    let texts = |name: &str| {
-        let item = Field::new("item", DataType::Utf8, false);
-        Field::new(name, DataType::List(Arc::new(item)), false)
-    };
-    let number = |name: &str| Field::new(name, DataType::Int64, false);
-    let keys: BTreeSet<&String> =
-        rows.iter().filter_map(|row| row.additional_metadata.as_ref()).flat_map(|m| m.keys()).collect();
-    let mut fields = vec![
-        text("id"),
-        text("prompt"),
-        texts("chosen"),
-        texts("rejected"),
-        number("num_correct"),
-        number("num_incorrect"),
-        number("total_completions"),
-        texts("models"),
-        text("subset"),
-    ];
-    if !keys.is_empty() {
-        let keys = keys.into_iter().map(|key| Field::new(key, DataType::Utf8, true)).collect::<Vec<_>>();
-        fields.push(Field::new("additional_metadata", DataType::Struct(keys.into()), true));
-    }
-    let fields: Vec<FieldRef> = fields.into_iter().map(Arc::new).collect();
-    let arrays = serde_arrow::to_arrow(&fields, rows).map_err(|e| failed(&e))?;
-    let schema = Arc::new(Schema::new(fields));
-    let batch = RecordBatch::try_new(schema.clone(), arrays).map_err(|e| failed(&e))?;
-    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
-    let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties)).map_err(|e| failed(&e))?;
-    writer.write(&batch).and_then(|()| writer.close()).map_err(|e| failed(&e))?;
-    Ok(bytes)
 }

@@ -38,6 +38,14 @@ impl Rows {
         number > self.last
     }
 
+    /// Of `count` rows from number `first` on, how many come before these, and how many they are.
+    pub(crate) fn within(self, first: usize, count: usize) -> (usize, usize) {
+        let end = first.saturating_add(count);
+        let from = self.first.clamp(first, end);
+        let to = self.last.saturating_add(1).clamp(from, end);
+        (from - first, to - from)
+    }
+
     /// A file without any of them is refused.
     pub(crate) fn refuse_none(self, file: &str, found: usize) -> Result<(), DataError> {
         match found {

@@ -1,85 +1,20 @@
-//! Rows that pass through as they are stored, some of them left out; never more than a few at once.
+//! A file of the rows that are kept, in the form that they have; never more than a few at once.
 
 use std::io::Write;
 
 use arrow_array::{BooleanArray, RecordBatch};
+use arrow_ipc::writer::FileWriter;
 use arrow_select::filter::filter_record_batch;
+use flate2::Compression as Level;
+use flate2::write::GzEncoder;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
-use rewardscope_store::Source;
-use serde_json::{Map, Value};
 
-use crate::dataset::{ScorableRow, require, scorable};
-use crate::{Columns, DataError, MAX_LINE_BYTES, Record, Rows, format_error, is_parquet, jsonl, parquet_file};
+use crate::{DataError, Stored, format_error};
 
-/// Lines handed on together.
-const LINES: usize = 256;
-
-/// A few rows as the file has them, whole.
-pub enum Stored {
-    /// Lines of JSON Lines, without their ends.
-    Lines(Vec<Vec<u8>>),
-    /// Rows of parquet with all columns.
-    Batch(RecordBatch),
-}
-
-/// Hands on a file's rows, a few at a time: what of each is scored, and how they are stored.
-///
-/// # Errors
-/// When the file is neither parquet nor JSON Lines, is damaged or lacks columns; and whatever `take`
-/// returns.
-pub async fn each_stored<E: From<DataError>>(
-    source: &Source,
-    columns: &Columns,
-    mut take: impl AsyncFnMut(Vec<Result<ScorableRow, String>>, Stored) -> Result<(), E>,
-) -> Result<(), E> {
-    let of = |records: &[Map<String, Value>]| records.iter().map(|record| scorable(columns, record)).collect();
-    if is_parquet(source).await? {
-        let all = |found: &[&str]| {
-            require(source, columns, found)?;
-            Ok(found.iter().map(|&column| column.to_owned()).collect())
-        };
-        let mut batches = parquet_file::Batches::open_with(source, Rows::ALL, &all).await?;
-        while let Some(batch) = batches.next().await? {
-            // A column that is only passed on may be of any type.
-            let schema = batch.schema();
-            let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-            let wanted = columns.wanted(names.iter().copied());
-            let places: Vec<usize> =
-                names.iter().enumerate().filter(|(_, name)| wanted.contains(name)).map(|(at, _)| at).collect();
-            let scored = batch.project(&places).map_err(|e| format_error(source.name(), "a whole parquet file", e))?;
-            let records: Vec<Map<String, Value>> = serde_arrow::from_record_batch(&scored)
-                .map_err(|e| format_error(source.name(), "columns of texts, numbers and lists", e.message()))?;
-            take(of(&records), Stored::Batch(batch)).await?;
-        }
-        return Ok(());
-    }
-    let mut lines = jsonl::Lines::new(source, MAX_LINE_BYTES);
-    let (mut records, mut stored, mut is_first) = (Vec::new(), Vec::new(), true);
-    while let Some((number, line)) = lines.next().await? {
-        let Record(record) = serde_json::from_slice(&line).map_err(|e| {
-            let expected = format!("parquet, or JSON Lines with an object on line {number}");
-            format_error(source.name(), expected, e)
-        })?;
-        if is_first {
-            require(source, columns, &record.keys().map(String::as_str).collect::<Vec<_>>())?;
-            is_first = false;
-        }
-        records.push(record);
-        stored.push(line);
-        if stored.len() == LINES {
-            take(of(&records), Stored::Lines(std::mem::take(&mut stored))).await?;
-            records.clear();
-        }
-    }
-    if !stored.is_empty() {
-        take(of(&records), Stored::Lines(stored)).await?;
-    }
-    Ok(())
-}
-
-/// A file of the rows that are kept, of the same form as the one they came from.
+/// A file of the rows that are kept: lines of JSON, a JSON list, CSV, parquet or Arrow, by its name and by the form
+/// that the rows have.
 pub struct Kept<W: Write + Send> {
     name: String,
     form: Form<W>,
@@ -88,14 +23,120 @@ pub struct Kept<W: Write + Send> {
 enum Form<W: Write + Send> {
     /// Nothing came yet.
     Open(Option<W>),
-    Lines(W),
+    /// Whether as a list, and whether something was written.
+    Json(Packed<W>, bool, bool),
+    Csv(Packed<W>),
     Parquet(Box<ArrowWriter<W>>),
+    Arrow(Box<FileWriter<W>>),
+}
+
+/// As it is, or in gzip.
+enum Packed<W: Write> {
+    Plain(W),
+    Gzip(GzEncoder<W>),
+}
+
+impl<W: Write> Packed<W> {
+    fn new(to: W, is_packed: bool) -> Self {
+        if is_packed { Self::Gzip(GzEncoder::new(to, Level::default())) } else { Self::Plain(to) }
+    }
+
+    fn finish(self) -> std::io::Result<()> {
+        match self {
+            Self::Plain(mut to) => to.flush(),
+            Self::Gzip(to) => to.finish().and_then(|mut to| to.flush()),
+        }
+    }
+}
+
+impl<W: Write> Write for Packed<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(to) => to.write(bytes),
+            Self::Gzip(to) => to.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Self::Plain(to) => to.flush(),
+            Self::Gzip(to) => to.flush(),
+        }
+    }
+}
+
+/// The ending of a name, without that of gzip, and whether it had that.
+fn ending(name: &str) -> (String, bool) {
+    let lower = name.to_ascii_lowercase();
+    let (stem, is_packed) = lower.strip_suffix(".gz").map_or((lower.as_str(), false), |stem| (stem, true));
+    let last = stem.rsplit(['/', '\\']).next().unwrap_or(stem);
+    (last.rsplit_once('.').map_or("", |(_, ending)| ending).to_owned(), is_packed)
+}
+
+/// Whether rows of a form can be written under a name.
+///
+/// # Errors
+/// With what form they have, and names for it.
+pub(crate) fn refuse_other_form(rows: &Stored, name: &str) -> Result<(), DataError> {
+    let (ending, is_packed) = ending(name);
+    let (form, names): (&str, &[&str]) = match rows {
+        Stored::Json(_) => ("JSON", &["jsonl", "ndjson", "json"]),
+        Stored::Csv(..) => ("CSV", &["csv", "tsv", "tab", "txt"]),
+        Stored::Batch(_) => ("columns (parquet or Arrow)", &["parquet", "arrow", "feather"]),
+    };
+    let all = ["jsonl", "ndjson", "json", "csv", "tsv", "parquet", "arrow", "feather", "zst", "bz2", "xz", "zip"];
+    let is_other = all.contains(&ending.as_str()) && !names.contains(&ending.as_str());
+    if is_other || (is_packed && matches!(rows, Stored::Batch(_))) {
+        let expected = format!("an output named .{}: rows are kept in the form that they have, which is {form}", names[0]);
+        return Err(format_error(name, expected, format!(".{ending}{}", if is_packed { ".gz" } else { "" })));
+    }
+    Ok(())
 }
 
 impl<W: Write + Send> Kept<W> {
-    /// An empty file; `name` is for messages.
+    /// An empty file. `name` says its form where rows have several, and is for messages.
     pub fn new(name: &str, to: W) -> Self {
         Self { name: name.to_owned(), form: Form::Open(Some(to)) }
+    }
+
+    /// Refuses a name of another form than rows have.
+    ///
+    /// # Errors
+    /// With what form they have, and names for it.
+    pub fn check_name(rows: &Stored, name: &str) -> Result<(), DataError> {
+        refuse_other_form(rows, name)
+    }
+
+    fn open(&mut self, rows: &Stored) -> Result<(), DataError> {
+        let name = self.name.clone();
+        let failed = |e: &dyn std::fmt::Display| format_error(&name, "a file that can be written", e);
+        let Form::Open(to) = &mut self.form else {
+            return Ok(());
+        };
+        let Some(to) = to.take() else {
+            return Ok(());
+        };
+        let (ending, is_packed) = ending(&name);
+        self.form = match rows {
+            Stored::Json(_) => Form::Json(Packed::new(to, is_packed), ending == "json", false),
+            Stored::Csv(header, _) => {
+                let mut to = Packed::new(to, is_packed);
+                to.write_all(header).map_err(|e| failed(&e))?;
+                if !header.ends_with(b"\n") {
+                    to.write_all(b"\n").map_err(|e| failed(&e))?;
+                }
+                Form::Csv(to)
+            }
+            Stored::Batch(batch) if ending == "arrow" || ending == "feather" => {
+                Form::Arrow(Box::new(FileWriter::try_new(to, &batch.schema()).map_err(|e| failed(&e))?))
+            }
+            Stored::Batch(batch) => {
+                let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+                let writer = ArrowWriter::try_new(to, batch.schema(), Some(properties)).map_err(|e| failed(&e))?;
+                Form::Parquet(Box::new(writer))
+            }
+        };
+        Ok(())
     }
 
     /// Writes those of a few rows that `keep` says true for.
@@ -103,30 +144,40 @@ impl<W: Write + Send> Kept<W> {
     /// # Errors
     /// When they cannot be written.
     pub fn write(&mut self, rows: &Stored, keep: &[bool]) -> Result<(), DataError> {
-        let name = self.name.clone();
-        let failed = |e: &dyn std::fmt::Display| format_error(&name, "a file that can be written", e);
-        if let Form::Open(to) = &mut self.form
-            && let Some(to) = to.take()
-        {
-            self.form = match rows {
-                Stored::Lines(_) => Form::Lines(to),
-                Stored::Batch(batch) => {
-                    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
-                    let writer = ArrowWriter::try_new(to, batch.schema(), Some(properties)).map_err(|e| failed(&e))?;
-                    Form::Parquet(Box::new(writer))
-                }
-            };
-        }
+        self.open(rows)?;
+        let name = &self.name;
+        let failed = |e: &dyn std::fmt::Display| format_error(name, "a file that can be written", e);
+        let kept = |lines: &'_ [Vec<u8>]| lines.iter().zip(keep).filter(|(_, keep)| **keep).map(|(line, _)| line.clone()).collect::<Vec<_>>();
         match (&mut self.form, rows) {
-            (Form::Lines(to), Stored::Lines(lines)) => {
-                for (line, _) in lines.iter().zip(keep).filter(|(_, keep)| **keep) {
-                    to.write_all(line).and_then(|()| to.write_all(b"\n")).map_err(|e| failed(&e))?;
+            (Form::Json(to, is_list, is_started), Stored::Json(lines)) => {
+                for line in kept(lines) {
+                    let before: &[u8] = match (*is_list, *is_started) {
+                        (true, true) => b",\n",
+                        (true, false) => b"[\n",
+                        (false, _) => b"",
+                    };
+                    *is_started = true;
+                    let after: &[u8] = if *is_list { b"" } else { b"\n" };
+                    // A line is one line, whatever the object stood in.
+                    let line = if *is_list || !line.contains(&b'\n') { line } else { on_one_line(&line) };
+                    [before, line.as_slice(), after].iter().try_for_each(|part| to.write_all(part)).map_err(|e| failed(&e))?;
+                }
+                Ok(())
+            }
+            (Form::Csv(to), Stored::Csv(_, records)) => {
+                for record in kept(records) {
+                    let end: &[u8] = if record.ends_with(b"\n") || record.ends_with(b"\r") { b"" } else { b"\n" };
+                    to.write_all(&record).and_then(|()| to.write_all(end)).map_err(|e| failed(&e))?;
                 }
                 Ok(())
             }
             (Form::Parquet(writer), Stored::Batch(batch)) => {
-                let kept = filter_record_batch(batch, &BooleanArray::from(keep.to_vec())).map_err(|e| failed(&e))?;
+                let kept = filtered(batch, keep).map_err(|e| failed(&e))?;
                 writer.write(&kept).and_then(|()| writer.flush()).map_err(|e| failed(&e))
+            }
+            (Form::Arrow(writer), Stored::Batch(batch)) => {
+                let kept = filtered(batch, keep).map_err(|e| failed(&e))?;
+                writer.write(&kept).map_err(|e| failed(&e))
             }
             _ => Err(failed(&"rows of two forms")),
         }
@@ -140,8 +191,26 @@ impl<W: Write + Send> Kept<W> {
         let failed = |e: &dyn std::fmt::Display| format_error(&self.name, "a file that can be written", e);
         match self.form {
             Form::Open(_) => Ok(()),
-            Form::Lines(mut to) => to.flush().map_err(|e| failed(&e)),
+            Form::Json(mut to, is_list, is_started) => {
+                let end: &[u8] = match (is_list, is_started) {
+                    (true, true) => b"\n]\n",
+                    (true, false) => b"[]\n",
+                    (false, _) => b"",
+                };
+                to.write_all(end).and_then(|()| to.finish()).map_err(|e| failed(&e))
+            }
+            Form::Csv(to) => to.finish().map_err(|e| failed(&e)),
             Form::Parquet(writer) => writer.close().map(|_| ()).map_err(|e| failed(&e)),
+            Form::Arrow(mut writer) => writer.finish().map_err(|e| failed(&e)),
         }
     }
+}
+
+fn filtered(batch: &RecordBatch, keep: &[bool]) -> Result<RecordBatch, arrow_schema::ArrowError> {
+    filter_record_batch(batch, &BooleanArray::from(keep.to_vec()))
+}
+
+/// JSON without line breaks between its values: inside texts there are none.
+fn on_one_line(text: &[u8]) -> Vec<u8> {
+    text.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect()
 }

@@ -363,6 +363,11 @@ impl Scorer {
         self.report.device_bytes + self.batch_tokens as u64 * bytes_a_token(&self.forward.summary)
     }
 
+    /// Which end of a text that is too long is cut.
+    pub fn truncation(&self) -> TruncationSide {
+        self.options.protocol.truncation
+    }
+
     /// The time that templates are told from now on.
     pub fn set_clock(&self, clock: Clock) {
         if let Some(template) = &self.text.template {

@@ -4,13 +4,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use rewardscope_benchmarks::analysis::margin;
-use rewardscope_benchmarks::{Item, ScoredItem};
+use rewardscope_benchmarks::{Item, MarkError, ScoredItem, Turn};
 use serde::{Deserialize, Serialize};
 
 use crate::report::values;
 use crate::{
-    CompletionReport, CompletionScore, ItemReport, ItemSummary, MarkError, Run, ScoreFile, Turn, characters,
-    conversation,
+    CompletionReport, CompletionScore, ItemReport, ItemSummary, Run, ScoreFile, characters, conversation,
 };
 
 /// The share of items, those of the smallest distance, that are called narrow.
@@ -403,7 +402,9 @@ mod tests {
             let subset = ["Math", "Safety"][place % 2];
             format!(r#"{{"id":"{place}","subset":"{subset}","num_correct":1,"scores":[{margin},0.0]}}"#)
         });
-        ScoreFile::read("scores.jsonl", &lines.collect::<Vec<_>>().join("\n")).expect("a file of scores")
+        let lines = lines.collect::<Vec<_>>().join("\n").into_bytes();
+        let source = rewardscope_store::Source::memory("scores.jsonl", lines);
+        pollster::block_on(ScoreFile::open(&source, None)).expect("a file of scores")
     }
 
     fn query() -> ExploreQuery {

@@ -5,6 +5,7 @@
 mod board;
 mod claims;
 mod comparison;
+mod dataset;
 mod explore;
 mod insight;
 mod journal;
@@ -14,288 +15,29 @@ mod reference_file;
 mod report;
 mod run_file;
 mod score_file;
+mod score_row;
 
-use std::collections::HashSet;
-
-use rewardscope_benchmarks::{Assessment, Benchmark, Item, MarkError, ScoredItem, Selection, Turn, stratified};
-use rewardscope_data::{Columns, DataError, DatasetRow, read_dataset};
+use rewardscope_benchmarks::{Assessment, Benchmark, Item, ScoredItem, Selection, stratified};
 use rewardscope_engine::device::now_ms;
-use rewardscope_engine::{Cancel, Detail, EngineError, Message, Score, Scorer};
-use rewardscope_store::{
-    FetchProgress, Repository, RepositoryId, RepositoryKind, Source, Store, StoreError, is_address,
-};
+use rewardscope_engine::{Cancel, Detail, EngineError, Score, Scorer, TruncationSide};
 use serde::{Deserialize, Serialize};
 
 pub use board::{BoardError, BoardMark, BoardRow, Contribution};
 pub use claims::{ClaimError, Claims, score_claim};
 pub use comparison::{ComparisonError, RunComparison, RunsTogether};
+pub use dataset::{
+    Asked, Dataset, DatasetError, Reading, benchmark_of, columns_of, conversation, dataset_name, fetch_dataset, how_of,
+    open_remote_dataset, read_items, rows_of_folder,
+};
 pub use explore::{ExploreQuery, Explorer, Found, Order, Verdict, item_with, row_without_texts};
 pub use insight::{Bar, Insight, LengthPoint};
 pub use journal::{Journal, JournalError, JournalSummary, RunIdentity};
 pub use marks_json::marks_json;
 pub use reference_file::{SummaryFile, reference_scores, reference_summary};
 pub use report::{CompletionReport, ItemReport, ItemSummary, Report, ScoredRow, SubsetProgress};
-pub use rewardscope_data::{Columns as DatasetColumns, Rows};
+pub use rewardscope_data::{Columns as DatasetColumns, Rows, Skipped};
 pub use run_file::{ProtocolBlock, RunFile, RunItem};
-pub use score_file::{LengthUnit, ScoreFile, ScoreFileError};
-
-/// Why a dataset cannot be run.
-#[derive(Debug, thiserror::Error)]
-pub enum DatasetError {
-    /// The file gave no rows.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// Its rows cannot be marked, whatever their scores.
-    #[error("reading {file}: rows that {benchmark} marks were expected; {reason}")]
-    Unmarkable {
-        /// The file's name.
-        file: String,
-        /// The benchmark.
-        benchmark: &'static str,
-        /// What is wrong with the first such row.
-        reason: MarkError,
-    },
-    /// Two files have an item of one name.
-    #[error("reading {file}: an id once in its subset was expected, {subset}/{id} was found in another file too")]
-    Twice {
-        /// The second file's name.
-        file: String,
-        /// The item's subset.
-        subset: String,
-        /// Its id.
-        id: String,
-    },
-    /// The repository's rows could not be had.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A repository has not just one file of rows.
-    #[error(
-        "opening {repository}: one .parquet or .jsonl file was expected, it has {found}; name one after a colon, as in {repository}:FILE"
-    )]
-    NotOne {
-        /// The repository's name.
-        repository: String,
-        /// What it has.
-        found: String,
-    },
-}
-
-/// The items in some rows of each of a dataset's files. `columns` says where rows have what, where that is not
-/// as the benchmark has it.
-///
-/// # Errors
-/// As [`read_dataset`], and when a row cannot be marked, or an item is in two files.
-pub async fn read_items(
-    benchmark: &'static Benchmark,
-    sources: &[Source],
-    columns: Option<&Columns>,
-    rows: Rows,
-) -> Result<Vec<Item>, DatasetError> {
-    let mut items: Vec<Item> = Vec::new();
-    let mut seen: HashSet<(String, String)> = HashSet::new();
-    for source in sources {
-        let found = match items_of(benchmark, source, columns, rows).await {
-            // Of several files some have fewer rows than are asked for.
-            Err(DatasetError::Data(DataError::NoRows { .. })) if sources.len() > 1 => continue,
-            found => found?,
-        };
-        if sources.len() > 1 {
-            for item in &found {
-                if !seen.insert((item.subset.clone(), item.id.clone())) {
-                    let (file, subset, id) = (source.name().to_owned(), item.subset.clone(), item.id.clone());
-                    return Err(DatasetError::Twice { file, subset, id });
-                }
-            }
-        }
-        items.extend(found);
-    }
-    match (items.is_empty(), sources) {
-        (true, [first, ..]) => Err(DataError::NoRows { file: first.name().to_owned(), rows: rows.to_string() }.into()),
-        _ => Ok(items),
-    }
-}
-
-async fn items_of(
-    benchmark: &'static Benchmark,
-    source: &Source,
-    columns: Option<&Columns>,
-    rows: Rows,
-) -> Result<Vec<Item>, DatasetError> {
-    let set = benchmark.layout.is_dataset_a_subset.then(|| dataset_title(source));
-    let columns = Columns {
-        subset_otherwise: set,
-        ..columns.map_or_else(|| columns_of(benchmark), |own| overlaid(benchmark, own))
-    };
-    let items: Vec<Item> = read_dataset(source, &columns, rows).await?.into_iter().map(item_of_dataset).collect();
-    benchmark.check(&items).map_err(|error| DatasetError::Unmarkable {
-        file: source.name().to_owned(),
-        benchmark: benchmark.title,
-        reason: error,
-    })?;
-    Ok(items)
-}
-
-/// Where a benchmark's rows have what.
-pub fn columns_of(benchmark: &Benchmark) -> Columns {
-    let layout = &benchmark.layout;
-    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-    Columns {
-        id: names(layout.id),
-        subset: names(layout.subset),
-        needs_subset: layout.needs_subset,
-        prompt: names(layout.prompt),
-        chosen: names(layout.chosen),
-        rejected: names(layout.rejected),
-        models: names(layout.models),
-        subset_otherwise: None,
-        has_counts: layout.has_counts,
-        must_have: if layout.needs_prompt { vec![names(layout.prompt)] } else { Vec::new() },
-        chosen_if: layout.chosen_if.map(|pair| pair.map(str::to_owned)),
-        correct: layout.correct.map(str::to_owned),
-    }
-}
-
-/// A benchmark's columns, but for those that somebody names otherwise, which must be there then.
-fn overlaid(benchmark: &Benchmark, own: &Columns) -> Columns {
-    let mut all = columns_of(benchmark);
-    let named = [&own.id, &own.subset, &own.prompt, &own.chosen, &own.rejected, &own.models];
-    if !own.prompt.is_empty() {
-        all.must_have.clear();
-    }
-    all.must_have.extend(named.into_iter().filter(|names| !names.is_empty()).cloned());
-    if !own.chosen.is_empty() {
-        // What the usual column of completions needs to be read, another need not.
-        (all.chosen_if, all.correct) = (own.chosen_if.clone(), own.correct.clone());
-    }
-    let fields = [&mut all.id, &mut all.subset, &mut all.prompt, &mut all.chosen, &mut all.rejected, &mut all.models];
-    for (field, own) in fields.into_iter().zip(named) {
-        if !own.is_empty() {
-            field.clone_from(own);
-        }
-    }
-    all
-}
-
-fn item_of_dataset(row: DatasetRow) -> Item {
-    let prompt =
-        row.prompt.iter().rfind(|turn| turn.role == "user").map(|turn| turn.content.clone()).unwrap_or_default();
-    let is_one = matches!(row.prompt.as_slice(), [only] if only.role == "user");
-    let turns = row.prompt.into_iter().map(|turn| Turn { role: turn.role, content: turn.content });
-    Item {
-        id: row.id,
-        subset: row.subset,
-        prompt,
-        turns: if is_one { Vec::new() } else { turns.collect() },
-        num_correct: row.chosen.len(),
-        completions: row.chosen.into_iter().chain(row.rejected).collect(),
-        models: row.models,
-    }
-}
-
-/// The conversation that an item's completions answer.
-pub fn conversation(item: &Item) -> Vec<Message> {
-    match item.turns.as_slice() {
-        [] => vec![Message::new("user", item.prompt.as_str())],
-        turns => turns.iter().map(|turn| Message::new(turn.role.as_str(), turn.content.as_str())).collect(),
-    }
-}
-
-/// What a run calls a dataset's file: its Hub id with commit and file, its address, or the name of a
-/// file of this machine, whose folders are nobody else's business.
-fn source_name(source: &Source) -> &str {
-    let name = source.name();
-    source.origin().unwrap_or_else(|| match is_address(name) {
-        true => name,
-        false => name.rsplit(['/', '\\']).next().unwrap_or(name),
-    })
-}
-
-/// What a run calls its dataset: the names of its files, the first few of many.
-pub fn dataset_name(sources: &[Source]) -> String {
-    const MOST: usize = 8;
-    let names: Vec<&str> = sources.iter().take(MOST).map(source_name).collect();
-    let more = sources.len().saturating_sub(MOST);
-    let rest = if more == 0 { String::new() } else { format!(" and {more} others") };
-    names.join(", ") + &rest
-}
-
-/// What people call a dataset: the last part of its Hub id, or its file's name without the ending.
-fn dataset_title(source: &Source) -> String {
-    let name = source_name(source);
-    let last = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
-    match source.origin().and_then(|origin| origin.split('@').next()) {
-        Some(repository) => last(repository),
-        None => last(name.rsplit_once('.').map_or(name, |(stem, _)| stem)),
-    }
-}
-
-/// How a remote dataset is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reading {
-    /// From the cache, where it is brought and checked first.
-    Whole,
-    /// As much of it as is looked at, and nothing kept.
-    ByRange,
-}
-
-/// A dataset by its Hub id, `owner/name[@revision][:file]`, or its address, which is always read by
-/// range.
-///
-/// # Errors
-/// When the name is neither, or the rows cannot be had.
-pub async fn open_remote_dataset(
-    store: &Store,
-    name: &str,
-    reading: Reading,
-    cancel: &Cancel,
-    progress: &mut dyn FnMut(FetchProgress),
-) -> Result<Source, DatasetError> {
-    if is_address(name) {
-        return Ok(store.address(name, cancel, progress).await?);
-    }
-    let id: RepositoryId = name.parse()?;
-    let repository = store.repository(RepositoryKind::Dataset, &id, cancel, progress).await?;
-    match reading {
-        Reading::Whole => fetch_dataset(store, &repository, id.file.as_deref(), cancel, progress).await,
-        Reading::ByRange => Ok(store.by_range(&repository, dataset_file(&repository, id.file.as_deref())?).await?),
-    }
-}
-
-/// The dataset file of a repository: `file` where one is named, else its only parquet or JSON Lines.
-///
-/// # Errors
-/// When there is none or there are several, or it cannot be had.
-pub async fn fetch_dataset(
-    store: &Store,
-    repository: &Repository,
-    file: Option<&str>,
-    cancel: &Cancel,
-    progress: &mut dyn FnMut(FetchProgress),
-) -> Result<Source, DatasetError> {
-    let name = dataset_file(repository, file)?.to_owned();
-    let sources = store.fetch(repository, &[name], cancel, progress).await?;
-    sources
-        .into_iter()
-        .next()
-        .ok_or_else(|| DatasetError::NotOne { repository: repository.name.clone(), found: "none".to_owned() })
-}
-
-/// `file` where one is named, else a repository's only file of rows.
-fn dataset_file<'a>(repository: &'a Repository, file: Option<&'a str>) -> Result<&'a str, DatasetError> {
-    let rows = |name: &&str| [".parquet", ".jsonl", ".csv"].iter().any(|ending| name.ends_with(ending));
-    let names: Vec<&str> = match file {
-        Some(file) => vec![file],
-        None => repository.files.iter().map(|file| file.name.as_str()).filter(rows).collect(),
-    };
-    let [name] = names.as_slice() else {
-        let shown = names.iter().take(20).copied().collect::<Vec<_>>().join(", ");
-        return Err(DatasetError::NotOne {
-            repository: repository.name.clone(),
-            found: if names.is_empty() { "none".to_owned() } else { shown },
-        });
-    };
-    Ok(name)
-}
+pub use score_file::{LengthUnit, OpenedScores, ScoreFile, ScoreFileError};
 
 /// What a run keeps of a completion's score.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -388,7 +130,7 @@ pub async fn score_item(scorer: &Scorer, item: &Item, cancel: &Cancel) -> Result
         }
         Err(error) => Err(format!("{}/{}: {error}", item.subset, item.id)),
     };
-    let remarks = scores.as_ref().map(|scores| remarks(item, scores)).unwrap_or_default();
+    let remarks = scores.as_ref().map(|scores| remarks(item, scores, scorer.truncation())).unwrap_or_default();
     Ok(ItemOutcome { scores, remarks, computed_tokens, ms: now_ms() - started })
 }
 
@@ -573,7 +315,11 @@ impl Run {
     }
 }
 
-fn remarks(item: &Item, scores: &[CompletionScore]) -> Vec<String> {
+fn remarks(item: &Item, scores: &[CompletionScore], side: TruncationSide) -> Vec<String> {
+    let end = match side {
+        TruncationSide::Left => "first",
+        TruncationSide::Right => "last",
+    };
     let mut remarks = Vec::new();
     for (position, (score, completion)) in scores.iter().zip(&item.completions).enumerate() {
         let which = format!("{}/{}, completion {}", item.subset, item.id, position + 1);
@@ -582,7 +328,7 @@ fn remarks(item: &Item, scores: &[CompletionScore]) -> Vec<String> {
         }
         if score.truncated() {
             remarks.push(format!(
-                "{which}: {} tokens were found, the context holds {}; the last {} were cut off",
+                "{which}: {} tokens were found, the context holds {}; the {end} {} were cut off",
                 score.tokens + score.cut_tokens,
                 score.tokens,
                 score.cut_tokens

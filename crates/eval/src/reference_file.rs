@@ -1,8 +1,7 @@
 //! The files that the reference evaluator (`allenai/reward-bench`) writes of a run: one of scores, one
 //! of marks by subset.
 
-use rewardscope_benchmarks::{Benchmark, Marks, reward_bench, reward_bench_2};
-use rewardscope_data::Record;
+use rewardscope_benchmarks::{Benchmark, Marks, preferences, reward_bench, reward_bench_2};
 use rewardscope_engine::ModelReport;
 use serde_json::{Map, Value, json};
 
@@ -58,8 +57,10 @@ pub fn reference_summary(marks: &Marks, model: &ModelReport) -> Value {
 }
 
 /// What the reference's summary file says.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct SummaryFile {
+    /// Whose marks they are.
+    pub benchmark: &'static Benchmark,
     /// The model that it is of.
     pub model: Option<String>,
     /// Subsets with their marks, in the benchmark's order.
@@ -71,19 +72,17 @@ pub struct SummaryFile {
 }
 
 impl SummaryFile {
-    /// Reads a summary; `None` where the text is something else, such as a file of scores.
+    /// An object as a summary; `None` where it is something else, such as a file of scores. Without a benchmark it is
+    /// RewardBench 2's, or what the rewardbench command writes of one's own pairs.
     ///
     /// # Errors
     /// When it is a summary with subsets that the benchmark does not have.
-    pub fn read(name: &str, text: &str, benchmark: &Benchmark) -> Result<Option<Self>, ScoreFileError> {
+    pub fn of(
+        name: &str,
+        object: &Map<String, Value>,
+        benchmark: Option<&'static Benchmark>,
+    ) -> Result<Option<Self>, ScoreFileError> {
         let wrong = |found: String| ScoreFileError::Summary { file: name.to_owned(), found };
-        let object = match serde_json::from_str::<Record>(text) {
-            Ok(Record(object)) => object,
-            Err(error) if error.to_string().contains(" twice in one object") && text.contains("\"model\"") => {
-                return Err(wrong(error.to_string()));
-            }
-            Err(_) => return Ok(None),
-        };
         let numbers: Vec<(String, f64)> = object
             .iter()
             .filter(|(name, _)| !LABELS.contains(&name.as_str()))
@@ -93,6 +92,20 @@ impl SummaryFile {
         if numbers.is_empty() || has_list || !object.contains_key("model") {
             return Ok(None);
         }
+        // What the rewardbench command writes of one's own pairs.
+        if let Some(accuracy) = object.get("accuracy").and_then(Value::as_f64).filter(|_| object.contains_key("num_prompts")) {
+            if !(0.0..=1.0).contains(&accuracy) {
+                return Err(wrong(format!("{accuracy} for accuracy; is it in percent?")));
+            }
+            return Ok(Some(Self {
+                benchmark: &preferences::BENCHMARK,
+                model: object.get("model").and_then(Value::as_str).map(str::to_owned),
+                subsets: vec![("accuracy".to_owned(), accuracy)],
+                sections: Vec::new(),
+                overall: Some(accuracy),
+            }));
+        }
+        let benchmark = benchmark.unwrap_or(&reward_bench_2::BENCHMARK);
         let order: Vec<&str> = match benchmark.name {
             reward_bench_2::NAME => reward_bench_2::SUBSETS.to_vec(),
             reward_bench::NAME => {
@@ -122,6 +135,7 @@ impl SummaryFile {
             (scores.map(|(name, score)| (name.to_owned(), score)).to_vec(), average.filter(|_| is_whole))
         };
         Ok(Some(Self {
+            benchmark,
             model: object.get("model").and_then(Value::as_str).map(str::to_owned),
             subsets: order.iter().filter_map(|name| Some(((*name).to_owned(), mark(name)?))).collect(),
             sections,
@@ -130,12 +144,12 @@ impl SummaryFile {
     }
 
     /// As `metrics --json` writes it: marks without what they are worth, which only scores tell.
-    pub fn json(&self, benchmark: &Benchmark) -> Value {
+    pub fn json(&self) -> Value {
         let named = |all: &[(String, f64)]| -> Map<String, Value> {
             all.iter().map(|(name, score)| (name.clone(), json!({ "score": score, "ci95": null, "n": null }))).collect()
         };
         json!({
-            "benchmark": benchmark.name, "model": self.model, "overall": self.overall,
+            "benchmark": self.benchmark.name, "model": self.model, "overall": self.overall,
             "sections": named(&self.sections), "subsets": named(&self.subsets),
         })
     }

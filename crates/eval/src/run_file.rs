@@ -3,7 +3,7 @@
 
 use rewardscope_benchmarks::published::MadeUnder;
 use rewardscope_benchmarks::{Assessment, Benchmark, Effort, Item, MarkError, Variant, assess};
-use rewardscope_engine::{DeviceReport, ModelReport};
+use rewardscope_engine::{Clock, DeviceReport, ModelReport};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -76,6 +76,9 @@ pub struct ProtocolBlock {
     pub context_tokens: usize,
     /// What the template was told of the time, in seconds since 1970 of local time, where it asks.
     pub template_seconds: Option<i64>,
+    /// The same as people write it: a local time without a zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_date: Option<String>,
     /// A hash over what turns text into token ids.
     pub tokenizer_sha256: String,
     /// The devices that scored, in their order.
@@ -147,7 +150,7 @@ impl RunFile {
         }
     }
 
-    /// The file of a run.
+    /// The file of a run. `clock` is what templates were told of the time.
     ///
     /// # Errors
     /// When its items cannot be marked.
@@ -157,6 +160,7 @@ impl RunFile {
         model: &ModelReport,
         (benchmark, variant): (&'static Benchmark, &'static Variant),
         host: &str,
+        clock: Clock,
     ) -> Result<Self, MarkError> {
         let items: Vec<RunItem> =
             run.results().iter().map(|result| run_item(&run.items()[result.item], result)).collect();
@@ -186,7 +190,8 @@ impl RunFile {
                 settings: identity.protocol.clone(),
                 template: Some(model.template.clone()),
                 context_tokens: identity.context_tokens,
-                template_seconds: model.template_seconds,
+                template_seconds: model.template_seconds.map(|_| clock.local_seconds()),
+                template_date: model.template_seconds.map(|_| clock.to_string()),
                 tokenizer_sha256: model.tokenizer_fingerprint.clone(),
                 devices: run.devices().to_vec(),
                 device: model.device.clone(),

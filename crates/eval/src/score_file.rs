@@ -1,24 +1,31 @@
 //! Files of scores: ours, the reference evaluators', and any list of rows. Marks are made anew from
 //! the scores; what a file says of marks is not read.
 
-use std::borrow::Cow;
-use std::collections::BTreeSet;
-
 use rewardscope_benchmarks::published::{Placement, placement};
-use rewardscope_benchmarks::{Assessment, Benchmark, Effort, MarkError, Marks, ScoredItem, Variant, assess, marks};
-use rewardscope_data::Record;
+use rewardscope_benchmarks::{
+    Assessment, Benchmark, Effort, MarkError, Marks, ScoredItem, Variant, assess, benchmark, marks, preferences,
+    reward_bench_2,
+};
+use rewardscope_data::{DataError, NonFinite, Opening, Reader};
+use rewardscope_store::{ByteStream, Source};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::dataset::Names;
+use crate::reference_file::SummaryFile;
 use crate::run_file::RunFile;
+use crate::score_row::{RawScores, raw_scores, text_lengths};
 use crate::{ScoredRow, Shortfall};
 
 /// Why a file gave no scores.
 #[derive(Debug, Clone, thiserror::Error, PartialEq)]
 pub enum ScoreFileError {
+    /// It could not be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// It is none of the forms that are known.
     #[error(
-        "reading {file}: a score file was expected (JSON Lines or a JSON array of rows with scores and num_correct, the reference evaluator's object of parallel arrays, or a run file), {found} was found"
+        "reading {file}: a score file was expected (rows with scores and num_correct, or of score_chosen and score_rejected, as JSON Lines, JSON, CSV or parquet; the reference evaluator's parallel arrays; or a run file), {found} was found"
     )]
     Format {
         /// The file.
@@ -75,61 +82,8 @@ pub enum LengthUnit {
     Characters,
 }
 
-/// What a score file may be as a whole.
-enum Top {
-    Object(Record),
-    Array(Vec<Record>),
-}
-
-impl Top {
-    fn read(text: &str) -> Result<Self, serde_json::Error> {
-        match text.starts_with('[') {
-            true => serde_json::from_str(text).map(Self::Array),
-            false => serde_json::from_str(text).map(Self::Object),
-        }
-    }
-}
-
-/// Whether a text is one object over several lines, not one a line.
-fn is_one_object(text: &str) -> bool {
-    text.lines().next().is_some_and(|first| first.trim() == "{")
-}
-
-/// The text with the numbers that Python writes and JSON has not as texts: NaN, Infinity, -Infinity.
-fn python_numbers(text: &str) -> Cow<'_, str> {
-    const NUMBERS: [&str; 3] = ["NaN", "-Infinity", "Infinity"];
-    // Where they may begin, and what begins, ends or hides in a text.
-    let marks: &[char] = &['"', '\\', 'N', 'I', '-'];
-    let mut out = String::new();
-    let (mut written, mut at, mut is_text) = (0, 0, false);
-    while let Some(found) = text[at..].find(marks) {
-        at += found;
-        let rest = &text[at..];
-        let number = NUMBERS.iter().find(|number| !is_text && rest.starts_with(**number));
-        at += match (number, rest.chars().next()) {
-            (Some(number), _) => {
-                out.push_str(&text[written..at]);
-                out.push_str(&format!("\"{number}\""));
-                written = at + number.len();
-                number.len()
-            }
-            // What is escaped ends no text.
-            (None, Some('\\')) => rest.chars().take(2).map(char::len_utf8).sum(),
-            (None, mark) => {
-                is_text ^= mark == Some('"');
-                1
-            }
-        };
-    }
-    if written == 0 {
-        return Cow::Borrowed(text);
-    }
-    out.push_str(&text[written..]);
-    Cow::Owned(out)
-}
-
 /// The scores of a file, with what it says beside them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct ScoreFile {
     /// Its name.
     pub name: String,
@@ -145,59 +99,127 @@ pub struct ScoreFile {
     pub models: Vec<Vec<String>>,
     /// The run, where it is a run file.
     pub run: Option<Box<RunFile>>,
+    /// Whose marks its scores make: what was asked for, what a run says, or what the rows look like.
+    pub benchmark: &'static Benchmark,
+    /// What the reader should know of how it was read, a sentence each.
+    pub remarks: Vec<String>,
 }
 
+/// What a file of scores, or of marks, turned out to be.
+#[derive(Debug, Clone)]
+pub enum OpenedScores {
+    /// Scores.
+    Scores(Box<ScoreFile>),
+    /// Marks alone.
+    Summary(SummaryFile),
+}
+
+/// A larger file of scores is none.
+const MOST_ROWS: usize = 2_000_000;
+
 impl ScoreFile {
-    /// Reads a file, whichever its form.
+    /// Reads a file, whichever its form. `asked` is the benchmark that it is asked to be of.
+    ///
+    /// # Errors
+    /// With the row and what is wrong with it; when it has marks and no scores.
+    pub async fn open(source: &Source, asked: Option<&'static Benchmark>) -> Result<Self, ScoreFileError> {
+        match Self::open_any(source, asked).await? {
+            OpenedScores::Scores(file) => Ok(*file),
+            OpenedScores::Summary(_) => Err(ScoreFileError::Format {
+                file: source.name().to_owned(),
+                found: "a summary, which has marks and no scores".to_owned(),
+            }),
+        }
+    }
+
+    /// Reads a file of scores or of marks.
     ///
     /// # Errors
     /// With the row and what is wrong with it.
-    pub fn read(name: &str, text: &str) -> Result<Self, ScoreFileError> {
+    pub async fn open_any(
+        source: &Source,
+        asked: Option<&'static Benchmark>,
+    ) -> Result<OpenedScores, ScoreFileError> {
+        let name = source.name();
         let unknown = |found: String| ScoreFileError::Format { file: name.to_owned(), found };
-        let trimmed = text.trim_start_matches('\u{feff}').trim_start();
-        let mut model = None;
-        let readable = python_numbers(trimmed);
-        let trimmed: &str = &readable;
-        let records: Vec<Map<String, Value>> = match Top::read(trimmed) {
-            Ok(Top::Object(Record(object))) if RunFile::is(&object) => {
-                let run: RunFile = serde_json::from_value(Value::Object(object)).map_err(|e| unknown(e.to_string()))?;
-                return Self::of_run(name, run);
-            }
-            Ok(Top::Object(Record(object))) => {
-                model = object.get("model").and_then(Value::as_str).map(str::to_owned);
-                if is_one_row(&object) { vec![object] } else { parallel(name, &object)? }
-            }
-            Ok(Top::Array(records)) => records.into_iter().map(|Record(record)| record).collect(),
-            Err(_) if !trimmed.starts_with(['{', '[']) => {
-                return Err(unknown(format!("{:?}", trimmed.chars().take(40).collect::<String>())));
-            }
-            // An array, and an object over several lines, are one piece of JSON.
-            Err(error) if trimmed.starts_with('[') || is_one_object(trimmed) => return Err(unknown(error.to_string())),
-            Err(_) => {
-                let lines = trimmed.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-                let parse = |(number, line): (usize, &str)| {
-                    serde_json::from_str(line).map(|Record(record)| record).map_err(|e| ScoreFileError::Row {
-                        file: name.to_owned(),
-                        row: number + 1,
-                        expected: "a JSON object".to_owned(),
-                        found: e.to_string(),
-                    })
+        let opening = Opening { non_finite: NonFinite::Named, is_whole: true, ..Opening::default() };
+        let mut reader = Reader::open(ByteStream::of(source), opening).await?;
+        let mut records: Vec<Map<String, Value>> = Vec::new();
+        while let Some(few) = reader.next().await? {
+            for row in few.rows {
+                let number = row.number;
+                let wrong = |found: String| ScoreFileError::Row {
+                    file: name.to_owned(),
+                    row: number,
+                    expected: "an object with scores".to_owned(),
+                    found,
                 };
-                lines.map(parse).collect::<Result<_, _>>()?
+                records.push(row.record.map_err(wrong)?);
             }
-        };
-        let mut rows = Vec::with_capacity(records.len());
+            if records.len() > MOST_ROWS {
+                return Err(unknown(format!("more than {MOST_ROWS} rows")));
+            }
+        }
+        let mut model = None;
+        // One object may be a run, marks, or all rows at once; a list of one such, the same.
+        if let [only] = records.as_slice() {
+            if RunFile::is(only) {
+                let run: RunFile =
+                    serde_json::from_value(Value::Object(only.clone())).map_err(|e| unknown(e.to_string()))?;
+                return Self::of_run(name, run).map(|file| OpenedScores::Scores(Box::new(file)));
+            }
+            if let Some(summary) = SummaryFile::of(name, only, asked)? {
+                return Ok(OpenedScores::Summary(summary));
+            }
+            model = only.get("model").and_then(Value::as_str).map(str::to_owned);
+            if !is_one_row(only) {
+                records = inside(name, only)?;
+            }
+        }
+        let is_packed = reader.is_csv();
+        Self::of_records(name, model, records, is_packed, asked).map(|file| OpenedScores::Scores(Box::new(file)))
+    }
+
+    fn of_records(
+        name: &str,
+        model: Option<String>,
+        records: Vec<Map<String, Value>>,
+        is_packed: bool,
+        asked: Option<&'static Benchmark>,
+    ) -> Result<Self, ScoreFileError> {
+        let mut raw = Vec::with_capacity(records.len());
         for (at, record) in records.iter().enumerate() {
-            rows.push(scored_row(record).map_err(|(expected, found)| ScoreFileError::Row {
+            let record = if is_packed { &unpacked(record) } else { record };
+            let wrong = |(expected, found): (String, String)| ScoreFileError::Row {
                 file: name.to_owned(),
                 row: at + 1,
                 expected,
                 found,
-            })?);
+            };
+            let scores = raw_scores(record, at + 1).map_err(wrong)?;
+            let lengths = text_lengths(record, scores.scores.len());
+            raw.push((scores, lengths));
         }
-        let lengths = records.iter().zip(&rows).map(|(record, row)| text_lengths(record, row)).collect();
-        let length_unit = LengthUnit::Characters;
-        Self { name: name.to_owned(), model, rows, lengths, length_unit, models: Vec::new(), run: None }.checked()
+        let (rows, lengths): (Vec<RawScores>, Vec<Option<Vec<f64>>>) = raw.into_iter().unzip();
+        let benchmark = asked.unwrap_or_else(|| benchmark_of(&rows));
+        let mut remarks = Vec::new();
+        if asked.is_none() && benchmark.name == preferences::NAME {
+            remarks.push("Marked as preferences: the rows name no number of correct completions and no subset of RewardBench 2.".to_owned());
+        }
+        let (rows, kept) = settled(name, rows, benchmark, &mut remarks)?;
+        let lengths = lengths.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(lengths, _)| lengths).collect();
+        Self {
+            name: name.to_owned(),
+            model,
+            rows,
+            lengths,
+            length_unit: LengthUnit::Characters,
+            models: Vec::new(),
+            run: None,
+            benchmark,
+            remarks,
+        }
+        .checked()
     }
 
     /// The scores of a run.
@@ -205,6 +227,7 @@ impl ScoreFile {
     /// # Errors
     /// As [`Self::read`].
     pub fn of_run(name: &str, run: RunFile) -> Result<Self, ScoreFileError> {
+        let benchmark = benchmark(&run.benchmark).unwrap_or(&reward_bench_2::BENCHMARK);
         let scored = || run.items.iter().filter(|item| item.error.is_none());
         Self {
             name: name.to_owned(),
@@ -214,6 +237,8 @@ impl ScoreFile {
             length_unit: LengthUnit::Tokens,
             models: scored().map(|item| item.models.clone()).collect(),
             run: Some(Box::new(run.clone())),
+            benchmark,
+            remarks: Vec::new(),
         }
         .checked()
     }
@@ -228,18 +253,19 @@ impl ScoreFile {
         if self.rows.is_empty() {
             return Err(ScoreFileError::Format { file: self.name, found: "no rows".to_owned() });
         }
-        let mut seen = BTreeSet::new();
         for (at, row) in self.rows.iter().enumerate() {
-            let which = format!("{}/{}", row.subset, row.id);
             if row.num_correct == 0 || row.num_correct >= row.scores.len() {
                 return Err(refuse(
                     at,
                     "num_correct of at least 1 and less than the number of scores",
-                    format!("num_correct {} with {} scores ({which})", row.num_correct, row.scores.len()),
+                    format!(
+                        "num_correct {} with {} scores ({}/{})",
+                        row.num_correct,
+                        row.scores.len(),
+                        row.subset,
+                        row.id
+                    ),
                 ));
-            }
-            if !seen.insert((&row.subset, &row.id)) {
-                return Err(refuse(at, "an id once in its subset", format!("{which} twice")));
             }
         }
         Ok(self)
@@ -288,6 +314,7 @@ impl ScoreFile {
         if let Some(shortfall) = shortfall {
             shortfall.qualify(&mut assessment);
         }
+        assessment.remarks.extend(self.remarks.iter().cloned());
         Ok(assessment)
     }
 
@@ -301,10 +328,134 @@ impl ScoreFile {
     }
 }
 
+/// Whose scores rows without a name are: RewardBench 2's where they say how many completions are correct, or name its
+/// subsets; otherwise pairs of one's own.
+fn benchmark_of(rows: &[RawScores]) -> &'static Benchmark {
+    let is_known = |row: &RawScores| {
+        row.num_correct.is_some() && !row.is_pair
+            || reward_bench_2::SUBSETS.iter().any(|subset| subset.eq_ignore_ascii_case(&row.subset))
+    };
+    match rows.iter().any(is_known) {
+        true => &reward_bench_2::BENCHMARK,
+        false => &preferences::BENCHMARK,
+    }
+}
+
+/// Rows as the benchmark marks them, with what they leave out filled in where it is known. Gives which were kept.
+fn settled(
+    file: &str,
+    raw: Vec<RawScores>,
+    benchmark: &Benchmark,
+    remarks: &mut Vec<String>,
+) -> Result<(Vec<ScoredRow>, Vec<bool>), ScoreFileError> {
+    let is_official = benchmark.name == reward_bench_2::NAME;
+    let (mut names, mut rows, mut kept) = (Names::default(), Vec::new(), Vec::new());
+    let (mut uncounted, mut placed) = (0, 0);
+    for (at, row) in raw.into_iter().enumerate() {
+        let wrong = |expected: &str, found: String| ScoreFileError::Row {
+            file: file.to_owned(),
+            row: at + 1,
+            expected: expected.to_owned(),
+            found,
+        };
+        let known = reward_bench_2::SUBSETS.iter().find(|subset| subset.eq_ignore_ascii_case(&row.subset));
+        let subset = match known.filter(|_| is_official) {
+            Some(subset) => (*subset).to_owned(),
+            None => row.subset,
+        };
+        let is_ties = is_official && subset == reward_bench_2::TIES;
+        let num_correct = match row.num_correct {
+            Some(count) => count,
+            // All but the tied rows have one.
+            None if is_official && !(is_ties && row.id.starts_with("tied")) => 1,
+            None if is_ties => {
+                uncounted += 1;
+                kept.push(false);
+                continue;
+            }
+            None => return Err(wrong("num_correct, how many of the scores are correct completions'", "none".to_owned())),
+        };
+        let scores = match (row.scores.is_empty(), row.result) {
+            (false, _) => row.scores,
+            (true, Some(result)) => {
+                placed += 1;
+                by_places(result).ok_or_else(|| wrong("a result that is the share of a first place", result.to_string()))?
+            }
+            (true, None) => return Err(wrong("scores, or a result", "neither".to_owned())),
+        };
+        let id = names.once(&subset, row.id);
+        rows.push(ScoredRow { id, subset, num_correct, scores });
+        kept.push(true);
+    }
+    if uncounted > 0 {
+        remarks.push(format!(
+            "{uncounted} tied rows of Ties do not say how many of their completions are correct (num_correct): they are left out"
+        ));
+        // What they stand beside says nothing alone.
+        let is_left: Vec<bool> = rows.iter().map(|row| row.subset != reward_bench_2::TIES).collect();
+        let mut left = is_left.iter();
+        kept.iter_mut().filter(|kept| **kept).for_each(|kept| *kept = left.next().copied().unwrap_or_default());
+        rows.retain(|row| row.subset != reward_bench_2::TIES);
+    }
+    if placed > 0 {
+        remarks.push(format!("{placed} rows have results and no scores: they stand for places, 1 for the first and 0 for others"));
+    }
+    if names.repeated > 0 {
+        remarks.push(format!(
+            "{} ids came before in their subset; they are told apart by a number behind them, as in {}",
+            names.repeated, names.example
+        ));
+    }
+    Ok((rows, kept))
+}
+
+/// Scores of one correct completion and others that give a result: 1 alone in the first place, `1 / n` among `n`
+/// there, 0 behind another.
+fn by_places(result: f64) -> Option<Vec<f64>> {
+    if result == 0.0 {
+        return Some(vec![0.0, 1.0]);
+    }
+    let sharing = (1.0 / result).round();
+    let is_share = (1.0..=64.0).contains(&sharing) && (result * sharing - 1.0).abs() < 1e-3;
+    is_share.then(|| {
+        let mut scores = vec![1.0; sharing as usize];
+        scores.push(0.0);
+        scores
+    })
+}
+
+/// Cells of text as what they hold: numbers, and lists as JSON.
+fn unpacked(record: &Map<String, Value>) -> Map<String, Value> {
+    let cell = |(name, value): (&String, &Value)| {
+        let value = match value {
+            Value::String(text) if text.trim_start().starts_with('[') && !name.starts_with("text") => {
+                serde_json::from_str(text).unwrap_or_else(|_| value.clone())
+            }
+            Value::String(text) if text.is_empty() => Value::Null,
+            other => other.clone(),
+        };
+        (name.clone(), value)
+    };
+    record.iter().map(cell).collect()
+}
+
 /// A single row has its own numbers where parallel arrays have lists of them.
 fn is_one_row(object: &Map<String, Value>) -> bool {
     ["num_correct", "label"].iter().any(|name| object.get(*name).is_some_and(|value| !value.is_array()))
         || object.get("id").is_some_and(|id| !id.is_array())
+}
+
+/// The rows in one object, which are a list under a name, or the reference evaluator's parallel arrays.
+fn inside(file: &str, object: &Map<String, Value>) -> Result<Vec<Map<String, Value>>, ScoreFileError> {
+    let rows = ["results", "data", "rows", "scores", "items"].iter().find_map(|name| {
+        let rows = object.get(*name)?.as_array()?;
+        let objects: Vec<_> = rows.iter().filter_map(|row| row.as_object().cloned()).collect();
+        (!rows.is_empty() && objects.len() == rows.len()).then_some(objects)
+    });
+    match rows {
+        Some(rows) => Ok(rows),
+        None => parallel(file, object),
+    }
 }
 
 /// The reference evaluator's object of parallel arrays, as rows.
@@ -324,7 +475,7 @@ fn parallel(file: &str, object: &Map<String, Value>) -> Result<Vec<Map<String, V
     }
     // Its texts are as large as the dataset, and only their lengths are needed.
     let value = |name: &str, value: &Value| match name.starts_with("text") {
-        true => characters(value),
+        true => crate::score_row::characters(value),
         false => value.clone(),
     };
     // One subset may be said once for all.
@@ -335,140 +486,4 @@ fn parallel(file: &str, object: &Map<String, Value>) -> Result<Vec<Map<String, V
         one.clone().into_iter().chain(of_row).collect()
     };
     Ok((0..rows).map(row).collect())
-}
-
-/// Texts replaced by the number of their characters.
-fn characters(value: &Value) -> Value {
-    match value {
-        Value::String(text) => Value::from(text.chars().count()),
-        Value::Array(values) => Value::Array(values.iter().map(characters).collect()),
-        other => other.clone(),
-    }
-}
-
-/// The characters of each completion's text, in the order of its scores, where a record has them: one
-/// `text` a score, or those of the chosen and of the rejected apart.
-fn text_lengths(record: &Map<String, Value>, row: &ScoredRow) -> Option<Vec<f64>> {
-    fn flat(value: &Value, into: &mut Vec<f64>) -> Option<()> {
-        match characters(value) {
-            Value::Array(values) => values.iter().try_for_each(|value| flat(value, into)),
-            count => {
-                into.push(count.as_f64()?);
-                Some(())
-            }
-        }
-    }
-    let mut lengths = Vec::new();
-    match record.get("text") {
-        Some(texts) => flat(texts, &mut lengths)?,
-        None => ["text_chosen", "text_rejected"].iter().try_for_each(|name| flat(record.get(*name)?, &mut lengths))?,
-    }
-    (lengths.len() == row.scores.len()).then_some(lengths)
-}
-
-/// A score, a list of one, or the name of what JSON cannot write.
-fn score(value: &Value) -> Option<f64> {
-    match value {
-        Value::Number(number) => number.as_f64(),
-        Value::Array(values) => match values.as_slice() {
-            [only] => score(only),
-            _ => None,
-        },
-        Value::String(name) => match name.as_str() {
-            "NaN" => Some(f64::NAN),
-            "Infinity" => Some(f64::INFINITY),
-            "-Infinity" => Some(f64::NEG_INFINITY),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-type Wrong = (String, String);
-
-fn scores(name: &str, value: &Value) -> Result<Vec<f64>, Wrong> {
-    let wrong = |found: &Value| (format!("numbers in {name}"), format!("{found:.60}"));
-    match value {
-        Value::Array(values) => values.iter().map(|value| score(value).ok_or_else(|| wrong(value))).collect(),
-        one => Ok(vec![score(one).ok_or_else(|| wrong(one))?]),
-    }
-}
-
-fn text(record: &Map<String, Value>, names: &[&str]) -> Option<String> {
-    names.iter().find_map(|name| match record.get(*name)? {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    })
-}
-
-/// A row of scores in one of the forms that evaluators write: scores with the correct ones first;
-/// scores of the chosen and of the rejected apart (RewardBench, RM-Bench, RMB); a pair with a label
-/// (JudgeBench).
-fn scored_row(record: &Map<String, Value>) -> Result<ScoredRow, Wrong> {
-    const IDS: [&str; 4] = ["id", "pair_id", "pair_uid", "bon_uid"];
-    let id = text(record, &IDS).filter(|id| !id.trim().is_empty()).ok_or_else(|| {
-        let found = IDS.iter().find_map(|name| record.get(*name));
-        (
-            "an id that is a text or a number".to_owned(),
-            found.map_or_else(|| "none".to_owned(), |found| format!("{found:.60}")),
-        )
-    })?;
-    let subset = text(record, &["subset", "domain", "category_path", "source"]).unwrap_or_else(|| "all".to_owned());
-    if let Some(all) = record.get("scores") {
-        let scores = scores("scores", all)?;
-        let num_correct = match record.get("num_correct") {
-            Some(count) => {
-                count.as_u64().ok_or_else(|| ("a count in num_correct".to_owned(), format!("{count:.40}")))?
-            }
-            None => {
-                return Err((
-                    "num_correct, how many of the scores are correct completions'".to_owned(),
-                    "none".to_owned(),
-                ));
-            }
-        };
-        return Ok(ScoredRow { id, subset, num_correct: num_correct as usize, scores });
-    }
-    let sides =
-        [["score_chosen", "scores_chosen", "chosen_reward"], ["score_rejected", "scores_rejected", "reject_reward"]]
-            .map(|names| names.iter().find_map(|name| Some((*name, record.get(*name)?))));
-    if let [Some((name, chosen)), Some((other, rejected))] = sides {
-        let chosen = scores(name, chosen)?;
-        let num_correct = chosen.len();
-        return Ok(ScoredRow { id, subset, num_correct, scores: [chosen, scores(other, rejected)?].concat() });
-    }
-    if let (Some(label), Some(game)) =
-        (text(record, &["label"]), record.get("judgments").and_then(|games| games.get(0)))
-    {
-        let found = game.get("judgment").and_then(|judgment| judgment.get("scores"));
-        let found = found.ok_or_else(|| {
-            ("a reward model's two scores in judgments[0].judgment.scores".to_owned(), "none".to_owned())
-        })?;
-        let mut scores = scores("judgments[0].judgment.scores", found)?;
-        match label.as_str() {
-            "A>B" => {}
-            "B>A" => scores.reverse(),
-            other => return Err(("A>B or B>A in label".to_owned(), format!("{other:?}"))),
-        }
-        return Ok(ScoredRow { id, subset, num_correct: 1, scores });
-    }
-    let found = record.keys().take(20).cloned().collect::<Vec<_>>().join(", ");
-    Err(("scores, or score_chosen and score_rejected".to_owned(), found))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_that_json_has_not_become_texts_and_texts_stay() {
-        for (text, read) in [
-            (r#"[NaN, -Infinity, Infinity, -1]"#, r#"["NaN", "-Infinity", "Infinity", -1]"#),
-            (r#"{"NaN": "-Infinity, \"NaN", "ü\\": NaN}"#, r#"{"NaN": "-Infinity, \"NaN", "ü\\": "NaN"}"#),
-        ] {
-            assert_eq!(python_numbers(text), read);
-        }
-        assert!(matches!(python_numbers(r#"{"scores": ["NaN", -2, "I"]}"#), Cow::Borrowed(_)));
-    }
 }

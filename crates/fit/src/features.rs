@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use ndarray::Array2;
-use rewardscope_data::{Preference, each_preference};
+use rewardscope_data::Skipped;
 use rewardscope_engine::device::pause;
 use rewardscope_engine::{Cancel, EngineError, Message, ModelReport, Pooling, Scorer, TokenSequence};
 use rewardscope_store::{LogPlace, Records, Source};
 use serde::{Deserialize, Serialize};
 
-use crate::preferences::{Benchmark, Checked, Key, key_of, prompt_number};
-use crate::{FitError, FormReport, OverlapReport, OverlapRule};
+use crate::preferences::{Benchmark, Checked, Key, Preference, each_preference, key_of, prompt_number};
+use crate::{FitError, FormReport, OverlapReport, OverlapRule, PreferenceFiles};
 
 /// Completions computed between two entries in the cache.
 const AT_ONCE: usize = 32;
@@ -283,25 +283,33 @@ pub struct Gathered {
     pub refused: usize,
 }
 
-/// Reads a file of preferences, checks its form, and has the features of every pair that is left.
-/// `prompts` are those of the benchmark that the head will be marked on. `progress` gets pairs done
-/// and in all.
+/// Who is told how far it is, and of rows that are no preference.
+pub struct Tell<'a> {
+    /// Gets pairs done and in all.
+    pub progress: &'a mut dyn FnMut(usize, usize),
+    /// Gets each row that is passed over, once.
+    pub bad: &'a mut dyn FnMut(Skipped),
+}
+
+/// Reads files of preferences, checks their form, and has the features of every pair that is left.
+/// `prompts` are those of the benchmark that the head will be marked on.
 ///
 /// # Errors
 /// When the file is damaged or nothing in it is of use, the device fails, or the work is cancelled.
 pub async fn gather<'a>(
     scorer: &Scorer,
-    source: &Source,
+    files: &PreferenceFiles<'_>,
     (benchmark, prompts): (&str, impl IntoIterator<Item = &'a str>),
     rule: OverlapRule,
     cache: &mut FeatureCache,
     cancel: &Cancel,
-    progress: &mut dyn FnMut(usize, usize),
+    tell: &mut Tell<'_>,
 ) -> Result<Gathered, FitError> {
-    let mut checked = Checked::read(source, Benchmark::new(benchmark, prompts, rule), cancel).await?;
+    let Tell { progress, bad } = tell;
+    let mut checked = Checked::read(files, Benchmark::new(benchmark, prompts, rule), cancel, *bad).await?;
     let total = checked.form.kept;
     let mut gathered = Gathered {
-        name: source.name().to_owned(),
+        name: files.name(),
         data_hash: checked.data_hash.clone(),
         pairs: Vec::with_capacity(total),
         subsets: checked.form.subsets.iter().map(|(name, _)| name.clone()).collect(),
@@ -312,7 +320,7 @@ pub async fn gather<'a>(
     };
     progress(0, total);
     let mut waiting: Vec<Waiting> = Vec::new();
-    each_preference(source, async |_, row| {
+    each_preference(files, async |_, _, row| {
         for preference in row.unwrap_or_default() {
             cancel.check()?;
             if !checked.keeps(&preference) {
@@ -334,7 +342,7 @@ pub async fn gather<'a>(
                 pause().await;
             }
         }
-        Ok::<(), FitError>(())
+        Ok(())
     })
     .await?;
     settle(scorer, &mut waiting, cache, &mut gathered.pairs, cancel).await?;

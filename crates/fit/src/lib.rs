@@ -17,9 +17,9 @@ use rewardscope_engine::EngineError;
 use rewardscope_store::{Cancelled, StoreError};
 
 pub use benchmark::marks_on;
-pub use features::{FeatureCache, FeaturesHeader, Gathered, Pair, gather};
+pub use features::{FeatureCache, FeaturesHeader, Gathered, Pair, Tell, gather};
 pub use learn::{FOLDS, Learned, STRENGTHS, learn};
-pub use preferences::{FormReport, OverlapReport, OverlapRule};
+pub use preferences::{FormReport, OverlapReport, OverlapRule, PreferenceFiles};
 pub use report::{
     Accuracy, BenchmarkReport, CalibrationBin, Curve, Margins, Report, RivalReport, ScorerMarks, SubsetAccuracy,
     Training,

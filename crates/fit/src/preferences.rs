@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use rewardscope_data::{Preference, each_preference};
+use rewardscope_data::{Columns, DatasetRow, How, Opening, Reason, Skip, Skipped, Turn, each_row};
 use rewardscope_engine::Cancel;
 use rewardscope_engine::device::pause;
-use rewardscope_store::{Digest, Hasher, Source};
+use rewardscope_store::{ByteStream, Digest, Hasher, Source};
 use serde::{Deserialize, Serialize};
 
 use crate::FitError;
@@ -29,6 +29,92 @@ const CONTAINED: f64 = 0.5;
 /// A prompt of fewer words says nothing by being contained.
 const LEAST_WORDS: usize = 3;
 
+/// Files of preferences, and how they are read.
+#[derive(Debug, Clone, Copy)]
+pub struct PreferenceFiles<'a> {
+    /// The files.
+    pub sources: &'a [Source],
+    /// Where rows have what, where that is not as their layout has it.
+    pub columns: Option<&'a Columns>,
+    /// Which of several lists of rows in one JSON object.
+    pub split: Option<&'a str>,
+    /// Whether a row that is no preference ends the reading.
+    pub is_strict: bool,
+}
+
+impl<'a> PreferenceFiles<'a> {
+    /// Files read by the layouts that their columns show.
+    pub fn of(sources: &'a [Source]) -> Self {
+        Self { sources, columns: None, split: None, is_strict: false }
+    }
+
+    /// A name for messages.
+    pub(crate) fn name(&self) -> String {
+        let first = self.sources.first().map(|source| source.name().to_owned()).unwrap_or_default();
+        match self.sources.len() {
+            0 | 1 => first,
+            count => format!("{first} and {} others", count - 1),
+        }
+    }
+}
+
+/// Two completions of a prompt, the better one first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Preference {
+    /// The conversation up to the completion.
+    pub prompt: Vec<Turn>,
+    /// The better completion.
+    pub chosen: String,
+    /// The worse one.
+    pub rejected: String,
+    /// The part of the dataset, where it names any.
+    pub subset: Option<String>,
+}
+
+/// Pairs that one row may give, and bytes of prompt that they may repeat.
+const MOST_PAIRS: usize = 4096;
+const MOST_PROMPT_BYTES: usize = 64 << 20;
+
+/// Every chosen completion of a row with every rejected one.
+fn pairs_of(row: &DatasetRow) -> Result<Vec<Preference>, Skip> {
+    let count = row.chosen.len().saturating_mul(row.rejected.len());
+    let prompt_bytes: usize = row.prompt.iter().map(|turn| turn.role.len() + turn.content.len()).sum();
+    if count > MOST_PAIRS || count.saturating_mul(prompt_bytes) > MOST_PROMPT_BYTES {
+        let expected = format!("at most {MOST_PAIRS} pairs and {MOST_PROMPT_BYTES} bytes of prompts in one row");
+        return Err(Skip { reason: Reason::Shape, expected, found: format!("{count} pairs") });
+    }
+    let both = row.chosen.iter().flat_map(|chosen| row.rejected.iter().map(move |rejected| (chosen, rejected)));
+    let pair = |(chosen, rejected): (&String, &String)| Preference {
+        prompt: row.prompt.clone(),
+        chosen: chosen.clone(),
+        rejected: rejected.clone(),
+        subset: Some(row.subset.clone()).filter(|subset| !subset.is_empty()),
+    };
+    Ok(both.map(pair).collect())
+}
+
+/// Hands on the pairs of each row in turn, with its file's name and its number from 1, or why it gives none; gives
+/// what is to be said of the files.
+pub(crate) async fn each_preference(
+    files: &PreferenceFiles<'_>,
+    mut take: impl AsyncFnMut(&str, usize, Result<Vec<Preference>, Skip>) -> Result<(), FitError>,
+) -> Result<Vec<String>, FitError> {
+    // A row that names no part is of none.
+    let how = How::Preferences(files.columns.cloned());
+    let mut remarks = Vec::new();
+    for source in files.sources {
+        let opening = Opening { split: files.split.map(str::to_owned), ..Opening::default() };
+        let stream = ByteStream::of(source);
+        let report = each_row(stream, &how, opening, files.is_strict, async |number, row| {
+            let pairs = row.and_then(|row| pairs_of(&row));
+            take(source.name(), number, pairs).await
+        })
+        .await?;
+        remarks.extend(report.remarks());
+    }
+    Ok(remarks)
+}
+
 /// What is to be done about pairs whose prompts a benchmark has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
@@ -49,6 +135,12 @@ pub struct FormReport {
     pub rows: usize,
     /// Rows that are no preference.
     pub unreadable: usize,
+    /// Those of them by reason.
+    #[serde(default)]
+    pub skipped: Vec<(String, usize)>,
+    /// How the files' columns were read, and which with text were not: a sentence each.
+    #[serde(default)]
+    pub remarks: Vec<String>,
     /// Pairs in the others.
     pub pairs: usize,
     /// Pairs with a completion that is empty: left out.
@@ -230,16 +322,18 @@ pub(crate) struct Checked {
     left_out_prompts: HashSet<Key>,
 }
 
-/// The file's sha256, as `sha256sum` prints it.
-async fn sha256_of(source: &Source, cancel: &Cancel) -> Result<String, FitError> {
+/// The files' sha256, of one as `sha256sum` prints it.
+async fn sha256_of(sources: &[Source], cancel: &Cancel) -> Result<String, FitError> {
     const PIECE: u64 = 1 << 20;
     let mut hash = Hasher::sha256();
-    let mut at = 0;
-    while at < source.bytes() {
-        cancel.check()?;
-        let len = PIECE.min(source.bytes() - at);
-        hash.update(&source.read(at, len as usize).await?);
-        at += len;
+    for source in sources {
+        let mut at = 0;
+        while at < source.bytes() {
+            cancel.check()?;
+            let len = PIECE.min(source.bytes() - at);
+            hash.update(&source.read(at, len as usize).await?);
+            at += len;
+        }
     }
     Ok(hash.finish().hex())
 }
@@ -265,26 +359,37 @@ fn useless(preference: &Preference) -> Option<fn(&mut FormReport) -> &mut usize>
 }
 
 impl Checked {
-    /// Reads a file of preferences once through.
-    pub async fn read(source: &Source, mut benchmark: Benchmark, cancel: &Cancel) -> Result<Self, FitError> {
+    /// Reads files of preferences once through. `bad` is told of the rows that are none.
+    pub async fn read(
+        files: &PreferenceFiles<'_>,
+        mut benchmark: Benchmark,
+        cancel: &Cancel,
+        bad: &mut dyn FnMut(Skipped),
+    ) -> Result<Self, FitError> {
         let mut ways: HashSet<Key> = HashSet::new();
         let mut form = FormReport::default();
-        let mut examples = Vec::new();
-        let mut overlapping: HashMap<Key, bool> = HashMap::new();
-        each_preference(source, async |number, row| {
+        let mut skipped: BTreeMap<Reason, usize> = BTreeMap::new();
+        let remarks = each_preference(files, async |file, number, row| {
             cancel.check()?;
             form.rows += 1;
             if form.rows.is_multiple_of(BREATH_ROWS) {
                 pause().await;
             }
             match row {
-                Err(reason) => {
-                    form.unreadable += 1;
-                    if examples.len() < SHOWN {
-                        examples.push(format!(
-                            "{}, row {number}: a preference was expected, {reason} was found",
-                            source.name()
-                        ));
+                Err(skip) => {
+                    if form.examples.len() < SHOWN {
+                        form.examples.push(format!("{file}, row {number}: {skip}"));
+                    }
+                    bad(Skipped::of(file, number, &skip));
+                    match skip.reason {
+                        Reason::Equal => {
+                            form.pairs += 1;
+                            form.identical += 1;
+                        }
+                        reason => {
+                            form.unreadable += 1;
+                            *skipped.entry(reason).or_default() += 1;
+                        }
                     }
                 }
                 Ok(pairs) => {
@@ -295,22 +400,24 @@ impl Checked {
                     }
                 }
             }
-            Ok::<(), FitError>(())
+            Ok(())
         })
         .await?;
-        form.examples = examples;
+        form.remarks = remarks;
+        form.skipped = skipped.into_iter().map(|(reason, count)| (reason.name().to_owned(), count)).collect();
         let mut checked = Self {
             form,
             overlap: OverlapReport::default(),
-            data_hash: sha256_of(source, cancel).await?,
+            data_hash: sha256_of(files.sources, cancel).await?,
             seen: HashSet::new(),
             contradicted: HashSet::new(),
             left_out_prompts: HashSet::new(),
         };
+        let mut overlapping: HashMap<Key, bool> = HashMap::new();
         let mut prompts = HashSet::new();
         let mut subsets: BTreeMap<String, usize> = BTreeMap::new();
         let (mut longer, mut chosen, mut rejected) = (0.0, 0usize, 0usize);
-        each_preference(source, async |number, row| {
+        each_preference(files, async |_, number, row| {
             if number.is_multiple_of(BREATH_ROWS) {
                 pause().await;
             }
@@ -362,7 +469,7 @@ impl Checked {
                     *subsets.entry(subset).or_default() += 1;
                 }
             }
-            Ok::<(), FitError>(())
+            Ok(())
         })
         .await?;
         // Whether a pair was given already is asked anew when the features are gathered.
@@ -379,7 +486,7 @@ impl Checked {
         benchmark.report.benchmark_prompts_touched = benchmark.touched.len();
         checked.overlap = benchmark.report;
         if checked.form.kept == 0 {
-            return Err(FitError::NoPairs { file: source.name().to_owned(), form: Box::new(checked.form) });
+            return Err(FitError::NoPairs { file: files.name(), form: Box::new(checked.form) });
         }
         Ok(checked)
     }
@@ -421,7 +528,7 @@ mod tests {
     fn check(lines: &[&str], benchmark: &[&str], rule: OverlapRule) -> Result<Checked, FitError> {
         let source = Source::memory("pairs.jsonl", lines.join("\n").into_bytes());
         let benchmark = Benchmark::new("bench", benchmark.iter().copied(), rule);
-        block_on(Checked::read(&source, benchmark, &Cancel::default()))
+        block_on(Checked::read(&PreferenceFiles::of(&[source]), benchmark, &Cancel::default(), &mut |_| {}))
     }
 
     #[test]
@@ -446,7 +553,7 @@ mod tests {
         assert_eq!((form.empty, form.identical, form.duplicates, form.contradictory), (1, 1, 1, 2));
         assert_eq!((form.chosen_longer, form.chosen_characters, form.rejected_characters), (0.5, 5.0, 4.0));
         assert_eq!(form.subsets, [("s".to_owned(), 1)]);
-        assert!(form.examples[0].contains("pairs.jsonl, row 7"), "{:?}", form.examples);
+        assert!(form.examples[0].contains("pairs.jsonl, row 7") && form.skipped == [("neither texts nor messages".to_owned(), 1)], "{:?}", form.examples);
     }
 
     #[test]

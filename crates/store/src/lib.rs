@@ -23,6 +23,7 @@ mod native;
 mod records;
 mod remote;
 mod remote_source;
+mod stream;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,9 +49,10 @@ pub use records::Records;
 pub use remote::{
     About, Manifest, ManifestFile, ManifestPart, PARTS_FILE, RemoteFile, Repository, RepositoryId, RepositoryKind,
 };
+pub use stream::ByteStream;
 
 /// Why bytes could not be had. Every message names the source.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum StoreError {
     /// The operating system, the browser or the server refused.
     #[error("reading {name}: {reason}")]

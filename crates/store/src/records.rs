@@ -111,6 +111,22 @@ impl Records {
         }
     }
 
+    /// Forgets the records from number `count` on.
+    ///
+    /// # Errors
+    /// When the file cannot be cut.
+    pub fn truncate(&mut self, count: usize) -> Result<(), StoreError> {
+        let until = self.header_bytes as u64 + count.min(self.len()) as u64 * self.record_bytes as u64;
+        match &mut self.bytes {
+            Bytes::Memory(bytes) => bytes.truncate(until as usize),
+            Bytes::File { file, end } => {
+                file.truncate(until)?;
+                *end = until;
+            }
+        }
+        Ok(())
+    }
+
     /// Appends whole records.
     ///
     /// # Errors

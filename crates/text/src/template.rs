@@ -58,9 +58,17 @@ impl Clock {
         self.0.and_utc().timestamp()
     }
 
-    /// A local time in ISO 8601 without a zone, such as `2025-02-03T04:05:06`.
+    /// A local time in ISO 8601 without a zone, such as `2025-02-03T04:05:06`, or a day, which begins at midnight.
     pub fn parse(iso: &str) -> Option<Self> {
-        iso.parse().ok().map(Self)
+        let day = || iso.parse::<chrono::NaiveDate>().ok()?.and_hms_opt(0, 0, 0);
+        iso.parse().ok().or_else(day).map(Self)
+    }
+}
+
+/// As [`Clock::parse`] reads it.
+impl std::fmt::Display for Clock {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(to, "{}", self.0.format("%Y-%m-%dT%H:%M:%S"))
     }
 }
 

@@ -121,3 +121,11 @@ fn said(value: impl Into<JsValue>) -> String {
 fn kind(value: &JsValue) -> String {
     Reflect::get(value, &"name".into()).ok().and_then(|name| name.as_string()).unwrap_or_default()
 }
+
+/// What a pipe gives until it ends: a page has none, and nowhere else to put it.
+pub(crate) fn spooled(name: &str, from: &mut dyn std::io::Read) -> Result<Source, StoreError> {
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes)
+        .map_err(|e| StoreError::Read { name: name.to_owned(), reason: e.to_string() })?;
+    Ok(Source::memory(name, bytes))
+}

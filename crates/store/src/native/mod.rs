@@ -50,6 +50,26 @@ impl Source {
     }
 }
 
+impl Source {
+    /// A file on disk; a pipe, or standard input for `-`, is read once to its end and copied to a file without a
+    /// name.
+    ///
+    /// # Errors
+    /// As [`Self::file`].
+    pub fn file_or_pipe(path: &Path) -> Result<Self, StoreError> {
+        if path == Path::new("-") {
+            return spooled("standard input", &mut std::io::stdin().lock());
+        }
+        match std::fs::metadata(path) {
+            Ok(found) if !found.is_file() && !found.is_dir() => {
+                let mut pipe = File::open(path).map_err(|e| failed(path, e))?;
+                spooled(&path.display().to_string(), &mut pipe)
+            }
+            _ => Self::file(path),
+        }
+    }
+}
+
 impl Folder {
     /// The regular files directly in a folder on disk.
     ///
@@ -78,4 +98,12 @@ pub type LogPlace = PathBuf;
 /// Opens a log's file; `None` when another process has it open.
 pub(crate) async fn open_log(place: &LogPlace) -> Result<Option<RawFile>, StoreError> {
     RawFile::open(place)
+}
+
+/// What a pipe gives until it ends, in a file without a name.
+pub(crate) fn spooled(name: &str, from: &mut dyn Read) -> Result<Source, StoreError> {
+    let failed = |e: std::io::Error| StoreError::Read { name: name.to_owned(), reason: e.to_string() };
+    let mut file = tempfile::tempfile().map_err(failed)?;
+    let bytes = std::io::copy(from, &mut file).map_err(failed)?;
+    Ok(Source::new(name, bytes, Inner::Platform(Handle(Arc::new(Mutex::new(file))))))
 }

@@ -1,0 +1,595 @@
+//! One reader of rows for every form that files have: parquet and Arrow by column, JSON Lines, JSON, CSV and TSV as
+//! text, packed or not. A file is never held whole, but for one JSON object with the rows inside.
+
+mod arrow_file;
+mod bytes;
+mod csv;
+mod json;
+mod signature;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{DataType, Schema};
+use rewardscope_store::ByteStream;
+use serde_json::{Map, Value};
+
+use self::arrow_file::ArrowBatches;
+use self::bytes::{Buffer, TextBytes};
+use self::csv::Csv;
+pub use self::json::{NonFinite, readable};
+use self::json::{Scanner, rows_of};
+use self::signature::{Kind, kind_of};
+use crate::{DataError, Rows, format_error, parquet_file};
+
+/// A longer line or object is no row.
+const MAX_ROW_BYTES: usize = 64 << 20;
+
+/// A larger object with the rows inside is not read: it has to be held whole.
+const MAX_WHOLE_BYTES: usize = 1 << 30;
+
+/// Rows of text handed on together.
+const TOGETHER: usize = 256;
+
+/// Rows looked at for what columns there are.
+const LOOKED_AT: usize = 100;
+
+/// Bytes of them.
+const LOOKED_AT_BYTES: usize = 4 << 20;
+
+/// A column that a file has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Whether its values look like sentences or conversations.
+    pub is_text: bool,
+    /// Whether its texts are JSON lists, of texts or of messages.
+    pub is_json: bool,
+    /// Whether its values are lists of two texts.
+    pub is_pair: bool,
+}
+
+/// A row as it was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RawRow {
+    /// From 1.
+    pub number: usize,
+    /// Its cells, or why they cannot be read.
+    pub record: Result<Map<String, Value>, String>,
+}
+
+/// Rows that were read together, with how the file has them.
+pub struct RawRows {
+    /// The rows.
+    pub rows: Vec<RawRow>,
+    /// The same as they stand in the file.
+    pub stored: Stored,
+}
+
+/// A few rows as the file has them, whole.
+pub enum Stored {
+    /// Objects, without line ends between.
+    Json(Vec<Vec<u8>>),
+    /// Records of CSV with their line ends, and the header.
+    Csv(Vec<u8>, Vec<Vec<u8>>),
+    /// Rows with all columns.
+    Batch(RecordBatch),
+}
+
+/// How a file is opened.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// Which rows.
+    pub rows: Rows,
+    /// What becomes of NaN.
+    pub non_finite: NonFinite,
+    /// Which of several lists in one object.
+    pub split: Option<String>,
+    /// Whether one object is one row, whatever lists it has.
+    pub is_whole: bool,
+    /// Whether rows are handed on as they are stored, with every column.
+    pub keep_stored: bool,
+}
+
+impl Default for Opening {
+    fn default() -> Self {
+        Self { rows: Rows::ALL, non_finite: NonFinite::Null, split: None, is_whole: false, keep_stored: false }
+    }
+}
+
+/// A file's rows, a few at a time.
+pub struct Reader {
+    name: String,
+    form: Form,
+    columns: Vec<Column>,
+    opening: Opening,
+    /// The columns that are read, where not all are.
+    selected: Option<Vec<String>>,
+    number: usize,
+    /// Read while the columns were looked for.
+    ahead: Vec<(Result<Map<String, Value>, String>, Vec<u8>)>,
+    is_done: bool,
+}
+
+enum Form {
+    Parquet(Box<parquet_file::Batches>),
+    Arrow(Box<ArrowBatches>),
+    Lines(Buffer),
+    /// Objects with white space or commas between, in a list or not.
+    Objects(Buffer, Scanner, bool),
+    Whole(std::vec::IntoIter<Map<String, Value>>),
+    Csv(Box<Csv>),
+}
+
+impl Reader {
+    /// Opens a file, whatever its form, as far as its columns are known.
+    ///
+    /// # Errors
+    /// When it holds no rows, or is damaged at its beginning.
+    pub async fn open(mut stream: ByteStream, opening: Opening) -> Result<Self, DataError> {
+        let name = stream.name().to_owned();
+        let start = stream.peek(64).await?.to_vec();
+        let form = match kind_of(&name, &start)? {
+            Kind::Parquet => {
+                let source = stream.into_source().await?;
+                Form::Parquet(Box::new(parquet_file::Batches::open(source, opening.rows).await?))
+            }
+            Kind::Arrow { is_file } => Form::Arrow(Box::new(ArrowBatches::open(stream, is_file).await?)),
+            Kind::Text(packing) => text_form(Buffer::new(TextBytes::new(stream, packing)), &opening).await?,
+        };
+        let mut reader =
+            Self { name, form, columns: Vec::new(), opening, selected: None, number: 0, ahead: Vec::new(), is_done: false };
+        reader.look_at_columns().await?;
+        Ok(reader)
+    }
+
+    /// The file's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The columns, as far as the first rows tell.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// Whether all cells are texts.
+    pub fn is_csv(&self) -> bool {
+        matches!(self.form, Form::Csv(_))
+    }
+
+    /// Reads only these columns from here on, where the form has columns apart.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn select(&mut self, wanted: &[String]) -> Result<(), DataError> {
+        self.selected = Some(wanted.to_vec());
+        match &mut self.form {
+            Form::Parquet(batches) if !self.opening.keep_stored => batches.select(wanted),
+            _ => Ok(()),
+        }
+    }
+
+    /// The next few rows; `None` at the end.
+    ///
+    /// # Errors
+    /// When the file is damaged so that no row can be read any more.
+    pub async fn next(&mut self) -> Result<Option<RawRows>, DataError> {
+        loop {
+            let batch = match &mut self.form {
+                Form::Parquet(batches) => batches.next().await?,
+                Form::Arrow(batches) => batches.next().await?,
+                _ => return self.next_texts().await,
+            };
+            let Some(batch) = batch else {
+                return Ok(None);
+            };
+            let first = self.number + 1;
+            self.number += batch.num_rows();
+            let rows = self.opening.rows;
+            // Parquet leaves out what was not asked for by itself.
+            let (offset, batch) = match &self.form {
+                Form::Parquet(_) => (rows.first() - 1, batch),
+                _ => {
+                    let (skip, len) = rows.within(first, batch.num_rows());
+                    (skip, batch.slice(skip, len))
+                }
+            };
+            if batch.num_rows() == 0 {
+                if rows.is_past(first) {
+                    return Ok(None);
+                }
+                continue;
+            }
+            let wanted = match &self.selected {
+                Some(wanted) => selected_of(&self.name, &batch, wanted)?,
+                None => batch.clone(),
+            };
+            let records = records_of(&self.name, &wanted, self.opening.non_finite)?;
+            let rows = records.into_iter().enumerate();
+            let rows = rows.map(|(at, record)| RawRow { number: first + offset + at, record: Ok(record) }).collect();
+            return Ok(Some(RawRows { rows, stored: Stored::Batch(batch) }));
+        }
+    }
+
+    async fn next_texts(&mut self) -> Result<Option<RawRows>, DataError> {
+        let (mut rows, mut stored) = (Vec::new(), Vec::new());
+        let header = match &self.form {
+            Form::Csv(csv) => Some(csv.header_bytes.clone()),
+            _ => None,
+        };
+        let mut ahead = std::mem::take(&mut self.ahead).into_iter();
+        while rows.len() < TOGETHER && !self.is_done {
+            let found = match ahead.next() {
+                Some(found) => Some(found),
+                None => self.read_one().await?,
+            };
+            let Some((record, bytes)) = found else {
+                self.is_done = true;
+                break;
+            };
+            self.number += 1;
+            if self.opening.rows.is_past(self.number) {
+                self.is_done = true;
+                break;
+            }
+            if self.opening.rows.has(self.number) {
+                rows.push(RawRow { number: self.number, record });
+                stored.push(bytes);
+            }
+            // What comes through a pipe is handed on as it comes.
+            if ahead.len() == 0 && self.must_wait() && !rows.is_empty() {
+                break;
+            }
+        }
+        self.ahead = ahead.collect();
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let stored = match header {
+            Some(header) => Stored::Csv(header, stored),
+            None => Stored::Json(stored),
+        };
+        Ok(Some(RawRows { rows, stored }))
+    }
+
+    /// Whether nothing more of the text is there without reading on.
+    fn must_wait(&self) -> bool {
+        match &self.form {
+            Form::Lines(buffer) | Form::Objects(buffer, ..) => buffer.left().trim_ascii().is_empty(),
+            _ => false,
+        }
+    }
+
+    /// The next row of a text with its bytes.
+    async fn read_one(&mut self) -> Result<Option<(Result<Map<String, Value>, String>, Vec<u8>)>, DataError> {
+        let non_finite = self.opening.non_finite;
+        match &mut self.form {
+            Form::Lines(buffer) => next_line(buffer, non_finite).await,
+            Form::Objects(buffer, scanner, is_list) => next_object(buffer, scanner, is_list, non_finite).await,
+            Form::Whole(rows) => Ok(rows.next().map(|row| {
+                let bytes = serde_json::to_vec(&row).unwrap_or_default();
+                (Ok(row), bytes)
+            })),
+            Form::Csv(csv) => {
+                let Some((cells, bytes)) = csv.next().await? else {
+                    return Ok(None);
+                };
+                let cells = cells.map(|cells| {
+                    let pair = |(name, cell): (&String, String)| (name.clone(), Value::String(cell));
+                    csv.header.iter().zip(cells).filter(|(name, _)| !name.is_empty()).map(pair).collect()
+                });
+                Ok(Some((cells, bytes)))
+            }
+            Form::Parquet(_) | Form::Arrow(_) => Ok(None),
+        }
+    }
+
+    async fn look_at_columns(&mut self) -> Result<(), DataError> {
+        let schema = match &self.form {
+            Form::Parquet(batches) => Some(batches.schema()),
+            Form::Arrow(batches) => Some(batches.schema()?),
+            _ => None,
+        };
+        if let Some(schema) = schema {
+            self.columns = columns_of(&schema);
+            return Ok(());
+        }
+        let mut columns: Vec<(Column, usize)> = Vec::new();
+        if let Form::Csv(csv) = &self.form {
+            let column = |name: &String| (Column { name: name.clone(), is_text: false, is_json: true, is_pair: true }, 0);
+            columns = csv.header.iter().filter(|name| !name.is_empty()).map(column).collect();
+        }
+        let mut bytes = 0;
+        while self.ahead.len() < LOOKED_AT && bytes < LOOKED_AT_BYTES {
+            let Some(found) = self.read_one().await? else {
+                break;
+            };
+            bytes += found.1.len();
+            if let Ok(record) = &found.0 {
+                look_at(record, &mut columns);
+            }
+            self.ahead.push(found);
+            // A pipe that says no more for now is not waited for.
+            if self.must_wait() {
+                break;
+            }
+        }
+        self.columns = seen(columns);
+        Ok(())
+    }
+}
+
+/// What a text's first bytes say of its form.
+async fn text_form(mut buffer: Buffer, opening: &Opening) -> Result<Form, DataError> {
+    let name = buffer.name().to_owned();
+    let stem = ["gz", "zst", "zstd", "bz2"].iter().find_map(|packed| name.strip_suffix(packed)?.strip_suffix('.'));
+    let ending = stem.unwrap_or(&name).rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
+    let first = buffer.skip_blank().await?;
+    let is_table = ["csv", "tsv", "tab"].contains(&ending.as_str());
+    match first {
+        None if is_table => Ok(Form::Csv(Box::new(Csv::open(buffer).await?))),
+        None => Ok(Form::Lines(buffer)),
+        Some(b'[') if !is_table => {
+            buffer.take(1);
+            Ok(Form::Objects(buffer, Scanner::default(), true))
+        }
+        Some(b'{') if !is_table => objects_form(buffer, opening).await,
+        Some(_) if ["jsonl", "ndjson", "json"].contains(&ending.as_str()) => Ok(Form::Lines(buffer)),
+        Some(first) if is_table || first.is_ascii_alphanumeric() || first == b'"' || first >= 0x80 => {
+            let start: Vec<u8> = buffer.left().iter().copied().take(60).collect();
+            let csv = Csv::open(buffer).await?;
+            if csv.header.len() < 2 && !is_table {
+                let found = format!("a file that begins with {:?}", String::from_utf8_lossy(&start));
+                return Err(format_error(&name, ROWS, found));
+            }
+            Ok(Form::Csv(Box::new(csv)))
+        }
+        Some(_) => {
+            let start: Vec<u8> = buffer.left().iter().copied().take(40).collect();
+            let found = format!("a file that begins with {:?}", String::from_utf8_lossy(&start));
+            Err(format_error(&name, ROWS, found))
+        }
+    }
+}
+
+/// What rows are read from.
+const ROWS: &str = "rows in parquet, Arrow, JSON Lines, JSON or CSV with a header";
+
+/// A text that begins with an object: one a line, one after another, or one with the rows inside.
+async fn objects_form(mut buffer: Buffer, opening: &Opening) -> Result<Form, DataError> {
+    let name = buffer.name().to_owned();
+    let line = buffer.line(MAX_ROW_BYTES).await?.unwrap_or(buffer.left().len());
+    let first = json::value(&buffer.left()[..line], opening.non_finite);
+    let is_alone = first.is_ok() && buffer.is_ended() && buffer.left()[line..].trim_ascii().is_empty();
+    if first.is_ok() && !is_alone {
+        return Ok(Form::Lines(buffer));
+    }
+    // A first line that is damaged has others after it that are not.
+    if first.is_err() && buffer.left().len() > line {
+        let rest = &buffer.left()[line + 1..];
+        let second = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        if second.starts_with(b"{") && json::record(second, opening.non_finite).is_ok() {
+            return Ok(Form::Lines(buffer));
+        }
+    }
+    // An object over several lines: others like it may follow.
+    let mut scanner = Scanner::default();
+    let end = loop {
+        if let Some(end) = scanner.end(buffer.left()) {
+            break Some(end);
+        }
+        if buffer.left().len() > MAX_WHOLE_BYTES {
+            let expected = format!("at most {MAX_WHOLE_BYTES} bytes in one JSON object; JSON Lines and parquet may be larger");
+            return Err(format_error(&name, expected, "more"));
+        }
+        if !buffer.fill().await? {
+            break None;
+        }
+    };
+    let Some(end) = end else {
+        return Ok(Form::Lines(buffer));
+    };
+    // Whether another value follows.
+    while buffer.left()[end..].trim_ascii().is_empty() && buffer.fill().await? {}
+    if !buffer.left()[end..].trim_ascii().is_empty() {
+        return Ok(Form::Objects(buffer, Scanner::default(), false));
+    }
+    let object = json::record(&buffer.left()[..end], opening.non_finite)
+        .map_err(|found| format_error(&name, "a JSON object", found))?;
+    if opening.is_whole {
+        return Ok(Form::Whole(vec![object].into_iter()));
+    }
+    let rows = rows_of(object, opening.split.as_deref()).map_err(|found| format_error(&name, "rows", found))?;
+    Ok(Form::Whole(rows.into_iter()))
+}
+
+type Texts = Option<(Result<Map<String, Value>, String>, Vec<u8>)>;
+
+async fn next_line(buffer: &mut Buffer, non_finite: NonFinite) -> Result<Texts, DataError> {
+    loop {
+        let Some(line) = buffer.line(MAX_ROW_BYTES).await? else {
+            let found = format!("a line of over {MAX_ROW_BYTES} bytes");
+            return Err(format_error(buffer.name(), "JSON Lines", found));
+        };
+        if line == 0 && buffer.left().is_empty() {
+            return Ok(None);
+        }
+        let mut text = buffer.left()[..line].to_vec();
+        buffer.take(line + 1);
+        if text.last() == Some(&b'\r') {
+            text.pop();
+        }
+        if !text.trim_ascii().is_empty() {
+            return Ok(Some((json::record(&text, non_finite), text)));
+        }
+    }
+}
+
+async fn next_object(
+    buffer: &mut Buffer,
+    scanner: &mut Scanner,
+    is_list: &mut bool,
+    non_finite: NonFinite,
+) -> Result<Texts, DataError> {
+    loop {
+        match buffer.skip_blank().await? {
+            None if *is_list => return Err(format_error(buffer.name(), "a JSON list", "its end is missing")),
+            None => return Ok(None),
+            Some(b']') if *is_list => {
+                buffer.take(1);
+                *is_list = false;
+                return match buffer.skip_blank().await? {
+                    None => Ok(None),
+                    Some(_) => Err(format_error(buffer.name(), "one JSON list", "more after its end")),
+                };
+            }
+            Some(b',') => buffer.take(1),
+            Some(b'{') => break,
+            Some(_) => {
+                let found: String = String::from_utf8_lossy(buffer.left()).chars().take(40).collect();
+                let expected = if *is_list { "objects in a JSON list" } else { "JSON objects one after another" };
+                return Err(format_error(buffer.name(), expected, format!("{found:?}")));
+            }
+        }
+    }
+    let end = loop {
+        if let Some(end) = scanner.end(buffer.left()) {
+            break end;
+        }
+        if buffer.left().len() > MAX_ROW_BYTES {
+            return Err(format_error(buffer.name(), "a JSON list", format!("an object of over {MAX_ROW_BYTES} bytes")));
+        }
+        if !buffer.fill().await? {
+            return Err(format_error(buffer.name(), "a JSON list", "an object without its end"));
+        }
+    };
+    let text = buffer.left()[..end].to_vec();
+    buffer.take(end);
+    Ok(Some((json::record(&text, non_finite), text)))
+}
+
+/// The columns of a batch's rows, as their values say.
+pub(crate) fn columns_by_value(rows: &[RawRow]) -> Vec<Column> {
+    let mut columns = Vec::new();
+    for record in rows.iter().take(LOOKED_AT).filter_map(|row| row.record.as_ref().ok()) {
+        look_at(record, &mut columns);
+    }
+    seen(columns)
+}
+
+fn seen(columns: Vec<(Column, usize)>) -> Vec<Column> {
+    let seen = |(mut column, seen): (Column, usize)| {
+        column.is_json &= seen > 0;
+        column.is_pair &= seen > 0;
+        column
+    };
+    columns.into_iter().map(seen).collect()
+}
+
+/// Takes note of a row's columns.
+fn look_at(record: &Map<String, Value>, columns: &mut Vec<(Column, usize)>) {
+    for (name, value) in record {
+        let at = columns.iter().position(|(column, _)| column.name == *name).unwrap_or_else(|| {
+            columns.push((Column { name: name.clone(), is_text: false, is_json: true, is_pair: true }, 0));
+            columns.len() - 1
+        });
+        let (column, seen) = &mut columns[at];
+        match value {
+            Value::Null => {}
+            Value::String(text) if text.is_empty() => {}
+            Value::String(text) => {
+                column.is_text |= is_sentence(text);
+                column.is_json &= is_json_list(text);
+                column.is_pair = false;
+                *seen += 1;
+            }
+            other => {
+                column.is_text |= has_sentence(other);
+                column.is_json = false;
+                let is_pair = |values: &Vec<Value>| values.len() == 2 && values.iter().all(Value::is_string);
+                column.is_pair &= other.as_array().is_some_and(is_pair);
+                *seen += 1;
+            }
+        }
+    }
+}
+
+fn is_sentence(text: &str) -> bool {
+    text.trim().contains(char::is_whitespace) || text.chars().count() > 80
+}
+
+fn has_sentence(value: &Value) -> bool {
+    match value {
+        Value::String(text) => is_sentence(text),
+        Value::Array(values) => values.iter().any(has_sentence),
+        Value::Object(values) => values.values().any(has_sentence),
+        _ => false,
+    }
+}
+
+/// Whether a text is a list of texts or of messages, or a message, as JSON.
+fn is_json_list(text: &str) -> bool {
+    let text = text.trim();
+    let is_printed = ["['", "[{'", "[\""].iter().any(|start| text.starts_with(start)) && text.ends_with(']');
+    is_printed || ((text.starts_with('[') || text.starts_with('{')) && json_list(text).is_some())
+}
+
+/// The list of texts or of messages that a text is as JSON, or the one message.
+pub(crate) fn json_list(text: &str) -> Option<Value> {
+    let is_turn = |value: &Value| value.as_object().is_some_and(|turn| turn.contains_key("role") || turn.contains_key("from"));
+    match json::value(text.as_bytes(), NonFinite::Named).ok()? {
+        Value::Array(values)
+            if values.iter().all(|value| value.is_string() || value.is_null()) || values.iter().all(is_turn) =>
+        {
+            Some(Value::Array(values))
+        }
+        one if is_turn(&one) => Some(one),
+        _ => None,
+    }
+}
+
+fn columns_of(schema: &Schema) -> Vec<Column> {
+    fn has_text(of: &DataType) -> bool {
+        match of {
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+            DataType::Dictionary(_, values) => has_text(values),
+            DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => has_text(item.data_type()),
+            DataType::ListView(item) | DataType::LargeListView(item) => has_text(item.data_type()),
+            DataType::Struct(fields) => fields.iter().any(|field| has_text(field.data_type())),
+            _ => false,
+        }
+    }
+    schema
+        .fields()
+        .iter()
+        .map(|field| Column {
+            name: field.name().clone(),
+            is_text: has_text(field.data_type()),
+            // Its first values say it.
+            is_json: false,
+            is_pair: false,
+        })
+        .collect()
+}
+
+fn selected_of(file: &str, batch: &RecordBatch, wanted: &[String]) -> Result<RecordBatch, DataError> {
+    let schema = batch.schema();
+    let places: Vec<usize> = wanted.iter().filter_map(|name| schema.index_of(name).ok()).collect();
+    batch.project(&places).map_err(|e| format_error(file, "a whole Arrow file", e))
+}
+
+/// A batch's rows as records.
+pub(crate) fn records_of(
+    file: &str,
+    batch: &RecordBatch,
+    non_finite: NonFinite,
+) -> Result<Vec<Map<String, Value>>, DataError> {
+    let batch = parquet_file::readable(file, batch)?;
+    let mut records: Vec<Map<String, Value>> = serde_arrow::from_record_batch(&batch)
+        .map_err(|e| format_error(file, "columns of texts, numbers and lists", e.message()))?;
+    // A JSON value has no NaN: serde_json makes it nothing, as a table of rows wants it.
+    if non_finite == NonFinite::Named {
+        parquet_file::name_non_finite(&batch, &mut records);
+    }
+    Ok(records)
+}
