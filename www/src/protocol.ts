@@ -55,7 +55,8 @@ export interface Calls {
   openDataSite: { args: [manifest: string, file: string]; result: DatasetReport; progress: LoadProgress };
   openDataHub: { args: [ids: string[], rows?: string | undefined]; result: DatasetReport; progress: LoadProgress };
   benchmarks: { args: []; result: BenchmarkEntry[] };
-  chooseBenchmark: { args: [name: string, columns: ColumnNames | undefined]; result: void };
+  chooseBenchmark: { args: [name: string | undefined, columns: ColumnNames | undefined, split: string | undefined]; result: void };
+  badRows: { args: []; result: string };
   openRun: { args: [file: File, benchmark: string | undefined, variant: string | undefined, key: string | undefined]; result: OpenedRun };
   openRunAddress: { args: [address: string]; result: OpenedRun; progress: LoadProgress };
   keepRun: { args: []; result: OpenedRun };

@@ -100,7 +100,9 @@ class AppState {
   /** The benchmark that rows from elsewhere are of. */
   benchmark = $state(REWARD_BENCH_2);
   /** Where rows of one's own have what; empty names where they are as the benchmark has them. */
-  columns = $state<ColumnNames>({ prompt: "", chosen: "", rejected: "", subset: "" });
+  columns = $state<ColumnNames>({ prompt: "", chosen: "", rejected: "", subset: "", more: "" });
+  /** Which split of a folder, a repository or a file with several. */
+  split = $state("");
   /** Runs that are open beside each other: those of this visit, and files. */
   #kept = $state.raw<Kept[]>([]);
   runs = $derived(this.#kept.map(({ card }) => card));
@@ -135,7 +137,7 @@ class AppState {
   engine = new Engine((reason) => this.#replaced(reason));
 
   #modelSource: { source: ModelSource; settings: LoadSettings; access: Access; fingerprint: string } | undefined;
-  #dataSource: { source: DataSource; access: Access; benchmark: string; columns: ColumnNames | undefined } | undefined;
+  #dataSource: { source: DataSource; access: Access; benchmark: string | undefined; columns: ColumnNames | undefined } | undefined;
   /** Restarts since the visitor last got something done. */
   #idleRestarts = 0;
   #cancelled = false;
@@ -400,9 +402,9 @@ class AppState {
     this.beside = undefined;
   }
 
-  async #openFrom(source: DataSource, { hub, token, keep }: Access, benchmark: string, columns: ColumnNames | undefined): Promise<DatasetReport> {
+  async #openFrom(source: DataSource, { hub, token, keep }: Access, benchmark: string | undefined, columns: ColumnNames | undefined): Promise<DatasetReport> {
     await this.engine.call("configure", [hub, token, keep]);
-    await this.engine.call("chooseBenchmark", [benchmark, columns]);
+    await this.engine.call("chooseBenchmark", [benchmark, columns, this.split.trim() || undefined]);
     const tell = (now: LoadProgress) => (this.load = now);
     try {
       if (source.kind === "site") return await this.engine.call("openDataSite", [source.manifest, source.file], tell);
@@ -418,7 +420,7 @@ class AppState {
       const access = this.#access();
       // Rows of the site and the official ones are RewardBench 2's form.
       const known = source.kind === "site" || (source.kind === "hub" && source.official === true);
-      const benchmark = known ? REWARD_BENCH_2 : this.benchmark;
+      const benchmark = known ? REWARD_BENCH_2 : this.benchmark || undefined;
       const named = Object.values(this.columns).some((name) => name.trim() !== "");
       const columns = named && !known ? { ...this.columns } : undefined;
       this.dataset = await this.#openFrom(source, access, benchmark, columns);

@@ -221,10 +221,10 @@ mod tests {
     fn each_kind_of_bad_file_has_its_sentence() {
         let good = to_parquet(&[row("1")]).expect("written");
         let cases = [
-            ("rows.parquet", b"GGUF and more".to_vec(), "PAR1"),
+            ("rows.parquet", b"PAX1 and more".to_vec(), "PAR1"),
             ("rows.parquet", good[..good.len() - 20].to_vec(), "a whole parquet file"),
             ("rows.parquet", good[..6].to_vec(), "a whole parquet file"),
-            ("rows.jsonl", b"{\"id\": 3}".to_vec(), "line 1"),
+            ("rows.jsonl", b"{\"id\": 3}".to_vec(), "columns prompt"),
             ("rows.jsonl", b"".to_vec(), "at least one row"),
             ("rows.jsonl", jsonl(&[row("1"), row("1")]).into_bytes(), "twice"),
             ("rows.jsonl", jsonl(&[Row { chosen: vec![], ..row("1") }]).into_bytes(), "at least one chosen"),

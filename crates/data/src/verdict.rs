@@ -22,7 +22,7 @@ pub(crate) fn first_is_better(columns: &Columns, record: &Map<String, Value>) ->
         return by_value(columns, values, record);
     }
     if let Some(name) = &columns.signed {
-        let (name, sign) = name.strip_prefix('-').map_or((name.as_str(), -1.0), |name| (name, 1.0));
+        let (name, sign) = name.strip_prefix('-').map_or((name.as_str(), 1.0), |name| (name, -1.0));
         let found = lookup(record, name);
         let number = found.as_ref().and_then(number_of);
         return match number.map(|x| x * sign) {

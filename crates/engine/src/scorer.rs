@@ -67,6 +67,8 @@ pub enum LoadStage {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct LoadProgress {
+    /// What is fetched or loaded.
+    pub name: String,
     /// What is being done.
     pub stage: LoadStage,
     /// Bytes fetched, checked or on the device, as stored.
@@ -83,7 +85,7 @@ impl From<FetchProgress> for LoadProgress {
             FetchStage::Downloading => LoadStage::Download,
             FetchStage::Checking => LoadStage::Check,
         };
-        Self { stage, bytes_done: now.bytes_done, bytes_total: now.bytes_total, trouble: now.trouble }
+        Self { name: now.name, stage, bytes_done: now.bytes_done, bytes_total: now.bytes_total, trouble: now.trouble }
     }
 }
 
@@ -280,7 +282,8 @@ impl Scorer {
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Self, EngineError> {
         let started = crate::device::now_ms();
-        let mut now = LoadProgress { stage: LoadStage::Headers, bytes_done: 0, bytes_total: 0, trouble: None };
+        let name = files.name().to_owned();
+        let mut now = LoadProgress { name, stage: LoadStage::Headers, bytes_done: 0, bytes_total: 0, trouble: None };
         progress(now.clone());
         let backbone_fingerprint = files.fingerprint(cancel).await?;
         let mut opened = files.open(options.clock).await?;

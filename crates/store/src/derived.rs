@@ -46,7 +46,7 @@ impl Store {
     ) -> Option<Source> {
         let kept = self.shelf().kept(&recipe.repository, &recipe.file).await.ok()??;
         let file = RemoteFile { bytes: kept.source.bytes(), ..recipe.file.clone() };
-        let meter = Meter::new(file.bytes, progress);
+        let meter = Meter::new(&recipe.repository.name, file.bytes, progress);
         let is_sound = kept.is_sound(&file, cancel, &meter).await.ok()?;
         is_sound.then(|| kept.source.named(&format!("{}/{}", recipe.repository.name, file.name)))
     }

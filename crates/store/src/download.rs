@@ -35,6 +35,8 @@ pub enum FetchStage {
 /// How far a fetch is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FetchProgress {
+    /// What is fetched: a file, or a repository of several.
+    pub name: String,
     /// What it is doing.
     pub stage: FetchStage,
     /// Bytes that are there.
@@ -56,8 +58,8 @@ pub(crate) struct Meter<'a> {
 }
 
 impl<'a> Meter<'a> {
-    pub(crate) fn new(bytes_total: u64, tell: &'a mut dyn FnMut(FetchProgress)) -> Self {
-        let now = FetchProgress { stage: FetchStage::Checking, bytes_done: 0, bytes_total, trouble: None };
+    pub(crate) fn new(name: &str, bytes_total: u64, tell: &'a mut dyn FnMut(FetchProgress)) -> Self {
+        let now = FetchProgress { name: name.to_owned(), stage: FetchStage::Checking, bytes_done: 0, bytes_total, trouble: None };
         Self { now: RefCell::new(now), tell: RefCell::new(tell), told_ms: Cell::new(f64::NEG_INFINITY) }
     }
 

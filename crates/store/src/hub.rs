@@ -109,7 +109,7 @@ impl Store {
             // The native cache knows repositories that other programs have fetched.
             Err(error) => match self.shelf.offline(kind, id).await {
                 Some(repository) => {
-                    Meter::new(0, progress).trouble(format!("{error}; going on with what the cache has"));
+                    Meter::new(&shown, 0, progress).trouble(format!("{error}; going on with what the cache has"));
                     return Ok(Repository { unreached: Some(error.to_string()), ..repository });
                 }
                 None => return Err(error),
@@ -186,7 +186,7 @@ impl Store {
     ) -> Result<T, StoreError> {
         let key = hex(&sha256(url.as_bytes()));
         let known = self.shelf.document(&key).await.and_then(|json| parse(&json).ok());
-        let meter = Meter::new(0, progress);
+        let meter = Meter::new(name, 0, progress);
         let tell = RefCell::new(|sentence: String| meter.trouble(sentence));
         if self.shelf.is_offline() {
             return known.ok_or_else(|| StoreError::Read {
@@ -222,7 +222,7 @@ impl Store {
     ) -> Result<Vec<Source>, StoreError> {
         let files: Vec<_> = names.iter().map(|name| repository.get(name)).collect::<Result<_, _>>()?;
         self.shelf.refuse_larger(repository, &files).await?;
-        let meter = Meter::new(files.iter().map(|file| file.bytes).sum(), progress);
+        let meter = Meter::new(&fetched_name(repository, names), files.iter().map(|file| file.bytes).sum(), progress);
         // A site's own files need no token, and must not see one.
         let token = match repository.origin {
             Origin::Hub { .. } => self.hub.token.as_ref(),
@@ -296,7 +296,7 @@ impl Store {
             let reason = "this machine is set to be offline".to_owned();
             return Err(StoreError::Read { name: shown, reason });
         }
-        let meter = Meter::new(0, progress);
+        let meter = Meter::new(&shown, 0, progress);
         let tell = RefCell::new(|sentence: String| meter.trouble(sentence));
         match ranged_bytes(&shown, url, None, cancel, &tell).await? {
             Some(bytes) => Ok(Remote { url: url.into(), token: None, bytes }.source(&shown)),
@@ -310,6 +310,14 @@ impl Store {
     /// The cache, to list and to remove from.
     pub fn shelf(&self) -> &Shelf {
         &self.shelf
+    }
+}
+
+/// What is being fetched: a repository, with the file where it is one.
+fn fetched_name(repository: &Repository, names: &[String]) -> String {
+    match names {
+        [only] if repository.files.len() > 1 => format!("{}/{only}", repository.name),
+        _ => repository.name.clone(),
     }
 }
 

@@ -21,12 +21,12 @@ use rewardscope_engine::{
     TokenSequence, device,
 };
 use rewardscope_eval::{
-    BoardRow, ClaimError, Claims, DatasetColumns, ExploreQuery, Explorer, Insight, Journal, JournalSummary, Reading,
-    Report, Rows, Run, RunComparison, RunFile, RunIdentity, RunsTogether, ScoreFile, dataset_name, fetch_dataset,
-    item_with, marks_json, open_remote_dataset, read_items, reference_scores, reference_summary, row_without_texts,
-    score_claim, score_item,
+    Asked, BoardRow, ClaimError, Claims, Dataset, DatasetColumns, ExploreQuery, Explorer, Insight, Journal,
+    JournalSummary, Reading, Report, Rows, Run, RunComparison, RunFile, RunIdentity, RunsTogether, ScoreFile, Skipped,
+    dataset_name, fetch_dataset, item_with, marks_json, open_remote_dataset, read_items, reference_scores,
+    reference_summary, row_without_texts, rows_of_folder, score_claim, score_item,
 };
-use rewardscope_fit::{FeatureCache, FeaturesHeader, FitError, OverlapRule, gather, learn};
+use rewardscope_fit::{FeatureCache, FeaturesHeader, FitError, OverlapRule, PreferenceFiles, Tell, gather, learn};
 use rewardscope_store::{
     FetchProgress, Folder, HUB, Hasher, Hub, PARTS_FILE, RepositoryId, Shelf, Source, Store, Token, is_address,
 };
@@ -62,11 +62,23 @@ pub struct LoadSettings {
     pub format: Option<String>,
     /// Which logit of a classifier with several is the score.
     pub label: Option<usize>,
+    /// The date that chat templates are told, `YYYY-MM-DD` or `YYYY-MM-DDThh:mm:ss`; now without it.
+    pub date: Option<String>,
 }
 
 impl LoadSettings {
-    fn options(&self) -> Result<LoadOptions, EngineError> {
-        let mut options = if self.is_reference { LoadOptions::reference(clock()) } else { LoadOptions::new(clock()) };
+    /// The date that is asked for.
+    fn date(&self) -> Result<Option<Clock>, JsError> {
+        let asked = self.date.as_deref().map(str::trim).filter(|date| !date.is_empty());
+        let read = |date: &str| {
+            let wrong = || sentence("loading: expected a date as YYYY-MM-DD or YYYY-MM-DDThh:mm:ss");
+            Clock::parse(date).ok_or_else(wrong)
+        };
+        asked.map(read).transpose()
+    }
+
+    fn options(&self, clock: Clock) -> Result<LoadOptions, EngineError> {
+        let mut options = if self.is_reference { LoadOptions::reference(clock) } else { LoadOptions::new(clock) };
         options.protocol.format = self.format.as_deref().map(Format::named).transpose()?;
         options.label = self.label;
         options.dtype = self.dtype;
@@ -158,18 +170,28 @@ pub struct ColumnNames {
     pub rejected: String,
     /// The part that a row belongs to.
     pub subset: String,
+    /// What else is named, as the command takes it: `chosen_if=winner:model_a:model_b id=key`.
+    pub more: String,
 }
 
 impl ColumnNames {
-    fn mapping(self) -> DatasetColumns {
-        let name = |name: String| if name.trim().is_empty() { Vec::new() } else { vec![name.trim().to_owned()] };
-        DatasetColumns {
-            prompt: name(self.prompt),
-            chosen: name(self.chosen),
-            rejected: name(self.rejected),
-            subset: name(self.subset),
-            ..DatasetColumns::default()
-        }
+    fn mapping(self) -> Result<Option<DatasetColumns>, JsError> {
+        let more = match self.more.trim() {
+            "" => DatasetColumns::default(),
+            more => more.parse().map_err(sentence)?,
+        };
+        let name = |name: &str, more: Vec<String>| match name.trim() {
+            "" => more,
+            name => vec![name.to_owned()],
+        };
+        let columns = DatasetColumns {
+            prompt: name(&self.prompt, more.prompt.clone()),
+            chosen: name(&self.chosen, more.chosen.clone()),
+            rejected: name(&self.rejected, more.rejected.clone()),
+            subset: name(&self.subset, more.subset.clone()),
+            ..more
+        };
+        Ok((columns != DatasetColumns::default()).then_some(columns))
     }
 }
 
@@ -284,7 +306,18 @@ pub struct DatasetReport {
     pub attribution: String,
     /// What to know before opening it, where its manifest says so.
     pub warning: String,
+    /// Whose rows they are: the benchmark's name in commands.
+    pub benchmark: String,
+    /// How the rows were read, and what of them was not: a sentence each.
+    pub remarks: Vec<String>,
+    /// Rows that were skipped.
+    pub skipped: usize,
+    /// The first few of them, with why.
+    pub bad_rows: Vec<String>,
 }
+
+/// Sentences about skipped rows that the page is given.
+const MOST_BAD_ROWS: usize = 50;
 
 /// Items of one subset.
 #[derive(Serialize, tsify::Tsify)]
@@ -456,9 +489,16 @@ pub struct Session {
     scorer: RefCell<Option<Rc<Scorer>>>,
     store: RefCell<Option<Store>>,
     dataset: RefCell<(String, Vec<Item>)>,
-    /// RewardBench 2 where none was chosen.
+    /// The rows of it that were skipped.
+    skipped: RefCell<Vec<Skipped>>,
+    /// RewardBench 2 where nothing else is known.
     benchmark: Cell<Option<&'static Benchmark>>,
+    /// What was asked for; what the columns show where nothing was.
+    asked: Cell<Option<&'static Benchmark>>,
     columns: RefCell<Option<DatasetColumns>>,
+    split: RefCell<Option<String>>,
+    /// What chat templates are told, where it is not now.
+    date: Cell<Option<Clock>>,
     journal: RefCell<Option<Journal>>,
     /// The run's report, and of how many items it is.
     report: RefCell<Option<(usize, Rc<Report>)>>,
@@ -606,11 +646,13 @@ impl Session {
         cancel: &Cancel,
     ) -> Result<JsValue, JsValue> {
         let files = files.map_err(engine_sentence)?;
-        let options = settings.options().map_err(engine_sentence)?;
+        let date = settings.date()?;
+        let options = settings.options(date.unwrap_or_else(clock)).map_err(engine_sentence)?;
         let head = match head {
             Some(bytes) => Some(read_head(bytes).await.map_err(engine_sentence)?),
             None => None,
         };
+        self.date.set(date);
         // The old model goes first: two do not fit beside each other.
         self.scorer.take();
         self.close_run();
@@ -645,7 +687,7 @@ impl Session {
     ) -> Result<JsValue, JsValue> {
         let (_busy, cancel) = self.begin()?;
         let scorer = self.scorer()?;
-        scorer.set_clock(clock());
+        scorer.set_clock(self.clock());
         let options: FitOptions = from_js(options)?;
         let header = FeaturesHeader::of(scorer.report(), options.layers, options.pooling).map_err(fit_sentence)?;
         let kept = self.features.take().filter(|cache| *cache.header() == header);
@@ -676,13 +718,15 @@ impl Session {
         let (name, items) = self.dataset.borrow().clone();
         let benchmark = if items.is_empty() { "no opened dataset".to_owned() } else { name };
         let prompts = items.iter().map(|item| item.prompt.as_str());
-        let source = Source::picked(&preferences);
+        let sources = [Source::picked(&preferences)];
         let at = |stage: FitStage, done: f64, total: f64| tell(progress, &FitProgress { stage, done, total });
+        let mut tell = Tell {
+            progress: &mut |done, total| at(FitStage::Features, done as f64, total as f64),
+            bad: &mut |_| {},
+        };
+        let files = PreferenceFiles::of(&sources);
         let gathered =
-            gather(scorer, &source, (&benchmark, prompts), options.overlap, cache, cancel, &mut |done, total| {
-                at(FitStage::Features, done as f64, total as f64);
-            })
-            .await?;
+            gather(scorer, &files, (&benchmark, prompts), options.overlap, cache, cancel, &mut tell).await?;
         let computed = cache.len() - before;
         let learned = learn(&gathered, cache, u64::from(options.seed), cancel, &mut |share| {
             at(FitStage::Fitting, share, 1.0);
@@ -747,8 +791,10 @@ impl Session {
             Some(rows) => (Reading::ByRange, rows.parse().map_err(sentence)?),
         };
         let mut sources = Vec::new();
+        let split = self.split.borrow().clone();
         for id in ids.iter().map(|id| id.trim()) {
-            sources.push(open_remote_dataset(&store, id, reading, &cancel, tell).await.map_err(sentence)?);
+            let found = open_remote_dataset(&store, id, reading, split.as_deref(), &cancel, tell).await;
+            sources.extend(found.map_err(sentence)?);
         }
         self.open_data(&sources, rows, String::new(), String::new()).await
     }
@@ -767,18 +813,28 @@ impl Session {
         to_js(&entries)
     }
 
-    /// Chooses the benchmark that datasets opened from here on are of, and where their rows have
-    /// what, where that is not as the benchmark has it.
+    /// Chooses the benchmark that datasets opened from here on are of, none where their columns tell; where their
+    /// rows have what, where that is not as the benchmark has it; and which split of several.
     #[wasm_bindgen(js_name = chooseBenchmark)]
     pub fn choose_benchmark(
         &self,
-        name: String,
+        name: Option<String>,
         #[wasm_bindgen(unchecked_param_type = "ColumnNames | undefined")] columns: JsValue,
+        split: Option<String>,
     ) -> Result<(), JsError> {
         let columns: Option<ColumnNames> = from_js(columns)?;
-        self.benchmark.set(Some(benchmark(&name).map_err(sentence)?));
-        *self.columns.borrow_mut() = columns.map(ColumnNames::mapping);
+        self.asked.set(name.as_deref().map(benchmark).transpose().map_err(sentence)?);
+        *self.columns.borrow_mut() = columns.map(ColumnNames::mapping).transpose()?.flatten();
+        *self.split.borrow_mut() = split.filter(|split| !split.trim().is_empty());
         Ok(())
+    }
+
+    /// The rows of the open dataset that were skipped, as JSON Lines.
+    #[wasm_bindgen(js_name = badRows)]
+    pub fn bad_rows(&self) -> Result<String, JsError> {
+        let skipped = self.skipped.borrow();
+        let lines: Result<Vec<String>, _> = skipped.iter().map(serde_json::to_string).collect();
+        Ok(lines.map_err(sentence)?.into_iter().map(|line| line + "\n").collect())
     }
 
     /// Opens a file of scores, ours, a run file, or a reference evaluator's, and marks it. Without a
@@ -822,19 +878,21 @@ impl Session {
                 "reading {name}: at most {MOST_RUN_BYTES} bytes were expected, it has {bytes}"
             )));
         }
-        let bytes = source.read_all().await.map_err(sentence)?;
-        let file = ScoreFile::read(source.name(), &String::from_utf8_lossy(&bytes)).map_err(sentence)?;
+        let asked = named.map(benchmark).transpose().map_err(sentence)?;
+        let file = ScoreFile::open(source, asked).await.map_err(sentence)?;
         let own = file.run.as_ref().map(|run| (run.benchmark.clone(), run.variant.clone()));
-        let of = named.or(own.as_ref().map(|(benchmark, _)| benchmark.as_str())).unwrap_or(reward_bench_2::NAME);
-        let benchmark = benchmark(of).map_err(sentence)?;
+        let benchmark = asked.unwrap_or(file.benchmark);
         let own_variant = own.as_ref().filter(|(own, _)| own == benchmark.name).map(|(_, variant)| variant.as_str());
         let variant = benchmark.variant(variant.or(own_variant)).map_err(sentence)?;
         let is_own = own_key.is_some();
-        let key = own_key.unwrap_or_else(|| {
-            let mut hash = Hasher::sha256();
-            hash.update(&bytes);
-            hash.finish().hex()[..32].to_owned()
-        });
+        let key = match own_key {
+            Some(key) => key,
+            None => {
+                let mut hash = Hasher::sha256();
+                hash.update(&source.content_hash().await.map_err(sentence)?);
+                hash.finish().hex()[..32].to_owned()
+            }
+        };
         self.take_run(key, file, (benchmark, variant), is_own)
     }
 
@@ -864,7 +922,8 @@ impl Session {
             let benchmark = self.benchmark();
             let marked = (benchmark, &benchmark.variants[0]);
             let run =
-                RunFile::new(journal.run(), journal.identity(), scorer.report(), marked, &host()).map_err(sentence)?;
+                RunFile::new(journal.run(), journal.identity(), scorer.report(), marked, &host(), journal.clock())
+                    .map_err(sentence)?;
             let files = journal.identity().dataset.split(", ");
             let name = files.map(|file| file.rsplit('/').next().unwrap_or(file)).collect::<Vec<_>>().join(", ");
             (journal.identity().key(), ScoreFile::of_run(&name, run).map_err(sentence)?, marked)
@@ -1018,6 +1077,17 @@ impl Session {
     pub async fn open_data_files(&self, files: Vec<web_sys::File>) -> Result<JsValue, JsError> {
         let _busy = self.begin()?;
         let sources: Vec<Source> = files.iter().map(Source::picked).collect();
+        // A folder has other things beside rows.
+        let names: Vec<String> = sources.iter().map(|source| source.name().to_owned()).collect();
+        let sources = match names.len() {
+            1 => sources,
+            _ => {
+                let split = self.split.borrow().clone();
+                let (rows, _) = rows_of_folder("the files", &names, split.as_deref()).map_err(sentence)?;
+                let of = |name: &String| sources.iter().find(|source| source.name() == name).cloned();
+                rows.iter().filter_map(of).collect()
+            }
+        };
         self.open_data(&sources, Rows::ALL, String::new(), String::new()).await
     }
 
@@ -1028,8 +1098,14 @@ impl Session {
         attribution: String,
         warning: String,
     ) -> Result<JsValue, JsError> {
-        let columns = self.columns.borrow().clone();
-        let items = read_items(self.benchmark(), sources, columns.as_ref(), rows).await.map_err(sentence)?;
+        let asked = Asked {
+            benchmark: self.asked.get(),
+            columns: self.columns.borrow().clone(),
+            rows: Some(rows),
+            split: self.split.borrow().clone(),
+            is_strict: false,
+        };
+        let Dataset { benchmark, items, remarks, skipped } = read_items(sources, &asked).await.map_err(sentence)?;
         let mut subsets: Vec<SubsetCount> = Vec::new();
         for item in &items {
             match subsets.iter_mut().find(|s| s.subset == item.subset) {
@@ -1038,7 +1114,20 @@ impl Session {
             }
         }
         let name = dataset_name(sources);
-        let report = to_js(&DatasetReport { name: name.clone(), items: items.len(), subsets, attribution, warning })?;
+        let bad = skipped.iter().take(MOST_BAD_ROWS);
+        let report = to_js(&DatasetReport {
+            name: name.clone(),
+            items: items.len(),
+            subsets,
+            attribution,
+            warning,
+            benchmark: benchmark.name.to_owned(),
+            remarks,
+            skipped: skipped.len(),
+            bad_rows: bad.map(|row| format!("{}, row {}: {}", row.file, row.row, row.detail)).collect(),
+        })?;
+        self.benchmark.set(Some(benchmark));
+        *self.skipped.borrow_mut() = skipped;
         *self.dataset.borrow_mut() = (name, items);
         self.datasets.set(self.datasets.get() + 1);
         self.close_run();
@@ -1070,7 +1159,7 @@ impl Session {
         let identity = RunIdentity::new(scorer.report(), self.benchmark(), &name, &items, selection);
         let place = format!("{}.jsonl", identity.key());
         let device = &scorer.report().device;
-        let journal = Journal::open(&place, identity, &items, device, clock(), anew).await.map_err(sentence)?;
+        let journal = Journal::open(&place, identity, &items, device, self.clock(), anew).await.map_err(sentence)?;
         let progress = to_js(&journal.run().progress());
         *self.journal.borrow_mut() = Some(journal);
         *self.claims.borrow_mut() = Claims::default();
@@ -1299,7 +1388,7 @@ impl Session {
     ) -> Result<JsValue, JsValue> {
         let (_busy, cancel) = self.begin()?;
         let scorer = self.scorer()?;
-        scorer.set_clock(clock());
+        scorer.set_clock(self.clock());
         let prompt = messages(prompt)?;
         let completions = completions.iter().map(String::as_str);
         let scores = scorer.rescore(&prompt, completions, &cancel).await;
@@ -1315,7 +1404,7 @@ impl Session {
     ) -> Result<JsValue, JsValue> {
         let (_busy, cancel) = self.begin()?;
         let scorer = self.scorer()?;
-        scorer.set_clock(clock());
+        scorer.set_clock(self.clock());
         Ok(to_js(&scorer.trace(&messages(prompt)?, &completion, &cancel).await.map_err(engine_sentence)?)?)
     }
 
@@ -1342,6 +1431,11 @@ impl Session {
     pub async fn encode_ms(&self, tokens: usize) -> Result<f64, JsError> {
         let (_busy, _) = self.begin()?;
         self.scorer()?.encode_ms(tokens).await.map_err(sentence)
+    }
+
+    /// What chat templates are told of the time.
+    fn clock(&self) -> Clock {
+        self.date.get().unwrap_or_else(clock)
     }
 
     fn benchmark(&self) -> &'static Benchmark {

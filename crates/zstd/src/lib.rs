@@ -1,6 +1,11 @@
 //! The part of the `zstd` crate that parquet and arrow-ipc call, over `ruzstd`: the bindings to C do not compile
 //! for WebAssembly without a C compiler for it. Reading alone is behind it; this project writes snappy.
 
+/// The levels that the crate it stands for knows.
+pub fn compression_level_range() -> std::ops::RangeInclusive<i32> {
+    -131_072..=22
+}
+
 /// Whole frames at once.
 pub mod bulk {
     use std::io::{Cursor, Error, ErrorKind, Result};
