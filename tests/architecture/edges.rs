@@ -57,7 +57,8 @@ fn crates_use_each_other_in_one_direction() {
     let mut seen = 0;
     for package in metadata["packages"].as_array().unwrap() {
         let Some(name) = ours(&package["name"]) else {
-            assert_eq!(package["name"], "xtask");
+            // What takes the place of another's package has that one's name.
+            assert!(["xtask", "zstd"].contains(&package["name"].as_str().unwrap()));
             continue;
         };
         for dependency in package["dependencies"].as_array().unwrap() {

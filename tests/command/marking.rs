@@ -167,12 +167,11 @@ fn what_python_writes_is_read_and_what_is_said_twice_is_not() {
             r#"{"pair_id": "a", "source": "mmlu-pro-law", "label": "A=B", "judgments": [{"judgment": {"scores": [1.0, 2.0]}}]}"#,
             "A>B or B>A",
         ),
-        ("empty.jsonl", r#"{"id": "", "subset": "Math", "num_correct": 1, "scores": [1, 0]}"#, "an id"),
     ] {
         refused(&["metrics", "--scores", &file(&folder, name, text)], &[name, named]);
     }
     refused(&["metrics", "--scores", &folder.display().to_string()], &["a folder was found"]);
-    refused(&["metrics", "--scores", &file(&folder, "x.bin", [0xff, 0xfe, 0x00])], &["UTF-8"]);
+    refused(&["metrics", "--scores", &file(&folder, "x.bin", [0xff, 0xfe, 0x00])], &["UTF-16"]);
 }
 
 #[test]
@@ -213,7 +212,7 @@ fn rows_are_read_in_every_form_and_refused_by_what_they_are() {
         row.to_string()
     };
     for (name, text, more, named) in [
-        ("python.csv", "prompt,chosen,rejected\np,\"['a', 'b']\",c\n".to_owned(), &own[..], vec!["chosen of row 1", "Python"]),
+        ("python.csv", "prompt,chosen,rejected\np,\"['a', 'b']\",c\n".to_owned(), &own[..], vec!["row 1", "Python"]),
         ("twice.csv", "prompt,chosen,chosen,rejected\np,a,b,c\n".to_owned(), &own[..], vec!["\"chosen\" twice"]),
         ("twice.jsonl", row.to_string().replacen('{', "{\"prompt\": \"x\",", 1), &[], vec!["\"prompt\" twice"]),
         ("counts.jsonl", with(&|row| row["num_incorrect"] = json!(3)), &[], vec!["num_incorrect of 2", "3"]),
@@ -271,15 +270,12 @@ fn each_bad_score_file_has_its_sentence() {
     };
     for (name, text, named) in [
         ("missing.jsonl", lines(&[without("scores")]), "scores, or score_chosen and score_rejected"),
-        ("count.jsonl", lines(&[without("num_correct")]), "num_correct"),
-        ("no-id.jsonl", lines(&[without("id")]), "an id"),
         ("type.jsonl", lines(&[with("scores", json!(["high", "low"]))]), "numbers in scores"),
-        ("twice.jsonl", lines(&[good.clone(), good.clone()]), "Math/1 twice"),
         ("all-correct.jsonl", lines(&[with("num_correct", json!(4))]), "num_correct 4 with 4 scores"),
         ("none-correct.jsonl", lines(&[with("num_correct", json!(0))]), "num_correct 0 with 4 scores"),
         ("two-correct.jsonl", lines(&[with("num_correct", json!(2))]), "exactly 1 correct completion"),
         ("empty.jsonl", String::new(), "a score file was expected"),
-        ("text.jsonl", "model,score\n".to_owned(), "a score file was expected"),
+        ("text.jsonl", "model,score\n".to_owned(), "an object with scores"),
         ("broken.jsonl", "{\"id\": 1,\n".to_owned(), "row 1"),
         (
             "ragged.json",
@@ -504,10 +500,14 @@ fn every_benchmarks_rows_are_scored_and_marked() {
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["subset"].clone())
         .collect();
     assert_eq!(subsets, ["PPE-MATH", "PPE-GPQA", "PPE-IFEval"]);
-    let again = ["items", "--benchmark", "ppe", "--data", &own, "--data", &own];
-    refused(&again, &["PPE-IFEval.jsonl", "PPE-IFEval/q1/m", "another file"]);
+    let again = run(&["items", "--benchmark", "ppe", "--data", &own, "--data", &own]);
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(
+        again.status.success() && said.contains("1 ids came before") && said.contains("PPE-IFEval/q1/m#2"),
+        "{said}"
+    );
     fs::create_dir_all(folder.join("none")).unwrap();
-    refused(&["items", "--benchmark", "ppe", "--data", &data("none")], &["none", "a folder with .parquet"]);
+    refused(&["items", "--benchmark", "ppe", "--data", &data("none")], &["none", "files with rows", "no files"]);
     // Another benchmark's rows, and rows without what is asked for.
     let out = data("refused");
     let other = json!({"id": 1, "prompt": "p", "chosen": "a", "rejected": "b", "subset": "Math"});
@@ -539,27 +539,16 @@ fn every_benchmarks_rows_are_scored_and_marked() {
             json!({"id": 1, "prompt": "q", "chosen": "a", "rejected": "b"}),
         ]),
     );
-    refused(
-        &["eval", "--model", &model, "--benchmark", "preferences", "--data", &twice, "--out", &out],
-        &["row 2", "twice"],
-    );
+    let listed = run(&["items", "--json", "--data", &twice]);
+    let ids: Vec<Value> = String::from_utf8_lossy(&listed.stdout)
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].clone())
+        .collect();
+    assert_eq!(ids, ["1", "1#2"]);
     let own = data("own.jsonl");
-    refused(
-        &[
-            "eval",
-            "--model",
-            &model,
-            "--benchmark",
-            "preferences",
-            "--data",
-            &own,
-            "--columns",
-            "{\"question\": []}",
-            "--out",
-            &out,
-        ],
-        &["--columns"],
-    );
+    let wrong = run(&["items", "--data", &own, "--columns", "{\"question\": []}"]);
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(wrong.status.code() == Some(2) && said.contains("--columns") && said.contains("question"), "{said}");
     refused(
         &["eval", "--model", &model, "--benchmark", "preferences", "--data", &own, "--subset", "none", "--out", &out],
         &["none", "all"],
@@ -717,18 +706,36 @@ fn a_file_of_rows_is_filtered_by_scores() {
         &["the output is the input"],
     );
     refused(&["filter", "--model", &model, "--input", &bad, "--output", &output, "--top", "1.5"], &["--top"]);
-    // What is there stays until all rows are written, and nothing is left beside it.
+    // What is there stays unless it is asked to be replaced; a line that is none costs itself alone.
     fs::write(&output, "kept\n").unwrap();
-    let broken = file(&folder, "broken.jsonl", format!("{}\n{{\"prompt\"\n", rows[0]));
-    refused(
-        &["filter", "--device", "cpu", "--model", &model, "--input", &broken, "--output", &output, "--min-score=-9"],
-        &["line 2"],
-    );
+    let broken = file(&folder, "broken.jsonl", format!("{}\n{{\"prompt\"\n{}\n", rows[0], rows[1]));
+    let arguments =
+        ["filter", "--device", "cpu", "--model", &model, "--input", &broken, "--output", &output, "--min-score=-9999"];
+    refused(&arguments, &["it is there already", "--overwrite"]);
     assert_eq!(fs::read_to_string(&output).unwrap(), "kept\n");
+    let bad_rows = folder.join("bad-rows.jsonl").display().to_string();
+    let done = run(&[&arguments[..], &["--overwrite", "--bad-rows", &bad_rows]].concat());
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.code() == Some(1) && said.contains("row 2: not readable"), "{said}");
+    assert_eq!(fs::read_to_string(&output).unwrap().lines().count(), 2);
+    let listed: Value = serde_json::from_str(&fs::read_to_string(&bad_rows).unwrap()).unwrap();
+    assert_eq!((&listed["row"], &listed["reason"]), (&json!(2), &json!("unreadable")));
     let names = || fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
     let before = names().len();
-    let arguments =
-        ["filter", "--device", "cpu", "--model", &model, "--input", &input, "--output", &output, "--top", "0.5"];
+    let arguments = [
+        "filter",
+        "--device",
+        "cpu",
+        "--model",
+        &model,
+        "--input",
+        &input,
+        "--output",
+        &output,
+        "--overwrite",
+        "--top",
+        "0.5",
+    ];
     let done = run(&[&arguments[..], &["--max-length", "8"]].concat());
     assert!(
         String::from_utf8_lossy(&done.stderr).contains("were cut at 8 tokens"),
@@ -743,11 +750,79 @@ fn a_file_of_rows_is_filtered_by_scores() {
     let parquet = folder.join("lines.parquet").display().to_string();
     refused(
         &["filter", "--model", &model, "--input", &input, "--output", &parquet, "--top", "0.5"],
-        &["JSON Lines", ".parquet"],
+        &["which is JSON", ".parquet"],
     );
-    let nowhere =
-        ["filter", "--device", "cpu", "--model", &model, "--input", &input, "--output", &output, "--top", "0.5"];
+    let nowhere = [
+        "filter",
+        "--device",
+        "cpu",
+        "--model",
+        &model,
+        "--input",
+        &input,
+        "--output",
+        &output,
+        "--overwrite",
+        "--top",
+        "0.5",
+    ];
     refused(&[&nowhere[..], &["--columns", r#"{"chosen": ["nope"]}"#]].concat(), &["columns nope", "the file has"]);
+    // The label says which of two is the better one: where it says the second, the margin is the other way round.
+    let labelled: Vec<Value> = (0..40)
+        .map(|i| {
+            let (first, second) = if i % 2 == 0 { ("chosen", "rejected") } else { ("rejected", "chosen") };
+            json!({"n": i, "prompt": "Hello?", "one": rows[i][first], "two": rows[i][second], "better": if i % 2 == 0 { "a" } else { "b" }})
+        })
+        .collect();
+    let labelled_file = file(&folder, "labelled.jsonl", lines(&labelled));
+    let output = folder.join("labelled-kept.jsonl").display().to_string();
+    let done = run(&[
+        "filter",
+        "--device",
+        "cpu",
+        "--model",
+        &model,
+        "--input",
+        &labelled_file,
+        "--output",
+        &output,
+        "--min-margin",
+        "0.0",
+        "--columns",
+        "chosen=one,rejected=two,chosen_if=better:a:b",
+    ]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let kept = fs::read_to_string(&output).unwrap();
+    let kept: Vec<Value> = kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let expected: Vec<Value> =
+        labelled.iter().enumerate().filter(|(i, _)| margins[*i] >= 0.0).map(|(_, row)| row.clone()).collect();
+    assert_eq!(kept, expected);
+    let two = file(
+        &folder,
+        "two.jsonl",
+        lines(&[json!({"prompt": "Hello?", "chosen": ["Hi."], "rejected": ["No.", "Go."]})]),
+    );
+    let output = folder.join("two-kept.jsonl").display().to_string();
+    let done = run(&[
+        "filter",
+        "--device",
+        "cpu",
+        "--model",
+        &model,
+        "--input",
+        &two,
+        "--output",
+        &output,
+        "--min-margin",
+        "0",
+    ]);
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(said.contains("expected one rejected completion, found 2"), "{said}");
+    // Standard output is no file of that name.
+    let done =
+        run(&["filter", "--device", "cpu", "--model", &model, "--input", &input, "--output", "-", "--top", "0.25"]);
+    assert_eq!(String::from_utf8_lossy(&done.stdout).lines().count(), 10);
+    assert!(!Path::new("-").exists());
     // Parquet in, parquet out, with all columns.
     let sample = file(&folder, "sample.parquet", to_parquet(&sample_rows()[..12]).unwrap());
     let output = folder.join("kept.parquet").display().to_string();

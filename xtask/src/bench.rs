@@ -18,9 +18,20 @@ const MODELS: &str = ".cache/peers";
 /// Everything that the peers need beside the oracle's packages.
 const PACKAGES: [&str; 2] = ["onnx==1.23.2", "onnxscript==0.7.2"];
 
-/// Runs every bench; with names, only those parts of the comparison with peers.
+/// The peers that read rows, in an environment of their own.
+const ROW_PACKAGES: [&str; 2] = ["duckdb==2.0.1", "polars==2.1.0"];
+const ROW_ENVIRONMENT: &str = ".cache/row-peers";
+
+/// Runs every bench; with names, only those parts of the comparison with peers. `rows` is the readers of rows alone.
 pub fn run(parts: &[String]) -> anyhow::Result<()> {
     let mut stages = Stages::default();
+    if parts.is_empty() || parts.iter().any(|part| part == "rows") {
+        rows(&mut stages)?;
+    }
+    if parts.len() == 1 && parts[0] == "rows" {
+        stages.summary();
+        return Ok(());
+    }
     let browsers = stages.run("browsers and adapter", browsers::find)?;
     setup::site(&mut stages)?;
     stages.run("models of the bench", || MINILM.fetch())?;
@@ -49,6 +60,25 @@ pub fn run(parts: &[String]) -> anyhow::Result<()> {
     stages.run("beside peers", || node("tests/peers/bench.mjs", parts))?;
     stages.summary();
     Ok(())
+}
+
+/// A million rows through each reader, beside DuckDB and polars.
+fn rows(stages: &mut Stages) -> anyhow::Result<()> {
+    let python = format!("{ROW_ENVIRONMENT}/bin/python");
+    stages.run("peers that read rows", || {
+        if !Path::new(&python).exists() {
+            call("python3", ["-m", "venv", ROW_ENVIRONMENT])?;
+        }
+        call(&python, ["-m", "pip", "install", "--quiet"].into_iter().chain(ROW_PACKAGES))
+    })?;
+    stages.run("release build of the reader", || {
+        call("cargo", ["build", "--locked", "--release", "--bin", "bench-rows", "-p", "rewardscope-tests"])
+    })?;
+    stages.run("rows", || {
+        let scratch = format!("{}/bench/rows", setup::target_folder());
+        let out = format!("{}/bench/rows.json", setup::target_folder());
+        call(&python, [format!("{PEERS}/rows.py"), release("bench-rows"), scratch, out])
+    })
 }
 
 /// A bench of the engine's own, with all of rustc's care.

@@ -7,7 +7,7 @@ use anyhow::Context;
 use crate::setup::target_folder;
 use crate::stage::run;
 
-const TARGETS: [&str; 3] = ["safetensors", "gguf", "tokenizer"];
+const TARGETS: [&str; 5] = ["safetensors", "gguf", "tokenizer", "readers", "layouts"];
 
 /// Coverage for libFuzzer, as cargo-fuzz asks rustc for it, without a sanitizer, which only nightly
 /// compilers have.
@@ -15,7 +15,7 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing";
 
-/// Builds the targets and gives each so many seconds. What is found is left in `fuzz/artifacts`;
+/// Builds the targets, which share so many seconds. What is found is left in `fuzz/artifacts`;
 /// the kept corpus is read and never written.
 pub fn fuzz(seconds: u32) -> anyhow::Result<()> {
     let about = Command::new("rustc").arg("-vV").output().context("asking rustc for its host")?;
@@ -26,6 +26,7 @@ pub fn fuzz(seconds: u32) -> anyhow::Result<()> {
     build.args(["build", "--quiet", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--release"]);
     run(build.args(["--target", &host, "--target-dir", &target]).env("RUSTFLAGS", COVERAGE))?;
     std::fs::create_dir_all("fuzz/artifacts")?;
+    let seconds = seconds / TARGETS.len() as u32;
     for name in TARGETS {
         let grown = format!("{target}/corpus/{name}");
         std::fs::create_dir_all(&grown)?;

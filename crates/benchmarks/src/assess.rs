@@ -620,7 +620,8 @@ fn orders_of(scores: &[f64], random: &mut SplitMix) -> Vec<Vec<f64>> {
             None => groups.push(vec![at]),
         }
     }
-    let ways = groups.iter().flat_map(|group| 2..=group.len()).try_fold(1usize, |ways, factor| ways.checked_mul(factor));
+    let ways =
+        groups.iter().flat_map(|group| 2..=group.len()).try_fold(1usize, |ways, factor| ways.checked_mul(factor));
     if ways.is_none_or(|ways| ways > MOST_ORDERS) {
         let drawn = |_| scores.iter().map(|score| score + 0.5 * random.uniform()).collect();
         return (0..MOST_ORDERS).map(drawn).collect();

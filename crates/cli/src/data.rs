@@ -125,10 +125,7 @@ impl Data {
         for name in &self.data {
             sources.extend(datasets(name, reading, self.rows.split.as_deref()).await?);
         }
-        let mut benchmark = match self.which.benchmark {
-            Some(_) => Some(self.which.find()?.0),
-            None => None,
-        };
+        let mut benchmark = self.which.asked()?;
         if sources.is_empty() {
             let asked = benchmark.unwrap_or(&reward_bench_2::BENCHMARK);
             if asked.name != reward_bench_2::NAME {
@@ -207,4 +204,3 @@ fn files_in(root: &Path, folder: &Path, paths: &mut Vec<String>) -> std::io::Res
     }
     Ok(())
 }
-

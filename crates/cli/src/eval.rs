@@ -53,7 +53,7 @@ pub struct Arguments {
 
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     // Wrong words are known before anything is read.
-    arguments.data.which.find()?;
+    arguments.data.which.check()?;
     let (sources, dataset) = arguments.data.items(Reading::Whole, Rows::ALL, arguments.strict).await?;
     let (benchmark, mut items) = (dataset.benchmark, dataset.items);
     let variant = benchmark.variant(arguments.data.which.variant.as_deref())?;
@@ -95,7 +95,10 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let outcome = match score_item(&scorer, item, &cancel).await {
             Err(EngineError::Cancelled) => {
                 let done = journal.run().results().len();
-                return Err(Stopped(format!("stopped after {done} of {total} items; the same command goes on from there")).into());
+                return Err(Stopped(format!(
+                    "stopped after {done} of {total} items; the same command goes on from there"
+                ))
+                .into());
             }
             outcome => outcome?,
         };

@@ -97,8 +97,7 @@ impl Input<'_> {
     }
 
     async fn open(&self, source: &Source) -> anyhow::Result<Intake> {
-        let opening =
-            Opening { split: self.arguments.rows.split.clone(), keep_stored: true, ..Opening::default() };
+        let opening = Opening { split: self.arguments.rows.split.clone(), keep_stored: true, ..Opening::default() };
         Ok(Intake::open(ByteStream::of(source), &self.how(), opening, self.arguments.strict).await?)
     }
 }
@@ -119,7 +118,14 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         true => RowJournal::memory(clock),
         false => {
             let what = if arguments.rule.min_margin.is_some() { "margins of rows" } else { "scores of rows" };
-            RowJournal::open(&arguments.output, what, scorer.report(), (clock, arguments.model.date), arguments.overwrite).await?
+            RowJournal::open(
+                &arguments.output,
+                what,
+                scorer.report(),
+                (clock, arguments.model.date),
+                arguments.overwrite,
+            )
+            .await?
         }
     };
     scorer.set_clock(journal.clock());
@@ -252,7 +258,9 @@ impl Input<'_> {
         bar.finish_and_clear();
         bad.finish()?;
         match place < done {
-            true => bail!("going on: {done} rows were scored earlier, the input has {place}; begin anew with --overwrite"),
+            true => {
+                bail!("going on: {done} rows were scored earlier, the input has {place}; begin anew with --overwrite")
+            }
             false => Ok(place),
         }
     }

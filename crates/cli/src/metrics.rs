@@ -8,7 +8,9 @@ use anyhow::{Context, bail};
 use clap::Args;
 use rewardscope_benchmarks::analysis::correctness_auc;
 use rewardscope_benchmarks::published::Placement;
-use rewardscope_benchmarks::{Assessment, Benchmark, Figure, Marks, ScoredItem, Variant, benchmark, reward_bench_2};
+use rewardscope_benchmarks::{
+    Assessment, BENCHMARKS, Benchmark, Figure, Marks, ScoredItem, Variant, benchmark, reward_bench_2,
+};
 use rewardscope_eval::{OpenedScores, ScoreFile, SummaryFile, marks_json};
 use rewardscope_store::Source;
 
@@ -48,9 +50,16 @@ pub struct Which {
 }
 
 impl Which {
-    pub fn find(&self) -> anyhow::Result<(&'static Benchmark, &'static Variant)> {
-        let benchmark = benchmark(self.benchmark.as_deref().unwrap_or(reward_bench_2::NAME))?;
-        Ok((benchmark, benchmark.variant(self.variant.as_deref())?))
+    /// Refuses names that no benchmark has, before anything is read.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let asked = self.asked()?;
+        let is_known =
+            |of: &Benchmark| self.variant.as_ref().is_none_or(|name| of.variants.iter().any(|v| v.name == name));
+        match asked {
+            Some(asked) => asked.variant(self.variant.as_deref()).map(|_| ()).map_err(Into::into),
+            None if BENCHMARKS.iter().any(|known| is_known(known)) => Ok(()),
+            None => Ok(reward_bench_2::BENCHMARK.variant(self.variant.as_deref()).map(|_| ())?),
+        }
     }
 
     /// Those of a file of scores, with its own variant where it is a run; a run is of no other benchmark than it says.
@@ -73,7 +82,7 @@ impl Which {
     }
 
     /// The benchmark that is asked for, where one is.
-    fn asked(&self) -> anyhow::Result<Option<&'static Benchmark>> {
+    pub fn asked(&self) -> anyhow::Result<Option<&'static Benchmark>> {
         self.benchmark.as_deref().map(|name| Ok(benchmark(name)?)).transpose()
     }
 
@@ -101,7 +110,7 @@ impl Which {
 }
 
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    arguments.which.asked()?;
+    arguments.which.check()?;
     let file = match arguments.which.open(&arguments.scores).await? {
         OpenedScores::Scores(file) => *file,
         OpenedScores::Summary(summary) => {

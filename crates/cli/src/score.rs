@@ -7,7 +7,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use rewardscope_data::{DataError, DatasetRow, How, Intake, NonFinite, Opening, RawRow, Reader, Skip, Skipped, TakenRow};
+use rewardscope_data::{
+    DataError, DatasetRow, How, Intake, NonFinite, Opening, RawRow, Reader, Skip, Skipped, TakenRow,
+};
 use rewardscope_engine::{Cancel, Detail, EngineError, Message, Score, Scorer, TokenSequence};
 use rewardscope_store::{ByteStream, Hasher, Source};
 use serde::{Deserialize, Serialize};
@@ -166,9 +168,10 @@ fn of_tokens(raw: RawRow) -> RowIn {
     hash.update(format!("{:?}", raw.record).as_bytes());
     let record: Map<String, Value> = raw.record.clone().unwrap_or_default();
     let id = record.get("id").cloned().unwrap_or_default();
-    let work = match raw.record.and_then(|record| {
-        serde_json::from_value::<TokensIn>(Value::Object(record)).map_err(|e| e.to_string())
-    }) {
+    let work = match raw
+        .record
+        .and_then(|record| serde_json::from_value::<TokensIn>(Value::Object(record)).map_err(|e| e.to_string()))
+    {
         Ok(row) => Work::Tokens(TokenSequence::new(row.input_ids, row.first_completion_token.unwrap_or(1))),
         Err(error) => Work::None(error),
     };
@@ -208,7 +211,9 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         false => {
             let what = if arguments.per_token { "scores of every token" } else { "scores" };
             let overwrite = arguments.overwrite;
-            let mut journal = RowJournal::open(&arguments.output, what, scorer.report(), (clock, arguments.model.date), overwrite).await?;
+            let mut journal =
+                RowJournal::open(&arguments.output, what, scorer.report(), (clock, arguments.model.date), overwrite)
+                    .await?;
             let file = resumed(&arguments.output, &mut journal, overwrite)?;
             (journal, Out::File(file))
         }
@@ -236,7 +241,10 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         });
     }
     if rows.place < done {
-        bail!("going on with {shown}: {done} rows were scored earlier, the input has {}; begin anew with --overwrite", rows.place);
+        bail!(
+            "going on with {shown}: {done} rows were scored earlier, the input has {}; begin anew with --overwrite",
+            rows.place
+        );
     }
     if let Out::File(file) = &out {
         file.sync_all().with_context(|| format!("writing {shown}"))?;

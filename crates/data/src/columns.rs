@@ -6,8 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::reader::Column;
 use crate::DataError;
+use crate::reader::Column;
 
 /// Where rows have what an item needs. Each field lists names to try, the first that a file has
 /// wins. A name may lead into objects and lists (`chosen.answer`, `losers.answer`), be several
@@ -196,7 +196,8 @@ impl Columns {
 
     /// What tells the better completion, where it is not the column that it stands in.
     pub fn has_verdict(&self) -> bool {
-        let none = [&self.correct, &self.signed, &self.index, &self.ranks, &self.label].into_iter().all(Option::is_none);
+        let none =
+            [&self.correct, &self.signed, &self.index, &self.ranks, &self.label].into_iter().all(Option::is_none);
         self.order || self.chosen_if.is_some() || !none || !self.scores.is_empty()
     }
 
@@ -259,7 +260,11 @@ impl Columns {
 
     /// Whether a list of completions has its verdict completion by completion.
     pub(crate) fn has_list_verdict(&self) -> bool {
-        let is_list = self.order || self.correct.is_some() || self.ranks.is_some() || self.index.is_some() || self.label.is_some();
+        let is_list = self.order
+            || self.correct.is_some()
+            || self.ranks.is_some()
+            || self.index.is_some()
+            || self.label.is_some();
         is_list || self.scores.iter().any(|name| !name.contains('/'))
     }
 
@@ -418,7 +423,9 @@ mod tests {
 
     #[test]
     fn names_lead_into_objects_lists_and_families() {
-        let found = row(json!({"a": {"b": [{"c": 1}, {"c": 2}]}, "r_10": "z", "r_2": "y", "x.y": "dot", "j": "{\"k\": \"in\"}"}));
+        let found = row(
+            json!({"a": {"b": [{"c": 1}, {"c": 2}]}, "r_10": "z", "r_2": "y", "x.y": "dot", "j": "{\"k\": \"in\"}"}),
+        );
         assert_eq!(lookup(&found, "a.b.c"), Some(json!([1, 2])));
         assert_eq!(lookup(&found, "r_*"), Some(json!(["y", "z"])));
         assert_eq!(lookup(&found, "x.y"), Some(json!("dot")));
@@ -429,7 +436,8 @@ mod tests {
 
     #[test]
     fn columns_are_written_as_pairs_or_as_json() {
-        let pairs: Columns = "prompt=question, chosen=response_a, rejected=response_b, chosen_if=winner:a:b:tie".parse().expect("read");
+        let pairs: Columns =
+            "prompt=question, chosen=response_a, rejected=response_b, chosen_if=winner:a:b:tie".parse().expect("read");
         let written: Columns = r#"{"prompt": "question", "chosen": ["response_a"], "rejected": ["response_b"],
             "chosen_if": ["winner", "a", "b", "tie"]}"#
             .parse()
@@ -439,9 +447,13 @@ mod tests {
         assert_eq!((spaces.chosen, spaces.index.as_deref()), (vec!["answers.text".to_owned()], Some("best")));
         let numbers: Columns = r#"{"chosen": "a", "chosen_if": ["label", 1, false]}"#.parse().expect("read");
         assert_eq!(numbers.chosen_if, Some(vec!["label".to_owned(), "1".to_owned(), "false".to_owned()]));
-        for (text, named) in
-            [("question", "\"question\""), ("promt=x", "promt"), ("{\"x\": 1}", "x"), ("", "no names"), ("chosen_if=a:b", "2 values")]
-        {
+        for (text, named) in [
+            ("question", "\"question\""),
+            ("promt=x", "promt"),
+            ("{\"x\": 1}", "x"),
+            ("", "no names"),
+            ("chosen_if=a:b", "2 values"),
+        ] {
             let message = text.parse::<Columns>().expect_err("refused").to_string();
             assert!(message.contains(named), "{message}");
         }
@@ -449,7 +461,8 @@ mod tests {
 
     #[test]
     fn whole_numbers_are_written_alike() {
-        let texts = [json!(1), json!(1.0), json!(18_446_744_073_709_551_615_u64), json!(0.5)].map(|value| as_text(&value));
+        let texts =
+            [json!(1), json!(1.0), json!(18_446_744_073_709_551_615_u64), json!(0.5)].map(|value| as_text(&value));
         assert_eq!(texts.map(Option::unwrap_or_default), ["1", "1", "18446744073709551615", "0.5"]);
     }
 }

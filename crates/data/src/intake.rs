@@ -59,7 +59,8 @@ impl IntakeReport {
             remarks.push(format!("{file}: columns with text that are not read: {names}"));
         }
         if !self.skipped.is_empty() {
-            let kinds: Vec<String> = self.skipped.iter().map(|(reason, count)| format!("{count} {}", reason.name())).collect();
+            let kinds: Vec<String> =
+                self.skipped.iter().map(|(reason, count)| format!("{count} {}", reason.name())).collect();
             remarks.push(format!(
                 "{file}: {} of {} rows skipped ({})",
                 self.count_skipped(),
@@ -116,7 +117,7 @@ pub struct Intake {
 
 /// Whether a file's columns are RewardBench 2's own.
 pub fn is_official(found: &[Column]) -> bool {
-    let all = ["prompt", "chosen", "rejected", "subset"].iter().all(|name| has(found, name));
+    let all = ["chosen", "rejected", "subset"].iter().all(|name| has(found, name));
     all && COUNTS.iter().any(|name| has(found, name))
 }
 
@@ -148,6 +149,13 @@ impl Intake {
                     (Some(columns), Some(own)) => columns.overlaid(own),
                     // What has no completions of its own may be compared ones.
                     (None, own) => preferences_of(&found, own.as_ref()).1,
+                };
+                // Named completions are all there is to score.
+                let columns = match own {
+                    Some(own) if !own.chosen.is_empty() && own.rejected.is_empty() => {
+                        Columns { rejected: Vec::new(), ..columns }
+                    }
+                    _ => columns,
                 };
                 (columns, Wanted::Completions, None)
             }

@@ -21,7 +21,7 @@ use error::format_error;
 
 pub use columns::{COUNTS, Columns, ColumnsError};
 pub use error::DataError;
-pub use intake::{Intake, IntakeReport, How, Skipped, TakenRow, each_row, is_official};
+pub use intake::{How, Intake, IntakeReport, Skipped, TakenRow, each_row, is_official};
 pub use layouts::{LAYOUTS, Layout};
 pub use official::{COLUMNS, Row, read_rows, to_parquet};
 pub use reader::{Column, NonFinite, Opening, RawRow, RawRows, Reader, Stored, readable};

@@ -8,6 +8,7 @@ use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
 use bytes::Bytes;
 use parquet::DecodeResult;
 use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataPushDecoder};
 use rewardscope_store::Source;
@@ -96,7 +97,12 @@ fn decoder_of(
     wanted: Option<&[String]>,
 ) -> Result<(ParquetPushDecoder, SchemaRef), DataError> {
     let damaged = |e: &dyn std::fmt::Display| damaged(source, e);
-    let builder = ParquetPushDecoderBuilder::try_new_decoder(metadata.clone()).map_err(|e| damaged(&e))?;
+    let builder = ParquetPushDecoderBuilder::try_new_decoder(metadata.clone()).or_else(|_| {
+        // What a writer notes of Arrow's types may be of other columns than the file has.
+        let plain = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        ParquetPushDecoderBuilder::try_new_decoder_with_options(metadata.clone(), plain)
+    });
+    let builder = builder.map_err(|e| damaged(&e))?;
     let schema = builder.schema().clone();
     let builder = match wanted {
         None => builder,
@@ -167,7 +173,8 @@ pub(crate) fn name_non_finite(batch: &RecordBatch, records: &mut [Map<String, Va
             };
             match (record.get_mut(field.name()), values.as_slice()) {
                 (Some(Value::Array(list)), values) if list.len() == values.len() => {
-                    for (value, x) in list.iter_mut().zip(values).filter(|(value, x)| value.is_null() && !x.is_finite()) {
+                    for (value, x) in list.iter_mut().zip(values).filter(|(value, x)| value.is_null() && !x.is_finite())
+                    {
                         *value = Value::from(name(*x));
                     }
                 }

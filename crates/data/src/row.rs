@@ -108,7 +108,8 @@ impl Builder {
             context: plain(&columns.context),
         };
         let sides = self.sides(record, &before)?;
-        let prompt = sides.chosen.first().or(sides.rejected.first()).map(|(turns, _)| turns.clone()).unwrap_or_default();
+        let prompt =
+            sides.chosen.first().or(sides.rejected.first()).map(|(turns, _)| turns.clone()).unwrap_or_default();
         if sides.chosen.iter().chain(&sides.rejected).any(|(turns, _)| *turns != prompt) {
             let expected = "chosen and rejected that answer the same conversation";
             return Err(Skip::new(Reason::EarlierTurns, expected, "different prompts or earlier turns"));
@@ -133,7 +134,10 @@ impl Builder {
     /// The part of the dataset that a row belongs to.
     pub fn subset(&self, record: &Map<String, Value>) -> String {
         let columns = &self.columns;
-        let named = columns.subset.iter().find_map(|name| as_text(&lookup(record, name)?).filter(|name| !name.trim().is_empty()));
+        let named = columns
+            .subset
+            .iter()
+            .find_map(|name| as_text(&lookup(record, name)?).filter(|name| !name.trim().is_empty()));
         named.or_else(|| columns.subset_otherwise.clone()).unwrap_or_default()
     }
 
@@ -141,7 +145,9 @@ impl Builder {
     fn refuse_tools(&self, record: &Map<String, Value>) -> Result<(), Skip> {
         let is_given = |value: &Value| match value {
             Value::Null => false,
-            Value::String(text) => !["", "[]", "{}", "null", "none"].contains(&text.trim().to_ascii_lowercase().as_str()),
+            Value::String(text) => {
+                !["", "[]", "{}", "null", "none"].contains(&text.trim().to_ascii_lowercase().as_str())
+            }
             Value::Array(values) => !values.is_empty(),
             Value::Object(values) => !values.is_empty(),
             _ => true,
@@ -173,10 +179,8 @@ impl Builder {
         }
         // What is no preference is said before what else is missing.
         let is_swapped = !first_is_better(columns, record)?;
-        let mut both = [
-            self.side(record, &columns.chosen, "chosen")?,
-            self.side(record, &columns.rejected, "rejected")?,
-        ];
+        let mut both =
+            [self.side(record, &columns.chosen, "chosen")?, self.side(record, &columns.rejected, "rejected")?];
         both = both.map(|text| self.cut(record, text));
         if is_swapped {
             both.reverse();
@@ -227,13 +231,15 @@ impl Builder {
 
     /// Each completion of a text with the conversation before it.
     fn answered(&self, before: &Before, text: Text) -> Result<Vec<Answered>, Skip> {
-        let is_conversation = matches!(&text, Text::Texts(answers) if answers.len() == before.questions().len() && answers.len() > 1);
+        let is_conversation =
+            matches!(&text, Text::Texts(answers) if answers.len() == before.questions().len() && answers.len() > 1);
         let prompt = if is_conversation { Vec::new() } else { prompt_of(before)? };
         let completions = match text {
             // As many questions as answers are a conversation.
             Text::Texts(answers) if is_conversation => {
                 let pairs = before.questions().iter().zip(answers);
-                let turns = pairs.flat_map(|(asked, answer)| [Turn::new("user", asked.as_str()), Turn::new("assistant", answer)]);
+                let turns = pairs
+                    .flat_map(|(asked, answer)| [Turn::new("user", asked.as_str()), Turn::new("assistant", answer)]);
                 return Ok(vec![self.conversation(before, &[], turns.collect())?]);
             }
             Text::Texts(completions) => completions,
@@ -335,7 +341,8 @@ impl Builder {
         {
             return vec![only; count];
         }
-        let models: Vec<String> = columns.models.iter().filter_map(|name| lookup(record, name)).flat_map(texts).collect();
+        let models: Vec<String> =
+            columns.models.iter().filter_map(|name| lookup(record, name)).flat_map(texts).collect();
         if models.len() != count {
             return Vec::new();
         }
@@ -383,7 +390,8 @@ fn prompt_of(before: &Before) -> Result<Vec<Turn>, Skip> {
 /// `turns` are the conversation without its last answer, `whole` is with it.
 fn join(prompt: &[Turn], turns: &[Turn], whole: &[Turn], is_text: bool) -> Result<Vec<Turn>, Skip> {
     // The prompt is the conversation, with the answer or without.
-    if prompt.is_empty() || prompt == whole || turns.ends_with(prompt) || turns.starts_with(prompt) && !turns.is_empty() {
+    if prompt.is_empty() || prompt == whole || turns.ends_with(prompt) || turns.starts_with(prompt) && !turns.is_empty()
+    {
         return Ok(turns.to_vec());
     }
     // Nothing, or nothing but a system prompt, stands before the answer.
@@ -413,9 +421,15 @@ fn join(prompt: &[Turn], turns: &[Turn], whole: &[Turn], is_text: bool) -> Resul
     let first = turns.first().map(|turn| turn.role.as_str());
     match (last, first) {
         // Earlier turns, then what goes on.
-        (Some("assistant" | "system"), Some("user")) | (Some("user"), Some("assistant")) => Ok([prompt, turns].concat()),
+        (Some("assistant" | "system"), Some("user")) | (Some("user"), Some("assistant")) => {
+            Ok([prompt, turns].concat())
+        }
         _ => {
-            let found = format!("a prompt that ends with {} beside one that begins with {}", last.unwrap_or("nothing"), first.unwrap_or("nothing"));
+            let found = format!(
+                "a prompt that ends with {} beside one that begins with {}",
+                last.unwrap_or("nothing"),
+                first.unwrap_or("nothing")
+            );
             Err(Skip::new(Reason::OtherPrompt, "a prompt that the conversation goes on from, or repeats", found))
         }
     }
@@ -459,14 +473,53 @@ fn counts_agree(record: &Map<String, Value>, chosen: usize, rejected: usize) -> 
 pub(crate) fn unused(columns: &Columns, found: &[Column]) -> Vec<String> {
     // What is beside the texts, by their usual names: it is not of what is scored.
     const OTHERS: [&str; 43] = [
-        "id", "_id", "ids", "uuid", "uid", "hash", "prompt_id", "source", "dataset", "split", "subset", "category",
-        "domain", "language", "lang", "topic", "model", "models", "model_name", "model_a", "model_b", "generator",
-        "annotator", "judge", "winner", "label", "labels", "url", "timestamp", "date", "license", "metadata",
-        "additional_metadata", "extra_info", "conversation_hash", "question_id", "openai_moderation", "toxic_chat_tag",
-        "task", "style", "type", "worker", "batch",
+        "id",
+        "_id",
+        "ids",
+        "uuid",
+        "uid",
+        "hash",
+        "prompt_id",
+        "source",
+        "dataset",
+        "split",
+        "subset",
+        "category",
+        "domain",
+        "language",
+        "lang",
+        "topic",
+        "model",
+        "models",
+        "model_name",
+        "model_a",
+        "model_b",
+        "generator",
+        "annotator",
+        "judge",
+        "winner",
+        "label",
+        "labels",
+        "url",
+        "timestamp",
+        "date",
+        "license",
+        "metadata",
+        "additional_metadata",
+        "extra_info",
+        "conversation_hash",
+        "question_id",
+        "openai_moderation",
+        "toxic_chat_tag",
+        "task",
+        "style",
+        "type",
+        "worker",
+        "batch",
     ];
     let used = columns.used(found);
-    let is_family = |name: &str| used.iter().any(|used| used.ends_with('*') && has(std::slice::from_ref(&column(name)), used));
+    let is_family =
+        |name: &str| used.iter().any(|used| used.ends_with('*') && has(std::slice::from_ref(&column(name)), used));
     let is_other = |name: &str| {
         let lower = name.to_ascii_lowercase();
         let ends = ["_id", "_model", "_type", "_hash", "_url", "_date", "_score", "_rating", "_source", "_ids"];

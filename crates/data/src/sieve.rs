@@ -87,7 +87,8 @@ pub(crate) fn refuse_other_form(rows: &Stored, name: &str) -> Result<(), DataErr
     let all = ["jsonl", "ndjson", "json", "csv", "tsv", "parquet", "arrow", "feather", "zst", "bz2", "xz", "zip"];
     let is_other = all.contains(&ending.as_str()) && !names.contains(&ending.as_str());
     if is_other || (is_packed && matches!(rows, Stored::Batch(_))) {
-        let expected = format!("an output named .{}: rows are kept in the form that they have, which is {form}", names[0]);
+        let expected =
+            format!("an output named .{}: rows are kept in the form that they have, which is {form}", names[0]);
         return Err(format_error(name, expected, format!(".{ending}{}", if is_packed { ".gz" } else { "" })));
     }
     Ok(())
@@ -147,7 +148,9 @@ impl<W: Write + Send> Kept<W> {
         self.open(rows)?;
         let name = &self.name;
         let failed = |e: &dyn std::fmt::Display| format_error(name, "a file that can be written", e);
-        let kept = |lines: &'_ [Vec<u8>]| lines.iter().zip(keep).filter(|(_, keep)| **keep).map(|(line, _)| line.clone()).collect::<Vec<_>>();
+        let kept = |lines: &'_ [Vec<u8>]| {
+            lines.iter().zip(keep).filter(|(_, keep)| **keep).map(|(line, _)| line.clone()).collect::<Vec<_>>()
+        };
         match (&mut self.form, rows) {
             (Form::Json(to, is_list, is_started), Stored::Json(lines)) => {
                 for line in kept(lines) {
@@ -160,7 +163,10 @@ impl<W: Write + Send> Kept<W> {
                     let after: &[u8] = if *is_list { b"" } else { b"\n" };
                     // A line is one line, whatever the object stood in.
                     let line = if *is_list || !line.contains(&b'\n') { line } else { on_one_line(&line) };
-                    [before, line.as_slice(), after].iter().try_for_each(|part| to.write_all(part)).map_err(|e| failed(&e))?;
+                    [before, line.as_slice(), after]
+                        .iter()
+                        .try_for_each(|part| to.write_all(part))
+                        .map_err(|e| failed(&e))?;
                 }
                 Ok(())
             }

@@ -52,7 +52,8 @@ const ROLES: &[(&str, &str)] = &[
 ];
 
 /// Roles of turns that tools say or are asked for.
-const TOOL_ROLES: [&str; 7] = ["tool", "function", "function_call", "observation", "tool_call", "tool_response", "ipython"];
+const TOOL_ROLES: [&str; 7] =
+    ["tool", "function", "function_call", "observation", "tool_call", "tool_response", "ipython"];
 
 /// What a value is, in a few words that tell its shape.
 pub(crate) fn shown(value: Option<&Value>) -> String {
@@ -153,12 +154,20 @@ fn turn_of(turn: &Map<String, Value>, number: usize, count: usize) -> Result<Tur
         Some(_) => true,
     };
     if TOOL_ROLES.contains(&lower.as_str()) {
-        return Err(Skip::new(Reason::Tools, "turns of system, user and assistant", format!("{} is of {role:?}", which())));
+        return Err(Skip::new(
+            Reason::Tools,
+            "turns of system, user and assistant",
+            format!("{} is of {role:?}", which()),
+        ));
     }
-    if let Some(name) = ["tool_calls", "function_call", "tool_call_id", "functions", "tools"].iter().find(|name| is_given(name)) {
+    if let Some(name) =
+        ["tool_calls", "function_call", "tool_call_id", "functions", "tools"].iter().find(|name| is_given(name))
+    {
         return Err(Skip::new(Reason::Tools, "messages of text alone", format!("{} has {name}", which())));
     }
-    if let Some(name) = ["reasoning_content", "reasoning", "thinking", "thought", "images", "audio"].iter().find(|name| is_given(name)) {
+    if let Some(name) =
+        ["reasoning_content", "reasoning", "thinking", "thought", "images", "audio"].iter().find(|name| is_given(name))
+    {
         return Err(Skip::new(Reason::NotText, "messages of text alone", format!("{} has {name}", which())));
     }
     let known = ROLES.iter().find(|(name, _)| *name == lower).map(|(_, role)| *role);
@@ -255,8 +264,16 @@ mod tests {
                 Reason::Shape,
                 "a list of 2 messages; the second has content null",
             ),
-            (json!([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]), Reason::NotText, "image_url"),
-            (json!([{"role": "assistant", "content": "a", "reasoning_content": "b"}]), Reason::NotText, "reasoning_content"),
+            (
+                json!([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]),
+                Reason::NotText,
+                "image_url",
+            ),
+            (
+                json!([{"role": "assistant", "content": "a", "reasoning_content": "b"}]),
+                Reason::NotText,
+                "reasoning_content",
+            ),
             (json!(["a", null]), Reason::Shape, "a list of 2 texts; the second is null"),
         ] {
             let skip = text_of(&value, "chosen", false).expect_err("no text");
@@ -269,7 +286,8 @@ mod tests {
         let hh = transcript("\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:").expect("turns");
         assert_eq!(hh.iter().map(|turn| turn.content.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
         let helpsteer = transcript("a<extra_id_1>Assistant\nb<extra_id_1>User\nc").expect("turns");
-        let roles: Vec<(&str, &str)> = helpsteer.iter().map(|turn| (turn.role.as_str(), turn.content.as_str())).collect();
+        let roles: Vec<(&str, &str)> =
+            helpsteer.iter().map(|turn| (turn.role.as_str(), turn.content.as_str())).collect();
         assert_eq!(roles, [("user", "a"), ("assistant", "b"), ("user", "c")]);
         assert_eq!(transcript("no transcript"), None);
     }

@@ -2,15 +2,27 @@
 
 use serde_json::{Map, Value};
 
+use crate::Columns;
 use crate::columns::{as_text, lookup, number_of};
 use crate::skip::{Reason, Skip};
 use crate::turns::shown;
-use crate::Columns;
 
 /// Words for a tie.
 const TIES: [&str; 14] = [
-    "tie", "ties", "tied", "draw", "equal", "same", "both", "neither", "none", "tie (bothbad)", "both_bad", "bothbad",
-    "both_good", "tie (bothgood)",
+    "tie",
+    "ties",
+    "tied",
+    "draw",
+    "equal",
+    "same",
+    "both",
+    "neither",
+    "none",
+    "tie (bothbad)",
+    "both_bad",
+    "bothbad",
+    "both_good",
+    "tie (bothgood)",
 ];
 
 /// Of two sides, whether the first is the better one.
@@ -69,7 +81,8 @@ fn numbers<'a>(columns: &'a Columns, record: &Map<String, Value>) -> Option<(&'a
                 one => vec![number_of(&one)],
             },
         };
-        Some((name.as_str(), numbers)).filter(|(_, numbers): &(_, Vec<Option<f64>>)| numbers.iter().any(Option::is_some))
+        Some((name.as_str(), numbers))
+            .filter(|(_, numbers): &(_, Vec<Option<f64>>)| numbers.iter().any(Option::is_some))
     })
 }
 
@@ -173,7 +186,8 @@ pub(crate) fn correct_ones(columns: &Columns, record: &Map<String, Value>, count
     if let Some(name) = &columns.index {
         let found = lookup(record, name);
         let place = found.as_ref().and_then(number_of).filter(|x| x.fract() == 0.0 && *x >= 0.0 && *x < count as f64);
-        let place = place.ok_or_else(|| no_verdict(format!("a place from 0 to {} in {name}", count.max(1) - 1), found.as_ref()))?;
+        let place = place
+            .ok_or_else(|| no_verdict(format!("a place from 0 to {} in {name}", count.max(1) - 1), found.as_ref()))?;
         return Ok((0..count).map(|at| at == place as usize).collect());
     }
     let (name, numbers, sign) = match (&columns.ranks, numbers(columns, record)) {

@@ -310,8 +310,18 @@ pub fn rows_of_folder(
 /// Whether a file's name is one of rows.
 fn has_rows(path: &str) -> bool {
     const OTHERS: [&str; 12] = [
-        "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json", "metadata.json",
-        "schema.json", "package.json", "tokenizer.json", "tokenizer_config.json", "readme.txt", "license.txt",
+        "dataset_info.json",
+        "dataset_infos.json",
+        "dataset_dict.json",
+        "state.json",
+        "config.json",
+        "metadata.json",
+        "schema.json",
+        "package.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "readme.txt",
+        "license.txt",
     ];
     let lower = path.to_ascii_lowercase();
     let name = lower.rsplit(['/', '\\']).next().unwrap_or(&lower);
@@ -334,8 +344,13 @@ fn split_of(path: &str) -> Option<String> {
     let name = parts.next()?;
     let stem = name.split('.').next().unwrap_or(name);
     // train-00000-of-00002, train_prefs-00000-of-00001, train_0: what stands before the number.
-    let stem = stem.split("-0").next().unwrap_or(stem).trim_end_matches(|c: char| c.is_ascii_digit() || c == '_' || c == '-');
-    let is_split = |name: &str| SPLITS.iter().any(|split| name == *split || name.starts_with(&format!("{split}_")) || name.starts_with(&format!("{split}-")));
+    let stem =
+        stem.split("-0").next().unwrap_or(stem).trim_end_matches(|c: char| c.is_ascii_digit() || c == '_' || c == '-');
+    let is_split = |name: &str| {
+        SPLITS.iter().any(|split| {
+            name == *split || name.starts_with(&format!("{split}_")) || name.starts_with(&format!("{split}-"))
+        })
+    };
     if is_split(stem) {
         return Some(stem.to_owned());
     }
@@ -491,7 +506,11 @@ pub async fn fetch_dataset(
 }
 
 /// `file` where one is named, else a repository's files of rows.
-fn dataset_files(repository: &Repository, file: Option<&str>, split: Option<&str>) -> Result<Vec<String>, DatasetError> {
+fn dataset_files(
+    repository: &Repository,
+    file: Option<&str>,
+    split: Option<&str>,
+) -> Result<Vec<String>, DatasetError> {
     match file {
         Some(file) => Ok(vec![file.to_owned()]),
         None => {

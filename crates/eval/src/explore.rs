@@ -8,9 +8,7 @@ use rewardscope_benchmarks::{Item, MarkError, ScoredItem, Turn};
 use serde::{Deserialize, Serialize};
 
 use crate::report::values;
-use crate::{
-    CompletionReport, CompletionScore, ItemReport, ItemSummary, Run, ScoreFile, characters, conversation,
-};
+use crate::{CompletionReport, CompletionScore, ItemReport, ItemSummary, Run, ScoreFile, characters, conversation};
 
 /// The share of items, those of the smallest distance, that are called narrow.
 const NARROW: f64 = 0.1;

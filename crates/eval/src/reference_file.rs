@@ -93,7 +93,9 @@ impl SummaryFile {
             return Ok(None);
         }
         // What the rewardbench command writes of one's own pairs.
-        if let Some(accuracy) = object.get("accuracy").and_then(Value::as_f64).filter(|_| object.contains_key("num_prompts")) {
+        if let Some(accuracy) =
+            object.get("accuracy").and_then(Value::as_f64).filter(|_| object.contains_key("num_prompts"))
+        {
             if !(0.0..=1.0).contains(&accuracy) {
                 return Err(wrong(format!("{accuracy} for accuracy; is it in percent?")));
             }

@@ -136,10 +136,7 @@ impl ScoreFile {
     ///
     /// # Errors
     /// With the row and what is wrong with it.
-    pub async fn open_any(
-        source: &Source,
-        asked: Option<&'static Benchmark>,
-    ) -> Result<OpenedScores, ScoreFileError> {
+    pub async fn open_any(source: &Source, asked: Option<&'static Benchmark>) -> Result<OpenedScores, ScoreFileError> {
         let name = source.name();
         let unknown = |found: String| ScoreFileError::Format { file: name.to_owned(), found };
         let opening = Opening { non_finite: NonFinite::Named, is_whole: true, ..Opening::default() };
@@ -204,7 +201,10 @@ impl ScoreFile {
         let benchmark = asked.unwrap_or_else(|| benchmark_of(&rows));
         let mut remarks = Vec::new();
         if asked.is_none() && benchmark.name == preferences::NAME {
-            remarks.push("Marked as preferences: the rows name no number of correct completions and no subset of RewardBench 2.".to_owned());
+            remarks.push(
+                "Marked as preferences: the rows name no number of correct completions and no subset of RewardBench 2."
+                    .to_owned(),
+            );
         }
         let (rows, kept) = settled(name, rows, benchmark, &mut remarks)?;
         let lengths = lengths.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(lengths, _)| lengths).collect();
@@ -373,13 +373,16 @@ fn settled(
                 kept.push(false);
                 continue;
             }
-            None => return Err(wrong("num_correct, how many of the scores are correct completions'", "none".to_owned())),
+            None => {
+                return Err(wrong("num_correct, how many of the scores are correct completions'", "none".to_owned()));
+            }
         };
         let scores = match (row.scores.is_empty(), row.result) {
             (false, _) => row.scores,
             (true, Some(result)) => {
                 placed += 1;
-                by_places(result).ok_or_else(|| wrong("a result that is the share of a first place", result.to_string()))?
+                by_places(result)
+                    .ok_or_else(|| wrong("a result that is the share of a first place", result.to_string()))?
             }
             (true, None) => return Err(wrong("scores, or a result", "neither".to_owned())),
         };
@@ -398,7 +401,9 @@ fn settled(
         rows.retain(|row| row.subset != reward_bench_2::TIES);
     }
     if placed > 0 {
-        remarks.push(format!("{placed} rows have results and no scores: they stand for places, 1 for the first and 0 for others"));
+        remarks.push(format!(
+            "{placed} rows have results and no scores: they stand for places, 1 for the first and 0 for others"
+        ));
     }
     if names.repeated > 0 {
         remarks.push(format!(

@@ -116,7 +116,8 @@ pub(crate) fn raw_scores(record: &Map<String, Value>, number: usize) -> Result<R
     let num_correct = match record.get("num_correct").filter(|count| !count.is_null()) {
         None => None,
         Some(count) => {
-            let number = count.as_u64().or_else(|| score(count).filter(|x| x.fract() == 0.0 && *x >= 0.0).map(|x| x as u64));
+            let number =
+                count.as_u64().or_else(|| score(count).filter(|x| x.fract() == 0.0 && *x >= 0.0).map(|x| x as u64));
             let wrong = || ("a count in num_correct".to_owned(), format!("{count:.40}"));
             Some(number.ok_or_else(wrong)? as usize)
         }

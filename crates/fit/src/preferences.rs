@@ -553,7 +553,12 @@ mod tests {
         assert_eq!((form.empty, form.identical, form.duplicates, form.contradictory), (1, 1, 1, 2));
         assert_eq!((form.chosen_longer, form.chosen_characters, form.rejected_characters), (0.5, 5.0, 4.0));
         assert_eq!(form.subsets, [("s".to_owned(), 1)]);
-        assert!(form.examples[0].contains("pairs.jsonl, row 7") && form.skipped == [("neither texts nor messages".to_owned(), 1)], "{:?}", form.examples);
+        assert!(
+            form.examples[0].contains("pairs.jsonl, row 7")
+                && form.skipped == [("neither texts nor messages".to_owned(), 1)],
+            "{:?}",
+            form.examples
+        );
     }
 
     #[test]

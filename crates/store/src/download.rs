@@ -59,7 +59,13 @@ pub(crate) struct Meter<'a> {
 
 impl<'a> Meter<'a> {
     pub(crate) fn new(name: &str, bytes_total: u64, tell: &'a mut dyn FnMut(FetchProgress)) -> Self {
-        let now = FetchProgress { name: name.to_owned(), stage: FetchStage::Checking, bytes_done: 0, bytes_total, trouble: None };
+        let now = FetchProgress {
+            name: name.to_owned(),
+            stage: FetchStage::Checking,
+            bytes_done: 0,
+            bytes_total,
+            trouble: None,
+        };
         Self { now: RefCell::new(now), tell: RefCell::new(tell), told_ms: Cell::new(f64::NEG_INFINITY) }
     }
 

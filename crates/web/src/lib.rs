@@ -720,13 +720,10 @@ impl Session {
         let prompts = items.iter().map(|item| item.prompt.as_str());
         let sources = [Source::picked(&preferences)];
         let at = |stage: FitStage, done: f64, total: f64| tell(progress, &FitProgress { stage, done, total });
-        let mut tell = Tell {
-            progress: &mut |done, total| at(FitStage::Features, done as f64, total as f64),
-            bad: &mut |_| {},
-        };
+        let mut tell =
+            Tell { progress: &mut |done, total| at(FitStage::Features, done as f64, total as f64), bad: &mut |_| {} };
         let files = PreferenceFiles::of(&sources);
-        let gathered =
-            gather(scorer, &files, (&benchmark, prompts), options.overlap, cache, cancel, &mut tell).await?;
+        let gathered = gather(scorer, &files, (&benchmark, prompts), options.overlap, cache, cancel, &mut tell).await?;
         let computed = cache.len() - before;
         let learned = learn(&gathered, cache, u64::from(options.seed), cancel, &mut |share| {
             at(FitStage::Fitting, share, 1.0);

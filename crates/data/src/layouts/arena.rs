@@ -5,8 +5,7 @@ use crate::{Column, Columns};
 
 pub(super) const LAYOUT: Layout = Layout { name: "Arena", columns: conversations };
 
-pub(super) const KAGGLE: Layout =
-    Layout { name: "Arena (55k)", columns: answers };
+pub(super) const KAGGLE: Layout = Layout { name: "Arena (55k)", columns: answers };
 
 fn conversations(found: &[Column]) -> Option<Columns> {
     if !["conversation_a", "conversation_b", "winner"].iter().all(|name| has_any(found, &[name])) {

@@ -54,14 +54,23 @@ pub(crate) fn layout_of(found: &[Column]) -> Option<(&'static Layout, Columns)> 
 /// Where rows have completions to score, and nothing to compare them with: one a row, or several.
 pub(crate) fn completions_of(found: &[Column]) -> Option<Columns> {
     const NAMES: [&str; 11] = [
-        "completions", "completion", "responses", "response", "outputs", "output", "answers", "answer", "messages",
-        "conversation", "conversations",
+        "completions",
+        "completion",
+        "responses",
+        "response",
+        "outputs",
+        "output",
+        "answers",
+        "answer",
+        "messages",
+        "conversation",
+        "conversations",
     ];
     const CONVERSATIONS: [&str; 3] = ["messages", "conversation", "conversations"];
-    if has_any(found, &["chosen"]) && has_any(found, &["rejected"]) {
-        return None;
-    }
-    let names: Vec<&str> = NAMES.into_iter().filter(|name| has_any(found, &[name])).collect();
+    // Beside compared completions a conversation is one of them again.
+    let is_compared = has_any(found, &["chosen"]) && has_any(found, &["rejected"]);
+    let is_meant = |name: &&str| has_any(found, &[name]) && !(is_compared && CONVERSATIONS.contains(name));
+    let names: Vec<&str> = NAMES.into_iter().filter(is_meant).collect();
     let [first, ..] = names.as_slice() else {
         return None;
     };
@@ -81,8 +90,18 @@ fn has_any(found: &[Column], names: &[&str]) -> bool {
 /// Where rows have these completions, and beside them what is called as it usually is.
 fn usual(found: &[Column], chosen: &[&str], rejected: &[&str]) -> Columns {
     const PROMPTS: [&str; 12] = [
-        "prompt", "question", "instruction", "input", "query", "messages", "context", "conversations", "history", "user",
-        "problem", "post",
+        "prompt",
+        "question",
+        "instruction",
+        "input",
+        "query",
+        "messages",
+        "context",
+        "conversations",
+        "history",
+        "user",
+        "problem",
+        "post",
     ];
     let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
     let mut columns = Columns::of(&PROMPTS, chosen, rejected);

@@ -14,8 +14,17 @@ const SIDES: [(&str, &str); 5] = [("_a", "_b"), ("_1", "_2"), ("_0", "_1"), ("1"
 
 /// Columns whose words name a side.
 const WINNERS: [&str; 11] = [
-    "winner", "preference", "preferred", "preferred_response", "better", "better_response", "chosen", "choice", "verdict",
-    "label", "human_preference",
+    "winner",
+    "preference",
+    "preferred",
+    "preferred_response",
+    "better",
+    "better_response",
+    "chosen",
+    "choice",
+    "verdict",
+    "label",
+    "human_preference",
 ];
 
 fn columns(found: &[Column]) -> Option<Columns> {
@@ -33,14 +42,22 @@ fn columns(found: &[Column]) -> Option<Columns> {
     let (one, other) = (first.trim_start_matches('_'), second.trim_start_matches('_'));
     let of = |values: &[&str]| Some(values.iter().map(|&value| value.to_owned()).collect());
     for (side, values) in [(one, ["true", "false"]), (other, ["false", "true"])] {
-        let names = [format!("{side}_is_better"), format!("is_{side}_better"), format!("{side}_preferred"),
-            format!("{a}_is_better"), format!("prefers_{side}"), format!("{stem}_{side}_is_better")];
+        let names = [
+            format!("{side}_is_better"),
+            format!("is_{side}_better"),
+            format!("{side}_preferred"),
+            format!("{a}_is_better"),
+            format!("prefers_{side}"),
+            format!("{stem}_{side}_is_better"),
+        ];
         if let Some(name) = names.iter().find(|name| is_there(name)) {
             columns.chosen_if = of(&[name, values[0], values[1]]);
             return Some(columns);
         }
     }
-    if let Some(name) = ["better_response_id", "better_id", "preferred_index", "chosen_index"].iter().find(|name| is_there(name)) {
+    if let Some(name) =
+        ["better_response_id", "better_id", "preferred_index", "chosen_index"].iter().find(|name| is_there(name))
+    {
         columns.index = Some((*name).to_owned());
         return Some(columns);
     }
@@ -52,9 +69,9 @@ fn columns(found: &[Column]) -> Option<Columns> {
         columns.chosen_if = of(&[name]);
         return Some(columns);
     }
-    let scores = ["score", "rating", "reward"].iter().find(|name| {
-        is_there(&format!("{name}{first}")) && is_there(&format!("{name}{second}"))
-    })?;
+    let scores = ["score", "rating", "reward"]
+        .iter()
+        .find(|name| is_there(&format!("{name}{first}")) && is_there(&format!("{name}{second}")))?;
     columns.scores = vec![format!("{scores}{first}/{scores}{second}")];
     Some(columns)
 }

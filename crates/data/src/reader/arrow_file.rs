@@ -23,10 +23,12 @@ impl ArrowBatches {
     pub async fn open(mut stream: ByteStream, is_file: bool) -> Result<Self, DataError> {
         let mut pending = Vec::new();
         if is_file {
-            // The file's mark and what fills it up to eight bytes.
-            stream.peek(8).await?;
+            // The file's mark, and what fills it up: to eight bytes, or to as many as the writer keeps to.
+            stream.peek(256).await?;
             pending = stream.next().await?.unwrap_or_default();
-            pending.drain(..8.min(pending.len()));
+            let filled = pending.iter().skip(6).take(256).take_while(|byte| **byte == 0).count();
+            let filled = (6 + filled) / 4 * 4;
+            pending.drain(..filled.min(pending.len()));
         }
         let decoder = StreamDecoder::new();
         let mut found = Self { stream, decoder, pending: pending.into(), waiting: None, is_done: false, is_file };

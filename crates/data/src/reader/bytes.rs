@@ -49,8 +49,7 @@ impl Zstd {
             if !self.in_frame && !self.begin()? {
                 return Ok(());
             }
-            let (read, written) =
-                self.decoder.decode_from_to(&self.waiting, &mut target).map_err(|e| e.to_string())?;
+            let (read, written) = self.decoder.decode_from_to(&self.waiting, &mut target).map_err(|e| e.to_string())?;
             self.waiting.drain(..read);
             out.extend_from_slice(&target[..written]);
             self.in_frame = !(self.decoder.is_finished() && self.decoder.can_collect() == 0);

@@ -134,7 +134,8 @@ impl Csv {
                 ReadRecordResult::End => return Ok(None),
             }
             if at > MAX_RECORD_BYTES {
-                let found = format!("a row of over {MAX_RECORD_BYTES} bytes at row {}; is a quote left open?", self.number + 1);
+                let found =
+                    format!("a row of over {MAX_RECORD_BYTES} bytes at row {}; is a quote left open?", self.number + 1);
                 return Err(format_error(self.buffer.name(), "CSV with a header", found));
             }
         }

@@ -221,7 +221,9 @@ pub(crate) fn rows_of(object: Map<String, Value>, split: Option<&str>) -> Result
 /// A row as the Hub's viewer hands it out lies in an object of its own.
 fn unwrapped(value: Value) -> Option<Map<String, Value>> {
     match value {
-        Value::Object(mut object) if object.contains_key("row_idx") && object.get("row").is_some_and(Value::is_object) => {
+        Value::Object(mut object)
+            if object.contains_key("row_idx") && object.get("row").is_some_and(Value::is_object) =>
+        {
             match object.shift_remove("row") {
                 Some(Value::Object(row)) => Some(row),
                 _ => None,
@@ -233,14 +235,24 @@ fn unwrapped(value: Value) -> Option<Map<String, Value>> {
 }
 
 fn is_messages(values: &[Value]) -> bool {
-    let is_message = |value: &Value| value.as_object().is_some_and(|turn| turn.contains_key("role") || turn.contains_key("from"));
+    let is_message =
+        |value: &Value| value.as_object().is_some_and(|turn| turn.contains_key("role") || turn.contains_key("from"));
     !values.is_empty() && values.iter().all(is_message)
 }
 
 /// Whether an object is a row itself: it has a text of its own, or messages.
 fn is_row(object: &Map<String, Value>) -> bool {
     const TEXTS: [&str; 10] = [
-        "prompt", "chosen", "rejected", "question", "instruction", "completion", "response", "history", "input", "output",
+        "prompt",
+        "chosen",
+        "rejected",
+        "question",
+        "instruction",
+        "completion",
+        "response",
+        "history",
+        "input",
+        "output",
     ];
     let own = |name: &&str| match object.get(*name) {
         Some(Value::String(_)) => true,

@@ -136,8 +136,16 @@ impl Reader {
             Kind::Arrow { is_file } => Form::Arrow(Box::new(ArrowBatches::open(stream, is_file).await?)),
             Kind::Text(packing) => text_form(Buffer::new(TextBytes::new(stream, packing)), &opening).await?,
         };
-        let mut reader =
-            Self { name, form, columns: Vec::new(), opening, selected: None, number: 0, ahead: Vec::new(), is_done: false };
+        let mut reader = Self {
+            name,
+            form,
+            columns: Vec::new(),
+            opening,
+            selected: None,
+            number: 0,
+            ahead: Vec::new(),
+            is_done: false,
+        };
         reader.look_at_columns().await?;
         Ok(reader)
     }
@@ -296,7 +304,8 @@ impl Reader {
         }
         let mut columns: Vec<(Column, usize)> = Vec::new();
         if let Form::Csv(csv) = &self.form {
-            let column = |name: &String| (Column { name: name.clone(), is_text: false, is_json: true, is_pair: true }, 0);
+            let column =
+                |name: &String| (Column { name: name.clone(), is_text: false, is_json: true, is_pair: true }, 0);
             columns = csv.header.iter().filter(|name| !name.is_empty()).map(column).collect();
         }
         let mut bytes = 0;
@@ -379,7 +388,8 @@ async fn objects_form(mut buffer: Buffer, opening: &Opening) -> Result<Form, Dat
             break Some(end);
         }
         if buffer.left().len() > MAX_WHOLE_BYTES {
-            let expected = format!("at most {MAX_WHOLE_BYTES} bytes in one JSON object; JSON Lines and parquet may be larger");
+            let expected =
+                format!("at most {MAX_WHOLE_BYTES} bytes in one JSON object; JSON Lines and parquet may be larger");
             return Err(format_error(&name, expected, "more"));
         }
         if !buffer.fill().await? {
@@ -536,7 +546,8 @@ fn is_json_list(text: &str) -> bool {
 
 /// The list of texts or of messages that a text is as JSON, or the one message.
 pub(crate) fn json_list(text: &str) -> Option<Value> {
-    let is_turn = |value: &Value| value.as_object().is_some_and(|turn| turn.contains_key("role") || turn.contains_key("from"));
+    let is_turn =
+        |value: &Value| value.as_object().is_some_and(|turn| turn.contains_key("role") || turn.contains_key("from"));
     match json::value(text.as_bytes(), NonFinite::Named).ok()? {
         Value::Array(values)
             if values.iter().all(|value| value.is_string() || value.is_null()) || values.iter().all(is_turn) =>
@@ -553,7 +564,9 @@ fn columns_of(schema: &Schema) -> Vec<Column> {
         match of {
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
             DataType::Dictionary(_, values) => has_text(values),
-            DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => has_text(item.data_type()),
+            DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+                has_text(item.data_type())
+            }
             DataType::ListView(item) | DataType::LargeListView(item) => has_text(item.data_type()),
             DataType::Struct(fields) => fields.iter().any(|field| has_text(field.data_type())),
             _ => false,

@@ -26,7 +26,10 @@ pub(crate) enum Kind {
 const OTHERS: &[(&[u8], &str)] = &[
     (b"PK\x03\x04", "a zip archive (perhaps a spreadsheet); unpack it, or save it as CSV"),
     (b"PK\x05\x06", "an empty zip archive"),
-    (b"version https://git-lfs.github.com/spec", "a Git LFS pointer instead of the file; fetch the file with `git lfs pull`"),
+    (
+        b"version https://git-lfs.github.com/spec",
+        "a Git LFS pointer instead of the file; fetch the file with `git lfs pull`",
+    ),
     (b"\xfd7zXZ\x00", "an xz archive; unpack it with `unxz`"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it"),
     (b"Rar!", "a RAR archive; unpack it"),

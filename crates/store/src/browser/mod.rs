@@ -125,7 +125,6 @@ fn kind(value: &JsValue) -> String {
 /// What a pipe gives until it ends: a page has none, and nowhere else to put it.
 pub(crate) fn spooled(name: &str, from: &mut dyn std::io::Read) -> Result<Source, StoreError> {
     let mut bytes = Vec::new();
-    from.read_to_end(&mut bytes)
-        .map_err(|e| StoreError::Read { name: name.to_owned(), reason: e.to_string() })?;
+    from.read_to_end(&mut bytes).map_err(|e| StoreError::Read { name: name.to_owned(), reason: e.to_string() })?;
     Ok(Source::memory(name, bytes))
 }

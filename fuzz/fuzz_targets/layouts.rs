@@ -1,0 +1,25 @@
+#![no_main]
+//! Rows of any layout: a line of columns as `--columns` takes them or nothing, then rows of JSON Lines.
+
+use libfuzzer_sys::fuzz_target;
+use rewardscope_data::{Columns, DataError, How, Opening, each_row};
+use rewardscope_store::{ByteStream, Source};
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return };
+    let columns: Option<Columns> = std::str::from_utf8(&bytes[..end]).ok().and_then(|text| text.parse().ok());
+    let source = Source::memory("rows.jsonl", bytes[end + 1..].to_vec());
+    for how in [How::Preferences(columns.clone()), How::Completions(columns.clone()), How::Published(columns.unwrap_or_default())] {
+        let is_preference = matches!(how, How::Preferences(_));
+        let _ = pollster::block_on(each_row(ByteStream::of(&source), &how, Opening::default(), false, async |_, row| {
+            if let Ok(row) = row
+                && is_preference
+            {
+                assert!(!row.chosen.is_empty() && !row.rejected.is_empty());
+                assert!(row.prompt.iter().any(|turn| turn.role == "user"));
+                assert!(!row.chosen.iter().any(|text| row.rejected.contains(text)));
+            }
+            Ok::<(), DataError>(())
+        }));
+    }
+});

@@ -1,0 +1,43 @@
+//! Rows of preferences through the one reader, timed: files and folders as arguments, a line of JSON each.
+#![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use pollster::block_on;
+use rewardscope_data::{DataError, How, Opening, each_row};
+use rewardscope_store::{ByteStream, Source};
+use rewardscope_tests::peak_bytes;
+
+fn files(path: &Path) -> Vec<PathBuf> {
+    if !path.is_dir() {
+        return vec![path.to_owned()];
+    }
+    let mut files: Vec<PathBuf> = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+fn main() {
+    for argument in std::env::args().skip(1) {
+        let started = Instant::now();
+        let (mut rows, mut bytes) = (0usize, 0usize);
+        for file in files(Path::new(&argument)) {
+            let source = Source::file(&file).unwrap();
+            let how = How::Preferences(None);
+            let report = block_on(each_row(ByteStream::of(&source), &how, Opening::default(), true, async |_, row| {
+                // Strict: what is no preference has ended the reading.
+                let row = row.unwrap();
+                rows += 1;
+                bytes += row.prompt[0].content.len() + row.chosen[0].len() + row.rejected[0].len();
+                Ok::<(), DataError>(())
+            }));
+            report.unwrap();
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        println!(
+            "{}",
+            serde_json::json!({"rows": rows, "text_bytes": bytes, "seconds": seconds, "peak_bytes": peak_bytes()})
+        );
+    }
+}
