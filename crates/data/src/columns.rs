@@ -148,7 +148,7 @@ impl FromStr for Columns {
             serde_json::from_value(object.into()).map_err(|e| ColumnsError(e.to_string()))?
         };
         match &found.chosen_if {
-            Some(values) if values.len() < 3 && !(values.len() == 1) => Err(ColumnsError(format!(
+            Some(values) if ![1].contains(&values.len()) && values.len() < 3 => Err(ColumnsError(format!(
                 "chosen_if with {} values; it takes a column, its value where chosen is better, its value where rejected is, and values of ties",
                 values.len()
             ))),

@@ -33,12 +33,12 @@ enum Form<W: Write + Send> {
 /// As it is, or in gzip.
 enum Packed<W: Write> {
     Plain(W),
-    Gzip(GzEncoder<W>),
+    Gzip(Box<GzEncoder<W>>),
 }
 
 impl<W: Write> Packed<W> {
     fn new(to: W, is_packed: bool) -> Self {
-        if is_packed { Self::Gzip(GzEncoder::new(to, Level::default())) } else { Self::Plain(to) }
+        if is_packed { Self::Gzip(Box::new(GzEncoder::new(to, Level::default()))) } else { Self::Plain(to) }
     }
 
     fn finish(self) -> std::io::Result<()> {

@@ -259,7 +259,7 @@ fn is_row(object: &Map<String, Value>) -> bool {
         Some(Value::Array(values)) => is_messages(values),
         _ => false,
     };
-    TEXTS.iter().any(|name| own(name)) || ["messages", "conversations"].iter().any(|name| own(name))
+    TEXTS.iter().chain(&["messages", "conversations"]).any(own)
 }
 
 /// Columns of as many values each, as `datasets` and pandas write them.

@@ -106,7 +106,7 @@ pub struct Reader {
     selected: Option<Vec<String>>,
     number: usize,
     /// Read while the columns were looked for.
-    ahead: Vec<(Result<Map<String, Value>, String>, Vec<u8>)>,
+    ahead: Vec<TextRow>,
     is_done: bool,
 }
 
@@ -269,7 +269,7 @@ impl Reader {
     }
 
     /// The next row of a text with its bytes.
-    async fn read_one(&mut self) -> Result<Option<(Result<Map<String, Value>, String>, Vec<u8>)>, DataError> {
+    async fn read_one(&mut self) -> Result<Texts, DataError> {
         let non_finite = self.opening.non_finite;
         match &mut self.form {
             Form::Lines(buffer) => next_line(buffer, non_finite).await,
@@ -413,7 +413,10 @@ async fn objects_form(mut buffer: Buffer, opening: &Opening) -> Result<Form, Dat
     Ok(Form::Whole(rows.into_iter()))
 }
 
-type Texts = Option<(Result<Map<String, Value>, String>, Vec<u8>)>;
+/// A row of a text with its bytes.
+type TextRow = (Result<Map<String, Value>, String>, Vec<u8>);
+
+type Texts = Option<TextRow>;
 
 async fn next_line(buffer: &mut Buffer, non_finite: NonFinite) -> Result<Texts, DataError> {
     loop {
