@@ -7,6 +7,7 @@
 pub mod analysis;
 pub mod assess;
 pub mod benchmark;
+mod by_length;
 pub mod compare;
 mod item;
 pub mod judge_bench;

@@ -84,8 +84,9 @@ pub struct Dataset {
 ///
 /// # Errors
 /// When it holds no rows.
-pub async fn benchmark_of(source: &Source) -> Result<&'static Benchmark, DatasetError> {
-    let reader = Reader::open(ByteStream::of(source), Opening::default()).await?;
+pub async fn benchmark_of(source: &Source, split: Option<&str>) -> Result<&'static Benchmark, DatasetError> {
+    let opening = Opening { split: split.map(str::to_owned), ..Opening::default() };
+    let reader = Reader::open(ByteStream::of(source), opening).await?;
     Ok(match is_official(reader.columns()) {
         true => &reward_bench_2::BENCHMARK,
         false => &preferences::BENCHMARK,
@@ -114,7 +115,7 @@ pub async fn read_items(sources: &[Source], asked: &Asked) -> Result<Dataset, Da
         (Some(benchmark), _) => benchmark,
         (None, None) => &reward_bench_2::BENCHMARK,
         (None, Some(first)) => {
-            let found = benchmark_of(first).await?;
+            let found = benchmark_of(first, asked.split.as_deref()).await?;
             if found.name == preferences::NAME {
                 remarks.push(format!(
                     "{}: marked as preferences, as no benchmark is named and the columns are not RewardBench 2's",

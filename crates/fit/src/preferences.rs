@@ -358,53 +358,63 @@ fn useless(preference: &Preference) -> Option<fn(&mut FormReport) -> &mut usize>
     if chosen == rejected { Some(|form| &mut form.identical) } else { None }
 }
 
+/// What the rows of files are like, and the pairs that they have, whichever way round.
+async fn look_over(
+    files: &PreferenceFiles<'_>,
+    cancel: &Cancel,
+    bad: &mut dyn FnMut(Skipped),
+) -> Result<(FormReport, HashSet<Key>), FitError> {
+    let mut ways: HashSet<Key> = HashSet::new();
+    let mut form = FormReport::default();
+    let mut skipped: BTreeMap<Reason, usize> = BTreeMap::new();
+    let remarks = each_preference(files, async |file, number, row| {
+        cancel.check()?;
+        form.rows += 1;
+        if form.rows.is_multiple_of(BREATH_ROWS) {
+            pause().await;
+        }
+        match row {
+            Err(skip) => {
+                if form.examples.len() < SHOWN {
+                    form.examples.push(format!("{file}, row {number}: {skip}"));
+                }
+                bad(Skipped::of(file, number, &skip));
+                match skip.reason {
+                    Reason::Equal => {
+                        form.pairs += 1;
+                        form.identical += 1;
+                    }
+                    reason => {
+                        form.unreadable += 1;
+                        *skipped.entry(reason).or_default() += 1;
+                    }
+                }
+            }
+            Ok(pairs) => {
+                for pair in &pairs {
+                    if useless(pair).is_none() {
+                        ways.insert(pair_key(pair).0);
+                    }
+                }
+            }
+        }
+        Ok(())
+    })
+    .await?;
+    form.remarks = remarks;
+    form.skipped = skipped.into_iter().map(|(reason, count)| (reason.name().to_owned(), count)).collect();
+    Ok((form, ways))
+}
+
 impl Checked {
-    /// Reads files of preferences once through. `bad` is told of the rows that are none.
+    /// Reads files of preferences twice through. `bad` is told of the rows that are none.
     pub async fn read(
         files: &PreferenceFiles<'_>,
         mut benchmark: Benchmark,
         cancel: &Cancel,
         bad: &mut dyn FnMut(Skipped),
     ) -> Result<Self, FitError> {
-        let mut ways: HashSet<Key> = HashSet::new();
-        let mut form = FormReport::default();
-        let mut skipped: BTreeMap<Reason, usize> = BTreeMap::new();
-        let remarks = each_preference(files, async |file, number, row| {
-            cancel.check()?;
-            form.rows += 1;
-            if form.rows.is_multiple_of(BREATH_ROWS) {
-                pause().await;
-            }
-            match row {
-                Err(skip) => {
-                    if form.examples.len() < SHOWN {
-                        form.examples.push(format!("{file}, row {number}: {skip}"));
-                    }
-                    bad(Skipped::of(file, number, &skip));
-                    match skip.reason {
-                        Reason::Equal => {
-                            form.pairs += 1;
-                            form.identical += 1;
-                        }
-                        reason => {
-                            form.unreadable += 1;
-                            *skipped.entry(reason).or_default() += 1;
-                        }
-                    }
-                }
-                Ok(pairs) => {
-                    for pair in &pairs {
-                        if useless(pair).is_none() {
-                            ways.insert(pair_key(pair).0);
-                        }
-                    }
-                }
-            }
-            Ok(())
-        })
-        .await?;
-        form.remarks = remarks;
-        form.skipped = skipped.into_iter().map(|(reason, count)| (reason.name().to_owned(), count)).collect();
+        let (form, ways) = look_over(files, cancel, bad).await?;
         let mut checked = Self {
             form,
             overlap: OverlapReport::default(),
