@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { show, using } from "./browsers.mjs";
+import { loadReward, show, using } from "./browsers.mjs";
 
 const intake = new URL("../fixtures/intake/", import.meta.url).pathname;
 const table = JSON.parse(readFileSync(join(intake, "table.json"), "utf8"));
@@ -81,5 +81,19 @@ test("Chromium: columns are named, a split is chosen, and the list of skipped ro
     await browser.click("#save-bad-rows");
     const lines = readFileSync(await (await saved).path(), "utf8").trim().split("\n").map((line) => JSON.parse(line));
     assert.deepEqual(lines.map(({ row, reason }) => [row, reason]), [[2, "tie"]]);
+  });
+});
+
+test("Chromium: what is fetched is named", async () => {
+  await using("Chromium", "intake-names", async (browser) => {
+    await show(browser, "models");
+    await browser.evaluate(() => {
+      window.told = new Set();
+      new MutationObserver(() => window.told.add(document.querySelector("#load-stage")?.textContent.replace(/\s+/g, " ").trim() ?? "")).observe(document.body, { subtree: true, childList: true, characterData: true });
+    });
+    await loadReward(browser, "cpu");
+    const told = await browser.evaluate(() => [...window.told]);
+    assert.ok(told.some((text) => /^(Fetching|Checking what is stored) [^\s:]+.*: [\d.]+ \S+ of/.test(text)), told.join(" | "));
+    assert.ok(!told.some((text) => /Fetching\s*:/.test(text)), told.join(" | "));
   });
 });

@@ -513,6 +513,26 @@ fn every_form_of_text_is_read() {
         .unwrap();
     child.stdin.take().unwrap().write_all(&gzip).unwrap();
     assert_eq!(parsed(&child.wait_with_output().unwrap().stdout).len(), 2);
+    // A pipe with a name, in `--data` and in `--scores`.
+    let pipe = folder.join("pipe");
+    let through = |arguments: &[&str], bytes: &[u8]| {
+        let _ = fs::remove_file(&pipe);
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let child = rewardscope_tests::command()
+            .args(arguments)
+            .arg(&pipe)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        fs::write(&pipe, bytes).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        parsed(&output.stdout)
+    };
+    assert_eq!(through(&["items", "--json", "--data"], &gzip).len(), 2);
+    let scores = br#"{"score_chosen": 1, "score_rejected": 0}"#;
+    assert_eq!(through(&["metrics", "--json", "--scores"], scores)[0]["overall"], 1.0);
     // What holds no rows says what it is, and what to do.
     for (name, bytes, named) in [
         ("page.jsonl", b"<!DOCTYPE html><html>".to_vec(), "an HTML page"),

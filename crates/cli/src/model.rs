@@ -169,7 +169,8 @@ pub fn named(name: &str) -> anyhow::Result<Named> {
     if path.is_dir() {
         return Ok(Named::Folder(path.to_owned()));
     }
-    if path.is_file() {
+    // A pipe is no regular file, and is one all the same.
+    if path.exists() {
         return Ok(Named::File(path.to_owned()));
     }
     match name.parse() {

@@ -54,6 +54,7 @@ impl Batches {
                 format!("a promise of {promised}"),
             ));
         }
+        check(&metadata, source.bytes()).map_err(|found| damaged(&found))?;
         let metadata = Arc::new(metadata);
         let (decoder, schema) = decoder_of(&source, &metadata, rows, None)?;
         Ok(Self { source, metadata, schema, rows, decoder })
@@ -86,6 +87,31 @@ impl Batches {
                 DecodeResult::Finished => return Ok(None),
             }
         }
+    }
+}
+
+/// Refuses a footer whose columns lie outside of the file, or whose counts are none: the decoder trusts them.
+fn check(metadata: &ParquetMetaData, file_bytes: u64) -> Result<(), String> {
+    let mut rows = 0i64;
+    for group in metadata.row_groups() {
+        if !(0..=MAX_ROWS).contains(&group.num_rows()) {
+            return Err(format!("a group of {} rows", group.num_rows()));
+        }
+        rows += group.num_rows();
+        for column in group.columns() {
+            let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+            let end = start.checked_add(column.compressed_size());
+            let lies_within =
+                start >= 0 && column.compressed_size() >= 0 && end.is_some_and(|end| end as u64 <= file_bytes);
+            let is_counted = column.num_values() >= 0 && column.data_page_offset() >= start;
+            if !lies_within || !is_counted {
+                return Err(format!("a column that lies outside of the file ({start} to {end:?})"));
+            }
+        }
+    }
+    match rows == metadata.file_metadata().num_rows() {
+        true => Ok(()),
+        false => Err(format!("groups of {rows} rows, where {} are promised", metadata.file_metadata().num_rows())),
     }
 }
 

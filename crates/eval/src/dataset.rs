@@ -277,7 +277,11 @@ pub fn rows_of_folder(
 ) -> Result<(Vec<String>, Vec<String>), DatasetError> {
     let refuse = |found: String| DatasetError::NotOne { repository: folder.to_owned(), found };
     let mut rows: Vec<&String> = paths.iter().filter(|path| has_rows(path)).collect();
-    rows.sort_by_key(|path| natural(path));
+    // Shards by their numbers; other files stay as they came.
+    let skeleton = |path: &str| natural(path).into_iter().map(|(text, _)| text).collect::<Vec<_>>();
+    if rows.windows(2).all(|pair| skeleton(pair[0]) == skeleton(pair[1])) {
+        rows.sort_by_key(|path| natural(path));
+    }
     if rows.is_empty() {
         let names = paths.iter().take(12).cloned().collect::<Vec<_>>().join(", ");
         return Err(refuse(if names.is_empty() { "no files".to_owned() } else { format!("no rows in {names}") }));

@@ -446,7 +446,9 @@ fn unpacked(record: &Map<String, Value>) -> Map<String, Value> {
 
 /// A single row has its own numbers where parallel arrays have lists of them.
 fn is_one_row(object: &Map<String, Value>) -> bool {
-    ["num_correct", "label"].iter().any(|name| object.get(*name).is_some_and(|value| !value.is_array()))
+    ["num_correct", "label", "score_chosen", "scores_chosen", "chosen", "results"]
+        .iter()
+        .any(|name| object.get(*name).is_some_and(|value| !value.is_array() && !value.is_null()))
         || object.get("id").is_some_and(|id| !id.is_array())
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct ArrowBatches {
     decoder: StreamDecoder,
     pending: Vec<u8>,
     start: usize,
+    /// Decoded with the schema.
+    waiting: Option<RecordBatch>,
     is_done: bool,
 }
 
@@ -41,9 +43,9 @@ impl ArrowBatches {
             let filled = pending.iter().skip(6).take(256).take_while(|byte| **byte == 0).count();
             start = ((6 + filled) / 4 * 4).min(pending.len());
         }
-        let mut found = Self { stream, decoder: StreamDecoder::new(), pending, start, is_done: false };
+        let mut found = Self { stream, decoder: StreamDecoder::new(), pending, start, waiting: None, is_done: false };
         while found.decoder.schema().is_none() && !found.is_done {
-            found.decode().await?;
+            found.waiting = found.decode().await?;
         }
         Ok(found)
     }
@@ -58,6 +60,9 @@ impl ArrowBatches {
 
     /// The next batch; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, DataError> {
+        if let Some(batch) = self.waiting.take() {
+            return Ok(Some(batch));
+        }
         while !self.is_done {
             if let Some(batch) = self.decode().await? {
                 return Ok(Some(batch));
@@ -84,8 +89,7 @@ impl ArrowBatches {
         // A stream ends with a mark or with its bytes; what follows in a file is its footer.
         if !self.has(4).await? {
             let left = self.pending.len() - self.start;
-            self.is_done = true;
-            return if left == 0 { Ok(None) } else { Err(self.damaged("part of a message at its end")) };
+            return if left == 0 { self.end() } else { Err(self.cut()) };
         }
         let prefix = if self.pending[self.start..].starts_with(&CONTINUATION) { 8 } else { 4 };
         if !self.has(prefix).await? {
@@ -94,8 +98,7 @@ impl ArrowBatches {
         let size = &self.pending[self.start + prefix - 4..self.start + prefix];
         let size = u32::from_le_bytes(std::array::from_fn(|i| size[i])) as usize;
         if size == 0 {
-            self.is_done = true;
-            return Ok(None);
+            return self.end();
         }
         if size > MOST_HEADER_BYTES {
             self.is_done = true;
@@ -125,6 +128,13 @@ impl ArrowBatches {
             self.is_done = true;
         }
         decoded.map_err(|found| self.damaged(found))
+    }
+
+    /// Tells the decoder that no message follows: it keeps one without a body until then.
+    fn end(&mut self) -> Result<Option<RecordBatch>, DataError> {
+        self.is_done = true;
+        let mark = [CONTINUATION, [0; 4]].concat();
+        self.decoder.decode(&mut Buffer::from(mark)).map_err(|e| self.damaged(e))
     }
 
     fn cut(&mut self) -> DataError {
