@@ -430,7 +430,7 @@ class AppState {
   }
 
   /** Marks a file of scores; no model is needed for it. */
-  markScores(file: File, benchmark: string, variant: string | undefined) {
+  markScores(file: File, benchmark: string | undefined, variant: string | undefined) {
     return this.during("opening", async () => {
       this.marked = undefined;
       const run = await this.#openRun({ file, benchmark, variant });

@@ -92,7 +92,8 @@ pub fn check_output(input: &Path, output: &Path, overwrite: bool) -> anyhow::Res
     // Better known before a model is loaded than after.
     tempfile::tempfile_in(folder).with_context(|| format!("writing {shown}: its folder cannot be written"))?;
     let has_journal = place_of(output).exists();
-    if output.is_file() && !has_journal && !overwrite {
+    let has_rows = std::fs::metadata(output).is_ok_and(|found| found.is_file() && found.len() > 0);
+    if has_rows && !has_journal && !overwrite {
         bail!("writing {shown}: it is there already; name another file, or have it replaced with --overwrite");
     }
     Ok(())

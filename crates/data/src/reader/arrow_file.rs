@@ -121,9 +121,14 @@ impl ArrowBatches {
         }
         let message = &self.pending[self.start..self.start + whole];
         let checked = check_compressed(&message[prefix..prefix + size], &message[prefix + size..]);
-        let mut message = Buffer::from(message.to_vec());
+        // The body in memory of its own, where its buffers lie as they do in it.
+        let (described, body) = message.split_at(prefix + size);
+        let (mut described, mut body) = (Buffer::from(described.to_vec()), Buffer::from_slice_ref(body));
         self.start += whole;
-        let decoded = checked.and_then(|()| self.decoder.decode(&mut message).map_err(|e| e.to_string()));
+        let decoded = checked.and_then(|()| {
+            let alone = self.decoder.decode(&mut described).map_err(|e| e.to_string())?;
+            Ok(self.decoder.decode(&mut body).map_err(|e| e.to_string())?.or(alone))
+        });
         if decoded.is_err() {
             self.is_done = true;
         }
@@ -166,10 +171,11 @@ fn body_bytes(description: &[u8]) -> Result<usize, String> {
             return Err("a batch of an impossible number of rows".to_owned());
         }
         let lies_within = |start: i64, length: i64| {
-            start >= 0 && length >= 0 && start.checked_add(length).is_some_and(|end| end <= bytes)
+            // As the format has it, at multiples of eight.
+            start >= 0 && start % 8 == 0 && length >= 0 && start.checked_add(length).is_some_and(|end| end <= bytes)
         };
         if !batch.buffers().into_iter().flatten().all(|buffer| lies_within(buffer.offset(), buffer.length())) {
-            return Err("a buffer outside of its message".to_owned());
+            return Err("a buffer outside of its message, or out of line".to_owned());
         }
     }
     Ok(bytes as usize)

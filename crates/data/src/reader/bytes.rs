@@ -43,13 +43,18 @@ impl Zstd {
             let passed = self.skip.min(self.waiting.len());
             self.waiting.drain(..passed);
             self.skip -= passed;
-            if self.waiting.is_empty() || self.skip > 0 {
+            if self.skip > 0 || (!self.in_frame && (self.waiting.is_empty() || !self.begin()?)) {
                 return Ok(());
             }
-            if !self.in_frame && !self.begin()? {
-                return Ok(());
+            // A frame that holds nothing is passed over.
+            if !self.in_frame {
+                continue;
             }
             let (read, written) = self.decoder.decode_from_to(&self.waiting, &mut target).map_err(|e| e.to_string())?;
+            // It asks for a checksum's four bytes before they are there.
+            if read > self.waiting.len() {
+                return Ok(());
+            }
             self.waiting.drain(..read);
             out.extend_from_slice(&target[..written]);
             self.in_frame = !(self.decoder.is_finished() && self.decoder.can_collect() == 0);
@@ -72,7 +77,7 @@ impl Zstd {
             Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
                 self.waiting.drain(..8);
                 self.skip = length as usize;
-                Ok(!self.waiting.is_empty() && self.skip == 0)
+                Ok(true)
             }
             Err(_) if self.waiting.len() < ZSTD_HEADER => Ok(false),
             Err(error) => Err(error.to_string()),
@@ -375,5 +380,53 @@ impl Buffer {
                 return Ok(Some(self.left().len()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pollster::block_on;
+    use rewardscope_store::Source;
+    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+
+    use super::*;
+    use crate::reader::signature::{Kind, kind_of};
+
+    fn text(bytes: &[u8]) -> Result<String, DataError> {
+        let Kind::Text(packing) = kind_of("rows.jsonl", bytes)? else {
+            panic!("a text is no table");
+        };
+        let mut text = TextBytes::new(ByteStream::of(&Source::memory("rows.jsonl", bytes.to_vec())), packing);
+        let mut all = Vec::new();
+        while let Some(more) = block_on(text.next())? {
+            all.extend(more);
+        }
+        Ok(String::from_utf8(all).expect("UTF-8"))
+    }
+
+    #[test]
+    fn frames_of_zstd_stand_one_after_another_and_some_hold_nothing() {
+        let long = "a line of a file of rows\n".repeat(100_000);
+        let packed = |text: &str| compress_to_vec(text.as_bytes(), CompressionLevel::Fastest);
+        let skipped = [&[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0][..], b"any"].concat();
+        assert_eq!(text(&packed(&long)).expect("read"), long);
+        let several = [packed(&long), skipped.clone(), packed("and more\n")].concat();
+        assert_eq!(text(&several).expect("read"), format!("{long}and more\n"));
+        let first = [skipped, packed(&long)].concat();
+        assert_eq!(text(&first).expect("read"), long);
+        let whole = packed(&long);
+        let message = text(&whole[..whole.len() - 9]).expect_err("cut").to_string();
+        assert!(message.contains("a whole zstd file"), "{message}");
+    }
+
+    #[test]
+    fn characters_of_two_halves_are_read_in_pieces() {
+        let words = "prompt,chosen ☀ 🦀 東京\n".repeat(60_000);
+        let units = |to: fn(u16) -> [u8; 2]| words.encode_utf16().flat_map(to).collect::<Vec<u8>>();
+        assert_eq!(text(&[&[0xff, 0xfe][..], &units(u16::to_le_bytes)].concat()).expect("read"), words);
+        assert_eq!(text(&[&[0xfe, 0xff][..], &units(u16::to_be_bytes)].concat()).expect("read"), words);
+        assert_eq!(text(&units(u16::to_le_bytes)).expect("read"), words, "without a mark");
+        let message = text(&[&[0xff, 0xfe][..], b"a\0b"].concat()).expect_err("half").to_string();
+        assert!(message.contains("half a character"), "{message}");
     }
 }
