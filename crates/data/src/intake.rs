@@ -164,6 +164,12 @@ impl Intake {
         if !found.is_empty() {
             columns.require(&file, &found)?;
         }
+        if wanted == Wanted::Preferences && columns.rejected.is_empty() && !columns.has_list_verdict() {
+            let missing =
+                "rejected, or what tells the better of several (index, ranks, scores, correct, label)".to_owned();
+            let names: Vec<&str> = found.iter().take(40).map(|column| column.name.as_str()).collect();
+            return Err(DataError::Columns { file, missing, found: names.join(", ") });
+        }
         let names: Vec<String> =
             columns.wanted(found.iter().map(|column| column.name.as_str())).into_iter().map(str::to_owned).collect();
         reader.select(&names)?;

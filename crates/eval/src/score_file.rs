@@ -140,7 +140,10 @@ impl ScoreFile {
         let name = source.name();
         let unknown = |found: String| ScoreFileError::Format { file: name.to_owned(), found };
         let opening = Opening { non_finite: NonFinite::Named, is_whole: true, ..Opening::default() };
-        let mut reader = Reader::open(ByteStream::of(source), opening).await?;
+        let mut reader = Reader::open(ByteStream::of(source), opening).await.map_err(|error| match error {
+            DataError::Format { found, .. } | DataError::NotRows { found, .. } => unknown(found),
+            error => error.into(),
+        })?;
         let mut records: Vec<Map<String, Value>> = Vec::new();
         while let Some(few) = reader.next().await? {
             for row in few.rows {
@@ -227,7 +230,8 @@ impl ScoreFile {
     /// # Errors
     /// As [`Self::read`].
     pub fn of_run(name: &str, run: RunFile) -> Result<Self, ScoreFileError> {
-        let benchmark = benchmark(&run.benchmark).unwrap_or(&reward_bench_2::BENCHMARK);
+        let benchmark = benchmark(&run.benchmark)
+            .map_err(|error| ScoreFileError::Format { file: name.to_owned(), found: format!("a run: {error}") })?;
         let scored = || run.items.iter().filter(|item| item.error.is_none());
         Self {
             name: name.to_owned(),

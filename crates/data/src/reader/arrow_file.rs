@@ -4,18 +4,14 @@
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
-use arrow_ipc::{MessageHeader, root_as_message};
 use arrow_schema::SchemaRef;
 use rewardscope_store::ByteStream;
 
+use super::arrow_check::{body_bytes, check_buffers, schema_of};
 use crate::{DataError, format_error};
 
-/// A larger description of a message, body or buffer is damage or malice.
+/// A larger description of a message is damage or malice.
 const MOST_HEADER_BYTES: usize = 64 << 20;
-const MOST_BODY_BYTES: i64 = 2 << 30;
-
-/// More rows than a batch has.
-const MOST_ROWS: i64 = 50_000_000;
 
 /// What begins a message, in all but the first versions.
 const CONTINUATION: [u8; 4] = [0xff; 4];
@@ -24,10 +20,9 @@ const CONTINUATION: [u8; 4] = [0xff; 4];
 pub(crate) struct ArrowBatches {
     stream: ByteStream,
     decoder: StreamDecoder,
+    schema: Option<SchemaRef>,
     pending: Vec<u8>,
     start: usize,
-    /// Decoded with the schema.
-    waiting: Option<RecordBatch>,
     is_done: bool,
 }
 
@@ -43,15 +38,15 @@ impl ArrowBatches {
             let filled = pending.iter().skip(6).take(256).take_while(|byte| **byte == 0).count();
             start = ((6 + filled) / 4 * 4).min(pending.len());
         }
-        let mut found = Self { stream, decoder: StreamDecoder::new(), pending, start, waiting: None, is_done: false };
-        while found.decoder.schema().is_none() && !found.is_done {
-            found.waiting = found.decode().await?;
+        let mut found = Self { stream, decoder: StreamDecoder::new(), schema: None, pending, start, is_done: false };
+        while found.schema.is_none() && !found.is_done {
+            found.decode().await?;
         }
         Ok(found)
     }
 
     pub fn schema(&self) -> Result<SchemaRef, DataError> {
-        self.decoder.schema().ok_or_else(|| self.damaged("no schema"))
+        self.schema.clone().ok_or_else(|| self.damaged("no schema"))
     }
 
     fn damaged(&self, found: impl std::fmt::Display) -> DataError {
@@ -60,9 +55,6 @@ impl ArrowBatches {
 
     /// The next batch; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, DataError> {
-        if let Some(batch) = self.waiting.take() {
-            return Ok(Some(batch));
-        }
         while !self.is_done {
             if let Some(batch) = self.decode().await? {
                 return Ok(Some(batch));
@@ -120,7 +112,12 @@ impl ArrowBatches {
             return Err(self.cut());
         }
         let message = &self.pending[self.start..self.start + whole];
-        let checked = check_compressed(&message[prefix..prefix + size], &message[prefix + size..]);
+        let description = &message[prefix..prefix + size];
+        // The decoder knows it a message later.
+        let checked = schema_of(description).and_then(|schema| {
+            self.schema = schema.map(Into::into).or(self.schema.take());
+            check_buffers(description, &message[prefix + size..], self.schema.as_deref())
+        });
         // The body in memory of its own, where its buffers lie as they do in it.
         let (described, body) = message.split_at(prefix + size);
         let (mut described, mut body) = (Buffer::from(described.to_vec()), Buffer::from_slice_ref(body));
@@ -135,9 +132,9 @@ impl ArrowBatches {
         decoded.map_err(|found| self.damaged(found))
     }
 
-    /// Tells the decoder that no message follows: it keeps one without a body until then.
     fn end(&mut self) -> Result<Option<RecordBatch>, DataError> {
         self.is_done = true;
+        // The decoder keeps a message without a body until it hears of the next.
         let mark = [CONTINUATION, [0; 4]].concat();
         self.decoder.decode(&mut Buffer::from(mark)).map_err(|e| self.damaged(e))
     }
@@ -146,61 +143,4 @@ impl ArrowBatches {
         self.is_done = true;
         self.damaged("its end is missing")
     }
-}
-
-/// How many bytes follow a message's description, which is looked over: that its buffers lie within them, and that
-/// counts are such.
-fn body_bytes(description: &[u8]) -> Result<usize, String> {
-    let message = root_as_message(description).map_err(|e| e.to_string())?;
-    let bytes = message.bodyLength();
-    if !(0..=MOST_BODY_BYTES).contains(&bytes) {
-        return Err(format!("a message of {bytes} bytes"));
-    }
-    let batch = match message.header_type() {
-        MessageHeader::RecordBatch => Some(message.header_as_record_batch().ok_or("a batch without its description")?),
-        MessageHeader::DictionaryBatch => {
-            let dictionary = message.header_as_dictionary_batch().ok_or("a dictionary without its description")?;
-            Some(dictionary.data().ok_or("a dictionary without values")?)
-        }
-        _ => None,
-    };
-    if let Some(batch) = batch {
-        let is_count = |count: i64| (0..=MOST_ROWS).contains(&count);
-        let mut nodes = batch.nodes().into_iter().flatten();
-        if !is_count(batch.length()) || !nodes.all(|node| is_count(node.length()) && is_count(node.null_count())) {
-            return Err("a batch of an impossible number of rows".to_owned());
-        }
-        let lies_within = |start: i64, length: i64| {
-            // As the format has it, at multiples of eight.
-            start >= 0 && start % 8 == 0 && length >= 0 && start.checked_add(length).is_some_and(|end| end <= bytes)
-        };
-        if !batch.buffers().into_iter().flatten().all(|buffer| lies_within(buffer.offset(), buffer.length())) {
-            return Err("a buffer outside of its message, or out of line".to_owned());
-        }
-    }
-    Ok(bytes as usize)
-}
-
-/// Refuses packed buffers that say they are larger than any is.
-fn check_compressed(description: &[u8], body: &[u8]) -> Result<(), String> {
-    let message = root_as_message(description).map_err(|e| e.to_string())?;
-    let batch = match message.header_type() {
-        MessageHeader::RecordBatch => message.header_as_record_batch(),
-        MessageHeader::DictionaryBatch => message.header_as_dictionary_batch().and_then(|of| of.data()),
-        _ => None,
-    };
-    let Some(batch) = batch.filter(|batch| batch.compression().is_some()) else {
-        return Ok(());
-    };
-    for buffer in batch.buffers().into_iter().flatten() {
-        let start = buffer.offset() as usize;
-        let packed = &body[start..start + buffer.length() as usize];
-        // Packed bytes follow their number when unpacked; -1 where they are not packed.
-        match packed.first_chunk::<8>().map(|bytes| i64::from_le_bytes(*bytes)) {
-            None if packed.is_empty() => {}
-            Some(bytes) if (-1..=1 << 30).contains(&bytes) => {}
-            _ => return Err("a packed buffer of an impossible size".to_owned()),
-        }
-    }
-    Ok(())
 }

@@ -1,6 +1,7 @@
 //! One reader of rows for every form that files have: parquet and Arrow by column, JSON Lines, JSON, CSV and TSV as
 //! text, packed or not. A file is never held whole, but for one JSON object with the rows inside.
 
+mod arrow_check;
 mod arrow_file;
 mod bytes;
 mod csv;
