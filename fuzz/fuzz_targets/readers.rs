@@ -11,7 +11,17 @@ const NAMES: [&str; 8] =
 /// Rows of a file are counted no further: a few packed bytes may be millions of them.
 const MOST: usize = 10_000;
 
-fuzz_target!(|bytes: &[u8]| {
+fuzz_target!(
+    init: {
+        // A panic that becomes an error is none; any other ends the process still.
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !rewardscope_data::is_guarded() {
+                before(panic);
+            }
+        }));
+    },
+    |bytes: &[u8]| {
     let Some((&first, rest)) = bytes.split_first() else { return };
     let source = Source::memory(NAMES[usize::from(first) % NAMES.len()], rest.to_vec());
     let is_named = first & 64 == 0;

@@ -53,6 +53,13 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // A damaged file that a reader of others panics on is an error with a sentence.
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !rewardscope_data::is_guarded() {
+            before(panic);
+        }
+    }));
     let done = match Arguments::parse().command {
         Command::Score(arguments) => pollster::block_on(score::run(&arguments)),
         Command::Inspect(arguments) => pollster::block_on(inspect::run(&arguments)),

@@ -4,6 +4,7 @@
 
 mod columns;
 mod error;
+mod guard;
 mod intake;
 mod layouts;
 mod official;
@@ -21,6 +22,7 @@ use error::format_error;
 
 pub use columns::{COUNTS, Columns, ColumnsError};
 pub use error::DataError;
+pub use guard::is_guarded;
 pub use intake::{How, Intake, IntakeReport, Skipped, TakenRow, each_row, is_official};
 pub use layouts::{LAYOUTS, Layout};
 pub use official::{COLUMNS, Row, read_rows, to_parquet};

@@ -14,6 +14,7 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataP
 use rewardscope_store::Source;
 use serde_json::{Map, Value};
 
+use crate::guard::guarded;
 use crate::{DataError, Rows, format_error};
 
 /// More rows than any benchmark here has; a footer that promises more is damage or malice.
@@ -37,7 +38,7 @@ impl Batches {
         let mut decoder =
             ParquetMetaDataPushDecoder::try_new(source.bytes()).map_err(|e| damaged(&e))?.with_page_index_policy(pages);
         let metadata = loop {
-            match decoder.try_decode().map_err(|e| damaged(&e))? {
+            match guarded(|| decoder.try_decode()).map_err(|e| damaged(&e))?.map_err(|e| damaged(&e))? {
                 DecodeResult::Data(metadata) => break metadata,
                 DecodeResult::NeedsData(ranges) => {
                     let bytes = fetch(&source, &ranges).await?;
@@ -74,7 +75,9 @@ impl Batches {
     /// The next rows; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>, DataError> {
         loop {
-            match self.decoder.try_decode().map_err(|e| damaged(&self.source, &e))? {
+            let decoder = &mut self.decoder;
+            let decoded = guarded(|| decoder.try_decode()).map_err(|e| damaged(&self.source, &e))?;
+            match decoded.map_err(|e| damaged(&self.source, &e))? {
                 DecodeResult::Data(batch) => {
                     let metadata = self.schema.metadata().clone();
                     let schema = batch.schema().as_ref().clone().with_metadata(metadata);
@@ -123,12 +126,14 @@ fn decoder_of(
     wanted: Option<&[String]>,
 ) -> Result<(ParquetPushDecoder, SchemaRef), DataError> {
     let damaged = |e: &dyn std::fmt::Display| damaged(source, e);
-    let builder = ParquetPushDecoderBuilder::try_new_decoder(metadata.clone()).or_else(|_| {
-        // What a writer notes of Arrow's types may be of other columns than the file has.
-        let plain = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        ParquetPushDecoderBuilder::try_new_decoder_with_options(metadata.clone(), plain)
+    let builder = guarded(|| {
+        ParquetPushDecoderBuilder::try_new_decoder(metadata.clone()).or_else(|_| {
+            // What a writer notes of Arrow's types may be of other columns than the file has.
+            let plain = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+            ParquetPushDecoderBuilder::try_new_decoder_with_options(metadata.clone(), plain)
+        })
     });
-    let builder = builder.map_err(|e| damaged(&e))?;
+    let builder = builder.map_err(|e| damaged(&e))?.map_err(|e| damaged(&e))?;
     let schema = builder.schema().clone();
     let builder = match wanted {
         None => builder,

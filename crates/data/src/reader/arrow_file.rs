@@ -8,6 +8,7 @@ use arrow_schema::SchemaRef;
 use rewardscope_store::ByteStream;
 
 use super::arrow_check::{body_bytes, check_buffers, schema_of};
+use crate::guard::guarded;
 use crate::{DataError, format_error};
 
 /// A larger description of a message is damage or malice.
@@ -122,10 +123,12 @@ impl ArrowBatches {
         let (described, body) = message.split_at(prefix + size);
         let (mut described, mut body) = (Buffer::from(described.to_vec()), Buffer::from_slice_ref(body));
         self.start += whole;
-        let decoded = checked.and_then(|()| {
-            let alone = self.decoder.decode(&mut described).map_err(|e| e.to_string())?;
-            Ok(self.decoder.decode(&mut body).map_err(|e| e.to_string())?.or(alone))
-        });
+        let decoder = &mut self.decoder;
+        let decode = || {
+            let alone = decoder.decode(&mut described)?;
+            Ok::<_, arrow_schema::ArrowError>(decoder.decode(&mut body)?.or(alone))
+        };
+        let decoded = checked.and_then(|()| guarded(decode)?.map_err(|e| e.to_string()));
         if decoded.is_err() {
             self.is_done = true;
         }

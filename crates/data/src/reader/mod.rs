@@ -22,6 +22,7 @@ pub use self::look::Column;
 use self::look::{LOOKED_AT, LOOKED_AT_BYTES, columns_of, look_at, seen};
 pub(crate) use self::look::{columns_by_value, json_list};
 use self::signature::{Kind, kind_of};
+use crate::guard::guarded;
 use crate::{DataError, Rows, format_error, parquet_file};
 
 /// A longer line or object is no row.
@@ -480,8 +481,9 @@ pub(crate) fn records_of(
     non_finite: NonFinite,
 ) -> Result<Vec<Map<String, Value>>, DataError> {
     let batch = parquet_file::readable(file, batch)?;
-    let mut records: Vec<Map<String, Value>> = serde_arrow::from_record_batch(&batch)
-        .map_err(|e| format_error(file, "columns of texts, numbers and lists", e.message()))?;
+    let wrong = |found: &str| format_error(file, "columns of texts, numbers and lists", found);
+    let read = guarded(|| serde_arrow::from_record_batch(&batch)).map_err(wrong)?;
+    let mut records: Vec<Map<String, Value>> = read.map_err(|e| wrong(e.message()))?;
     // A JSON value has no NaN: serde_json makes it nothing, as a table of rows wants it.
     if non_finite == NonFinite::Named {
         parquet_file::name_non_finite(&batch, &mut records);

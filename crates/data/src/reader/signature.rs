@@ -79,7 +79,9 @@ pub(crate) fn kind_of(file: &str, start: &[u8]) -> Result<Kind, DataError> {
     if start.starts_with(&[0x80]) && start.get(1).is_some_and(|version| *version <= 5) {
         return refuse("a Python pickle, which is not opened; save the rows as parquet or JSON Lines");
     }
-    if ending == "parquet" || ending == "arrow" {
+    // JSON is JSON under any name.
+    let is_json = start.trim_ascii_start().starts_with(b"{") || start.trim_ascii_start().starts_with(b"[");
+    if (ending == "parquet" || ending == "arrow") && !is_json {
         let shown = String::from_utf8_lossy(&start[..start.len().min(4)]).into_owned();
         let first = if ending == "parquet" { "PAR1" } else { "ARROW1" };
         return Err(crate::format_error(
