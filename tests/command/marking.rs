@@ -275,7 +275,7 @@ fn each_bad_score_file_has_its_sentence() {
         ("none-correct.jsonl", lines(&[with("num_correct", json!(0))]), "num_correct 0 with 4 scores"),
         ("two-correct.jsonl", lines(&[with("num_correct", json!(2))]), "exactly 1 correct completion"),
         ("empty.jsonl", String::new(), "a score file was expected"),
-        ("text.jsonl", "model,score\n".to_owned(), "an object with scores"),
+        ("text.jsonl", "model,score\n".to_owned(), "a score file was expected"),
         ("broken.jsonl", "{\"id\": 1,\n".to_owned(), "row 1"),
         (
             "ragged.json",

@@ -180,14 +180,10 @@ fn bad_preferences_have_their_sentences() {
     let few: String = (0..9).map(|i| row(&format!("prompt {i}"), "good", "bad")).collect();
     let shared: String = rewardscope_tests::sample_rows().iter().map(|r| row(&r.prompt, "good", "bad")).collect();
     let cases = [
-        (
-            file("cut.jsonl", "{\"prompt\": \"a"),
-            vec![],
-            "cut.jsonl: a preference as a JSON object on line 1 was expected",
-        ),
+        (file("cut.jsonl", "{\"prompt\": \"a"), vec![], "row 1: not readable"),
         (file("empty.jsonl", ""), vec![], "empty.jsonl: at least one row was expected"),
         (file("words.parquet", "words"), vec![], "words.parquet: parquet, which begins with"),
-        (file("other.jsonl", "{\"question\": 1}\n"), vec![], "1 are no preference"),
+        (file("other.jsonl", "{\"question\": 1}\n"), vec![], "other.jsonl: the columns chosen, rejected were expected"),
         (file("same.jsonl", &row("p", "same", "same")), vec![], "1 identical ones"),
         (file("both.jsonl", &(row("p", "a", "b") + &row("p", "b", "a"))), vec![], "2 stand there both ways round"),
         (file("few.jsonl", &few), vec![], "at least 10 different prompts were expected, 9 were found"),

@@ -278,8 +278,7 @@ pub fn rows_of_folder(
     let refuse = |found: String| DatasetError::NotOne { repository: folder.to_owned(), found };
     let mut rows: Vec<&String> = paths.iter().filter(|path| has_rows(path)).collect();
     // Shards by their numbers; other files stay as they came.
-    let skeleton = |path: &str| natural(path).into_iter().map(|(text, _)| text).collect::<Vec<_>>();
-    if rows.windows(2).all(|pair| skeleton(pair[0]) == skeleton(pair[1])) {
+    if are_shards(rows.iter().copied()) {
         rows.sort_by_key(|path| natural(path));
     }
     if rows.is_empty() {
@@ -360,6 +359,13 @@ fn split_of(path: &str) -> Option<String> {
         return Some(stem.to_owned());
     }
     parts.find(|folder| is_split(folder)).map(str::to_owned)
+}
+
+/// Whether names differ in their numbers alone.
+fn are_shards<'a>(names: impl Iterator<Item = &'a String>) -> bool {
+    let mut skeletons = names.map(|name| natural(name).into_iter().map(|(text, _)| text).collect::<Vec<_>>());
+    let first = skeletons.next();
+    skeletons.all(|skeleton| Some(skeleton) == first)
 }
 
 /// A path with its numbers as numbers, so that part 10 comes after part 2.
@@ -520,7 +526,16 @@ fn dataset_files(
         Some(file) => Ok(vec![file.to_owned()]),
         None => {
             let names: Vec<String> = repository.files.iter().map(|file| file.name.clone()).collect();
-            Ok(rows_of_folder(&repository.name, &names, split)?.0)
+            let (rows, _) = rows_of_folder(&repository.name, &names, split)?;
+            // Repositories have the same rows in several forms; what is no split and no shards is named.
+            let is_one = rows.iter().all(|name| split_of(name).is_some()) || are_shards(rows.iter());
+            match is_one {
+                true => Ok(rows),
+                false => {
+                    let found = rows.iter().take(20).cloned().collect::<Vec<_>>().join(", ");
+                    Err(DatasetError::NotOne { repository: repository.name.clone(), found })
+                }
+            }
         }
     }
 }

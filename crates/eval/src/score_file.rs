@@ -141,7 +141,8 @@ impl ScoreFile {
         let unknown = |found: String| ScoreFileError::Format { file: name.to_owned(), found };
         let opening = Opening { non_finite: NonFinite::Named, is_whole: true, ..Opening::default() };
         let mut reader = Reader::open(ByteStream::of(source), opening).await.map_err(|error| match error {
-            DataError::Format { found, .. } | DataError::NotRows { found, .. } => unknown(found),
+            DataError::Format { expected, found, .. } => unknown(format!("{found} (expected {expected})")),
+            DataError::NotRows { found, .. } => unknown(found),
             error => error.into(),
         })?;
         let mut records: Vec<Map<String, Value>> = Vec::new();
@@ -154,7 +155,11 @@ impl ScoreFile {
                     expected: "an object with scores".to_owned(),
                     found,
                 };
-                records.push(row.record.map_err(wrong)?);
+                match row.record {
+                    // Whatever it is, it is no file of rows.
+                    Err(found) if number == 1 => return Err(unknown(format!("row 1: {found}"))),
+                    record => records.push(record.map_err(wrong)?),
+                }
             }
             if records.len() > MOST_ROWS {
                 return Err(unknown(format!("more than {MOST_ROWS} rows")));

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use rewardscope_data::{Columns, DatasetRow, How, Opening, Reason, Skip, Skipped, Turn, each_row};
+use rewardscope_data::{Columns, DataError, DatasetRow, How, Opening, Reason, Skip, Skipped, Turn, each_row};
 use rewardscope_engine::Cancel;
 use rewardscope_engine::device::pause;
 use rewardscope_store::{ByteStream, Digest, Hasher, Source};
@@ -101,7 +101,7 @@ pub(crate) async fn each_preference(
 ) -> Result<Vec<String>, FitError> {
     // A row that names no part is of none.
     let how = How::Preferences(files.columns.cloned());
-    let mut remarks = Vec::new();
+    let (mut remarks, mut rows) = (Vec::new(), 0);
     for source in files.sources {
         let opening = Opening { split: files.split.map(str::to_owned), ..Opening::default() };
         let stream = ByteStream::of(source);
@@ -111,8 +111,15 @@ pub(crate) async fn each_preference(
         })
         .await?;
         remarks.extend(report.remarks());
+        rows += report.rows;
     }
-    Ok(remarks)
+    match rows {
+        0 => {
+            let (expected, found) = ("at least one row".to_owned(), "none".to_owned());
+            Err(DataError::Format { file: files.name(), expected, found }.into())
+        }
+        _ => Ok(remarks),
+    }
 }
 
 /// What is to be done about pairs whose prompts a benchmark has.

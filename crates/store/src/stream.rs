@@ -7,6 +7,9 @@ use crate::{Source, StoreError, platform};
 /// Read at once of a source.
 const WINDOW_BYTES: u64 = 1 << 20;
 
+/// Read where somebody only looks.
+const GLANCE_BYTES: u64 = 4096;
+
 /// Bytes from the first to the last, with the first of them to look at before they are taken.
 pub struct ByteStream {
     name: String,
@@ -48,7 +51,7 @@ impl ByteStream {
     pub async fn peek(&mut self, bytes: usize) -> Result<&[u8], StoreError> {
         let is_pipe = matches!(self.inner, Inner::Pipe(_));
         while self.pending.len() < bytes && !(is_pipe && self.pending.contains(&b'\n')) {
-            match self.read().await? {
+            match self.read(GLANCE_BYTES.max(bytes as u64)).await? {
                 Some(more) => self.pending.extend(more),
                 None => break,
             }
@@ -62,15 +65,15 @@ impl ByteStream {
     /// When they cannot be read.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
         match self.pending.is_empty() {
-            true => self.read().await,
+            true => self.read(WINDOW_BYTES).await,
             false => Ok(Some(std::mem::take(&mut self.pending))),
         }
     }
 
-    async fn read(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+    async fn read(&mut self, most: u64) -> Result<Option<Vec<u8>>, StoreError> {
         match &mut self.inner {
             Inner::Source { source, at } => {
-                let len = (source.bytes() - *at).min(WINDOW_BYTES) as usize;
+                let len = (source.bytes() - *at).min(most) as usize;
                 let bytes = source.read(*at, len).await?;
                 *at += len as u64;
                 Ok(Some(bytes).filter(|bytes| !bytes.is_empty()))

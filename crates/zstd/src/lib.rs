@@ -10,7 +10,7 @@ pub fn compression_level_range() -> std::ops::RangeInclusive<i32> {
 pub mod bulk {
     use std::io::{Cursor, Error, ErrorKind, Result};
 
-    use ruzstd::decoding::FrameDecoder;
+    use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
     /// Reads frames.
     pub struct Decompressor<'a> {
@@ -37,11 +37,25 @@ pub mod bulk {
         pub fn decompress_to_buffer(&mut self, source: &[u8], destination: &mut Cursor<&mut Vec<u8>>) -> Result<usize> {
             let start = destination.position() as usize;
             let buffer = destination.get_mut();
-            let end = buffer.capacity();
-            buffer.resize(end, 0);
-            let found = self.decoder.decode_all(source, &mut buffer[start..]);
-            buffer.truncate(start + found.as_ref().copied().unwrap_or_default());
-            let written = found.map_err(|error| Error::new(ErrorKind::InvalidData, error.to_string()))?;
+            let most = buffer.capacity();
+            buffer.truncate(start);
+            let wrong = |error: &dyn std::fmt::Display| Error::new(ErrorKind::InvalidData, error.to_string());
+            let mut rest = source;
+            // Block by block: what a frame says of its size may be more than it holds.
+            while !rest.is_empty() {
+                self.decoder.reset(&mut rest).map_err(|e| wrong(&e))?;
+                while !(self.decoder.is_finished() && self.decoder.can_collect() == 0) {
+                    if !self.decoder.is_finished() {
+                        let some = BlockDecodingStrategy::UptoBytes(1 << 20);
+                        self.decoder.decode_blocks(&mut rest, some).map_err(|e| wrong(&e))?;
+                    }
+                    if self.decoder.can_collect() > most - buffer.len() {
+                        return Err(wrong(&"a frame holds more than it should"));
+                    }
+                    self.decoder.collect_to_writer(&mut *buffer).map_err(|e| wrong(&e))?;
+                }
+            }
+            let written = buffer.len() - start;
             destination.set_position((start + written) as u64);
             Ok(written)
         }

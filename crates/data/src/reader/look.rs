@@ -10,7 +10,7 @@ use super::json::{self, NonFinite};
 pub(super) const LOOKED_AT: usize = 100;
 
 /// Bytes of them.
-pub(super) const LOOKED_AT_BYTES: usize = 4 << 20;
+pub(super) const LOOKED_AT_BYTES: usize = 1 << 18;
 
 /// A column that a file has.
 #[derive(Debug, Clone, PartialEq, Eq)]
