@@ -58,7 +58,7 @@ fn crates_use_each_other_in_one_direction() {
     for package in metadata["packages"].as_array().unwrap() {
         let Some(name) = ours(&package["name"]) else {
             // What takes the place of another's package has that one's name.
-            assert!(["xtask", "zstd"].contains(&package["name"].as_str().unwrap()));
+            assert!(["xtask", "brotli", "zstd"].contains(&package["name"].as_str().unwrap()));
             continue;
         };
         for dependency in package["dependencies"].as_array().unwrap() {

@@ -9,8 +9,9 @@ use walrus::{FunctionId, LocalId, Module, ModuleConfig, ValType};
 
 /// Parts of names of functions that are compiled in with the stock backends and that nothing of ours
 /// reaches: burn's own matrix products on GPUs, its quantised tensors, of which cubecl unfolds a
-/// kernel for each of its views and number types, and products of numbers that models do not have.
-const NEVER_CALLED: [&str; 9] = [
+/// kernel for each of its views and number types, and products of numbers that models do not have; and what packs
+/// the pages of parquet, which the page reads and never writes.
+const NEVER_CALLED: [&str; 14] = [
     "cubek_matmul",
     "cubek_tile",
     "QuantizedView",
@@ -20,6 +21,11 @@ const NEVER_CALLED: [&str; 9] = [
     "gemm_c64",
     "gemm_f16",
     "gemm_f64",
+    "zlib_rs7deflate",
+    "4snap8compress",
+    "lz4_flex5block8compress",
+    "PrimitiveArray$LT$T$GT$$u20$as$u20$core..fmt..Debug",
+    "DictionaryArray$LT$T$GT$$u20$as$u20$core..fmt..Debug",
 ];
 
 /// Parts of names of functions whose products and sums are fused: the CPU's matrix products.
