@@ -306,7 +306,7 @@ test("Chromium: hostile text shows as text and changes nothing else", async () =
     await trouble("other.json", JSON.stringify({ ...run, benchmark: markup }), "there is none of that name");
     await trouble("words.json", markup, "a score file was expected");
     await browser.pick("#data-file", write("half.jsonl", '{"id": "1", "prompt": "\\ud800", "chosen": ["a"], "rejected": ["b"]}'));
-    await browser.until("half a character", () => document.querySelector("#error")?.textContent.includes("half.jsonl: at least one preference was expected"), undefined, { allowError: true });
+    await browser.until("half a character", () => document.querySelector("#error")?.textContent.includes("half.jsonl: a JSON object was expected"), undefined, { allowError: true });
     // Addresses too: what they say is asked for by nobody but the visitor.
     const asked = [];
     browser.page.on("request", (request) => asked.push(request.url()));

@@ -10,8 +10,8 @@ use walrus::{FunctionId, LocalId, Module, ModuleConfig, ValType};
 /// Parts of names of functions that are compiled in with the stock backends and that nothing of ours
 /// reaches: burn's own matrix products on GPUs, its quantised tensors, of which cubecl unfolds a
 /// kernel for each of its views and number types, and products of numbers that models do not have; and what packs
-/// the pages of parquet, which the page reads and never writes.
-const NEVER_CALLED: [&str; 14] = [
+/// the pages of parquet, which the page reads and never writes, nor as dictionaries.
+const NEVER_CALLED: [&str; 22] = [
     "cubek_matmul",
     "cubek_tile",
     "QuantizedView",
@@ -21,6 +21,14 @@ const NEVER_CALLED: [&str; 14] = [
     "gemm_c64",
     "gemm_f16",
     "gemm_f64",
+    "byte_array_dictionary",
+    "dictionary_buffer",
+    "pack_dictionary",
+    "PrimitiveDictionaryBuilder",
+    "12arrow_select10interleave",
+    "12arrow_select6concat",
+    "12arrow_select10dictionary",
+    "FixedSizeBinaryDictionaryBuilder",
     "zlib_rs7deflate",
     "4snap8compress",
     "lz4_flex5block8compress",

@@ -26,12 +26,14 @@ pub(crate) struct Batches {
     metadata: Arc<ParquetMetaData>,
     schema: SchemaRef,
     rows: Rows,
+    keeps_types: bool,
     decoder: ParquetPushDecoder,
 }
 
 impl Batches {
-    /// Reads the footer.
-    pub(crate) async fn open(source: Source, rows: Rows) -> Result<Self, DataError> {
+    /// Reads the footer. With `keeps_types` columns have the types that they were written from, such as dictionaries,
+    /// which matters to whoever writes them again; otherwise those that the file has.
+    pub(crate) async fn open(source: Source, rows: Rows, keeps_types: bool) -> Result<Self, DataError> {
         let damaged = |e: &dyn std::fmt::Display| damaged(&source, e);
         // Where pages lie matters only to whoever wants some of them.
         let pages = if rows == Rows::ALL { PageIndexPolicy::Skip } else { PageIndexPolicy::Optional };
@@ -57,8 +59,8 @@ impl Batches {
         }
         check(&metadata, source.bytes()).map_err(|found| damaged(&found))?;
         let metadata = Arc::new(metadata);
-        let (decoder, schema) = decoder_of(&source, &metadata, rows, None)?;
-        Ok(Self { source, metadata, schema, rows, decoder })
+        let (decoder, schema) = decoder_of(&source, &metadata, rows, keeps_types, None)?;
+        Ok(Self { source, metadata, schema, rows, keeps_types, decoder })
     }
 
     /// All columns that there are.
@@ -68,7 +70,7 @@ impl Batches {
 
     /// Begins anew with these columns alone.
     pub(crate) fn select(&mut self, wanted: &[String]) -> Result<(), DataError> {
-        (self.decoder, _) = decoder_of(&self.source, &self.metadata, self.rows, Some(wanted))?;
+        (self.decoder, _) = decoder_of(&self.source, &self.metadata, self.rows, self.keeps_types, Some(wanted))?;
         Ok(())
     }
 
@@ -123,16 +125,16 @@ fn decoder_of(
     source: &Source,
     metadata: &Arc<ParquetMetaData>,
     rows: Rows,
+    keeps_types: bool,
     wanted: Option<&[String]>,
 ) -> Result<(ParquetPushDecoder, SchemaRef), DataError> {
     let damaged = |e: &dyn std::fmt::Display| damaged(source, e);
-    let builder = guarded(|| {
-        ParquetPushDecoderBuilder::try_new_decoder(metadata.clone()).or_else(|_| {
-            // What a writer notes of Arrow's types may be of other columns than the file has.
-            let plain = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-            ParquetPushDecoderBuilder::try_new_decoder_with_options(metadata.clone(), plain)
-        })
-    });
+    let open = |keeps_types: bool| {
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(!keeps_types);
+        ParquetPushDecoderBuilder::try_new_decoder_with_options(metadata.clone(), options)
+    };
+    // What a writer notes of Arrow's types may be of other columns than the file has.
+    let builder = guarded(|| open(keeps_types).or_else(|_| open(false)));
     let builder = builder.map_err(|e| damaged(&e))?.map_err(|e| damaged(&e))?;
     let schema = builder.schema().clone();
     let builder = match wanted {

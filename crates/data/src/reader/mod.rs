@@ -117,7 +117,7 @@ impl Reader {
         let form = match kind_of(&name, &start)? {
             Kind::Parquet => {
                 let source = stream.into_source().await?;
-                Form::Parquet(Box::new(parquet_file::Batches::open(source, opening.rows).await?))
+                Form::Parquet(Box::new(parquet_file::Batches::open(source, opening.rows, opening.keep_stored).await?))
             }
             Kind::Arrow { is_file } => Form::Arrow(Box::new(ArrowBatches::open(stream, is_file).await?)),
             Kind::Text(packing) => text_form(Buffer::new(TextBytes::new(stream, packing)), &opening).await?,
