@@ -15,6 +15,7 @@ mod row;
 mod rows;
 mod sieve;
 mod skip;
+mod thrift;
 mod turns;
 mod verdict;
 

@@ -15,7 +15,7 @@ use rewardscope_store::Source;
 use serde_json::{Map, Value};
 
 use crate::guard::guarded;
-use crate::{DataError, Rows, format_error};
+use crate::{DataError, Rows, format_error, thrift};
 
 /// More rows than any benchmark here has; a footer that promises more is damage or malice.
 const MAX_ROWS: i64 = 50_000_000;
@@ -35,15 +35,18 @@ impl Batches {
     /// which matters to whoever writes them again; otherwise those that the file has.
     pub(crate) async fn open(source: Source, rows: Rows, keeps_types: bool) -> Result<Self, DataError> {
         let damaged = |e: &dyn std::fmt::Display| damaged(&source, e);
-        // Where pages lie matters only to whoever wants some of them.
-        let pages = if rows == Rows::ALL { PageIndexPolicy::Skip } else { PageIndexPolicy::Optional };
-        let mut decoder =
-            ParquetMetaDataPushDecoder::try_new(source.bytes()).map_err(|e| damaged(&e))?.with_page_index_policy(pages);
+        // Without an index of pages what is fetched are whole columns, whose headers are looked over.
+        let mut decoder = ParquetMetaDataPushDecoder::try_new(source.bytes())
+            .map_err(|e| damaged(&e))?
+            .with_page_index_policy(PageIndexPolicy::Skip);
         let metadata = loop {
             match guarded(|| decoder.try_decode()).map_err(|e| damaged(&e))?.map_err(|e| damaged(&e))? {
                 DecodeResult::Data(metadata) => break metadata,
                 DecodeResult::NeedsData(ranges) => {
                     let bytes = fetch(&source, &ranges).await?;
+                    // The last bytes are no Thrift: the footer's length and a signature.
+                    let mut footers = bytes.iter().filter(|bytes| bytes.len() > 8);
+                    footers.try_for_each(|bytes| thrift::check(bytes)).map_err(|found| damaged(&found))?;
                     decoder.push_ranges(ranges, bytes).map_err(|e| damaged(&e))?;
                 }
                 DecodeResult::Finished => return Err(damaged(&"no footer")),
@@ -87,6 +90,8 @@ impl Batches {
                 }
                 DecodeResult::NeedsData(ranges) => {
                     let bytes = fetch(&self.source, &ranges).await?;
+                    let checked = bytes.iter().try_for_each(|bytes| thrift::check_pages(bytes));
+                    checked.map_err(|found| damaged(&self.source, &found))?;
                     self.decoder.push_ranges(ranges, bytes).map_err(|e| damaged(&self.source, &e))?;
                 }
                 DecodeResult::Finished => return Ok(None),
