@@ -35,23 +35,7 @@ impl Batches {
     /// which matters to whoever writes them again; otherwise those that the file has.
     pub(crate) async fn open(source: Source, rows: Rows, keeps_types: bool) -> Result<Self, DataError> {
         let damaged = |e: &dyn std::fmt::Display| damaged(&source, e);
-        // Without an index of pages what is fetched are whole columns, whose headers are looked over.
-        let mut decoder = ParquetMetaDataPushDecoder::try_new(source.bytes())
-            .map_err(|e| damaged(&e))?
-            .with_page_index_policy(PageIndexPolicy::Skip);
-        let metadata = loop {
-            match guarded(|| decoder.try_decode()).map_err(|e| damaged(&e))?.map_err(|e| damaged(&e))? {
-                DecodeResult::Data(metadata) => break metadata,
-                DecodeResult::NeedsData(ranges) => {
-                    let bytes = fetch(&source, &ranges).await?;
-                    // The last bytes are no Thrift: the footer's length and a signature.
-                    let mut footers = bytes.iter().filter(|bytes| bytes.len() > 8);
-                    footers.try_for_each(|bytes| thrift::check(bytes)).map_err(|found| damaged(&found))?;
-                    decoder.push_ranges(ranges, bytes).map_err(|e| damaged(&e))?;
-                }
-                DecodeResult::Finished => return Err(damaged(&"no footer")),
-            }
-        };
+        let mut metadata = footer(&source, None).await?;
         let promised = metadata.file_metadata().num_rows();
         if !(0..=MAX_ROWS).contains(&promised) {
             return Err(format_error(
@@ -61,6 +45,11 @@ impl Batches {
             ));
         }
         check(&metadata, source.bytes()).map_err(|found| damaged(&found))?;
+        // Where pages lie matters only to whoever wants some of them.
+        if rows != Rows::ALL {
+            let indexes = indexes(&source, &metadata).await?;
+            metadata = footer(&source, Some((metadata, indexes))).await?;
+        }
         let metadata = Arc::new(metadata);
         let (decoder, schema) = decoder_of(&source, &metadata, rows, keeps_types, None)?;
         Ok(Self { source, metadata, schema, rows, keeps_types, decoder })
@@ -98,6 +87,75 @@ impl Batches {
             }
         }
     }
+}
+
+/// What a file's footer says. With `known`, which it said before, where its pages lie too.
+async fn footer(source: &Source, known: Option<(ParquetMetaData, Part)>) -> Result<ParquetMetaData, DataError> {
+    let damaged = |e: &dyn std::fmt::Display| damaged(source, e);
+    let pages = if known.is_some() { PageIndexPolicy::Optional } else { PageIndexPolicy::Skip };
+    let (decoder, part) = match known {
+        None => (ParquetMetaDataPushDecoder::try_new(source.bytes()), None),
+        Some((known, part)) => (ParquetMetaDataPushDecoder::try_new_with_metadata(source.bytes(), known), Some(part)),
+    };
+    let mut decoder = decoder.map_err(|e| damaged(&e))?.with_page_index_policy(pages);
+    loop {
+        match guarded(|| decoder.try_decode()).map_err(|e| damaged(&e))?.map_err(|e| damaged(&e))? {
+            DecodeResult::Data(metadata) => return Ok(metadata),
+            DecodeResult::NeedsData(ranges) => {
+                let at_hand: Option<Vec<Bytes>> = ranges.iter().map(|range| part.as_ref()?.slice(range)).collect();
+                let bytes = match at_hand {
+                    Some(bytes) => bytes,
+                    None => fetch(source, &ranges).await?,
+                };
+                // The last bytes are no Thrift: the footer's length and a signature.
+                let mut footers = bytes.iter().filter(|bytes| part.is_none() && bytes.len() > 8);
+                footers.try_for_each(|bytes| thrift::check(bytes)).map_err(|found| damaged(&found))?;
+                decoder.push_ranges(ranges, bytes).map_err(|e| damaged(&e))?;
+            }
+            DecodeResult::Finished => return Err(damaged(&"no footer")),
+        }
+    }
+}
+
+/// Bytes of a file from `first` on.
+struct Part {
+    first: u64,
+    bytes: Bytes,
+}
+
+impl Part {
+    fn slice(&self, range: &Range<u64>) -> Option<Bytes> {
+        let place = |at: u64| usize::try_from(at.checked_sub(self.first)?).ok().filter(|at| *at <= self.bytes.len());
+        let (start, end) = (place(range.start)?, place(range.end)?);
+        (start <= end).then(|| self.bytes.slice(start..end))
+    }
+}
+
+/// Fetches and looks over the indexes of pages that a footer points to.
+async fn indexes(source: &Source, metadata: &ParquetMetaData) -> Result<Part, DataError> {
+    let mut ranges = Vec::new();
+    for column in metadata.row_groups().iter().flat_map(|group| group.columns()) {
+        let indexes = [
+            (column.column_index_offset(), column.column_index_length()),
+            (column.offset_index_offset(), column.offset_index_length()),
+        ];
+        for (start, length) in indexes.into_iter().filter_map(|(start, length)| start.zip(length)) {
+            let (start, length) = (u64::try_from(start).ok(), u64::try_from(length).ok());
+            let range = start.zip(length).map(|(start, length)| start..start.saturating_add(length));
+            let range = range.filter(|range| range.end <= source.bytes());
+            let outside = || damaged(source, &"an index of pages that lies outside of the file");
+            ranges.push(range.ok_or_else(outside)?);
+        }
+    }
+    let first = ranges.iter().map(|range| range.start).min().unwrap_or_default();
+    let end = ranges.iter().map(|range| range.end).max().unwrap_or_default();
+    // Writers put them one after the other.
+    let bytes = fetch(source, &[first..end]).await?.pop().unwrap_or_default();
+    let part = Part { first, bytes };
+    for index in ranges.iter().filter_map(|range| part.slice(range)) {
+        thrift::check(&index).map_err(|found| damaged(source, &found))?;
+    }
+    Ok(part)
 }
 
 /// Refuses a footer whose columns lie outside of the file, or whose counts are none: the decoder trusts them.
