@@ -99,7 +99,7 @@ test("Chromium: bad preferences have their sentences", async () => {
     await loadFiles(browser, "cpu", checkpoint);
     await browser.select("#fit-source", "file");
     const cases = [
-      ["cut.jsonl", '{"prompt": "a', "cut.jsonl: a preference as a JSON object on line 1 was expected"],
+      ["cut.jsonl", '{"prompt": "a', "cut.jsonl, row 1: not readable: expected an object with columns"],
       ["words.parquet", "words", "words.parquet: parquet, which begins with"],
       ["same.jsonl", '{"prompt": "p", "chosen": "a", "rejected": "a"}\n', "1 identical ones"],
       ["few.jsonl", '{"prompt": "p", "chosen": "a", "rejected": "b"}\n', "at least 10 different prompts were expected, 1 were found"],
