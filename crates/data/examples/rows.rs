@@ -7,7 +7,6 @@ use std::time::Instant;
 use pollster::block_on;
 use rewardscope_data::{DataError, How, Opening, each_row};
 use rewardscope_store::{ByteStream, Source};
-use rewardscope_tests::peak_bytes;
 
 fn files(path: &Path) -> Vec<PathBuf> {
     if !path.is_dir() {
@@ -16,6 +15,13 @@ fn files(path: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     files
+}
+
+/// The most memory that the process had, as Linux counts it.
+fn peak_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
 }
 
 fn main() {
