@@ -372,7 +372,7 @@ fn protocols_begin_and_cut_conversations_as_they_say() {
             aggregate: Aggregate::Avg,
             max_tokens,
             label: None,
-            protocol: Protocol { bos, truncation, ..Protocol::default() },
+            protocol: Protocol { bos, truncation: Some(truncation), ..Protocol::default() },
             dtype: Dtype::Auto,
             batch_tokens: None,
         };
@@ -478,7 +478,7 @@ fn adapters_are_scaled_by_pattern_and_refused_by_name() {
     for (from, to, named) in [
         ("\"use_dora\": false", "\"use_dora\": true", "DoRA"),
         ("\"peft_type\": \"LORA\"", "\"peft_type\": \"IA3\"", "IA3"),
-        (r#""alpha_pattern": {}"#, r#""alpha_pattern": {".*proj": 3}"#, "no plain name"),
+        (r#""alpha_pattern": {}"#, r#""alpha_pattern": {"(proj": 3}"#, "alpha_pattern"),
         (r#""rank_pattern": {}"#, r#""rank_pattern": {"q_proj": 3}"#, "[3, 48]"),
     ] {
         let message = adapted(in_config(from, to)).unwrap_err();

@@ -32,9 +32,9 @@ fn texts_agree(name: &str, template: &ChatTemplate, cases: &[Value]) -> usize {
 
 fn template(name: &str, source: &str, special: &Value, clock: &Value) -> ChatTemplate {
     let clock = Clock::parse(clock.as_str().unwrap()).unwrap();
-    let token = |name: &'static str| {
+    let token = |name: &str| {
         let token = special.get(name)?;
-        Some((name, token.get("content").unwrap_or(token).as_str()?.to_owned()))
+        Some((name.to_owned(), token.get("content").unwrap_or(token).as_str()?.to_owned()))
     };
     let tokens = ["bos_token", "eos_token", "pad_token", "unk_token"].into_iter().filter_map(token).collect();
     ChatTemplate::new(name, source.to_owned(), tokens, clock).unwrap()

@@ -61,6 +61,17 @@ enum Command {
     Head,
     /// Write expected values anew with pinned Python packages; takes minutes and gigabytes.
     Oracle,
+    /// Change model folders at random and compare what transformers and this project give for them; thousands an hour.
+    Differential {
+        /// How many.
+        #[arg(long, default_value_t = 1000)]
+        cases: u32,
+        /// The same seed makes the same changes.
+        #[arg(long, default_value_t = 1)]
+        seed: u32,
+        /// Only these kinds of changes.
+        kinds: Vec<String>,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -83,5 +94,6 @@ fn main() -> anyhow::Result<()> {
         Command::Bench { parts, .. } => bench::run(&parts),
         Command::Head => head::run(),
         Command::Oracle => oracle::run(),
+        Command::Differential { cases, seed, kinds } => oracle::differential(cases, seed, &kinds),
     }
 }

@@ -10,7 +10,7 @@ use crate::test::NATIVE;
 
 const PACKAGES: [&str; 8] = [
     "torch==2.15.0",
-    "transformers==5.23.0",
+    "transformers==5.24.0",
     "accelerate==1.15.0",
     "gguf==0.19.0",
     "numpy==2.4.6",
@@ -44,6 +44,9 @@ pub fn run() -> anyhow::Result<()> {
     stages
         .run("statistics", || call(python, ["xtask/oracle/statistics.py", "tests/fixtures/metrics/statistics.json"]))?;
     stages.run("scores of tiny checkpoints", || call(python, ["xtask/oracle/parity.py", "tests/fixtures/parity"]))?;
+    stages.run("defaults of configurations", || {
+        call(python, ["xtask/oracle/defaults.py", "tests/fixtures/defaults.json"])
+    })?;
     stages.run("block types", || call(python, ["xtask/oracle/blocks.py", "tests/fixtures/weights/blocks.json"]))?;
     stages.run("hidden states of real models", || {
         let models = [&packages::SMOLLM2, &packages::GEMMA3, &packages::MINILM];
@@ -62,6 +65,29 @@ pub fn run() -> anyhow::Result<()> {
         let command = format!("{}/debug/rewardscope", target_folder());
         let [backbone, preferences] = ["tests/fixtures/parity/llama_plain", "tests/fixtures/fit/preferences.jsonl"];
         call(python, ["xtask/oracle/fitted.py", &command, backbone, preferences, "tests/fixtures/fit"])
+    })?;
+    stages.summary();
+    Ok(())
+}
+
+/// What peft merges adapters with.
+const PEFT: &str = "peft==0.21.2";
+
+/// Changes model folders by seed, so many times, and asks transformers and this project for their values; what
+/// differs is kept in `target/differential`.
+pub fn differential(cases: u32, seed: u32, kinds: &[String]) -> anyhow::Result<()> {
+    let mut stages = Stages::default();
+    let python = stages.run("Python packages", || environment(&[PEFT, "safetensors==0.8.0"]))?;
+    stages.run("native build", || {
+        call("cargo", ["build", "--locked", "-p", "rewardscope-tests", "--bin", "score-folders"])
+    })?;
+    stages.run("changed folders", || {
+        let command = format!("{}/debug/score-folders", target_folder());
+        let (cases, seed) = (cases.to_string(), seed.to_string());
+        let kept = format!("{}/differential", target_folder());
+        // Without -P a script of this folder would stand in for a module of Python's own.
+        let script = ["-P", "xtask/oracle/differential.py", &command, "tests/fixtures", &cases, &seed, &kept];
+        call(python, script.into_iter().chain(kinds.iter().map(String::as_str)))
     })?;
     stages.summary();
     Ok(())

@@ -2,8 +2,11 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Args;
-use rewardscope_engine::{Inspection, RewardHead, device};
+use rewardscope_engine::{
+    Cancel, Detail, Inspection, LoadOptions, Message, ModelFiles, OpenDevice, RewardHead, Scorer, device,
+};
 use rewardscope_store::Source;
 
 use crate::model;
@@ -12,7 +15,8 @@ use crate::output::say;
 #[derive(Args)]
 #[command(after_help = "Examples:
   rewardscope inspect ./model
-  rewardscope inspect Skywork/Skywork-Reward-V2-Qwen3-0.6B --json")]
+  rewardscope inspect Skywork/Skywork-Reward-V2-Qwen3-0.6B --json
+  rewardscope inspect ./model --try")]
 pub struct Arguments {
     /// A folder, a .gguf file, an adapter's folder or a Hub id.
     model: String,
@@ -28,6 +32,12 @@ pub struct Arguments {
     /// What would compute.
     #[arg(long, value_enum, default_value = "auto")]
     device: model::Device,
+    /// Load the model too and score a short text: what `score` would refuse is found here.
+    #[arg(long = "try")]
+    is_tried: bool,
+    /// With --try, which logit of a classifier with several is the score.
+    #[arg(long, value_name = "LABEL", requires = "is_tried")]
+    label: Option<usize>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -47,6 +57,9 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let mut all = serde_json::to_value(&found)?;
         all["device"] = serde_json::to_value(&device.report)?;
         all["does_not_fit"] = fits.err().map(|error| error.to_string()).into();
+        if arguments.is_tried {
+            all["tried"] = tried(&files.files, head.as_ref(), device, arguments).await?.into();
+        }
         say!("{all:#}")?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -55,7 +68,31 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Ok(()) => say!("fits          {}, {}", device.report.name, dtype.phrase())?,
         Err(error) => say!("does not fit  {error}")?,
     }
+    if arguments.is_tried {
+        let score = tried(&files.files, head.as_ref(), device, arguments).await?;
+        say!("tried         {score:.6} for {PROMPT:?} and {COMPLETION:?}")?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is scored to see whether a model can be.
+const PROMPT: &str = "What is 2 + 2?";
+const COMPLETION: &str = "2 + 2 is 4.";
+
+/// The score of a short text.
+async fn tried(
+    files: &ModelFiles,
+    head: Option<&RewardHead>,
+    device: OpenDevice,
+    arguments: &Arguments,
+) -> anyhow::Result<f64> {
+    let mut options = LoadOptions::new(model::now());
+    (options.dtype, options.label) = (arguments.dtype.choice(), arguments.label);
+    let cancel = Cancel::default();
+    let scorer = Scorer::load(files, head, device, options, &cancel, &mut |_| {}).await?;
+    let prompt = [Message::new("user", PROMPT)];
+    let scores = scorer.score(&prompt, [COMPLETION], Detail::Score, &cancel).await?;
+    scores.first().map(|score| score.score).context("scoring a short text: no score came back")
 }
 
 fn table(found: &Inspection) -> anyhow::Result<()> {
@@ -73,6 +110,16 @@ fn table(found: &Inspection) -> anyhow::Result<()> {
     say!("context       {} tokens", found.context_tokens)?;
     say!("template      {}", if found.has_chat_template { "its own" } else { "none; name one with --format" })?;
     say!("stored        {}", by_type(&found.stored_bytes))?;
+    let most = 12;
+    for (place, name) in found.unread.iter().take(most).enumerate() {
+        say!("{}  {name}", if place == 0 { "not read    " } else { "            " })?;
+    }
+    if found.unread.len() > most {
+        say!("              and {} more", found.unread.len() - most)?;
+    }
+    for note in &found.notes {
+        say!("note          {note}")?;
+    }
     let needs = found.needs.iter().map(|need| format!("{} {}", need.dtype.name(), megabytes(need.weight_bytes)));
     say!("memory        {}", needs.collect::<Vec<_>>().join(", "))
 }

@@ -44,9 +44,9 @@ pub struct Arguments {
     /// masked as RewardBench has it; the protocol's without it.
     #[arg(long, value_enum)]
     pub bos: Option<BosName>,
-    /// Which end is cut where a text is too long.
-    #[arg(long, value_enum, default_value = "right")]
-    pub truncation_side: Side,
+    /// Which end is cut where a text is too long; the tokenizer's own choice without it.
+    #[arg(long, value_enum)]
+    pub truncation_side: Option<Side>,
     /// Read the score before the first pad token, as transformers did before 4.51.
     #[arg(long)]
     pub legacy_pooling: bool,
@@ -136,10 +136,10 @@ impl Arguments {
                 BosName::Rewardbench => Bos::RewardBench,
             };
         }
-        protocol.truncation = match self.truncation_side {
+        protocol.truncation = self.truncation_side.map(|side| match side {
             Side::Left => TruncationSide::Left,
             Side::Right => TruncationSide::Right,
-        };
+        });
         if self.legacy_pooling {
             protocol.pooled = PooledToken::BeforeFirstPad;
         }
@@ -249,6 +249,11 @@ pub struct NamedFiles {
     pub id: Option<String>,
 }
 
+/// Local time by the calendar, as transformers' templates read it.
+pub fn now() -> Clock {
+    Clock::from_local_seconds(chrono::Local::now().naive_local().and_utc().timestamp())
+}
+
 /// Opens the files, the device and the head, and loads them with progress.
 pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
     let aggregate = match arguments.logprob {
@@ -256,8 +261,6 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
         Logprob::Sum => Aggregate::Sum,
         Logprob::Norm => Aggregate::Norm,
     };
-    // Local time by the calendar, as transformers' templates read it.
-    let now = || Clock::from_local_seconds(chrono::Local::now().naive_local().and_utc().timestamp());
     let clock = arguments.date.unwrap_or_else(now);
     let mut options = match arguments.protocol {
         ProtocolName::Default => LoadOptions::new(clock),
@@ -298,6 +301,9 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
         if report.protocol.is_empty() { String::new() } else { format!(", {}", report.protocol) },
         if report.is_reward_model { "rewards" } else { "log-probabilities, a likelihood baseline and no reward" }
     );
+    for note in &report.notes {
+        eprintln!("note: {note}");
+    }
     Ok(Loaded { scorer, clock, files })
 }
 

@@ -1,10 +1,10 @@
-use rewardscope_models::{Architecture, Description, Head, describe};
 use rewardscope_store::{
     Cancel, FetchProgress, Folder, Hasher, Repository, RepositoryId, RepositoryKind, Source, Store,
 };
-use rewardscope_text::{ChatTemplate, Clock, TextError, TextPipeline, Tokenizer};
-use rewardscope_weights::{Checkpoint, lora, safetensors};
+use rewardscope_text::Clock;
+use rewardscope_weights::{adapter, safetensors};
 
+use crate::open::{self, Opened};
 use crate::{Dtype, EngineError, KeptForm};
 
 /// The files of a model, before anything of them is read.
@@ -35,37 +35,56 @@ pub enum ModelFiles {
     },
 }
 
-/// A model's files, opened: all but the values of the weights.
-pub(crate) struct Opened {
-    pub checkpoint: Checkpoint,
-    pub architecture: Box<dyn Architecture>,
-    pub text: TextPipeline,
-    /// Whether an adapter made a classifier of a language model.
-    pub is_made_classifier: bool,
-}
-
 /// What a checkpoint has beside its weights.
 pub(crate) const CHECKPOINT_FILES: [&str; 4] =
     ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
 
+/// What older checkpoints have beside them. A head in a file of its own is never passed over.
+pub(crate) const OLDER_FILES: [&str; 5] =
+    ["special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", VALUE_HEAD];
+
+/// A value head, as some trainers write it.
+pub(crate) const VALUE_HEAD: &str = "value_head.safetensors";
+
 /// What an adapter has, and what of its base's text it may replace.
 const ADAPTER_FILES: [&str; 5] =
-    [lora::CONFIG, lora::WEIGHTS, "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
+    [adapter::CONFIG, adapter::WEIGHTS, "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
 
 /// Those of them without which it cannot be opened.
-const REQUIRED_FILES: [&str; 3] = ["config.json", "tokenizer.json", "tokenizer_config.json"];
+const REQUIRED_FILES: [&str; 1] = ["config.json"];
 
 /// Whether a file of a folder is read when the model is; the others do not make it another model.
 pub(crate) fn is_of_model(name: &str) -> bool {
-    let file = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    let file = file_name(name);
     CHECKPOINT_FILES.contains(&file)
         || ADAPTER_FILES.contains(&file)
         || file.ends_with(".safetensors")
         || file == safetensors::INDEX
 }
 
+fn file_name(path: &str) -> &str {
+    path.rsplit(['/', '\\']).next().unwrap_or(path)
+}
+
+/// Those of a folder's files that its model is made of. Older files of a tokenizer are where no newer one says what
+/// they say, so that models that never read them stay what they were.
+async fn of_model(folder: &Folder) -> Result<Vec<&Source>, EngineError> {
+    let config = match folder.find("tokenizer_config.json") {
+        Some(source) => String::from_utf8(source.read_all().await?).unwrap_or_default(),
+        None => String::new(),
+    };
+    let lists_tokens = config.contains("\"added_tokens_decoder\"");
+    let has_tokenizer = folder.find("tokenizer.json").is_some();
+    let is_read = |name: &str| match file_name(name) {
+        "special_tokens_map.json" | "added_tokens.json" => !lists_tokens,
+        "vocab.json" | "merges.txt" => !has_tokenizer,
+        _ => is_of_model(name),
+    };
+    Ok(folder.sources().filter(|source| is_read(source.name())).collect())
+}
+
 /// Refuses the forms of a checkpoint that are not read, with the way out of them.
-fn refuse_old_forms(model: &str, has: impl Fn(&str) -> bool) -> Result<(), EngineError> {
+pub(crate) fn refuse_old_forms(model: &str, has: impl Fn(&str) -> bool) -> Result<(), EngineError> {
     let refuse = |expected, found: &str, convert| {
         Err(EngineError::Convert { model: model.to_owned(), expected, found: found.to_owned(), convert })
     };
@@ -82,7 +101,9 @@ fn refuse_old_forms(model: &str, has: impl Fn(&str) -> bool) -> Result<(), Engin
         );
     }
     const SLOW: [&str; 4] = ["tokenizer.model", "spiece.model", "spm.model", "vocab.txt"];
+    let has_merges = has("vocab.json") && has("merges.txt");
     if !has("tokenizer.json")
+        && !has_merges
         && let Some(slow) = SLOW.into_iter().find(|file| has(file))
     {
         return refuse(
@@ -125,7 +146,7 @@ impl ModelFiles {
         let folder = Folder::new(name, sources);
         let has = |file: &str| folder.find(file).is_some();
         // An adapter may have its base's configuration beside it, but not its weights.
-        if has(lora::CONFIG) && !has(safetensors::SINGLE) && !has(safetensors::INDEX) {
+        if has(adapter::CONFIG) && !has(safetensors::SINGLE) && !has(safetensors::INDEX) {
             return Ok(Self::Adapted { adapter: folder, base: None });
         }
         if has("config.json") {
@@ -144,7 +165,7 @@ impl ModelFiles {
     /// When the adapter's configuration is damaged or names none.
     pub async fn missing_base(&self) -> Result<Option<String>, EngineError> {
         match self {
-            Self::Adapted { adapter, base: None } => Ok(Some(lora::base(adapter).await?)),
+            Self::Adapted { adapter, base: None } => Ok(Some(adapter::base(adapter).await?)),
             _ => Ok(None),
         }
     }
@@ -204,21 +225,22 @@ impl ModelFiles {
         let has = |name: &str| repository.files.iter().any(|file| file.name == name);
         let mut names: Vec<String> = match file {
             Some(file) => vec![file.to_owned()],
-            None if has(lora::WEIGHTS) && !has(safetensors::SINGLE) && !has(safetensors::INDEX) => {
-                let names: Vec<String> =
-                    ADAPTER_FILES.into_iter().filter(|name| has(name)).map(str::to_owned).collect();
+            None if has(adapter::WEIGHTS) && !has(safetensors::SINGLE) && !has(safetensors::INDEX) => {
+                let own = ADAPTER_FILES.into_iter().chain(OLDER_FILES);
+                let names: Vec<String> = own.filter(|name| has(name)).map(str::to_owned).collect();
                 let sources = store.fetch(repository, &names, cancel, progress).await?;
                 return Self::from_sources(&repository.name, sources);
             }
             None if has("config.json") => {
                 refuse_old_forms(&repository.name, has)?;
                 let wanted = |name: &&str| has(name) || REQUIRED_FILES.contains(name);
-                CHECKPOINT_FILES.into_iter().filter(wanted).map(str::to_owned).collect()
+                CHECKPOINT_FILES.into_iter().chain(OLDER_FILES).filter(wanted).map(str::to_owned).collect()
             }
             None => vec![only_gguf(repository)?],
         };
         if names.len() > 1 {
-            if has(safetensors::INDEX) {
+            // One file goes before an index, which may be left from another form of the model.
+            if has(safetensors::INDEX) && !has(safetensors::SINGLE) {
                 let index = store.fetch(repository, &[safetensors::INDEX.to_owned()], cancel, progress).await?;
                 names.push(safetensors::INDEX.to_owned());
                 for index in &index {
@@ -241,10 +263,13 @@ impl ModelFiles {
         let sources: Vec<&Source> = match self {
             Self::Kept { fingerprint, .. } => return Ok(fingerprint.clone()),
             Self::Gguf(source) => vec![source],
-            Self::Folder { folder, .. } => folder.sources().filter(|source| is_of_model(source.name())).collect(),
+            Self::Folder { folder, .. } => of_model(folder).await?,
             Self::Adapted { adapter, base } => {
-                let folders = [Some(adapter), base.as_ref()].into_iter().flatten();
-                folders.flat_map(Folder::sources).filter(|source| is_of_model(source.name())).collect()
+                let mut all = of_model(adapter).await?;
+                if let Some(base) = base {
+                    all.extend(of_model(base).await?);
+                }
+                all
             }
         };
         let mut hash = Hasher::sha256();
@@ -281,105 +306,13 @@ impl ModelFiles {
 
     pub(crate) async fn open(&self, clock: Clock) -> Result<Opened, EngineError> {
         match self {
-            Self::Gguf(source) => open_gguf(source, clock).await,
-            Self::Folder { folder, .. } | Self::Kept { folder, .. } => open_folder(folder, folder, clock).await,
-            Self::Adapted { adapter, base } => open_adapted(adapter, base.as_ref(), clock).await,
+            Self::Gguf(source) => open::gguf(source, clock).await,
+            Self::Folder { folder, .. } | Self::Kept { folder, .. } => open::folder(folder, None, clock).await,
+            Self::Adapted { adapter, base: Some(base) } => open::folder(base, Some(adapter), clock).await,
+            Self::Adapted { adapter: folder, base: None } => {
+                let base = adapter::base(folder).await?;
+                Err(EngineError::NoBase { adapter: folder.name().to_owned(), base })
+            }
         }
     }
-}
-
-fn text_format(file: &str, expected: &str, found: impl ToString) -> TextError {
-    TextError::Format { file: file.to_owned(), expected: expected.to_owned(), found: found.to_string() }
-}
-
-async fn open_gguf(source: &Source, clock: Clock) -> Result<Opened, EngineError> {
-    let checkpoint = Checkpoint::from_gguf(source).await?;
-    let metadata = checkpoint.metadata().cloned().unwrap_or_default();
-    let architecture = describe(Description::Gguf(&checkpoint, &metadata))?;
-    let tokenizer = Tokenizer::from_gguf(&metadata)?;
-    let file = source.name();
-    let special = |key: &str| {
-        let id = metadata.unsigned(&format!("tokenizer.ggml.{key}_token_id")).ok()?;
-        tokenizer.token(u32::try_from(id).ok()?)
-    };
-    let special_tokens =
-        [("bos_token", special("bos")), ("eos_token", special("eos")), ("pad_token", special("padding"))];
-    let special_tokens = special_tokens.into_iter().filter_map(|(name, token)| Some((name, token?))).collect();
-    let template = metadata.text("tokenizer.chat_template").ok();
-    let template =
-        template.map(|source| ChatTemplate::new(file, source.to_owned(), special_tokens, clock)).transpose()?;
-    let text = TextPipeline { tokenizer, template };
-    Ok(Opened { checkpoint, architecture, text, is_made_classifier: false })
-}
-
-/// An adapter over its base; the tokenizer and the template are the adapter's where it has its own.
-async fn open_adapted(adapter: &Folder, base: Option<&Folder>, clock: Clock) -> Result<Opened, EngineError> {
-    let Some(base) = base else {
-        let name = lora::base(adapter).await?;
-        return Err(EngineError::NoBase { adapter: adapter.name().to_owned(), base: name });
-    };
-    let opened_adapter = lora::Adapter::open(adapter).await?;
-    let has = |file: &str| adapter.find(file).is_some();
-    let text = if has("tokenizer.json") && has("tokenizer_config.json") { adapter } else { base };
-    let mut opened = open_folder(base, text, clock).await?;
-    let summary = opened.architecture.summary();
-    if opened_adapter.classifies() && summary.head == Head::LanguageModel {
-        let layers = summary.layers;
-        opened.architecture.classify(layers)?;
-        opened.is_made_classifier = true;
-    }
-    opened.checkpoint = opened_adapter.merge(opened.checkpoint)?;
-    Ok(opened)
-}
-
-/// A checkpoint folder, with its tokenizer and template from `text`.
-async fn open_folder(folder: &Folder, text: &Folder, clock: Clock) -> Result<Opened, EngineError> {
-    // An adapter's text may lie in either folder.
-    refuse_old_forms(folder.name(), |file| folder.find(file).or_else(|| text.find(file)).is_some())?;
-    let config = text_of(folder.get("config.json")?).await?;
-    let config_file = folder.get("config.json")?.name().to_owned();
-    let architecture = describe(Description::ConfigJson { file: &config_file, json: &config })?;
-    let tokenizer_source = text.get("tokenizer.json")?;
-    let tokenizer = Tokenizer::from_json(tokenizer_source.name(), &tokenizer_source.read_all().await?)?;
-    // An encoder reads a pair of texts, whatever its tokenizer's configuration has.
-    let template = match architecture.summary().head {
-        Head::Pooled => None,
-        Head::Score | Head::LanguageModel => chat_template(text, clock).await?,
-    };
-    let checkpoint = Checkpoint::from_folder(folder).await?;
-    let text = TextPipeline { tokenizer, template };
-    Ok(Opened { checkpoint, architecture, text, is_made_classifier: false })
-}
-
-async fn text_of(source: &Source) -> Result<String, EngineError> {
-    let bytes = source.read_all().await?;
-    Ok(String::from_utf8(bytes).map_err(|_| text_format(source.name(), "UTF-8 text", "other bytes"))?)
-}
-
-/// The template of `chat_template.jinja` or of `tokenizer_config.json`, where it is a text or a
-/// list of named texts; none where there is none.
-async fn chat_template(folder: &Folder, clock: Clock) -> Result<Option<ChatTemplate>, EngineError> {
-    let source = folder.get("tokenizer_config.json")?;
-    let file = source.name();
-    let config: serde_json::Value = serde_json::from_str(&text_of(source).await?)
-        .map_err(|e| text_format(file, "a tokenizer configuration as transformers writes it", e))?;
-    let special = |name: &'static str| {
-        let token = config.get(name)?;
-        let token = token.get("content").unwrap_or(token).as_str()?;
-        Some((name, token.to_owned()))
-    };
-    let special_tokens = ["bos_token", "eos_token", "pad_token", "unk_token"].into_iter().filter_map(special).collect();
-    if let Some(jinja) = folder.find("chat_template.jinja") {
-        return Ok(Some(ChatTemplate::new(jinja.name(), text_of(jinja).await?, special_tokens, clock)?));
-    }
-    let named_default = |templates: &Vec<serde_json::Value>| {
-        let default = templates.iter().find(|t| t.get("name").is_some_and(|name| name == "default"))?;
-        Some(default.get("template")?.as_str()?.to_owned())
-    };
-    let template = match config.get("chat_template") {
-        Some(serde_json::Value::String(template)) => Some(template.clone()),
-        Some(serde_json::Value::Array(templates)) => named_default(templates),
-        _ => None,
-    };
-    Ok(template.map(|template| ChatTemplate::new(file, template, special_tokens, clock)).transpose()?)
 }

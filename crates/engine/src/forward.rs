@@ -86,11 +86,17 @@ impl Forward {
         let [first, others @ ..] = rows else {
             return 0;
         };
-        if self.summary.head == Head::Pooled || others.is_empty() {
+        if others.is_empty() || !self.shares(rows) {
             return 0;
         }
         let common = |row: &&[u32]| first.iter().zip(*row).take_while(|(a, b)| a == b).count();
         others.iter().map(common).min().unwrap_or_default()
+    }
+
+    /// Whether states of what these rows begin with are the same whatever follows.
+    fn shares(&self, rows: &[&[u32]]) -> bool {
+        let longest = rows.iter().map(|row| row.len()).max().unwrap_or_default();
+        self.summary.is_causal && self.summary.long_after.is_none_or(|most| longest <= most)
     }
 
     /// What is wanted of each row. What rows begin with alike is computed once, and not at all where
@@ -108,7 +114,7 @@ impl Forward {
         let all: Vec<&[u32]> = rows.iter().map(|row| row.ids).collect();
         let shared = match &kept {
             // A single text's beginning is worth keeping too: up to what is read of it.
-            Some(_) if rows.len() == 1 && self.summary.head != Head::Pooled => self.reads(&rows[0]).start,
+            Some(_) if rows.len() == 1 && self.shares(&all) => self.reads(&rows[0]).start,
             _ => self.shared(&all),
         };
         let at_hand = kept.as_ref().map_or(0, |kept| {

@@ -7,7 +7,7 @@ use rewardscope_store::{Digest, Hasher, Source};
 use rewardscope_weights::{Checkpoint, DType, safetensors};
 use serde::{Deserialize, Serialize};
 
-use crate::files::Opened;
+use crate::open::Opened;
 use crate::{EngineError, ModelReport};
 
 /// The head's tensor, named as transformers names a sequence classifier's.

@@ -32,6 +32,10 @@ pub struct Inspection {
     pub stored_bytes: BTreeMap<String, u64>,
     /// Whether it says how conversations are written.
     pub has_chat_template: bool,
+    /// Tensors that are there and that nobody reads.
+    pub unread: Vec<String>,
+    /// What whoever compares its scores should know: sentences.
+    pub notes: Vec<String>,
     /// What the weights need on a device as each type.
     pub needs: Vec<Need>,
 }
@@ -85,7 +89,9 @@ impl ModelFiles {
             parameters,
             stored_bytes,
             has_chat_template: opened.text.template.is_some(),
+            unread: crate::open::unread(&opened)?,
             needs: crate::dtype::needs(&specs, &opened.checkpoint)?,
+            notes: opened.notes,
         })
     }
 }

@@ -12,6 +12,7 @@ mod files;
 mod forward;
 mod head;
 mod inspect;
+mod open;
 mod packed;
 mod protocol;
 mod score;
@@ -98,6 +99,14 @@ pub enum EngineError {
         found: String,
         /// One of them.
         example: String,
+    },
+    /// A model with tensors that change its value and that nothing here reads.
+    #[error("loading {model}: tensors that are all read were expected, {found} was found")]
+    NotWhole {
+        /// The model's name.
+        model: String,
+        /// What was found instead.
+        found: String,
     },
     /// A file is no reward head.
     #[error("reading {file}: a reward head (score.weight and its description) was expected, {found} was found")]
@@ -198,6 +207,18 @@ pub enum EngineError {
         id: u32,
         /// Entries of the embedding.
         vocab_size: usize,
+    },
+    /// The tokenizer numbers a text beyond the types that the model has.
+    #[error(
+        "scoring with {model}: the tokenizer gave the token type {kind}, but the model has {most}; tokenizer and weights do not belong together"
+    )]
+    TokenType {
+        /// The model's name.
+        model: String,
+        /// The type.
+        kind: u32,
+        /// How many types there are.
+        most: usize,
     },
     /// Nothing is left to score.
     #[error(

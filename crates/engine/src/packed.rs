@@ -10,7 +10,7 @@ use rewardscope_weights::{Checkpoint, TensorInfo, WeightsError, safetensors};
 
 use crate::dtype::{pack, stored_as, stored_bytes};
 use crate::export::{TOKENIZER_FILES, WriteFile};
-use crate::files::{CHECKPOINT_FILES, is_of_model};
+use crate::files::{CHECKPOINT_FILES, OLDER_FILES, VALUE_HEAD, is_of_model};
 use crate::upload::{pieces, read_rows};
 use crate::{Cancel, Dtype, EngineError, ModelFiles};
 
@@ -127,8 +127,9 @@ impl ModelFiles {
             && let Some(weights) = store.derived(&form.recipe, cancel, progress).await
             && let Some(fingerprint) = safetensors::metadata(&weights, FINGERPRINT).await?
         {
-            let has = |name: &&str| repository.get(name).is_ok();
-            let names: Vec<String> = CHECKPOINT_FILES.into_iter().filter(has).map(str::to_owned).collect();
+            let has = |name: &&str| *name != VALUE_HEAD && repository.get(name).is_ok();
+            let own = CHECKPOINT_FILES.into_iter().chain(OLDER_FILES);
+            let names: Vec<String> = own.filter(has).map(str::to_owned).collect();
             let mut sources = store.fetch(repository, &names, cancel, progress).await?;
             sources.push(weights.named(&format!("{}/{}", repository.name, safetensors::SINGLE)));
             return Ok(Self::Kept { folder: Folder::new(&repository.name, sources), fingerprint });

@@ -6,8 +6,8 @@ use rewardscope_text::{Bos, Format, TruncationSide};
 pub struct Protocol {
     /// Who begins a conversation.
     pub bos: Bos,
-    /// Which end is cut.
-    pub truncation: TruncationSide,
+    /// Which end is cut; the tokenizer's own choice without it.
+    pub truncation: Option<TruncationSide>,
     /// Which token the score is read at.
     pub pooled: PooledToken,
     /// A conversation format in place of the model's chat template.
@@ -35,7 +35,7 @@ impl Protocol {
             Bos::Skywork => Some("one BOS as Skywork's".to_owned()),
             Bos::RewardBench => Some("BOS kept and masked as RewardBench's".to_owned()),
         };
-        let side = (self.truncation == TruncationSide::Left).then(|| "cut on the left".to_owned());
+        let side = (self.truncation == Some(TruncationSide::Left)).then(|| "cut on the left".to_owned());
         let pooled = (self.pooled == PooledToken::BeforeFirstPad).then(|| "read before the first pad".to_owned());
         let format = self.format.map(|format| format!("format {}", format.name));
         [bos, side, pooled, format].into_iter().flatten().collect::<Vec<_>>().join(", ")

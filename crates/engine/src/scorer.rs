@@ -123,6 +123,9 @@ pub struct ModelReport {
     pub template_seconds: Option<i64>,
     /// Tokens that it can attend over, after any limit that was set.
     pub context_tokens: usize,
+    /// What whoever compares its scores should know: sentences.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// Number of layers that run.
     pub layers: usize,
     /// Width of the hidden states.
@@ -314,7 +317,10 @@ impl Scorer {
         }
         let self_test = selftest::run(&forward.device, &forward.summary).await?;
         let summary = &forward.summary;
-        let context_tokens = summary.context_tokens.min(options.max_tokens.unwrap_or(usize::MAX));
+        let own_most = opened.text.tokenizer.most_tokens().filter(|_| summary.head == Head::Pooled);
+        let context_tokens = summary.context_tokens.min(options.max_tokens.or(own_most).unwrap_or(usize::MAX));
+        let mut options = options;
+        options.protocol.truncation.get_or_insert(opened.text.tokenizer.side());
         let report = ModelReport {
             name: files.name().to_owned(),
             origin: files.origin().map(str::to_owned),
@@ -340,6 +346,7 @@ impl Scorer {
             architecture: summary.architecture.to_owned(),
             is_reward_model: summary.head != Head::LanguageModel,
             context_tokens,
+            notes: opened.notes,
             layers: summary.layers,
             hidden_size: summary.hidden_size,
             parameters,
@@ -368,7 +375,12 @@ impl Scorer {
 
     /// Which end of a text that is too long is cut.
     pub fn truncation(&self) -> TruncationSide {
-        self.options.protocol.truncation
+        self.options.protocol.truncation.unwrap_or(self.text.tokenizer.side())
+    }
+
+    fn encoding(&self) -> Encoding {
+        let (bos, side) = (self.options.protocol.bos, self.truncation());
+        Encoding { bos, side, most_tokens: self.report.context_tokens }
     }
 
     /// The time that templates are told from now on.
@@ -400,8 +412,7 @@ impl Scorer {
         prompt: &[Message],
         completions: impl IntoIterator<Item = &'a str>,
     ) -> Result<Vec<TokenSequence>, EngineError> {
-        let Protocol { bos, truncation, .. } = self.options.protocol;
-        let encoding = Encoding { bos, side: truncation, most_tokens: self.report.context_tokens };
+        let encoding = self.encoding();
         if self.forward.summary.head == Head::Pooled {
             let pairs = self.text.pairs(prompt, completions, encoding)?;
             let sequence = |pair: Pair| TokenSequence {
@@ -506,8 +517,7 @@ impl Scorer {
         let text = match self.forward.summary.head {
             Head::Pooled => None,
             Head::Score | Head::LanguageModel => {
-                let Protocol { bos, truncation, .. } = self.options.protocol;
-                let encoding = Encoding { bos, side: truncation, most_tokens: self.report.context_tokens };
+                let encoding = self.encoding();
                 self.text.conversations(prompt, [completion], encoding)?.pop().map(|conversation| conversation.text)
             }
         };
@@ -638,13 +648,19 @@ impl Scorer {
         let mut kept = Vec::with_capacity(sequences.len());
         for sequence in sequences {
             let over = sequence.input_ids.len().saturating_sub(context);
-            let ids = match self.options.protocol.truncation {
+            let ids = match self.truncation() {
                 TruncationSide::Left => &sequence.input_ids[over..],
                 TruncationSide::Right => &sequence.input_ids[..sequence.input_ids.len() - over],
             };
             if let Some(&id) = ids.iter().find(|&&id| id as usize >= self.forward.summary.vocab_size) {
                 let vocab_size = self.forward.summary.vocab_size;
                 return Err(EngineError::OutOfVocabulary { model: self.report.name.clone(), id, vocab_size });
+            }
+            let types = sequence.types(ids.len());
+            if let Some(most) = self.forward.summary.token_types
+                && let Some(&kind) = types.iter().find(|&&kind| kind as usize >= most)
+            {
+                return Err(EngineError::TokenType { model: self.report.name.clone(), kind, most });
             }
             let nothing_left = match self.forward.summary.head {
                 Head::Score | Head::Pooled => ids.is_empty(),
@@ -666,7 +682,7 @@ impl Scorer {
     /// Where the completion begins in what is left of a sequence.
     fn first(&self, sequence: &TokenSequence) -> usize {
         let over = sequence.input_ids.len().saturating_sub(self.report.context_tokens);
-        match self.options.protocol.truncation {
+        match self.truncation() {
             TruncationSide::Left => sequence.first_completion_token.saturating_sub(over),
             TruncationSide::Right => sequence.first_completion_token,
         }
@@ -722,7 +738,7 @@ fn choose_label(architecture: &mut dyn Architecture, model: &str, label: Option<
     match label {
         None if labels == 1 => Ok(()),
         Some(label) if label < labels => {
-            architecture.choose_label(label);
+            architecture.summary_mut().label = label;
             Ok(())
         }
         _ => Err(EngineError::Label { model: model.to_owned(), labels, label }),
@@ -778,6 +794,9 @@ mod tests {
                 intermediate_size,
                 layers: 1,
                 pad_token_id: None,
+                is_causal: true,
+                long_after: None,
+                token_types: None,
             };
             batch_tokens(device, &summary)
         };

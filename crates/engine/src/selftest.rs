@@ -5,7 +5,7 @@
 //! whatever lay in memory. So the answers are compared, and a device that is off is refused.
 
 use burn::tensor::{Int, Tensor};
-use rewardscope_models::{Description, Summary, describe, project};
+use rewardscope_models::{Description, GgufDescription, Summary, describe, project};
 use rewardscope_store::Source;
 use rewardscope_weights::Checkpoint;
 use serde::{Deserialize, Serialize};
@@ -80,7 +80,8 @@ fn worse(a: f64, b: f64) -> f64 {
 async fn stored_model(device: &OpenDevice) -> Result<f64, EngineError> {
     let checkpoint = Checkpoint::from_gguf(&Source::memory("the self-test's model", MODEL)).await?;
     let metadata = checkpoint.metadata().cloned().unwrap_or_default();
-    let architecture = describe(Description::Gguf(&checkpoint, &metadata))?;
+    let description = GgufDescription { checkpoint: &checkpoint, metadata: &metadata, rope_factors: &[] };
+    let architecture = describe(Description::Gguf(description))?;
     let cancel = Cancel::default();
     let (forward, ..) =
         Forward::load(&checkpoint, architecture.as_ref(), device.clone(), Dtype::Auto, None, &cancel, &mut |_, _| {})

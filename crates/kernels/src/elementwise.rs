@@ -68,11 +68,19 @@ pub struct Turns {
 impl Turns {
     /// The turns of tokens at these positions by these frequencies, in radians a position.
     pub fn new(positions: &[usize], frequencies: &[f32], device: &Device) -> Self {
+        Self::of(positions, |_| frequencies, 1.0, device)
+    }
+
+    /// The same where frequencies differ from token to token, all as many, and cosines and sines are multiplied
+    /// by `scale`.
+    pub fn of<'a>(positions: &[usize], frequencies: impl Fn(usize) -> &'a [f32], scale: f32, device: &Device) -> Self {
+        let width = if positions.is_empty() { 0 } else { frequencies(0).len() };
         let table = |of: fn(f32) -> f32| {
-            let angles =
-                positions.iter().flat_map(|&position| frequencies.iter().map(move |f| of(position as f32 * f)));
-            let shape = [positions.len(), frequencies.len()];
-            Tensor::from_data(TensorData::new(angles.collect::<Vec<f32>>(), shape), device)
+            let angles = positions.iter().enumerate().flat_map(|(token, &position)| {
+                frequencies(token).iter().map(move |frequency| of(position as f32 * frequency) * scale)
+            });
+            let angles: Vec<f32> = angles.collect();
+            Tensor::from_data(TensorData::new(angles, [positions.len(), width]), device)
         };
         Self { cos: table(f32::cos), sin: table(f32::sin) }
     }

@@ -99,6 +99,12 @@ impl<'a> Batch<'a> {
         self.segments.iter().flat_map(|segment| (segment.position()..).take(segment.ids.len())).collect()
     }
 
+    /// `[tokens]`: the length of the sequence of each, up to its segment's end.
+    pub(crate) fn lengths(&self) -> Vec<usize> {
+        let of = |segment: &Segment<'a>| std::iter::repeat_n(segment.position() + segment.ids.len(), segment.ids.len());
+        self.segments.iter().flat_map(of).collect()
+    }
+
     /// Each segment with the numbers of those of its tokens that are among `tokens`.
     fn plan(&self, tokens: &[usize]) -> Plan {
         let mut next = 0;
@@ -217,6 +223,7 @@ mod tests {
         let second = batch.push(&[6], &[1], rows);
         assert_eq!((first, second.clone(), batch.tokens()), (3..5, 5..6, 6));
         assert_eq!(batch.positions(), [2, 3, 4, 5, 6, 5]);
+        assert_eq!(batch.lengths(), [5, 5, 5, 7, 7, 6]);
         assert_eq!(batch.types(), [0, 0, 0, 0, 0, 1]);
         let plan = batch.plan(&[2, 5]);
         let [prefix, second] = plan.groups() else { panic!("two segments are read, {plan:?}") };

@@ -6,14 +6,21 @@
 use burn::tensor::{Device, Tensor};
 use rewardscope_kernels::{Activation, Heads, Sight, attention};
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
 use crate::batch::Queries;
+use crate::config::{ConfigJson, Labels, id};
 use crate::layers::{Embedding, LayerNorm, Linear};
 use crate::{
     Architecture, Batch, Description, Entry, Head, Hidden, ModelError, Network, State, Summary, Tensors, Wanted,
-    from_json, json_only, labels,
+    json_only,
 };
+
+/// What absent keys mean: `configuration_bert.py`; RoBERTa's are the same but for some.
+pub(crate) const DEFAULTS: &str = r#"{
+    "vocab_size": 30522, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
+    "intermediate_size": 3072, "hidden_act": "gelu", "max_position_embeddings": 512,
+    "type_vocab_size": 2, "layer_norm_eps": 1e-12, "pad_token_id": 0, "is_decoder": false
+}"#;
 
 /// What the configurations of BERT and its successors share.
 #[derive(Deserialize)]
@@ -28,9 +35,10 @@ pub(crate) struct EncoderJson {
     pub layer_norm_eps: f64,
     pub hidden_act: String,
     pub position_embedding_type: Option<String>,
-    pub pad_token_id: Option<u32>,
-    pub id2label: Option<Map<String, Value>>,
-    pub num_labels: Option<usize>,
+    pub pad_token_id: Option<i64>,
+    pub is_decoder: bool,
+    #[serde(flatten)]
+    pub labels: Labels,
 }
 
 /// A checked configuration of BERT or RoBERTa.
@@ -51,19 +59,27 @@ impl EncoderJson {
         if let Some(kind) = self.position_embedding_type.as_ref().filter(|kind| *kind != "absolute") {
             return Err(unsupported(format!("position embeddings of the type {kind:?}")));
         }
+        if self.is_decoder {
+            return Err(unsupported(
+                "an encoder with is_decoder, which sees what comes before a token alone,".to_owned(),
+            ));
+        }
         let activation = Activation::named(&self.hidden_act)
             .ok_or_else(|| unsupported(format!("the activation {:?}", self.hidden_act)))?;
         let summary = Summary {
             architecture: entry.name,
             head: Head::Pooled,
-            labels: labels(Head::Pooled, self.num_labels, self.id2label.as_ref()),
+            labels: self.labels.of(Head::Pooled),
             label: 0,
             context_tokens: self.max_position_embeddings.saturating_sub(unused_positions),
             vocab_size: self.vocab_size,
             hidden_size: self.hidden_size,
             intermediate_size: self.intermediate_size,
             layers: self.num_hidden_layers,
-            pad_token_id: self.pad_token_id,
+            pad_token_id: id(self.pad_token_id),
+            is_causal: false,
+            long_after: None,
+            token_types: Some(self.type_vocab_size),
         };
         summary.check(file, &[self.num_attention_heads, self.max_position_embeddings])?;
         if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
@@ -88,7 +104,7 @@ struct Bert(Encoder);
 
 pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<dyn Architecture>, ModelError> {
     let (file, json) = json_only(entry, description)?;
-    let config: EncoderJson = from_json(file, json)?;
+    let config: EncoderJson = ConfigJson::read(file, json, DEFAULTS)?.keys()?;
     Ok(Box::new(Bert(config.checked(entry, file, 0)?)))
 }
 
@@ -97,8 +113,8 @@ impl Architecture for Bert {
         &self.0.summary
     }
 
-    fn choose_label(&mut self, label: usize) {
-        self.0.summary.label = label;
+    fn summary_mut(&mut self) -> &mut Summary {
+        &mut self.0.summary
     }
 
     fn build(&self, tensors: &mut Tensors, device: &Device) -> Result<Box<dyn Network>, ModelError> {

@@ -7,32 +7,39 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rewardscope_kernels::{Activation, products};
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
 use crate::batch::Queries;
 use crate::bert::AfterAttention;
+use crate::config::{ConfigJson, Labels, id};
 use crate::layers::{Embedding, LayerNorm, Linear};
 use crate::{
     Architecture, Batch, Description, Entry, Head, Hidden, ModelError, Network, State, Summary, Tensors, Wanted,
-    from_json, json_only, labels,
+    json_only,
 };
 
 /// How many times the trained length is read, where only relative positions count.
 const UNTRAINED: usize = 8;
 
+/// What absent keys mean: `configuration_deberta_v2.py`.
+pub(crate) const DEFAULTS: &str = r#"{
+    "vocab_size": 128100, "hidden_size": 1536, "num_hidden_layers": 24, "num_attention_heads": 24,
+    "intermediate_size": 6144, "hidden_act": "gelu", "max_position_embeddings": 512,
+    "type_vocab_size": 0, "layer_norm_eps": 1e-7, "relative_attention": false,
+    "max_relative_positions": -1, "pad_token_id": 0, "position_biased_input": true,
+    "pos_att_type": null, "pooler_hidden_act": "gelu"
+}"#;
+
 #[derive(Deserialize)]
-struct ConfigJson {
+struct Keys {
     vocab_size: usize,
     hidden_size: usize,
     intermediate_size: usize,
     num_hidden_layers: usize,
     num_attention_heads: usize,
     max_position_embeddings: usize,
-    #[serde(default)]
     type_vocab_size: usize,
     layer_norm_eps: f64,
     hidden_act: String,
-    #[serde(default)]
     relative_attention: bool,
     max_relative_positions: Option<i64>,
     position_buckets: Option<i64>,
@@ -40,15 +47,15 @@ struct ConfigJson {
     share_att_key: bool,
     pos_att_type: Option<PositionAttention>,
     norm_rel_ebd: Option<String>,
-    position_biased_input: Option<bool>,
+    position_biased_input: bool,
     conv_kernel_size: Option<i64>,
     embedding_size: Option<usize>,
     attention_head_size: Option<usize>,
     pooler_hidden_size: Option<usize>,
-    pooler_hidden_act: Option<String>,
-    pad_token_id: Option<u32>,
-    id2label: Option<Map<String, Value>>,
-    num_labels: Option<usize>,
+    pooler_hidden_act: String,
+    pad_token_id: Option<i64>,
+    #[serde(flatten)]
+    labels: Labels,
 }
 
 /// `"c2p|p2c"` in the first configurations, a list in later ones.
@@ -86,7 +93,7 @@ struct Deberta {
 
 pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<dyn Architecture>, ModelError> {
     let (file, json) = json_only(entry, description)?;
-    let config: ConfigJson = from_json(file, json)?;
+    let config: Keys = ConfigJson::read(file, json, DEFAULTS)?.keys()?;
     let unsupported = |found: String| ModelError::Unsupported { file: file.to_owned(), found };
     let activation =
         |name: &str| Activation::named(name).ok_or_else(|| unsupported(format!("the activation {name:?}")));
@@ -109,12 +116,12 @@ pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<d
     let summary = Summary {
         architecture: entry.name,
         head: Head::Pooled,
-        labels: labels(Head::Pooled, config.num_labels, config.id2label.as_ref()),
+        labels: config.labels.of(Head::Pooled),
         label: 0,
         // Relative positions have no end, and transformers sets none where there are no others.
         // Here is one, far beyond what such models are trained at, because memory grows with its
         // square.
-        context_tokens: if config.position_biased_input.unwrap_or(true) {
+        context_tokens: if config.position_biased_input {
             config.max_position_embeddings
         } else {
             config.max_position_embeddings.saturating_mul(UNTRAINED)
@@ -123,7 +130,10 @@ pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<d
         hidden_size: config.hidden_size,
         intermediate_size: config.intermediate_size,
         layers: config.num_hidden_layers,
-        pad_token_id: config.pad_token_id,
+        pad_token_id: id(config.pad_token_id),
+        is_causal: false,
+        long_after: None,
+        token_types: Some(config.type_vocab_size).filter(|&types| types > 0),
     };
     summary.check(file, &[config.num_attention_heads])?;
     if head_dim * config.num_attention_heads != config.hidden_size {
@@ -137,7 +147,7 @@ pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<d
     let farthest = positive(config.max_relative_positions).unwrap_or(config.max_position_embeddings);
     let buckets = positive(config.position_buckets);
     let kinds = config.pos_att_type.unwrap_or(PositionAttention::List(Vec::new()));
-    let pooler_activation = activation(config.pooler_hidden_act.as_deref().unwrap_or("gelu"))?;
+    let pooler_activation = activation(&config.pooler_hidden_act)?;
     Ok(Box::new(Deberta {
         summary,
         heads: config.num_attention_heads,
@@ -149,7 +159,7 @@ pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<d
         content_to_position: kinds.has("c2p"),
         position_to_content: kinds.has("p2c"),
         norm_relative: config.norm_rel_ebd.is_some_and(|kinds| kinds.to_lowercase().contains("layer_norm")),
-        positions: config.position_biased_input.unwrap_or(true).then_some(config.max_position_embeddings),
+        positions: config.position_biased_input.then_some(config.max_position_embeddings),
         types: config.type_vocab_size,
     }))
 }
@@ -197,8 +207,8 @@ impl Architecture for Deberta {
         &self.summary
     }
 
-    fn choose_label(&mut self, label: usize) {
-        self.summary.label = label;
+    fn summary_mut(&mut self) -> &mut Summary {
+        &mut self.summary
     }
 
     fn build(&self, tensors: &mut Tensors, device: &Device) -> Result<Box<dyn Network>, ModelError> {

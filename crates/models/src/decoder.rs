@@ -4,338 +4,14 @@
 
 use burn::tensor::{Device, Int, Tensor};
 use rewardscope_kernels::{Activation, Heads, Sight, Turns, attention, rotate};
-use rewardscope_weights::{Checkpoint, gguf};
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::batch::{Keys, Queries};
+use crate::decoder_config::{Decoder, LayerKind};
 use crate::layers::{Embedding, Linear, RmsNorm, log_probability};
-use crate::rope::{Rope, Scaling};
 use crate::{
-    Architecture, Batch, Entry, Head, Hidden, ModelError, Network, RowOrder, State, Summary, Tensors, Wanted,
-    classifier, from_json,
+    Architecture, Batch, Head, Hidden, ModelError, Network, RowOrder, State, Summary, Tensors, Wanted, classifier,
 };
-
-/// A decoder's configuration.
-pub(crate) struct Decoder {
-    pub summary: Summary,
-    /// transformers' name of its sequence classifier.
-    pub classifier: &'static str,
-    /// As transformers reads it.
-    pub config: Value,
-    pub num_attention_heads: usize,
-    pub num_key_value_heads: usize,
-    pub head_dim: usize,
-    pub rms_norm_eps: f64,
-    pub tie_word_embeddings: bool,
-    pub activation: Activation,
-    /// The kinds of attention among the layers.
-    pub kinds: Vec<LayerKind>,
-    /// Each layer's, as an index into them.
-    pub layer_kinds: Vec<usize>,
-    /// Queries times keys are multiplied by this.
-    pub query_scale: f64,
-    /// Attention scores become `cap tanh(score / cap)`.
-    pub attention_softcap: Option<f64>,
-    /// So do a language model's logits.
-    pub logit_softcap: Option<f64>,
-    /// Projections to queries, keys and values have biases.
-    pub qkv_bias: bool,
-    /// Queries and keys are normed by head before they turn.
-    pub qk_norm: bool,
-    /// Norms' weights are stored as what is to be added to one.
-    pub norm_plus_one: bool,
-    /// The attention's and the feed-forward layer's results are normed before they are added.
-    pub norm_after: bool,
-    /// Embeddings are multiplied by this.
-    pub embedding_scale: Option<f64>,
-    /// llama.cpp's names of tensors, where the checkpoint is a GGUF.
-    pub gguf: bool,
-    /// llama.cpp orders the rows of rotary projections by pairs.
-    pub rotary_pairs: bool,
-}
-
-/// How a layer attends.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct LayerKind {
-    /// The last tokens that are seen, the own included; all where there is none.
-    pub window: Option<usize>,
-    pub rope: Rope,
-}
-
-/// A decoder's `config.json`, as transformers 4 (`rope_theta`, `rope_scaling`) and 5
-/// (`rope_parameters`, `layer_types`) write it.
-#[derive(Deserialize)]
-pub(crate) struct DecoderJson {
-    pub vocab_size: usize,
-    pub hidden_size: usize,
-    pub intermediate_size: usize,
-    pub num_hidden_layers: usize,
-    pub num_attention_heads: usize,
-    pub num_key_value_heads: Option<usize>,
-    pub head_dim: Option<usize>,
-    pub rms_norm_eps: f64,
-    pub max_position_embeddings: usize,
-    pub hidden_act: Option<String>,
-    pub hidden_activation: Option<String>,
-    #[serde(default)]
-    pub attention_bias: bool,
-    #[serde(default)]
-    pub mlp_bias: bool,
-    pub tie_word_embeddings: Option<bool>,
-    pub pad_token_id: Option<u32>,
-    pub rope_theta: Option<f64>,
-    pub rope_local_base_freq: Option<f64>,
-    pub rope_scaling: Option<Value>,
-    pub rope_parameters: Option<Value>,
-    pub sliding_window: Option<usize>,
-    pub sliding_window_pattern: Option<usize>,
-    #[serde(rename = "_sliding_window_pattern")]
-    pub private_sliding_window_pattern: Option<usize>,
-    #[serde(default)]
-    pub use_sliding_window: bool,
-    pub max_window_layers: Option<usize>,
-    pub layer_types: Option<Vec<String>>,
-    pub query_pre_attn_scalar: Option<f64>,
-    pub attn_logit_softcapping: Option<f64>,
-    pub final_logit_softcapping: Option<f64>,
-    #[serde(default)]
-    pub use_bidirectional_attention: Option<bool>,
-    pub id2label: Option<Map<String, Value>>,
-    pub num_labels: Option<usize>,
-}
-
-/// What transformers calls a layer with a window.
-const SLIDING: &str = "sliding_attention";
-
-/// What transformers calls a layer without.
-const FULL: &str = "full_attention";
-
-impl DecoderJson {
-    pub fn read(file: &str, json: &str) -> Result<(Self, Value), ModelError> {
-        Ok((from_json(file, json)?, from_json(file, json)?))
-    }
-
-    /// The head's width by default.
-    pub fn head_dim(&self) -> usize {
-        self.head_dim.unwrap_or(self.hidden_size / self.num_attention_heads.max(1))
-    }
-
-    /// Which layers have a window: as `layer_types` says, or as `sliding` does where it is not
-    /// there.
-    pub fn sliding(&self, file: &str, sliding: impl Fn(usize) -> bool) -> Result<Vec<bool>, ModelError> {
-        let Some(types) = &self.layer_types else {
-            return Ok((0..self.num_hidden_layers.min(1 << 10)).map(sliding).collect());
-        };
-        if types.len() != self.num_hidden_layers {
-            return Err(ModelError::Config {
-                file: file.to_owned(),
-                expected: format!("layer_types for {} layers", self.num_hidden_layers),
-                found: types.len().to_string(),
-            });
-        }
-        let of = |kind: &String| match kind.as_str() {
-            SLIDING => Ok(true),
-            FULL => Ok(false),
-            other => {
-                Err(ModelError::Unsupported { file: file.to_owned(), found: format!("a layer of type {other:?}") })
-            }
-        };
-        types.iter().map(of).collect()
-    }
-
-    /// The rotary embedding of all layers, of those without a window where they differ.
-    pub fn rope(&self, file: &str) -> Result<Rope, ModelError> {
-        let parameters = self.rope_parameters.as_ref().map(|p| p.get(FULL).unwrap_or(p));
-        Rope::from_json(file, parameters.or(self.rope_scaling.as_ref()), self.rope_theta, self.head_dim())
-    }
-
-    /// The rotary embedding of layers with a window, where they have their own.
-    pub fn local_rope(&self, file: &str) -> Result<Rope, ModelError> {
-        let parameters = self.rope_parameters.as_ref().and_then(|p| p.get(SLIDING));
-        Rope::from_json(file, parameters, self.rope_local_base_freq, self.head_dim())
-    }
-
-    /// Llama's decoder in these sizes, for an architecture with those names.
-    pub fn plain(
-        &self,
-        entry: &Entry,
-        classifier: &'static str,
-        file: &str,
-        config: Value,
-    ) -> Result<Decoder, ModelError> {
-        let activation = self.hidden_activation.as_ref().or(self.hidden_act.as_ref());
-        let activation = activation.map_or("", String::as_str);
-        let activation = Activation::named(activation).ok_or_else(|| ModelError::Unsupported {
-            file: file.to_owned(),
-            found: format!("the activation {activation:?}"),
-        })?;
-        Ok(Decoder {
-            summary: Summary {
-                architecture: entry.name,
-                head: entry.head,
-                labels: crate::labels(entry.head, self.num_labels, self.id2label.as_ref()),
-                label: 0,
-                context_tokens: self.max_position_embeddings,
-                vocab_size: self.vocab_size,
-                hidden_size: self.hidden_size,
-                intermediate_size: self.intermediate_size,
-                layers: self.num_hidden_layers,
-                pad_token_id: self.pad_token_id,
-            },
-            classifier,
-            config,
-            num_attention_heads: self.num_attention_heads,
-            num_key_value_heads: self.num_key_value_heads.unwrap_or(self.num_attention_heads),
-            head_dim: self.head_dim(),
-            rms_norm_eps: self.rms_norm_eps,
-            tie_word_embeddings: self.tie_word_embeddings.unwrap_or_default(),
-            activation,
-            kinds: vec![LayerKind { window: None, rope: self.rope(file)? }],
-            layer_kinds: vec![0; self.num_hidden_layers.min(1 << 10)],
-            query_scale: (self.head_dim() as f64).powf(-0.5),
-            attention_softcap: None,
-            logit_softcap: None,
-            qkv_bias: false,
-            qk_norm: false,
-            norm_plus_one: false,
-            norm_after: false,
-            embedding_scale: None,
-            gguf: false,
-            rotary_pairs: false,
-        })
-    }
-
-    /// Refuses switches that Llama's implementation has, but no reward model is known to set.
-    pub fn refuse_biases(&self, file: &str) -> Result<(), ModelError> {
-        if self.attention_bias || self.mlp_bias {
-            let found = "a decoder with attention_bias or mlp_bias".to_owned();
-            return Err(ModelError::Unsupported { file: file.to_owned(), found });
-        }
-        Ok(())
-    }
-
-    /// Refuses Gemma's switch that no reward model is known to set.
-    pub fn refuse_bidirectional(&self, file: &str) -> Result<(), ModelError> {
-        if self.use_bidirectional_attention == Some(true) {
-            let found = "a decoder with use_bidirectional_attention".to_owned();
-            return Err(ModelError::Unsupported { file: file.to_owned(), found });
-        }
-        Ok(())
-    }
-}
-
-impl Decoder {
-    /// Llama's decoder in the sizes that a GGUF's metadata gives under its architecture's name.
-    /// The caller sets the switches and `config`.
-    pub fn from_gguf(
-        entry: &Entry,
-        classifier: &'static str,
-        checkpoint: &Checkpoint,
-        metadata: &gguf::Metadata,
-    ) -> Result<Self, ModelError> {
-        let file = metadata.file();
-        let prefix = entry.name;
-        let damaged = |e: rewardscope_weights::WeightsError| ModelError::Config {
-            file: file.to_owned(),
-            expected: format!("the metadata of a {prefix}"),
-            found: e.to_string(),
-        };
-        let unsigned = |key: &str| metadata.unsigned(&format!("{prefix}.{key}")).map_err(damaged);
-        let float = |key: &str| metadata.float(&format!("{prefix}.{key}")).map_err(damaged);
-        let unsupported = |found: String| ModelError::Unsupported { file: file.to_owned(), found };
-        let theta = if metadata.has(&format!("{prefix}.rope.freq_base")) { float("rope.freq_base")? } else { 10000.0 };
-        let scaling = match metadata.text(&format!("{prefix}.rope.scaling.type")) {
-            Ok("none") | Err(_) => Scaling::None,
-            Ok("linear") => Scaling::Linear(float("rope.scaling.factor")?),
-            Ok(other) => return Err(unsupported(format!("a GGUF {prefix} with rope scaling of type {other:?}"))),
-        };
-        if metadata.has(&format!("{prefix}.expert_count")) && unsigned("expert_count")? > 0 {
-            return Err(unsupported(format!("a GGUF {prefix} with experts")));
-        }
-        // Tensors that change the result must not be passed over.
-        let passed_over = |name: &str| name == "rope_freqs.weight" || name.ends_with(".bias");
-        if let Some(tensor) = checkpoint.tensors().find(|tensor| passed_over(&tensor.name)) {
-            return Err(unsupported(format!("a GGUF {prefix} with the tensor {}", tensor.name)));
-        }
-        let hidden_size = unsigned("embedding_length")?;
-        let num_attention_heads = unsigned("attention.head_count")?;
-        let layers = unsigned("block_count")?;
-        let head_dim = unsigned("attention.key_length").or_else(|_| unsigned("rope.dimension_count"));
-        let head_dim = head_dim.unwrap_or(hidden_size / num_attention_heads.max(1));
-        Ok(Self {
-            summary: Summary {
-                architecture: entry.name,
-                head: entry.head,
-                labels: 1,
-                label: 0,
-                context_tokens: unsigned("context_length")?,
-                vocab_size: match unsigned("vocab_size") {
-                    Ok(size) => size,
-                    Err(_) => metadata.texts("tokenizer.ggml.tokens").map_err(damaged)?.len(),
-                },
-                hidden_size,
-                intermediate_size: unsigned("feed_forward_length")?,
-                layers,
-                pad_token_id: metadata
-                    .unsigned("tokenizer.ggml.padding_token_id")
-                    .ok()
-                    .and_then(|id| u32::try_from(id).ok()),
-            },
-            classifier,
-            config: Value::Null,
-            num_attention_heads,
-            num_key_value_heads: unsigned("attention.head_count_kv").unwrap_or(num_attention_heads),
-            head_dim,
-            rms_norm_eps: float("attention.layer_norm_rms_epsilon")?,
-            tie_word_embeddings: checkpoint.find("output.weight").is_none(),
-            activation: Activation::Silu,
-            kinds: vec![LayerKind { window: None, rope: Rope { theta, scaling, turned: head_dim } }],
-            layer_kinds: vec![0; layers.min(1 << 10)],
-            query_scale: (head_dim as f64).powf(-0.5),
-            attention_softcap: None,
-            logit_softcap: None,
-            qkv_bias: false,
-            qk_norm: false,
-            norm_plus_one: false,
-            norm_after: false,
-            embedding_scale: None,
-            gguf: true,
-            rotary_pairs: false,
-        })
-    }
-
-    /// Refuses sizes that would divide by zero, overflow, or exhaust memory later.
-    pub fn checked(self, file: &str) -> Result<Box<dyn Architecture>, ModelError> {
-        let refuse = |expected: &str, found: String| {
-            Err(ModelError::Config { file: file.to_owned(), expected: expected.to_owned(), found })
-        };
-        self.summary.check(file, &[self.num_attention_heads, self.num_key_value_heads, self.head_dim])?;
-        if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
-            return refuse(
-                "attention heads in equal groups over the key-value heads",
-                format!("{} heads over {}", self.num_attention_heads, self.num_key_value_heads),
-            );
-        }
-        let widest = self.num_attention_heads.checked_mul(self.head_dim);
-        if widest.is_none_or(|width| width > 1 << 24) {
-            return refuse(
-                "attention heads that are at most 16777216 wide together",
-                format!("{} of {}", self.num_attention_heads, self.head_dim),
-            );
-        }
-        if !self.head_dim.is_multiple_of(2) {
-            return refuse("an even head dimension", self.head_dim.to_string());
-        }
-        if self.kinds.iter().any(|kind| kind.window == Some(0)) {
-            return refuse("a sliding window of at least one token", "0".to_owned());
-        }
-        if !(self.query_scale.is_finite() && self.query_scale > 0.0) {
-            return refuse("a positive query_pre_attn_scalar", self.query_scale.to_string());
-        }
-        Ok(Box::new(self))
-    }
-}
 
 /// llama.cpp's names of what transformers calls otherwise, from the longest on.
 const GGUF_NAMES: &[(&str, &str)] = &[
@@ -362,8 +38,8 @@ impl Architecture for Decoder {
         &self.summary
     }
 
-    fn choose_label(&mut self, label: usize) {
-        self.summary.label = label;
+    fn summary_mut(&mut self) -> &mut Summary {
+        &mut self.summary
     }
 
     fn classify(&mut self, layers: usize) -> Result<(), ModelError> {
@@ -371,6 +47,14 @@ impl Architecture for Decoder {
         (self.summary.labels, self.summary.label) = (1, 0);
         self.summary.layers = layers.min(self.summary.layers);
         Ok(())
+    }
+
+    fn is_tied(&self) -> bool {
+        self.summary.head == Head::LanguageModel && self.tie_word_embeddings
+    }
+
+    fn untie(&mut self) {
+        self.tie_word_embeddings = false;
     }
 
     fn classifier_config(&self) -> Value {
@@ -446,6 +130,7 @@ struct DecoderNetwork {
     attention_softcap: Option<f64>,
     logit_softcap: Option<f64>,
     embedding_scale: Option<f64>,
+    is_causal: bool,
     label: usize,
     device: Device,
 }
@@ -528,7 +213,7 @@ impl DecoderNetwork {
                 q_proj: Linear::take_ordered(tensors, &at("self_attn.q_proj"), q, bias, rotary(heads))?,
                 k_proj: Linear::take_ordered(tensors, &at("self_attn.k_proj"), k, bias, rotary(key_value_heads))?,
                 v_proj: Linear::take_values(tensors, &at("self_attn.v_proj"), k, bias)?,
-                o_proj: Linear::take(tensors, &at("self_attn.o_proj"), [hidden_size, queries], false)?,
+                o_proj: Linear::take(tensors, &at("self_attn.o_proj"), [hidden_size, queries], config.output_bias)?,
                 q_norm: config.qk_norm.then(|| norm(tensors, &at("self_attn.q_norm"), head_dim)).transpose()?,
                 k_norm: config.qk_norm.then(|| norm(tensors, &at("self_attn.k_norm"), head_dim)).transpose()?,
             };
@@ -540,10 +225,11 @@ impl DecoderNetwork {
             } else {
                 (None, second)
             };
+            let (wide, narrow) = ([intermediate_size, hidden_size], [hidden_size, intermediate_size]);
             let mlp = Mlp {
-                gate_proj: Linear::take(tensors, &at("mlp.gate_proj"), [intermediate_size, hidden_size], false)?,
-                up_proj: Linear::take(tensors, &at("mlp.up_proj"), [intermediate_size, hidden_size], false)?,
-                down_proj: Linear::take(tensors, &at("mlp.down_proj"), [hidden_size, intermediate_size], false)?,
+                gate_proj: Linear::take(tensors, &at("mlp.gate_proj"), wide, config.mlp_bias)?,
+                up_proj: Linear::take(tensors, &at("mlp.up_proj"), wide, config.mlp_bias)?,
+                down_proj: Linear::take(tensors, &at("mlp.down_proj"), narrow, config.mlp_bias)?,
                 activation: config.activation,
             };
             let feed_forward_after =
@@ -573,6 +259,7 @@ impl DecoderNetwork {
             attention_softcap: config.attention_softcap,
             logit_softcap: config.logit_softcap,
             embedding_scale: config.embedding_scale,
+            is_causal: config.summary.is_causal,
             label,
             device: device.clone(),
         })
@@ -590,18 +277,19 @@ impl DecoderNetwork {
 impl Network for DecoderNetwork {
     fn hidden(&self, batch: &Batch<'_>, state: Option<&State>, wanted: Wanted<'_>) -> Hidden {
         let (all, last) = (Queries::all(batch), Queries::of(batch, wanted.tokens, &self.device));
-        let positions = batch.positions();
-        let read: Vec<usize> = wanted.tokens.iter().map(|&token| positions[token]).collect();
+        let (positions, lengths) = (batch.positions(), batch.lengths());
+        let read = |of: &[usize]| -> Vec<usize> { wanted.tokens.iter().map(|&token| of[token]).collect() };
+        let (read_positions, read_lengths) = (read(&positions), read(&lengths));
         let shared = |kind: &LayerKind| Shared {
             heads: Heads {
                 queries: self.heads,
                 keys: self.key_value_heads,
                 scale: self.query_scale,
                 softcap: self.attention_softcap,
-                sight: Sight::Back(kind.window),
+                sight: if self.is_causal { Sight::Back(kind.window) } else { Sight::Around(kind.window) },
             },
-            turns: kind.rope.turns(&positions, &self.device),
-            last_turns: kind.rope.turns(&read, &self.device),
+            turns: kind.rope.turns(&positions, &lengths, &self.device),
+            last_turns: kind.rope.turns(&read_positions, &read_lengths, &self.device),
         };
         let shared: Vec<Shared> = self.kinds.iter().map(shared).collect();
         let mut keys = Keys::new(state, wanted.keep);

@@ -4,53 +4,64 @@
 //! Matches `transformers/models/gemma3/modeling_gemma3.py`.
 
 use rewardscope_kernels::Activation;
-use rewardscope_weights::{Checkpoint, gguf};
 
-use crate::decoder::{Decoder, DecoderJson, LayerKind};
+use crate::config::ConfigJson;
+use crate::decoder_config::{Decoder, DecoderJson, LayerKind};
 use crate::rope::{Rope, Scaling};
-use crate::{Architecture, Description, Entry, ModelError, gemma};
+use crate::{Architecture, Description, Entry, GgufDescription, ModelError, gemma};
 
 const CLASSIFIER: &str = "Gemma3TextForSequenceClassification";
 
-/// One layer in so many sees everything, where the configuration does not say.
+/// What absent keys mean: `configuration_gemma3.py`.
+pub(crate) const DEFAULTS: &str = r#"{
+    "vocab_size": 262208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
+    "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
+    "hidden_activation": "gelu_pytorch_tanh", "max_position_embeddings": 131072,
+    "rms_norm_eps": 1e-6, "pad_token_id": 0, "tie_word_embeddings": true, "attention_bias": false,
+    "query_pre_attn_scalar": 256, "sliding_window": 4096, "sliding_window_pattern": 6,
+    "final_logit_softcapping": null, "attn_logit_softcapping": null, "rope_theta": 1000000.0,
+    "rope_local_base_freq": 10000.0, "use_bidirectional_attention": false
+}"#;
+
+/// One layer in so many sees everything, in a GGUF.
 const PATTERN: usize = 6;
 
-/// The rotary embedding's base in layers with a window, where the configuration does not say.
+/// The rotary embedding's base in layers with a window, in a GGUF.
 const LOCAL_THETA: f64 = 10000.0;
 
 pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<dyn Architecture>, ModelError> {
     match description {
-        Description::ConfigJson { file, json } => from_json(entry, file, json),
-        Description::Gguf(checkpoint, metadata) => from_gguf(entry, checkpoint, metadata),
+        Description::ConfigJson { file, json, .. } => from_json(entry, file, json),
+        Description::Gguf(gguf) => from_gguf(entry, gguf),
     }
 }
 
 fn from_json(entry: &Entry, file: &str, json: &str) -> Result<Box<dyn Architecture>, ModelError> {
-    let (mut config, value) = DecoderJson::read(file, json)?;
-    config.rope_theta = config.rope_theta.or(Some(1_000_000.0));
-    config.rope_local_base_freq = config.rope_local_base_freq.or(Some(LOCAL_THETA));
-    let mut decoder = gemma::defaults(&mut config, entry, CLASSIFIER, file, value)?;
-    let pattern = config.sliding_window_pattern.or(config.private_sliding_window_pattern).unwrap_or(PATTERN).max(1);
+    let given = ConfigJson::read(file, json, DEFAULTS)?;
+    let mut config: DecoderJson = given.keys()?;
+    // Its own name of the activation; the others' is not read.
+    config.hidden_act = config.hidden_activation.take();
+    let mut decoder = gemma::common(&config, entry, CLASSIFIER, &given)?;
+    let pattern = config.sliding_window_pattern.unwrap_or(PATTERN).max(1);
     let sliding = config.sliding(file, |layer| (layer + 1) % pattern != 0)?;
-    let window = config.sliding_window.or(Some(4096));
+    if config.sliding_window.is_none() && sliding.contains(&true) {
+        return Err(gemma::no_window(file));
+    }
     decoder.kinds = vec![
-        LayerKind { window: None, rope: config.rope(file)? },
-        LayerKind { window, rope: config.local_rope(file)? },
+        LayerKind { window: None, rope: config.global_rope(file)? },
+        LayerKind { window: config.sliding_window, rope: config.local_rope(file)? },
     ];
     decoder.layer_kinds = sliding.into_iter().map(usize::from).collect();
-    decoder.query_scale = config.query_pre_attn_scalar.unwrap_or(256.0).powf(-0.5);
-    decoder.attention_softcap = config.attn_logit_softcapping;
+    decoder.query_scale = gemma::query_scale(&config, file)?;
+    // Its eager attention does not read attn_logit_softcapping.
     decoder.logit_softcap = config.final_logit_softcapping;
     switches(&mut decoder);
     decoder.checked(file)
 }
 
-fn from_gguf(
-    entry: &Entry,
-    checkpoint: &Checkpoint,
-    metadata: &gguf::Metadata,
-) -> Result<Box<dyn Architecture>, ModelError> {
-    let mut decoder = Decoder::from_gguf(entry, CLASSIFIER, checkpoint, metadata)?;
+fn from_gguf(entry: &Entry, gguf: GgufDescription<'_>) -> Result<Box<dyn Architecture>, ModelError> {
+    let mut decoder = Decoder::from_gguf(entry, CLASSIFIER, gguf)?;
+    let metadata = gguf.metadata;
     let file = metadata.file();
     let damaged = |e: rewardscope_weights::WeightsError| ModelError::Config {
         file: file.to_owned(),

@@ -7,38 +7,52 @@
 use burn::tensor::{Device, Int, Tensor};
 use rewardscope_kernels::{Activation, Heads, Sight, Turns, attention, rotate};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::batch::{Keys, Queries};
+use crate::batch::{Keys as LayerKeys, Queries};
+use crate::config::{ConfigJson, Labels, causal, id};
 use crate::layers::{Embedding, LayerNorm, Linear, log_probability};
-use crate::rope::Rope;
+use crate::rope::{Rope, RopeJson};
 use crate::{
     Architecture, Batch, Description, Entry, Head, Hidden, ModelError, Network, State, Summary, Tensors, Wanted,
-    classifier, from_json, json_only, labels,
+    classifier, json_only,
 };
 
 const CLASSIFIER: &str = "GPTNeoXForSequenceClassification";
 
+/// What absent keys mean: `configuration_gpt_neox.py`.
+pub(crate) const DEFAULTS: &str = r#"{
+    "vocab_size": 50432, "hidden_size": 6144, "num_hidden_layers": 44, "num_attention_heads": 64,
+    "intermediate_size": 24576, "hidden_act": "gelu", "max_position_embeddings": 2048,
+    "layer_norm_eps": 1e-5, "pad_token_id": null, "tie_word_embeddings": false,
+    "use_parallel_residual": true, "attention_bias": true, "rotary_pct": 0.25,
+    "rotary_emb_base": 10000.0
+}"#;
+
 #[derive(Deserialize)]
-struct ConfigJson {
+struct Keys {
     vocab_size: usize,
     hidden_size: usize,
     intermediate_size: usize,
     num_hidden_layers: usize,
     num_attention_heads: usize,
     max_position_embeddings: usize,
+    original_max_position_embeddings: Option<usize>,
     layer_norm_eps: f64,
     hidden_act: String,
     rotary_pct: Option<f64>,
     rotary_emb_base: Option<f64>,
     rope_scaling: Option<Value>,
     rope_parameters: Option<Value>,
-    use_parallel_residual: Option<bool>,
-    attention_bias: Option<bool>,
-    tie_word_embeddings: Option<bool>,
-    pad_token_id: Option<u32>,
-    id2label: Option<Map<String, Value>>,
-    num_labels: Option<usize>,
+    use_parallel_residual: bool,
+    attention_bias: bool,
+    tie_word_embeddings: bool,
+    pad_token_id: Option<i64>,
+    /// transformers takes null for false.
+    #[serde(default = "causal")]
+    is_causal: Option<bool>,
+    #[serde(flatten)]
+    labels: Labels,
 }
 
 struct GptNeoX {
@@ -55,7 +69,8 @@ struct GptNeoX {
 
 pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<dyn Architecture>, ModelError> {
     let (file, json) = json_only(entry, description)?;
-    let config: ConfigJson = from_json(file, json)?;
+    let given = ConfigJson::read(file, json, DEFAULTS)?;
+    let config: Keys = given.keys()?;
     let refuse = |expected: &str, found: String| {
         Err(ModelError::Config { file: file.to_owned(), expected: expected.to_owned(), found })
     };
@@ -63,17 +78,20 @@ pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<d
         file: file.to_owned(),
         found: format!("the activation {:?}", config.hidden_act),
     })?;
-    let summary = Summary {
+    let mut summary = Summary {
         architecture: entry.name,
         head: entry.head,
-        labels: labels(entry.head, config.num_labels, config.id2label.as_ref()),
+        labels: config.labels.of(entry.head),
         label: 0,
         context_tokens: config.max_position_embeddings,
         vocab_size: config.vocab_size,
         hidden_size: config.hidden_size,
         intermediate_size: config.intermediate_size,
         layers: config.num_hidden_layers,
-        pad_token_id: config.pad_token_id,
+        pad_token_id: id(config.pad_token_id),
+        is_causal: config.is_causal.unwrap_or(false),
+        long_after: None,
+        token_types: None,
     };
     summary.check(file, &[config.num_attention_heads])?;
     if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
@@ -83,22 +101,38 @@ pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<d
         );
     }
     let head_dim = config.hidden_size / config.num_attention_heads;
-    let parameters = config.rope_parameters.as_ref().or(config.rope_scaling.as_ref());
+    let holds = |parameters: &&Value| parameters.as_object().is_some_and(|all| !all.is_empty());
+    let parameters = config.rope_scaling.as_ref().filter(holds).or(config.rope_parameters.as_ref());
     let part = parameters.and_then(|p| p.get("partial_rotary_factor")?.as_f64()).or(config.rotary_pct).unwrap_or(0.25);
     let turned = (head_dim as f64 * part) as usize;
     if turned == 0 || turned > head_dim || !turned.is_multiple_of(2) {
         return refuse("a rotary_pct that turns an even part of each head", format!("{part} of {head_dim}"));
     }
+    // The part that turns is read here; nothing else reads it.
+    let parameters = parameters.cloned().map(|mut parameters| {
+        parameters.as_object_mut().map(|all| all.shift_remove("partial_rotary_factor"));
+        parameters
+    });
+    let rope = RopeJson {
+        file,
+        parameters: parameters.as_ref(),
+        theta: config.rotary_emb_base,
+        turned,
+        most_tokens: config.max_position_embeddings,
+        trained_tokens: config.original_max_position_embeddings,
+    };
+    let rope = rope.rope()?;
+    summary.long_after = rope.long_after();
     Ok(Box::new(GptNeoX {
-        rope: Rope::from_json(file, parameters, config.rotary_emb_base, turned)?,
+        rope,
         summary,
-        config: from_json(file, json)?,
+        config: given.given,
         heads: config.num_attention_heads,
         layer_norm_eps: config.layer_norm_eps,
         activation,
-        use_parallel_residual: config.use_parallel_residual.unwrap_or(true),
-        attention_bias: config.attention_bias.unwrap_or(true),
-        tie_word_embeddings: config.tie_word_embeddings.unwrap_or_default(),
+        use_parallel_residual: config.use_parallel_residual,
+        attention_bias: config.attention_bias,
+        tie_word_embeddings: config.tie_word_embeddings,
     }))
 }
 
@@ -107,8 +141,8 @@ impl Architecture for GptNeoX {
         &self.summary
     }
 
-    fn choose_label(&mut self, label: usize) {
-        self.summary.label = label;
+    fn summary_mut(&mut self) -> &mut Summary {
+        &mut self.summary
     }
 
     fn classify(&mut self, layers: usize) -> Result<(), ModelError> {
@@ -167,6 +201,7 @@ impl Architecture for GptNeoX {
             rope: self.rope.clone(),
             activation: self.activation,
             use_parallel_residual: self.use_parallel_residual,
+            is_causal: self.summary.is_causal,
             label: self.summary.label,
             device: device.clone(),
         }))
@@ -199,13 +234,21 @@ struct GptNeoXNetwork {
     rope: Rope,
     activation: Activation,
     use_parallel_residual: bool,
+    is_causal: bool,
     label: usize,
     device: Device,
 }
 
 impl GptNeoXNetwork {
     /// `[tokens, hidden]` to `[queries, hidden]`.
-    fn attend(&self, at: usize, x: Tensor<2>, turns: [&Turns; 2], queries: &Queries, keys: &mut Keys<'_>) -> Tensor<2> {
+    fn attend(
+        &self,
+        at: usize,
+        x: Tensor<2>,
+        turns: [&Turns; 2],
+        queries: &Queries,
+        keys: &mut LayerKeys<'_>,
+    ) -> Tensor<2> {
         let layer = &self.weights.layers[at];
         let [tokens, hidden] = x.dims();
         let head_dim = hidden / self.heads;
@@ -219,7 +262,7 @@ impl GptNeoXNetwork {
             keys: self.heads,
             scale: (head_dim as f64).powf(-0.5),
             softcap: None,
-            sight: Sight::Back(None),
+            sight: if self.is_causal { Sight::Back(None) } else { Sight::Around(None) },
         };
         let q = rotate(queries.select(part(0)), turns[1], self.heads);
         let [k, v] = keys.of(at, rotate(part(1), turns[0], self.heads), part(2));
@@ -242,11 +285,11 @@ impl GptNeoXNetwork {
 impl Network for GptNeoXNetwork {
     fn hidden(&self, batch: &Batch<'_>, state: Option<&State>, wanted: Wanted<'_>) -> Hidden {
         let (all, last) = (Queries::all(batch), Queries::of(batch, wanted.tokens, &self.device));
-        let positions = batch.positions();
-        let read: Vec<usize> = wanted.tokens.iter().map(|&token| positions[token]).collect();
-        let turns = self.rope.turns(&positions, &self.device);
-        let last_turns = self.rope.turns(&read, &self.device);
-        let mut keys = Keys::new(state, wanted.keep);
+        let (positions, lengths) = (batch.positions(), batch.lengths());
+        let read = |of: &[usize]| -> Vec<usize> { wanted.tokens.iter().map(|&token| of[token]).collect() };
+        let turns = self.rope.turns(&positions, &lengths, &self.device);
+        let last_turns = self.rope.turns(&read(&positions), &read(&lengths), &self.device);
+        let mut keys = LayerKeys::new(state, wanted.keep);
         let mut x = self.weights.embed_in.of(&batch.ids());
         let normed = |x: Tensor<2>| self.weights.final_layer_norm.forward(x);
         let mut tapped = None;

@@ -6,8 +6,10 @@
 
 mod batch;
 mod bert;
+mod config;
 mod deberta;
 mod decoder;
+mod decoder_config;
 mod gemma;
 mod gemma2;
 mod gemma3;
@@ -21,7 +23,7 @@ mod qwen3;
 mod roberta;
 mod rope;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use burn::tensor::{Device, Int, Tensor};
 use rewardscope_weights::{Checkpoint, gguf};
@@ -42,9 +44,17 @@ pub enum ModelError {
         /// What is there.
         found: String,
     },
-    /// An architecture, or a switch of one, that nothing here computes.
-    #[error("loading {file}: {found} is not supported; supported are {}", supported())]
+    /// A switch of an architecture that nothing here computes.
+    #[error("loading {file}: {found} is not supported")]
     Unsupported {
+        /// The configuration's file.
+        file: String,
+        /// What is not supported.
+        found: String,
+    },
+    /// An architecture that nothing here computes.
+    #[error("loading {file}: {found} is not supported; supported are {}", supported())]
+    UnknownArchitecture {
         /// The configuration's file.
         file: String,
         /// What is not supported.
@@ -76,10 +86,23 @@ pub enum Description<'a> {
         file: &'a str,
         /// Its contents.
         json: &'a str,
+        /// The names of the checkpoint's tensors, which say whether a configuration without a name in
+        /// `architectures` is a classifier's.
+        tensors: &'a BTreeSet<String>,
     },
-    /// A GGUF file with its metadata. Which tensors it has matters: a tied embedding is said by
-    /// leaving the output matrix out.
-    Gguf(&'a Checkpoint, &'a gguf::Metadata),
+    /// A GGUF file.
+    Gguf(GgufDescription<'a>),
+}
+
+/// A GGUF file with its metadata.
+#[derive(Debug, Clone, Copy)]
+pub struct GgufDescription<'a> {
+    /// Which tensors it has matters: a tied embedding is said by leaving the output matrix out.
+    pub checkpoint: &'a Checkpoint,
+    /// Its keys.
+    pub metadata: &'a gguf::Metadata,
+    /// The values of `rope_freqs.weight`, by which frequencies are divided; empty where there is none.
+    pub rope_factors: &'a [f32],
 }
 
 /// What the model's last step gives.
@@ -117,6 +140,12 @@ pub struct Summary {
     pub layers: usize,
     /// The id that pooling skips, where the configuration names one.
     pub pad_token_id: Option<u32>,
+    /// Whether a token sees those before it alone: then what texts begin with alike is computed once.
+    pub is_causal: bool,
+    /// Texts of more tokens than this turn by other frequencies, so that they share nothing with shorter ones.
+    pub long_after: Option<usize>,
+    /// Token types that an encoder has; none where it reads none.
+    pub token_types: Option<usize>,
 }
 
 impl Summary {
@@ -235,8 +264,8 @@ pub trait Architecture {
     /// What the rest of the program needs to know.
     fn summary(&self) -> &Summary;
 
-    /// Makes one of a classifier's logits the score.
-    fn choose_label(&mut self, label: usize);
+    /// The same, to choose a label, or to settle what the tensors settle: how many labels and tokens there are.
+    fn summary_mut(&mut self) -> &mut Summary;
 
     /// Makes it a sequence classifier: its first `layers` layers, the final norm, and one logit a
     /// token by a `score.weight` of shape `[1, hidden]`.
@@ -247,6 +276,14 @@ pub trait Architecture {
         let _ = layers;
         Err(ModelError::NoBackbone { architecture: self.summary().architecture })
     }
+
+    /// Whether a language model's head is its embedding, and may be another instead: then `lm_head.weight` is read.
+    fn is_tied(&self) -> bool {
+        false
+    }
+
+    /// Makes a language model read a head of its own.
+    fn untie(&mut self) {}
 
     /// The `config.json` with which transformers opens it as a sequence classifier with one logit,
     /// once it was made one.
@@ -336,6 +373,8 @@ pub trait Network {
 pub struct Entry {
     /// The name in `config.json`'s `architectures`, or GGUF's `general.architecture`.
     pub name: &'static str,
+    /// `config.json`'s `model_type`; GGUF's own name.
+    pub model_type: &'static str,
     /// Whether `name` is GGUF's.
     pub gguf: bool,
     /// What it gives.
@@ -349,48 +388,57 @@ pub struct Entry {
 /// Reads a configuration of this entry's architecture.
 type Parse = fn(&Entry, Description<'_>) -> Result<Box<dyn Architecture>, ModelError>;
 
-/// An entry of `config.json`.
-const fn json(name: &'static str, head: Head, proven: &'static [&'static str], parse: Parse) -> Entry {
-    Entry { name, gguf: false, head, proven, parse }
+/// A classifier in `config.json`.
+const fn scores(name: &'static str, model_type: &'static str, proven: &'static [&'static str], parse: Parse) -> Entry {
+    Entry { name, model_type, gguf: false, head: Head::Score, proven, parse }
+}
+
+/// An encoder's classifier.
+const fn pools(name: &'static str, model_type: &'static str, proven: &'static [&'static str], parse: Parse) -> Entry {
+    Entry { name, model_type, gguf: false, head: Head::Pooled, proven, parse }
+}
+
+/// A language model in `config.json`.
+const fn writes(name: &'static str, model_type: &'static str, proven: &'static [&'static str], parse: Parse) -> Entry {
+    Entry { name, model_type, gguf: false, head: Head::LanguageModel, proven, parse }
+}
+
+/// A language model in a GGUF.
+const fn gguf(name: &'static str, proven: &'static [&'static str], parse: Parse) -> Entry {
+    Entry { name, model_type: name, gguf: true, head: Head::LanguageModel, proven, parse }
 }
 
 /// What is supported, a line each.
 pub const ARCHITECTURES: &[Entry] = &[
-    json(
+    scores(
         "LlamaForSequenceClassification",
-        Head::Score,
+        "llama",
         &["llama_plain", "llama_gqa_tied", "llama_rope_scaled", "lora_llama", "lora_llama_rslora"],
         llama::parse,
     ),
-    json("LlamaForCausalLM", Head::LanguageModel, &["dpo_llama"], llama::parse),
-    Entry {
-        name: "llama",
-        gguf: true,
-        head: Head::LanguageModel,
-        proven: &["smollm2_logprobs.json"],
-        parse: llama::parse,
-    },
-    json("MistralForSequenceClassification", Head::Score, &["mistral_sliding"], mistral::parse),
-    json("MistralForCausalLM", Head::LanguageModel, &["causal_mistral"], mistral::parse),
-    json("Qwen2ForSequenceClassification", Head::Score, &["qwen2"], qwen2::parse),
-    json("Qwen2ForCausalLM", Head::LanguageModel, &["causal_qwen2"], qwen2::parse),
-    json("Qwen3ForSequenceClassification", Head::Score, &["qwen3"], qwen3::parse),
-    json("Qwen3ForCausalLM", Head::LanguageModel, &["causal_qwen3"], qwen3::parse),
-    json("GemmaForSequenceClassification", Head::Score, &["gemma"], gemma::parse),
-    json("GemmaForCausalLM", Head::LanguageModel, &["causal_gemma"], gemma::parse),
-    json("Gemma2ForSequenceClassification", Head::Score, &["gemma2"], gemma2::parse),
-    json("Gemma2ForCausalLM", Head::LanguageModel, &["causal_gemma2"], gemma2::parse),
-    json("Gemma3TextForSequenceClassification", Head::Score, &["gemma3_text"], gemma3::parse),
-    json("Gemma3ForCausalLM", Head::LanguageModel, &["causal_gemma3"], gemma3::parse),
-    Entry { name: "gemma3", gguf: true, head: Head::LanguageModel, proven: &["real.json"], parse: gemma3::parse },
-    json("GPTNeoXForSequenceClassification", Head::Score, &["gpt_neox"], gpt_neox::parse),
-    json("GPTNeoXForCausalLM", Head::LanguageModel, &["causal_gpt_neox"], gpt_neox::parse),
-    json("BertForSequenceClassification", Head::Pooled, &["bert"], bert::parse),
-    json("RobertaForSequenceClassification", Head::Pooled, &["roberta"], roberta::parse),
-    json("DebertaV2ForSequenceClassification", Head::Pooled, &["deberta_v3"], deberta::parse),
-    json(
+    writes("LlamaForCausalLM", "llama", &["dpo_llama"], llama::parse),
+    gguf("llama", &["smollm2_logprobs.json"], llama::parse),
+    scores("MistralForSequenceClassification", "mistral", &["mistral_sliding"], mistral::parse),
+    writes("MistralForCausalLM", "mistral", &["causal_mistral"], mistral::parse),
+    scores("Qwen2ForSequenceClassification", "qwen2", &["qwen2"], qwen2::parse),
+    writes("Qwen2ForCausalLM", "qwen2", &["causal_qwen2"], qwen2::parse),
+    scores("Qwen3ForSequenceClassification", "qwen3", &["qwen3"], qwen3::parse),
+    writes("Qwen3ForCausalLM", "qwen3", &["causal_qwen3"], qwen3::parse),
+    scores("GemmaForSequenceClassification", "gemma", &["gemma"], gemma::parse),
+    writes("GemmaForCausalLM", "gemma", &["causal_gemma"], gemma::parse),
+    scores("Gemma2ForSequenceClassification", "gemma2", &["gemma2"], gemma2::parse),
+    writes("Gemma2ForCausalLM", "gemma2", &["causal_gemma2"], gemma2::parse),
+    scores("Gemma3TextForSequenceClassification", "gemma3_text", &["gemma3_text"], gemma3::parse),
+    writes("Gemma3ForCausalLM", "gemma3_text", &["causal_gemma3"], gemma3::parse),
+    gguf("gemma3", &["real.json"], gemma3::parse),
+    scores("GPTNeoXForSequenceClassification", "gpt_neox", &["gpt_neox"], gpt_neox::parse),
+    writes("GPTNeoXForCausalLM", "gpt_neox", &["causal_gpt_neox"], gpt_neox::parse),
+    pools("BertForSequenceClassification", "bert", &["bert"], bert::parse),
+    pools("RobertaForSequenceClassification", "roberta", &["roberta"], roberta::parse),
+    pools("DebertaV2ForSequenceClassification", "deberta-v2", &["deberta_v3"], deberta::parse),
+    pools(
         "ModernBertForSequenceClassification",
-        Head::Pooled,
+        "modernbert",
         &["modernbert_cls", "modernbert_mean"],
         modernbert::parse,
     ),
@@ -419,40 +467,80 @@ fn supported() -> String {
     ARCHITECTURES.iter().map(kind).collect::<Vec<_>>().join(", ")
 }
 
+/// The tensors that a classifier is known by.
+pub const HEADS: [&str; 3] = ["score.weight", "classifier.weight", "classifier.out_proj.weight"];
+
+/// What transformers calls a model before it has a head, or with one that gives no score.
+const HEADLESS: [&str; 4] = ["Model", "ForMaskedLM", "ForPreTraining", "PreTrainedModel"];
+
 /// The architecture that a configuration describes.
 ///
 /// # Errors
 /// [`ModelError`] when it is damaged, or describes something that is not supported.
 pub fn describe(description: Description<'_>) -> Result<Box<dyn Architecture>, ModelError> {
-    let (file, name, gguf) = match description {
-        Description::ConfigJson { file, json } => {
-            #[derive(serde::Deserialize)]
-            struct Named {
-                #[serde(default)]
-                architectures: Vec<String>,
-            }
-            let named: Named = from_json(file, json)?;
-            let name = named.architectures.into_iter().next().ok_or_else(|| ModelError::Config {
-                file: file.to_owned(),
-                expected: "a name in \"architectures\"".to_owned(),
-                found: "none".to_owned(),
-            })?;
-            (file, name, false)
-        }
-        Description::Gguf(_, metadata) => {
+    let unknown = |file: &str, found: String| ModelError::UnknownArchitecture { file: file.to_owned(), found };
+    let entry = match description {
+        Description::ConfigJson { file, json, tensors } => named_entry(file, json, tensors)?,
+        Description::Gguf(GgufDescription { metadata, .. }) => {
+            let file = metadata.file();
             let name = metadata.text("general.architecture").map_err(|e| ModelError::Config {
-                file: metadata.file().to_owned(),
+                file: file.to_owned(),
                 expected: "general.architecture".to_owned(),
                 found: e.to_string(),
             })?;
-            (metadata.file(), name.to_owned(), true)
+            let entry = ARCHITECTURES.iter().find(|entry| entry.gguf && entry.name == name);
+            entry.ok_or_else(|| unknown(file, format!("the architecture {name}")))?
         }
     };
-    let entry = ARCHITECTURES
-        .iter()
-        .find(|e| e.name == name && e.gguf == gguf)
-        .ok_or_else(|| ModelError::Unsupported { file: file.to_owned(), found: format!("the architecture {name}") })?;
     (entry.parse)(entry, description)
+}
+
+/// The entry of a `config.json`: that of the name in `architectures`, or where it names none or a model without a
+/// head, that of its `model_type` whose head the tensors have.
+fn named_entry(file: &str, json: &str, tensors: &BTreeSet<String>) -> Result<&'static Entry, ModelError> {
+    let config: serde_json::Value = from_json(file, json)?;
+    let text = |value: Option<&serde_json::Value>| value.and_then(serde_json::Value::as_str).map(str::to_owned);
+    let name = text(config.get("architectures").and_then(|names| names.get(0)));
+    let model_type = text(config.get("model_type"));
+    if let Some(name) = &name
+        && let Some(entry) = ARCHITECTURES.iter().find(|entry| !entry.gguf && entry.name == name)
+    {
+        return match &model_type {
+            // transformers goes by this one.
+            Some(other) if other != entry.model_type => {
+                let found = format!("the architecture {name} with the model_type {other:?}");
+                Err(ModelError::UnknownArchitecture { file: file.to_owned(), found })
+            }
+            _ => Ok(entry),
+        };
+    }
+    let of_type = |entry: &&Entry| !entry.gguf && model_type.as_deref() == Some(entry.model_type);
+    let is_headless = |entry: &Entry| match &name {
+        None => true,
+        Some(name) => {
+            let stem = entry.name.split("For").next().unwrap_or_default();
+            name.strip_prefix(stem).is_some_and(|rest| HEADLESS.contains(&rest))
+        }
+    };
+    let has_head = HEADS.iter().any(|head| tensors.contains(*head));
+    let fits = |entry: &&Entry| match entry.head {
+        Head::Score | Head::Pooled => has_head,
+        // Without a name a decoder that has no head of a classifier is a language model.
+        Head::LanguageModel => !has_head && name.is_none(),
+    };
+    let entry = ARCHITECTURES.iter().filter(of_type).find(|entry| is_headless(entry) && fits(entry));
+    entry.ok_or_else(|| {
+        let found = match (&name, &model_type) {
+            (Some(name), Some(_)) if ARCHITECTURES.iter().filter(of_type).any(is_headless) => {
+                let heads = HEADS.join(", ");
+                format!("the architecture {name} without a head that gives a score ({heads})")
+            }
+            (Some(name), _) => format!("the architecture {name}"),
+            (None, Some(model_type)) => format!("no name in \"architectures\", and the model_type {model_type:?},"),
+            (None, None) => "a configuration without \"architectures\" and model_type".to_owned(),
+        };
+        ModelError::UnknownArchitecture { file: file.to_owned(), found }
+    })
 }
 
 fn from_json<T: serde::de::DeserializeOwned>(file: &str, json: &str) -> Result<T, ModelError> {
@@ -466,24 +554,12 @@ fn from_json<T: serde::de::DeserializeOwned>(file: &str, json: &str) -> Result<T
 /// The file and text of a configuration of an entry that has no GGUF of its own.
 fn json_only<'a>(entry: &Entry, description: Description<'a>) -> Result<(&'a str, &'a str), ModelError> {
     match description {
-        Description::ConfigJson { file, json } => Ok((file, json)),
-        Description::Gguf(_, metadata) => Err(ModelError::Unsupported {
+        Description::ConfigJson { file, json, .. } => Ok((file, json)),
+        Description::Gguf(GgufDescription { metadata, .. }) => Err(ModelError::Unsupported {
             file: metadata.file().to_owned(),
             found: format!("the architecture {} in a GGUF", entry.name),
         }),
     }
-}
-
-/// How many logits a classifier gives; transformers' own default is two.
-fn labels(
-    head: Head,
-    num_labels: Option<usize>,
-    id2label: Option<&serde_json::Map<String, serde_json::Value>>,
-) -> usize {
-    if head == Head::LanguageModel {
-        return 1;
-    }
-    num_labels.or(id2label.map(serde_json::Map::len)).unwrap_or(2)
 }
 
 /// A configuration as that of a sequence classifier with one logit in float32.

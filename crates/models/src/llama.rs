@@ -3,31 +3,37 @@
 //!
 //! Matches `transformers/models/llama/modeling_llama.py`.
 
-use rewardscope_weights::{Checkpoint, gguf};
-
-use crate::decoder::{Decoder, DecoderJson};
+use crate::config::ConfigJson;
+use crate::decoder_config::{Decoder, DecoderJson};
 use crate::rope::Scaling;
-use crate::{Architecture, Description, Entry, ModelError};
+use crate::{Architecture, Description, Entry, GgufDescription, ModelError};
 
 const CLASSIFIER: &str = "LlamaForSequenceClassification";
 
+/// What absent keys mean: `configuration_llama.py`.
+pub(crate) const DEFAULTS: &str = r#"{
+    "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+    "num_attention_heads": 32, "num_key_value_heads": null, "hidden_act": "silu",
+    "max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "pad_token_id": null,
+    "tie_word_embeddings": false, "attention_bias": false, "mlp_bias": false, "head_dim": null
+}"#;
+
 pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<dyn Architecture>, ModelError> {
     match description {
-        Description::ConfigJson { file, json } => {
-            let (config, value) = DecoderJson::read(file, json)?;
-            config.refuse_biases(file)?;
-            config.plain(entry, CLASSIFIER, file, value)?.checked(file)
+        Description::ConfigJson { file, json, .. } => {
+            let given = ConfigJson::read(file, json, DEFAULTS)?;
+            let config: DecoderJson = given.keys()?;
+            let mut decoder = config.plain(entry, CLASSIFIER, &given)?;
+            (decoder.qkv_bias, decoder.output_bias) = (config.attention_bias, config.attention_bias);
+            decoder.mlp_bias = config.mlp_bias;
+            decoder.checked(file)
         }
-        Description::Gguf(checkpoint, metadata) => from_gguf(entry, checkpoint, metadata),
+        Description::Gguf(gguf) => from_gguf(entry, gguf),
     }
 }
 
-fn from_gguf(
-    entry: &Entry,
-    checkpoint: &Checkpoint,
-    metadata: &gguf::Metadata,
-) -> Result<Box<dyn Architecture>, ModelError> {
-    let mut decoder = Decoder::from_gguf(entry, CLASSIFIER, checkpoint, metadata)?;
+fn from_gguf(entry: &Entry, gguf: GgufDescription<'_>) -> Result<Box<dyn Architecture>, ModelError> {
+    let mut decoder = Decoder::from_gguf(entry, CLASSIFIER, gguf)?;
     decoder.rotary_pairs = true;
     let s = &decoder.summary;
     let rope = &decoder.kinds[0].rope;
@@ -51,7 +57,7 @@ fn from_gguf(
         "rope_theta": rope.theta,
         "rope_scaling": (rope.scaling != Scaling::None).then(|| rope.to_json()),
     });
-    decoder.checked(metadata.file())
+    decoder.checked(gguf.metadata.file())
 }
 
 #[cfg(test)]
@@ -63,7 +69,8 @@ mod tests {
         "max_position_embeddings":16,"hidden_act":"silu","id2label":{"0":"LABEL_0"}}"#;
 
     fn described(json: &str) -> Result<Box<dyn Architecture>, String> {
-        describe(Description::ConfigJson { file: "config.json", json }).map_err(|e| e.to_string())
+        let tensors = &std::collections::BTreeSet::new();
+        describe(Description::ConfigJson { file: "config.json", json, tensors }).map_err(|e| e.to_string())
     }
 
     #[test]
@@ -79,8 +86,8 @@ mod tests {
         for (from, to, named) in [
             ("\"LlamaForSequenceClassification\"", "\"OPTForSequenceClassification\"", "OPTForSequenceClassification"),
             ("\"silu\"", "\"relu\"", "relu"),
-            ("\"rms_norm_eps\"", "\"rope_scaling\":{\"rope_type\":\"yarn\"},\"rms_norm_eps\"", "yarn"),
-            ("\"rms_norm_eps\"", "\"attention_bias\":true,\"rms_norm_eps\"", "attention_bias"),
+            ("\"rms_norm_eps\"", "\"rope_scaling\":{\"rope_type\":\"wavy\"},\"rms_norm_eps\"", "wavy"),
+            ("\"rms_norm_eps\"", "\"attention_bias\":\"yes\",\"rms_norm_eps\"", "attention_bias"),
             ("\"num_attention_heads\":2", "\"num_attention_heads\":0", "sizes"),
         ] {
             let Err(message) = described(&PLAIN.replace(from, to)) else {

@@ -6,45 +6,54 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use rewardscope_kernels::{Activation, Heads, Sight, Turns, attention, project, rotate};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::batch::Queries;
+use crate::config::{ConfigJson, Labels, id};
 use crate::layers::{Embedding, LayerNorm, Linear};
-use crate::rope::Rope;
+use crate::rope::{Rope, RopeJson};
 use crate::{
     Architecture, Batch, Description, Entry, Head, Hidden, ModelError, Network, State, Summary, Tensors, Wanted,
-    from_json, json_only, labels,
+    json_only,
 };
 
+/// What absent keys mean: `configuration_modernbert.py`.
+pub(crate) const DEFAULTS: &str = r#"{
+    "vocab_size": 50368, "hidden_size": 768, "intermediate_size": 1152, "num_hidden_layers": 22,
+    "num_attention_heads": 12, "hidden_activation": "gelu", "max_position_embeddings": 8192,
+    "norm_eps": 1e-5, "norm_bias": false, "pad_token_id": 50283, "attention_bias": false,
+    "local_attention": 128, "mlp_bias": false, "classifier_pooling": "cls",
+    "classifier_bias": false, "classifier_activation": "gelu", "global_attn_every_n_layers": 3,
+    "global_rope_theta": 160000.0, "local_rope_theta": 10000.0
+}"#;
+
 #[derive(Deserialize)]
-struct ConfigJson {
+struct Keys {
     vocab_size: usize,
     hidden_size: usize,
     intermediate_size: usize,
     num_hidden_layers: usize,
     num_attention_heads: usize,
     max_position_embeddings: usize,
+    original_max_position_embeddings: Option<usize>,
     norm_eps: f64,
-    #[serde(default)]
     norm_bias: bool,
-    #[serde(default)]
     attention_bias: bool,
-    #[serde(default)]
     mlp_bias: bool,
-    #[serde(default)]
     classifier_bias: bool,
     hidden_activation: String,
     classifier_activation: String,
     classifier_pooling: String,
-    global_attn_every_n_layers: Option<usize>,
+    global_attn_every_n_layers: usize,
     layer_types: Option<Vec<String>>,
     local_attention: usize,
     global_rope_theta: Option<f64>,
     local_rope_theta: Option<f64>,
+    rope_scaling: Option<Value>,
     rope_parameters: Option<Value>,
-    pad_token_id: Option<u32>,
-    id2label: Option<Map<String, Value>>,
-    num_labels: Option<usize>,
+    pad_token_id: Option<i64>,
+    #[serde(flatten)]
+    labels: Labels,
 }
 
 /// Which hidden states the classifier reads.
@@ -75,7 +84,7 @@ struct ModernBert {
 
 pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<dyn Architecture>, ModelError> {
     let (file, json) = json_only(entry, description)?;
-    let config: ConfigJson = from_json(file, json)?;
+    let config: Keys = ConfigJson::read(file, json, DEFAULTS)?.keys()?;
     let unsupported = |found: String| ModelError::Unsupported { file: file.to_owned(), found };
     let refuse = |expected: &str, found: String| {
         Err(ModelError::Config { file: file.to_owned(), expected: expected.to_owned(), found })
@@ -90,14 +99,17 @@ pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<d
     let summary = Summary {
         architecture: entry.name,
         head: Head::Pooled,
-        labels: labels(Head::Pooled, config.num_labels, config.id2label.as_ref()),
+        labels: config.labels.of(Head::Pooled),
         label: 0,
         context_tokens: config.max_position_embeddings,
         vocab_size: config.vocab_size,
         hidden_size: config.hidden_size,
         intermediate_size: config.intermediate_size,
         layers: config.num_hidden_layers,
-        pad_token_id: config.pad_token_id,
+        pad_token_id: id(config.pad_token_id),
+        is_causal: false,
+        long_after: None,
+        token_types: None,
     };
     summary.check(file, &[config.num_attention_heads])?;
     let head_dim = config.hidden_size / config.num_attention_heads;
@@ -108,17 +120,29 @@ pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<d
         );
     }
     let local: Vec<bool> = match &config.layer_types {
-        Some(types) => types.iter().map(|kind| kind == "sliding_attention").collect(),
+        Some(types) => {
+            if let Some(other) =
+                types.iter().find(|kind| !["sliding_attention", "full_attention"].contains(&kind.as_str()))
+            {
+                return Err(unsupported(format!("a layer of type {other:?}")));
+            }
+            types.iter().map(|kind| kind == "sliding_attention").collect()
+        }
         None => {
-            let every = config.global_attn_every_n_layers.unwrap_or(3).max(1);
+            let every = config.global_attn_every_n_layers.max(1);
             (0..config.num_hidden_layers).map(|layer| layer % every != 0).collect()
         }
     };
     if local.len() != config.num_hidden_layers {
         return refuse("layer_types for every layer", format!("{} for {}", local.len(), config.num_hidden_layers));
     }
+    if config.rope_scaling.as_ref().is_some_and(|scaling| !scaling.is_null()) {
+        return Err(unsupported("a ModernBERT with rope_scaling".to_owned()));
+    }
     let rope = |kind: &str, theta: Option<f64>| {
-        Rope::from_json(file, config.rope_parameters.as_ref().and_then(|p| p.get(kind)), theta, head_dim)
+        let parameters = config.rope_parameters.as_ref().and_then(|all| all.get(kind));
+        let (most_tokens, trained_tokens) = (config.max_position_embeddings, config.original_max_position_embeddings);
+        RopeJson { file, parameters, theta, turned: head_dim, most_tokens, trained_tokens }.rope()
     };
     Ok(Box::new(ModernBert {
         summary,
@@ -133,8 +157,8 @@ pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<d
         pooling,
         local,
         reach: config.local_attention / 2,
-        global_rope: rope("full_attention", config.global_rope_theta.or(Some(160_000.0)))?,
-        local_rope: rope("sliding_attention", config.local_rope_theta.or(Some(10_000.0)))?,
+        global_rope: rope("full_attention", config.global_rope_theta)?,
+        local_rope: rope("sliding_attention", config.local_rope_theta)?,
     }))
 }
 
@@ -143,8 +167,8 @@ impl Architecture for ModernBert {
         &self.summary
     }
 
-    fn choose_label(&mut self, label: usize) {
-        self.summary.label = label;
+    fn summary_mut(&mut self) -> &mut Summary {
+        &mut self.summary
     }
 
     fn build(&self, tensors: &mut Tensors, device: &Device) -> Result<Box<dyn Network>, ModelError> {
@@ -249,9 +273,12 @@ impl ModernBertNetwork {
 impl Network for ModernBertNetwork {
     fn hidden(&self, batch: &Batch<'_>, _state: Option<&State>, wanted: Wanted<'_>) -> Hidden {
         let (all, last) = (Queries::all(batch), Queries::of(batch, wanted.tokens, &self.device));
-        let positions = batch.positions();
-        let read: Vec<usize> = wanted.tokens.iter().map(|&token| positions[token]).collect();
-        let turns = |rope: &Rope| [&positions, &read].map(|positions| rope.turns(positions, &self.device));
+        let (positions, lengths) = (batch.positions(), batch.lengths());
+        let read = |of: &[usize]| -> Vec<usize> { wanted.tokens.iter().map(|&token| of[token]).collect() };
+        let (read_positions, read_lengths) = (read(&positions), read(&lengths));
+        let turns = |rope: &Rope| {
+            [rope.turns(&positions, &lengths, &self.device), rope.turns(&read_positions, &read_lengths, &self.device)]
+        };
         let (global, local) = (turns(&self.global_rope), turns(&self.local_rope));
         let mut x = self.embedding_norm.forward(self.embeddings.of(&batch.ids()));
         let mut tapped = None;

@@ -6,21 +6,31 @@
 use burn::tensor::{Device, Tensor};
 
 use crate::bert::{Encoder, EncoderJson, Stack};
+use crate::config::{ConfigJson, id};
 use crate::layers::Linear;
 use crate::{
-    Architecture, Batch, Description, Entry, Hidden, ModelError, Network, State, Summary, Tensors, Wanted, from_json,
-    json_only,
+    Architecture, Batch, Description, Entry, Hidden, ModelError, Network, State, Summary, Tensors, Wanted, json_only,
 };
 
-/// transformers' own default.
-const PAD: u32 = 1;
+/// What absent keys mean: `configuration_roberta.py`.
+pub(crate) const DEFAULTS: &str = r#"{
+    "vocab_size": 50265, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
+    "intermediate_size": 3072, "hidden_act": "gelu", "max_position_embeddings": 512,
+    "type_vocab_size": 2, "layer_norm_eps": 1e-12, "pad_token_id": 1, "is_decoder": false
+}"#;
 
 struct Roberta(Encoder);
 
 pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<dyn Architecture>, ModelError> {
     let (file, json) = json_only(entry, description)?;
-    let config: EncoderJson = from_json(file, json)?;
-    let first = config.pad_token_id.unwrap_or(PAD) as usize + 1;
+    let config: EncoderJson = ConfigJson::read(file, json, DEFAULTS)?.keys()?;
+    // Positions are counted from the pad id on.
+    let pad = id(config.pad_token_id).ok_or_else(|| ModelError::Config {
+        file: file.to_owned(),
+        expected: "a pad_token_id, from which positions are counted".to_owned(),
+        found: "none".to_owned(),
+    })?;
+    let first = pad as usize + 1;
     Ok(Box::new(Roberta(config.checked(entry, file, first)?)))
 }
 
@@ -29,8 +39,8 @@ impl Architecture for Roberta {
         &self.0.summary
     }
 
-    fn choose_label(&mut self, label: usize) {
-        self.0.summary.label = label;
+    fn summary_mut(&mut self) -> &mut Summary {
+        &mut self.0.summary
     }
 
     fn build(&self, tensors: &mut Tensors, device: &Device) -> Result<Box<dyn Network>, ModelError> {
@@ -40,7 +50,7 @@ impl Architecture for Roberta {
             dense: Linear::take_head(tensors, "classifier.dense", [hidden, hidden], true)?,
             out_proj: Linear::take_head(tensors, "classifier.out_proj", [labels, hidden], true)?,
             label,
-            pad: pad_token_id.unwrap_or(PAD),
+            pad: pad_token_id.unwrap_or_default(),
         }))
     }
 }

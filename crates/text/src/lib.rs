@@ -1,15 +1,20 @@
 //! Messages to token ids: a [`ChatTemplate`] renders a conversation to text, a [`Tokenizer`] turns
 //! text into ids, and a [`Conversation`] keeps both with the place where the completion begins.
 
+mod classes;
 mod formats;
+mod python;
+mod special_tokens;
 mod template;
+mod template_source;
 mod tokenizer;
 
 use serde::{Deserialize, Serialize};
 
 pub use formats::{FORMATS, Format};
+pub use special_tokens::TokenizerSettings;
 pub use template::{ChatTemplate, Clock};
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{Tokenizer, Vocabulary};
 
 /// Why text could not be made into token ids. Every message names the file.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -249,13 +254,13 @@ impl TextPipeline {
         match bos {
             Bos::Template => self.tokenizer.encode_cut(text, false, most_tokens, side),
             Bos::Skywork => {
-                let own = template.special_tokens().iter().find(|(name, _)| *name == "bos_token");
+                let own = template.special_tokens().iter().find(|(name, _)| name == "bos_token");
                 let text = own.and_then(|(_, token)| text.strip_prefix(token.as_str())).unwrap_or(text);
                 self.tokenizer.encode_cut(text, true, most_tokens, side)
             }
             Bos::RewardBench => {
                 let (mut ids, cut) = self.tokenizer.encode_cut(text, true, most_tokens, side)?;
-                let own = template.special_tokens().iter().find(|(name, _)| *name == "bos_token");
+                let own = template.special_tokens().iter().find(|(name, _)| name == "bos_token");
                 let own = own.and_then(|(_, token)| self.tokenizer.id(token));
                 if own.is_some() && ids.first().copied() == own && ids.get(1).copied() == own {
                     ids.remove(0);

@@ -10,7 +10,7 @@ use minijinja::value::{Kwargs, ValueKind, merge_maps};
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 use serde::Serialize;
 
-use crate::{Message, TextError};
+use crate::{Message, TextError, python, template_source};
 
 /// Instructions a template may take: a real one takes a few thousand a message.
 const FUEL: u64 = 50_000_000;
@@ -76,9 +76,10 @@ impl std::fmt::Display for Clock {
 #[derive(Debug)]
 pub struct ChatTemplate {
     file: String,
+    source: String,
     environment: Environment<'static>,
     clock: Arc<Mutex<Clock>>,
-    special_tokens: Vec<(&'static str, String)>,
+    special_tokens: Vec<(String, String)>,
 }
 
 impl ChatTemplate {
@@ -89,7 +90,7 @@ impl ChatTemplate {
     pub fn new(
         file: &str,
         source: String,
-        special_tokens: Vec<(&'static str, String)>,
+        special_tokens: Vec<(String, String)>,
         clock: Clock,
     ) -> Result<Self, TextError> {
         if source.len() > MAX_TEMPLATE_BYTES {
@@ -104,11 +105,10 @@ impl ChatTemplate {
         environment.set_lstrip_blocks(true);
         environment.set_fuel(Some(FUEL));
         environment.set_formatter(|out, state, value| match value.kind() {
-            ValueKind::Bool => out.write_str(if value.is_true() { "True" } else { "False" }).map_err(Error::from),
-            ValueKind::None => out.write_str("None").map_err(Error::from),
-            _ => minijinja::escape_formatter(out, state, value),
+            ValueKind::String | ValueKind::Undefined => minijinja::escape_formatter(out, state, value),
+            _ => out.write_str(&python::printed(value)).map_err(Error::from),
         });
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(python::method);
         environment.add_function("raise_exception", raise_exception);
         let clock = Arc::new(Mutex::new(clock));
         let told = clock.clone();
@@ -116,17 +116,24 @@ impl ChatTemplate {
             strftime(*told.lock().unwrap_or_else(PoisonError::into_inner), &format)
         });
         environment.add_filter("tojson", to_json);
-        environment.add_template_owned(NAME, source).map_err(|e| TextError::Format {
+        environment.add_filter("string", |value: Value| python::printed(&value));
+        environment.add_filter("join", |items: Value, separator: Option<String>, kwargs: Kwargs| {
+            python::join(&items, separator.as_deref(), kwargs)
+        });
+        environment.add_filter("percent", |text: String, value: Value, is_tuple: bool| {
+            python::percent(&text, &value, is_tuple)
+        });
+        environment.add_template_owned(NAME, template_source::adapted(&source)).map_err(|e| TextError::Format {
             file: file.to_owned(),
             expected: "a valid chat template".to_owned(),
             found: e.to_string(),
         })?;
-        Ok(Self { file: file.to_owned(), environment, clock, special_tokens })
+        Ok(Self { file: file.to_owned(), source, environment, clock, special_tokens })
     }
 
     /// The template as it was given.
-    pub fn source(&self) -> String {
-        self.environment.get_template(NAME).map(|template| template.source().to_owned()).unwrap_or_default()
+    pub fn source(&self) -> &str {
+        &self.source
     }
 
     /// Whether it asks for the time.
@@ -135,13 +142,22 @@ impl ChatTemplate {
     }
 
     /// The special tokens that it may name, by name.
-    pub fn special_tokens(&self) -> &[(&'static str, String)] {
+    pub fn special_tokens(&self) -> &[(String, String)] {
         &self.special_tokens
     }
 
     /// The time that is told from now on.
     pub fn set_clock(&self, clock: Clock) {
         *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = clock;
+    }
+
+    /// What is to be said of a variable that is not set: the line that names it.
+    fn undefined(&self, error: &Error) -> String {
+        const MOST: usize = 160;
+        let number = error.line().unwrap_or(1);
+        let line = self.source.lines().nth(number - 1).unwrap_or_default().trim();
+        let line: String = line.chars().take(MOST).collect();
+        format!("a variable that is not set, in line {number}: {line}")
     }
 
     /// The text of a conversation; with `add_generation_prompt` it ends where an answer begins.
@@ -162,11 +178,13 @@ impl ChatTemplate {
             file: self.file.clone(),
             found: match (e.kind(), e.detail()) {
                 (ErrorKind::InvalidOperation, Some(detail)) => detail.to_owned(),
+                (ErrorKind::UndefinedError, _) => self.undefined(&e),
                 _ => e.to_string(),
             },
         };
-        let tokens =
-            Value::from_iter(self.special_tokens.iter().map(|(name, token)| (*name, Value::from(token.as_str()))));
+        let tokens = Value::from_iter(
+            self.special_tokens.iter().map(|(name, token)| (name.as_str(), Value::from(token.as_str()))),
+        );
         self.environment
             .get_template(NAME)
             .and_then(|template| {
@@ -199,55 +217,99 @@ fn strftime(clock: Clock, format: &str) -> Result<String, Error> {
     Ok(text)
 }
 
-/// `json.dumps(value, ensure_ascii=False)` with Python's separators, or indented.
+/// How `json.dumps` writes.
+struct JsonStyle {
+    indent: Option<usize>,
+    item: String,
+    key: String,
+    ascii: bool,
+    sorted: bool,
+}
+
+/// `json.dumps(value, ensure_ascii, indent, separators, sort_keys)`, as transformers' filter calls it.
 fn to_json(value: Value, kwargs: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = kwargs.get("indent")?;
-    let _ensure_ascii: Option<bool> = kwargs.get("ensure_ascii")?;
+    let separators: Option<Vec<String>> = kwargs.get("separators")?;
+    let (ascii, sorted): (Option<bool>, Option<bool>) = (kwargs.get("ensure_ascii")?, kwargs.get("sort_keys")?);
     kwargs.assert_all_used()?;
+    let (item, key) = match separators.as_deref() {
+        Some([item, key]) => (item.clone(), key.clone()),
+        Some(_) => return Err(Error::new(ErrorKind::InvalidOperation, "tojson takes two separators")),
+        None => (if indent.is_some() { "," } else { ", " }.to_owned(), ": ".to_owned()),
+    };
     let value =
         serde_json::to_value(&value).map_err(|e| Error::new(ErrorKind::BadSerialization, format!("tojson: {e}")))?;
+    let style = JsonStyle { indent, item, key, ascii: ascii.unwrap_or(false), sorted: sorted.unwrap_or(false) };
     let mut text = String::new();
-    write_json(&value, indent, 0, &mut text);
+    style.write(&value, 0, &mut text);
     Ok(text)
 }
 
-fn write_json(value: &serde_json::Value, indent: Option<usize>, depth: usize, out: &mut String) {
-    use serde_json::Value;
-    let newline = |out: &mut String, depth: usize| {
-        if let Some(indent) = indent {
+impl JsonStyle {
+    fn newline(&self, out: &mut String, depth: usize) {
+        if let Some(indent) = self.indent {
             out.push('\n');
             out.extend(std::iter::repeat_n(' ', indent.min(16) * depth));
         }
-    };
-    let separator = if indent.is_some() { "," } else { ", " };
-    match value {
-        Value::Array(items) if !items.is_empty() => {
-            out.push('[');
-            for (i, item) in items.iter().enumerate() {
-                if i > 0 {
-                    out.push_str(separator);
+    }
+
+    fn text(&self, text: &str, out: &mut String) {
+        let quoted = serde_json::Value::from(text).to_string();
+        match self.ascii {
+            false => out.push_str(&quoted),
+            true => {
+                let mut units = [0u16; 2];
+                for c in quoted.chars() {
+                    match c.is_ascii() {
+                        true => out.push(c),
+                        false => {
+                            c.encode_utf16(&mut units).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")))
+                        }
+                    }
                 }
-                newline(out, depth + 1);
-                write_json(item, indent, depth + 1, out);
             }
-            newline(out, depth);
-            out.push(']');
         }
-        Value::Object(entries) if !entries.is_empty() => {
-            out.push('{');
-            for (i, (key, item)) in entries.iter().enumerate() {
-                if i > 0 {
-                    out.push_str(separator);
+    }
+
+    fn write(&self, value: &serde_json::Value, depth: usize, out: &mut String) {
+        use serde_json::Value;
+        match value {
+            Value::Array(items) if !items.is_empty() => {
+                out.push('[');
+                for (i, item) in items.iter().enumerate() {
+                    if i > 0 {
+                        out.push_str(&self.item);
+                    }
+                    self.newline(out, depth + 1);
+                    self.write(item, depth + 1, out);
                 }
-                newline(out, depth + 1);
-                out.push_str(&Value::from(key.as_str()).to_string());
-                out.push_str(": ");
-                write_json(item, indent, depth + 1, out);
+                self.newline(out, depth);
+                out.push(']');
             }
-            newline(out, depth);
-            out.push('}');
+            Value::Object(entries) if !entries.is_empty() => {
+                let mut entries: Vec<_> = entries.iter().collect();
+                if self.sorted {
+                    entries.sort_by_key(|(key, _)| *key);
+                }
+                out.push('{');
+                for (i, (key, item)) in entries.into_iter().enumerate() {
+                    if i > 0 {
+                        out.push_str(&self.item);
+                    }
+                    self.newline(out, depth + 1);
+                    self.text(key, out);
+                    out.push_str(&self.key);
+                    self.write(item, depth + 1, out);
+                }
+                self.newline(out, depth);
+                out.push('}');
+            }
+            Value::String(text) => self.text(text, out),
+            Value::Number(number) if number.is_f64() => {
+                out.push_str(&python::float(number.as_f64().unwrap_or(f64::NAN)));
+            }
+            plain => out.push_str(&plain.to_string()),
         }
-        plain => out.push_str(&plain.to_string()),
     }
 }
 
@@ -257,7 +319,8 @@ mod tests {
 
     fn template(source: &str) -> ChatTemplate {
         let clock = Clock::parse("2025-02-03T04:05:06").expect("a time");
-        ChatTemplate::new("test.json", source.to_owned(), vec![("bos_token", "<s>".to_owned())], clock).expect("valid")
+        ChatTemplate::new("test.json", source.to_owned(), vec![("bos_token".to_owned(), "<s>".to_owned())], clock)
+            .expect("valid")
     }
 
     fn said(source: &str) -> Result<String, TextError> {
@@ -314,6 +377,29 @@ mod tests {
             "{{ messages[0].parts[0] }}{{ add_generation_prompt }}{{ enable_thinking }}{{ tools is none }}{{ none }}";
         let messages = serde_json::json!([{ "role": "user", "parts": ["a"] }]);
         assert_eq!(template(source).render_with(&messages, told).expect("renders"), "aTrueFalseTrueNone");
+    }
+
+    #[test]
+    fn what_jinja_for_python_has_works() {
+        for (source, expected) in [
+            ("{% generation %}{{ messages[0].role }}{% endgeneration %}", "user"),
+            ("{{ '%s=%03d' % (messages[0].role, 7) }}", "user=007"),
+            ("{{ 'a.b.c'.rsplit('.', 1) }}", "['a.b', 'c']"),
+            ("{{ 'a-b'.partition('-')[2] ~ 'xy'.removeprefix('x') }}", "by"),
+            ("{{ messages | join(', ', attribute='role') }}", "user"),
+            ("{{ [1, 2.0, none, 'it'] | string }}", "[1, 2.0, None, 'it']"),
+            ("{{ {'b': 1, 'a': 'é'} | tojson(sort_keys=true, ensure_ascii=true) }}", r#"{"a": "\u00e9", "b": 1}"#),
+            ("{{ [1, {'a': 2}] | tojson(separators=(',', ':')) }}", r#"[1,{"a":2}]"#),
+            ("{{ 1e20 }} {{ 0.5 }}", "1e+20 0.5"),
+        ] {
+            assert_eq!(said(source).expect(source), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn a_variable_that_is_not_set_is_named() {
+        let message = said("a\n{{ tool.name.first }}").expect_err("not set").to_string();
+        assert!(message.contains("line 2: {{ tool.name.first }}"), "{message}");
     }
 
     #[test]

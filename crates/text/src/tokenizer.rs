@@ -20,6 +20,8 @@ use tokenizers::{
     normalizers,
 };
 
+use crate::classes::Class;
+use crate::special_tokens::{SpecialTokens, TokenizerSettings};
 use crate::{Encoding, Pair, TextError, TruncationSide};
 
 /// A text longer than this is refused before it is tokenized: no context holds it.
@@ -35,7 +37,7 @@ const USER_DEFINED: i64 = 4;
 /// How a text is split before its bytes are merged: Llama 3's pattern, and Qwen2's, which differs in
 /// that each digit stands alone.
 const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const QWEN_2: &str =
+pub(crate) const QWEN_2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// Text to token ids, without adding special tokens: chat templates bring their own.
@@ -43,6 +45,22 @@ const QWEN_2: &str =
 pub struct Tokenizer {
     file: String,
     inner: tokenizers::Tokenizer,
+    /// Whether a pair's tokens are told which text they belong to; those of one that is not are all of the first.
+    gives_types: bool,
+    /// Which end its own settings cut.
+    side: TruncationSide,
+    /// Most tokens that its own settings leave.
+    most_tokens: Option<usize>,
+    special_tokens: Vec<(String, String)>,
+}
+
+/// What a folder has for a tokenizer.
+#[derive(Debug, Clone, Copy)]
+pub enum Vocabulary<'a> {
+    /// `tokenizer.json`
+    Whole(&'a [u8]),
+    /// `vocab.json` and `merges.txt`
+    Merges(&'a [u8], &'a [u8]),
 }
 
 impl Tokenizer {
@@ -58,7 +76,84 @@ impl Tokenizer {
         inner.with_padding(None);
         // Removing truncation cannot fail: only adding one is checked.
         let _ = inner.with_truncation(None);
-        Ok(Self { file: file.to_owned(), inner })
+        Ok(Self::plain(file, inner))
+    }
+
+    fn plain(file: &str, inner: tokenizers::Tokenizer) -> Self {
+        let (side, most_tokens) = (TruncationSide::default(), None);
+        Self { file: file.to_owned(), inner, gives_types: true, side, most_tokens, special_tokens: Vec::new() }
+    }
+
+    /// A tokenizer as transformers builds it for a kind of model (`model_type`) from what its folder has. `named` is
+    /// the class that `config.json` names.
+    ///
+    /// # Errors
+    /// When the files are damaged, or contradict each other so that transformers has no tokenizer of them either.
+    pub fn assemble(
+        file: &str,
+        vocabulary: Vocabulary<'_>,
+        model_type: &str,
+        named: Option<&str>,
+        settings: &TokenizerSettings,
+    ) -> Result<Self, TextError> {
+        let refuse = |found: String| TextError::Format {
+            file: file.to_owned(),
+            expected: "a tokenizer that transformers builds".to_owned(),
+            found,
+        };
+        let mut built = match vocabulary {
+            Vocabulary::Whole(json) => Self::from_json(file, json)?,
+            Vocabulary::Merges(vocabulary, merges) => Self::plain(file, of_merges(vocabulary, merges).map_err(refuse)?),
+        };
+        let config = &settings.config;
+        let named = config.get("tokenizer_class").and_then(serde_json::Value::as_str).or(named);
+        let class = Class::of(model_type, named, built.is_byte_level());
+        if matches!(vocabulary, Vocabulary::Merges(..)) && !class.is_rebuilt() {
+            return Err(refuse("vocab.json and merges.txt, which do not say how a text is split before".to_owned()));
+        }
+        let stored =
+            built.inner.get_added_tokens_decoder().into_iter().map(|(id, token)| (u64::from(id), token)).collect();
+        let special = SpecialTokens::gather(settings, class.tokens, &stored).map_err(refuse)?;
+        class.assemble(&mut built.inner, config, &special, &refuse)?;
+        built.gives_types = class.gives_types(config);
+        built.special_tokens = special.names();
+        built.side = match config.get("truncation_side").and_then(serde_json::Value::as_str) {
+            Some("left") => TruncationSide::Left,
+            None | Some("right") => TruncationSide::Right,
+            Some(other) => return Err(refuse(format!("truncation_side: {other:?}, where left or right was expected"))),
+        };
+        let most = config.get("model_max_length").and_then(serde_json::Value::as_f64);
+        built.most_tokens = most.filter(|most| *most > 0.0 && *most < 1e9).map(|most| most as usize);
+        Ok(built)
+    }
+
+    fn is_byte_level(&self) -> bool {
+        fn has(value: &serde_json::Value) -> bool {
+            match value {
+                serde_json::Value::Object(fields) => {
+                    fields.get("type").is_some_and(|kind| kind == "ByteLevel") || fields.values().any(has)
+                }
+                serde_json::Value::Array(values) => values.iter().any(has),
+                _ => false,
+            }
+        }
+        let steps = serde_json::to_value(self.inner.get_pre_tokenizer()).unwrap_or_default();
+        has(&steps) || has(&serde_json::to_value(self.inner.get_decoder()).unwrap_or_default())
+    }
+
+    /// Which end its own settings cut.
+    pub fn side(&self) -> TruncationSide {
+        self.side
+    }
+
+    /// Most tokens that its own settings leave; transformers cuts pairs there.
+    pub fn most_tokens(&self) -> Option<usize> {
+        self.most_tokens
+    }
+
+    /// Its special tokens by name, which templates may use.
+    pub fn special_tokens(&self) -> &[(String, String)] {
+        &self.special_tokens
     }
 
     /// The tokenizer in a GGUF's metadata.
@@ -79,7 +174,7 @@ impl Tokenizer {
                 ));
             }
         };
-        Ok(Self { file: file.to_owned(), inner })
+        Ok(Self::plain(file, inner))
     }
 
     /// As a `tokenizer.json`.
@@ -128,7 +223,7 @@ impl Tokenizer {
         let of_second = pair.get_sequence_ids().iter().position(|&sequence| sequence == Some(1));
         Ok(Pair {
             input_ids: pair.get_ids().to_vec(),
-            token_type_ids: pair.get_type_ids().to_vec(),
+            token_type_ids: if self.gives_types { pair.get_type_ids().to_vec() } else { vec![0; pair.len()] },
             first_completion_token: of_second.unwrap_or(pair.len()),
             cut_tokens: before - left,
         })
@@ -321,6 +416,22 @@ fn refuse_panics(bytes: &[u8]) -> Result<(), String> {
     file.post_processor.as_ref().map_or(Ok(()), check)
 }
 
+/// A byte-level BPE without what is around it, from `vocab.json` and `merges.txt`.
+fn of_merges(vocabulary: &[u8], merges: &[u8]) -> Result<tokenizers::Tokenizer, String> {
+    let ids: std::collections::HashMap<String, u32> =
+        serde_json::from_slice(vocabulary).map_err(|e| format!("in vocab.json: {e}"))?;
+    let merges = std::str::from_utf8(merges).map_err(|e| format!("in merges.txt: {e}"))?;
+    let lines = merges.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let merges: Result<Vec<_>, String> = lines
+        .map(|line| {
+            let both = line.split_once(' ').ok_or_else(|| format!("the line {line:?} in merges.txt"))?;
+            Ok((both.0.to_owned(), both.1.trim().to_owned()))
+        })
+        .collect();
+    let bpe = BPE::builder().vocab_and_merges(ids.into_iter().collect::<ahash::AHashMap<_, _>>(), merges?);
+    Ok(tokenizers::Tokenizer::new(bpe.build().map_err(|e| e.to_string())?))
+}
+
 fn direction(side: TruncationSide) -> TruncationDirection {
     match side {
         TruncationSide::Left => TruncationDirection::Left,
@@ -368,6 +479,12 @@ impl<'a> GgufVocabulary<'a> {
             split.map(PreTokenizerWrapper::Split).map_err(|e| self.refuse("a tokenizer", e.to_string()))
         };
         let name = self.metadata.text("tokenizer.ggml.pre").map_err(|e| self.incomplete(e))?;
+        // llama.cpp has several names for some.
+        let name = match name {
+            "llama3" | "llama-v3" => "llama-bpe",
+            "deepseek-r1-qwen" => "qwen2",
+            other => other,
+        };
         let pre_tokenizer = match name {
             // Single digits, then GPT-2's own pattern.
             "smollm" => vec![PreTokenizerWrapper::Digits(Digits::new(true)), bytes(true)],

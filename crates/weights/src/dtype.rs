@@ -4,6 +4,8 @@ use half::{bf16, f16};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(non_camel_case_types, reason = "the formats' own names")]
 pub enum DType {
+    /// 64-bit float.
+    F64,
     /// 32-bit float.
     F32,
     /// 16-bit IEEE float.
@@ -31,7 +33,7 @@ pub enum DType {
 }
 
 impl DType {
-    pub(crate) const NAMES: &'static str = "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K";
+    pub(crate) const NAMES: &'static str = "F64, F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K";
 
     /// Those in blocks.
     pub(crate) const BLOCKS: [Self; 8] =
@@ -40,7 +42,7 @@ impl DType {
     /// Values in a block.
     pub const fn block_elements(self) -> usize {
         match self {
-            Self::F32 | Self::F16 | Self::BF16 => 1,
+            Self::F64 | Self::F32 | Self::F16 | Self::BF16 => 1,
             Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
             Self::Q4_K | Self::Q5_K | Self::Q6_K => 256,
         }
@@ -49,6 +51,7 @@ impl DType {
     /// Stored size of a block.
     pub const fn block_bytes(self) -> usize {
         match self {
+            Self::F64 => 8,
             Self::F32 => 4,
             Self::F16 | Self::BF16 => 2,
             Self::Q4_0 => 18,
@@ -71,6 +74,7 @@ impl DType {
     /// themselves are tested against it.
     pub fn to_f32(self, bytes: &[u8]) -> Vec<f32> {
         match self {
+            Self::F64 => chunks(bytes).map(|b| f64::from_le_bytes(b) as f32).collect(),
             Self::F32 => chunks(bytes).map(f32::from_le_bytes).collect(),
             Self::F16 => chunks(bytes).map(|b| f16::from_le_bytes(b).to_f32()).collect(),
             Self::BF16 => chunks(bytes).map(|b| bf16::from_le_bytes(b).to_f32()).collect(),

@@ -299,7 +299,7 @@ pub(crate) async fn open(source: &Source) -> Result<Checkpoint, WeightsError> {
             found: format!("{known} ({kind})"),
         })?;
         let offset = reader.u64().await?;
-        tensors.push(TensorInfo { name: tensor, shape, dtype, file: 0, start: offset, low_rank: None });
+        tensors.push(TensorInfo { name: tensor, shape, dtype, file: 0, start: offset, change: None });
     }
     let alignment = if metadata.has("general.alignment") { metadata.unsigned("general.alignment")? as u64 } else { 32 };
     if alignment == 0 || alignment > 1 << 20 {

@@ -2,9 +2,9 @@
 //! and shape from the files' headers alone; the values are read row by row with
 //! [`Checkpoint::rows`], still in their stored type, so that nobody holds a whole file.
 
+pub mod adapter;
 mod dtype;
 pub mod gguf;
-pub mod lora;
 pub mod safetensors;
 
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ pub enum WeightsError {
         found: String,
     },
     /// An adapter that is not merged here.
-    #[error("reading {file}: {found} is not supported; supported is LoRA, with rank and alpha patterns of plain names")]
+    #[error("reading {file}: {found} is not supported; merge it into its base with peft's merge_and_unload()")]
     UnsupportedAdapter {
         /// The adapter's configuration.
         file: String,
@@ -48,14 +48,14 @@ pub enum WeightsError {
         found: String,
     },
     /// A tensor that the model needs is not there.
-    #[error("loading {file}: tensor {tensor} was expected, the file has no such tensor among its {found}")]
+    #[error("loading {file}: tensor {tensor} was expected, {found} was found")]
     MissingTensor {
         /// The file's or folder's name.
         file: String,
         /// The tensor's name.
         tensor: String,
-        /// How many tensors there are.
-        found: usize,
+        /// How many tensors there are, those with names near to it, and what they point to.
+        found: String,
     },
     /// A tensor does not have the shape that the configuration implies.
     #[error("loading {file}: tensor {tensor} should have the shape {expected:?}, it has {found:?}")]
@@ -75,6 +75,9 @@ pub(crate) fn format_error(file: &str, expected: impl Into<String>, found: impl 
     WeightsError::Format { file: file.to_owned(), expected: expected.into(), found: found.into() }
 }
 
+/// Bytes that are compared at once.
+const PIECE_BYTES: usize = 4 << 20;
+
 /// Where a tensor lies and what it is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TensorInfo {
@@ -88,20 +91,21 @@ pub struct TensorInfo {
     file: usize,
     /// First byte in that file.
     start: u64,
-    /// What an adapter adds to it.
-    low_rank: Option<Box<LowRank>>,
+    /// What an adapter changes of it.
+    change: Option<Box<Change>>,
 }
 
-/// A product of two low matrices that is added to a tensor while it is read.
+/// What is done to a tensor while it is read; `stored` is the tensor as the base has it.
 #[derive(Debug, Clone, PartialEq)]
-struct LowRank {
-    /// The tensor as the base has it.
-    stored: TensorInfo,
-    /// `[rank, columns]`
-    a: TensorInfo,
-    /// `[rows, rank]`
-    b: TensorInfo,
-    scale: f32,
+enum Change {
+    /// `stored + scale b a`, with `b` of `[rows, rank]` and `a` of `[rank, columns]`.
+    LowRank { stored: TensorInfo, a: TensorInfo, b: TensorInfo, scale: f32 },
+    /// `stored + scale (b a)^T`, with `b` of `[columns, rank]` and `a` of `[rank, rows]`.
+    Transposed { stored: TensorInfo, a: TensorInfo, b: TensorInfo, scale: f32 },
+    /// `stored + scale added`, of one shape.
+    Sum { stored: TensorInfo, added: TensorInfo, scale: f32 },
+    /// Some rows are others.
+    Rows { stored: TensorInfo, rows: Vec<usize>, replaced: TensorInfo },
 }
 
 impl TensorInfo {
@@ -248,17 +252,74 @@ impl Checkpoint {
         self.tensors.get(name)
     }
 
+    /// With its tensors under other names, where `of` has one for them.
+    ///
+    /// # Errors
+    /// When two tensors come to one name.
+    pub fn renamed(mut self, of: impl Fn(&str) -> Option<String>) -> Result<Self, WeightsError> {
+        let mut tensors = BTreeMap::new();
+        for (name, info) in std::mem::take(&mut self.tensors) {
+            let name = of(&name).unwrap_or(name);
+            if tensors.insert(name.clone(), TensorInfo { name: name.clone(), ..info }).is_some() {
+                return Err(format_error(&self.name, "each tensor once", format!("{name} under two names")));
+            }
+        }
+        self.tensors = tensors;
+        Ok(self)
+    }
+
+    /// What is to be said of a tensor that is not there: what there is instead.
+    pub(crate) fn missing(&self, name: &str) -> WeightsError {
+        let last = |name: &str| name.rsplit('.').take(2).collect::<Vec<_>>().join(".");
+        let module = |name: &str| name.rsplit('.').nth(1).map(str::to_owned);
+        let near = |other: &&String| {
+            other.ends_with(&format!(".{name}"))
+                || name.ends_with(&format!(".{other}"))
+                || (last(other) == last(name) && other.len().abs_diff(name.len()) < 12)
+                || (name.contains("score") || name.contains("classifier"))
+                    && ["head", "score", "classifier", "reward"].iter().any(|part| other.contains(part))
+        };
+        let mut names: Vec<&str> = self.tensors.keys().filter(near).take(4).map(String::as_str).collect();
+        let packed = self.tensors.keys().chain(self.undecoded.keys()).find(|other| {
+            ["qweight", "qzeros", "weight_packed", "weight_scale"].iter().any(|part| other.ends_with(part))
+                && module(other) == module(name)
+        });
+        names.extend(packed.map(String::as_str));
+        let mut found = format!("no such tensor among {}", self.tensors.len() + self.undecoded.len());
+        if !names.is_empty() {
+            found.push_str(&format!("; near it: {}", names.join(", ")));
+        }
+        if packed.is_some() {
+            found.push_str(" (weights that another program quantised, which are not read)");
+        }
+        WeightsError::MissingTensor { file: self.name.clone(), tensor: name.to_owned(), found }
+    }
+
+    /// Whether two tensors hold the same bytes.
+    ///
+    /// # Errors
+    /// When the bytes cannot be had.
+    pub async fn are_equal(&self, a: &TensorInfo, b: &TensorInfo) -> Result<bool, WeightsError> {
+        if a.shape != b.shape || a.dtype != b.dtype {
+            return Ok(false);
+        }
+        let rows = (PIECE_BYTES / a.row_bytes().max(1)).max(1);
+        for first in (0..a.rows()).step_by(rows) {
+            let rows = rows.min(a.rows() - first);
+            if self.rows(a, first, rows).await? != self.rows(b, first, rows).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// The tensor of this name and shape.
     ///
     /// # Errors
     /// [`WeightsError::MissingTensor`] or [`WeightsError::Shape`].
     pub fn expect(&self, name: &str, shape: &[usize]) -> Result<&TensorInfo, WeightsError> {
-        let missing = || WeightsError::MissingTensor {
-            file: self.name.clone(),
-            tensor: name.to_owned(),
-            found: self.tensors.len(),
-        };
-        let info = self.find(name).ok_or_else(|| self.undecoded.get(name).cloned().unwrap_or_else(missing))?;
+        let missing = || self.undecoded.get(name).cloned().unwrap_or_else(|| self.missing(name));
+        let info = self.find(name).ok_or_else(missing)?;
         if info.shape != shape {
             return Err(WeightsError::Shape {
                 file: self.files[info.file].name().to_owned(),
@@ -275,19 +336,40 @@ impl Checkpoint {
     /// # Errors
     /// When the bytes cannot be had.
     pub async fn rows(&self, info: &TensorInfo, first: usize, rows: usize) -> Result<Vec<u8>, WeightsError> {
-        if let Some(low_rank) = &info.low_rank {
-            return self.merged_rows(low_rank, first, rows).await;
+        match &info.change {
+            Some(change) => self.changed_rows(change, first, rows).await,
+            None => self.stored_rows(info, first, rows).await,
         }
-        self.stored_rows(info, first, rows).await
     }
 
-    async fn merged_rows(&self, low_rank: &LowRank, first: usize, rows: usize) -> Result<Vec<u8>, WeightsError> {
-        let LowRank { stored, a, b, scale } = low_rank;
-        let values = stored.dtype.to_f32(&self.stored_rows(stored, first, rows).await?);
-        let a_values = a.dtype.to_f32(&self.stored_rows(a, 0, a.rows()).await?);
-        let b_values = b.dtype.to_f32(&self.stored_rows(b, first, rows).await?);
-        let merged = lora::merged(values, &a_values, &b_values, a.rows(), *scale);
-        Ok(merged.iter().flat_map(|value| value.to_le_bytes()).collect())
+    async fn changed_rows(&self, change: &Change, first: usize, rows: usize) -> Result<Vec<u8>, WeightsError> {
+        let all = async |info: &TensorInfo, first: usize, rows: usize| -> Result<Vec<f32>, WeightsError> {
+            Ok(info.dtype.to_f32(&self.stored_rows(info, first, rows).await?))
+        };
+        let values = match change {
+            Change::LowRank { stored, a, b, scale } => {
+                let (values, b) = (all(stored, first, rows).await?, all(b, first, rows).await?);
+                adapter::added(values, &all(a, 0, a.rows()).await?, &b, a.rows(), *scale)
+            }
+            Change::Transposed { stored, a, b, scale } => {
+                let (values, b) = (all(stored, first, rows).await?, all(b, 0, b.rows()).await?);
+                let place = (first, stored.rows());
+                adapter::added_transposed(values, &all(a, 0, a.rows()).await?, &b, place, (a.rows(), *scale))
+            }
+            Change::Sum { stored, added, scale } => {
+                let (values, added) = (all(stored, first, rows).await?, all(added, first, rows).await?);
+                values.iter().zip(added).map(|(value, added)| value + scale * added).collect()
+            }
+            Change::Rows { stored, rows: at, replaced } => {
+                let mut values = all(stored, first, rows).await?;
+                for (row, place) in at.iter().zip(0..).filter(|(row, _)| (first..first + rows).contains(row)) {
+                    let columns = stored.columns();
+                    values[(row - first) * columns..][..columns].copy_from_slice(&all(replaced, place, 1).await?);
+                }
+                values
+            }
+        };
+        Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect())
     }
 
     async fn stored_rows(&self, info: &TensorInfo, first: usize, rows: usize) -> Result<Vec<u8>, WeightsError> {

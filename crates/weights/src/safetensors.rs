@@ -30,10 +30,12 @@ pub(crate) async fn open(source: &Source) -> Result<Checkpoint, WeightsError> {
 }
 
 pub(crate) async fn open_folder(folder: &Folder) -> Result<Checkpoint, WeightsError> {
-    let files = if let Some(index) = folder.find(INDEX) {
-        shards(index).await?.iter().map(|shard| folder.get(shard).cloned()).collect::<Result<Vec<_>, _>>()?
-    } else {
-        vec![folder.get(SINGLE)?.clone()]
+    // One file goes before an index, which may be left from another form of the model.
+    let files = match (folder.find(SINGLE), folder.find(INDEX)) {
+        (None, Some(index)) => {
+            shards(index).await?.iter().map(|shard| folder.get(shard).cloned()).collect::<Result<Vec<_>, _>>()?
+        }
+        _ => vec![folder.get(SINGLE)?.clone()],
     };
     let mut all = Header::default();
     for (position, file) in files.iter().enumerate() {
@@ -141,6 +143,7 @@ async fn read_header(file: &Source, position: usize) -> Result<Header, WeightsEr
             continue;
         };
         let dtype = match (dtype.as_str(), blocks.get(&name), shape.last_mut()) {
+            ("F64", ..) => DType::F64,
             ("F32", ..) => DType::F32,
             ("F16", ..) => DType::F16,
             ("BF16", ..) => DType::BF16,
@@ -155,8 +158,7 @@ async fn read_header(file: &Source, position: usize) -> Result<Header, WeightsEr
                 continue;
             }
         };
-        let info =
-            TensorInfo { name, shape, dtype, file: position, start: values.saturating_add(start), low_rank: None };
+        let info = TensorInfo { name, shape, dtype, file: position, start: values.saturating_add(start), change: None };
         let bytes = info.checked_bytes(file.name())?;
         if end.checked_sub(start) != Some(bytes) {
             return Err(format_error(

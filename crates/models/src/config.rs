@@ -1,0 +1,165 @@
+//! Configurations as transformers reads them: a key that is absent means its class's default, which is not always
+//! none; one that is null means none.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::{Head, ModelError};
+
+/// A `config.json`: as it stands there, and with what its absent keys mean.
+pub(crate) struct ConfigJson<'a> {
+    pub file: &'a str,
+    /// Of a key that stands there twice the last counts, as in Python.
+    pub given: Value,
+    whole: Map<String, Value>,
+}
+
+impl<'a> ConfigJson<'a> {
+    /// `defaults` is a JSON object with transformers' own.
+    pub fn read(file: &'a str, json: &str, defaults: &str) -> Result<Self, ModelError> {
+        let given: Value = crate::from_json(file, json)?;
+        let damaged = |found: String| ModelError::Config {
+            file: file.to_owned(),
+            expected: "a model configuration as transformers writes it".to_owned(),
+            found,
+        };
+        let Value::Object(mut whole) = given.clone() else {
+            return Err(damaged("no JSON object".to_owned()));
+        };
+        let defaults: Map<String, Value> = serde_json::from_str(defaults).map_err(|e| damaged(e.to_string()))?;
+        for (key, value) in defaults {
+            whole.entry(key).or_insert(value);
+        }
+        Ok(Self { file, given, whole })
+    }
+
+    /// The keys that a model reads.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] with the key that is wrong.
+    pub fn keys<T: DeserializeOwned>(&self) -> Result<T, ModelError> {
+        let read = |whole: Map<String, Value>| serde_json::from_value::<T>(Value::Object(whole));
+        let Err(error) = read(self.whole.clone()) else {
+            return read(self.whole.clone()).map_err(|e| self.wrong(None, &e.to_string()));
+        };
+        // The message has no key: it is the one without which there is another message.
+        let found = error.to_string();
+        let key = self.whole.keys().find(|key| {
+            let mut without = self.whole.clone();
+            without.shift_remove(*key);
+            read(without).err().is_none_or(|other| other.to_string() != found)
+        });
+        Err(self.wrong(key.map(String::as_str), &found))
+    }
+
+    fn wrong(&self, key: Option<&str>, found: &str) -> ModelError {
+        let value = key.and_then(|key| Some((key, self.whole.get(key)?)));
+        let found = match value {
+            Some((key, value)) => {
+                let value: String = value.to_string().chars().take(60).collect();
+                format!("{key}: {value} ({found})")
+            }
+            None => found.to_owned(),
+        };
+        ModelError::Config {
+            file: self.file.to_owned(),
+            expected: "a model configuration as transformers writes it".to_owned(),
+            found,
+        }
+    }
+}
+
+/// How many logits a classifier gives, as its configuration has it; its head's own shape settles it.
+#[derive(Debug, Clone, Default, serde::Deserialize)]
+pub(crate) struct Labels {
+    id2label: Option<Map<String, Value>>,
+    num_labels: Option<usize>,
+}
+
+impl Labels {
+    /// transformers' own default is two.
+    pub fn of(&self, head: Head) -> usize {
+        match head {
+            Head::LanguageModel => 1,
+            Head::Score | Head::Pooled => self.id2label.as_ref().map(Map::len).or(self.num_labels).unwrap_or(2),
+        }
+    }
+}
+
+/// What an absent `is_causal` means.
+pub(crate) fn causal() -> Option<bool> {
+    Some(true)
+}
+
+/// An id that may be -1 for none, as LLaMA-1's pad token is.
+pub(crate) fn id(value: Option<i64>) -> Option<u32> {
+    value.and_then(|id| u32::try_from(id).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize, PartialEq)]
+    struct Keys {
+        width: usize,
+        window: Option<usize>,
+        cap: Option<f64>,
+    }
+
+    fn keys(json: &str) -> Result<Keys, String> {
+        let config = ConfigJson::read("config.json", json, r#"{"window":4096,"cap":50.0}"#);
+        config.and_then(|config| config.keys()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn absent_is_the_default_and_null_is_none() {
+        let both = Keys { width: 8, window: Some(4096), cap: Some(50.0) };
+        assert_eq!(keys(r#"{"width":8}"#), Ok(both));
+        let neither = Keys { width: 8, window: None, cap: None };
+        assert_eq!(keys(r#"{"width":8,"window":null,"cap":null}"#), Ok(neither));
+        // Of a key that stands there twice the last counts.
+        assert_eq!(keys(r#"{"width":8,"width":9}"#).map(|keys| keys.width), Ok(9));
+    }
+
+    #[test]
+    fn absent_keys_mean_what_transformers_classes_have() {
+        let fixture: Value = serde_json::from_str(include_str!("../../../tests/fixtures/defaults.json")).expect("JSON");
+        for (model_type, ours) in [
+            ("llama", crate::llama::DEFAULTS),
+            ("mistral", crate::mistral::DEFAULTS),
+            ("qwen2", crate::qwen2::DEFAULTS),
+            ("qwen3", crate::qwen3::DEFAULTS),
+            ("gemma", crate::gemma::DEFAULTS),
+            ("gemma2", crate::gemma2::DEFAULTS),
+            ("gemma3_text", crate::gemma3::DEFAULTS),
+            ("gpt_neox", crate::gpt_neox::DEFAULTS),
+            ("bert", crate::bert::DEFAULTS),
+            ("roberta", crate::roberta::DEFAULTS),
+            ("deberta-v2", crate::deberta::DEFAULTS),
+            ("modernbert", crate::modernbert::DEFAULTS),
+        ] {
+            let theirs = fixture["defaults"][model_type].as_object().expect("a model's");
+            let ours: Map<String, Value> = serde_json::from_str(ours).expect("JSON");
+            for (key, value) in &ours {
+                let want = theirs.get(key).unwrap_or_else(|| panic!("{model_type} has no {key}"));
+                let same = value == want || value.as_f64().is_some() && value.as_f64() == want.as_f64();
+                assert!(same, "{model_type} {key}: {value} is not {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn errors_name_the_key() {
+        for (json, named) in [
+            (r#"{"width":"wide","window":2}"#, "width: \"wide\""),
+            (r#"{"width":8,"window":-3}"#, "window: -3"),
+            (r#"{"width":null}"#, "width: null"),
+            ("{}", "missing field `width`"),
+            ("[]", "no JSON object"),
+        ] {
+            let message = keys(json).expect_err(json);
+            assert!(message.contains(named) && message.contains("config.json"), "{json}: {message}");
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! An adapter's tensors, one by one, into the base's.
+
+use std::collections::BTreeSet;
+
+use super::{Adapter, Merged};
+use crate::{Change, Checkpoint, DType, TensorInfo, WeightsError};
+
+/// What peft puts before the base's names.
+const PREFIX: &str = "base_model.model.";
+
+/// What stands in the name of a module's trained copy. peft writes the copy under the module's own name; with
+/// biases it also writes this one, and reads the former.
+const COPY: &str = ".modules_to_save.";
+
+/// What an adapter's tensor is to its base.
+#[derive(Debug, PartialEq, Eq)]
+enum Part<'a> {
+    /// `[rank, columns]` of a module.
+    Down(&'a str),
+    /// `[rows, rank]` of a module; read with the other.
+    Up,
+    /// `[rank, rows]` of an embedding.
+    DownOfEmbedding(&'a str),
+    UpOfEmbedding,
+    /// What is added to a module's bias.
+    Bias(&'a str),
+    /// Rows of an embedding, anew.
+    Rows(&'a str),
+    /// A tensor in place of the base's.
+    Whole(String),
+    /// What a module was before a copy of it was trained, which is not read.
+    Original,
+    Unknown,
+}
+
+fn part(name: &str) -> Part<'_> {
+    let of = |ending: &str| name.strip_suffix(ending);
+    if let Some(module) = of(".lora_A.weight") {
+        Part::Down(module)
+    } else if of(".lora_B.weight").is_some() {
+        Part::Up
+    } else if let Some(module) = of(".lora_embedding_A") {
+        Part::DownOfEmbedding(module)
+    } else if of(".lora_embedding_B").is_some() {
+        Part::UpOfEmbedding
+    } else if let Some(module) = of(".lora_B.bias") {
+        Part::Bias(module)
+    } else if let Some(module) = of(".token_adapter.trainable_tokens_delta").or(of(".trainable_tokens_delta")) {
+        Part::Rows(module)
+    } else if name.contains(".original_module.") {
+        Part::Original
+    } else if ["lora_", "ia3_", "ada_", "vera_", "trainable_tokens", "prompt_"].iter().any(|other| name.contains(other))
+    {
+        Part::Unknown
+    } else {
+        Part::Whole(name.replace(COPY, ".").replace(".base_layer.", "."))
+    }
+}
+
+impl Adapter {
+    /// The base with the adapter in it.
+    ///
+    /// # Errors
+    /// When a tensor has no counterpart in the base, has another shape, or is of a kind that is not
+    /// merged here.
+    pub fn merge(&self, base: Checkpoint) -> Result<Merged, WeightsError> {
+        let shift = base.files.len();
+        let mut merging = Merging { adapter: self, shift, checkpoint: base, changed: BTreeSet::new() };
+        merging.checkpoint.files.extend(self.checkpoint.files.iter().cloned());
+        let names: Vec<&str> = self.checkpoint.tensors.keys().map(String::as_str).collect();
+        let own = |name: &'_ str| name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
+        // What stands in the base's place goes first: the others are added to it.
+        for is_copy in [false, true] {
+            for &stored in names.iter().filter(|name| name.contains(COPY) == is_copy) {
+                if let Part::Whole(name) = part(&own(stored))
+                    && !(is_copy && merging.changed.contains(&name))
+                {
+                    merging.replace(stored, name)?;
+                }
+            }
+        }
+        for &stored in &names {
+            let name = own(stored);
+            match part(&name) {
+                Part::Whole(_) | Part::Original | Part::Up | Part::UpOfEmbedding => {}
+                Part::Down(module) => merging.add(stored, module)?,
+                Part::DownOfEmbedding(module) => merging.add_to_embedding(stored, module)?,
+                Part::Bias(module) => merging.add_to_bias(stored, module)?,
+                Part::Rows(module) => merging.put_rows(stored, module)?,
+                Part::Unknown => return Err(merging.refuse(format!("a LoRA adapter with the tensor {stored}"))),
+            }
+        }
+        merging.check_pairs(&names)?;
+        Ok(Merged { checkpoint: merging.checkpoint, changed: merging.changed })
+    }
+}
+
+struct Merging<'a> {
+    adapter: &'a Adapter,
+    shift: usize,
+    checkpoint: Checkpoint,
+    changed: BTreeSet<String>,
+}
+
+impl Merging<'_> {
+    fn refuse(&self, found: String) -> WeightsError {
+        WeightsError::UnsupportedAdapter { file: self.adapter.config.file.clone(), found }
+    }
+
+    /// The adapter's tensor of a name and shape, as one of the merged checkpoint.
+    fn own(&self, stored: &str, shape: &[usize]) -> Result<TensorInfo, WeightsError> {
+        let info = self.adapter.checkpoint.expect(stored, shape)?;
+        Ok(TensorInfo { file: info.file + self.shift, ..info.clone() })
+    }
+
+    /// The base's tensor of a name, which nothing has changed yet but what stands in its place.
+    fn base(&self, name: &str) -> Result<TensorInfo, WeightsError> {
+        let info = self.checkpoint.find(name).cloned().ok_or_else(|| self.checkpoint.missing(name))?;
+        match info.change {
+            None => Ok(info),
+            Some(_) => Err(self.refuse(format!("a LoRA adapter that changes {name} in two ways"))),
+        }
+    }
+
+    fn put(&mut self, stored: TensorInfo, change: Change) {
+        let name = stored.name.clone();
+        let info = TensorInfo { dtype: DType::F32, change: Some(Box::new(change)), ..stored };
+        self.changed.insert(name.clone());
+        self.checkpoint.tensors.insert(name, info);
+    }
+
+    fn replace(&mut self, stored: &str, name: String) -> Result<(), WeightsError> {
+        let info = self.adapter.checkpoint.find(stored).cloned();
+        let info = info.ok_or_else(|| self.adapter.checkpoint.missing(stored))?;
+        if self.changed.contains(&name) {
+            return Err(self.refuse(format!("a LoRA adapter with two tensors for {name}")));
+        }
+        let module = name.strip_suffix(".weight").unwrap_or(&name);
+        if self.adapter.config.saves(module) {
+            self.keep_tied_head(&name);
+        }
+        self.changed.insert(name.clone());
+        self.checkpoint.tensors.insert(name.clone(), TensorInfo { name, file: info.file + self.shift, ..info });
+        Ok(())
+    }
+
+    /// A language model's head that is tied to an embedding stays what it was, where a copy of the embedding was
+    /// trained, or products are added to it: peft unties them then.
+    fn keep_tied_head(&mut self, embedding: &str) {
+        const HEAD: &str = "lm_head.weight";
+        if embedding.ends_with("embed_tokens.weight")
+            && !self.checkpoint.tensors.contains_key(HEAD)
+            && let Some(tied) = self.checkpoint.find(embedding).cloned()
+        {
+            self.checkpoint.tensors.insert(HEAD.to_owned(), TensorInfo { name: HEAD.to_owned(), ..tied });
+        }
+    }
+
+    fn add(&mut self, down: &str, module: &str) -> Result<(), WeightsError> {
+        let stored = self.base(&format!("{module}.weight"))?;
+        if module.ends_with("embed_tokens") {
+            self.keep_tied_head(&stored.name);
+        }
+        let rank = self.adapter.config.rank(module);
+        let a = self.own(down, &[rank, stored.columns()])?;
+        let b = self.own(&down.replace(".lora_A.", ".lora_B."), &[stored.rows(), rank])?;
+        let scale = self.adapter.config.scale(module);
+        self.put(stored.clone(), Change::LowRank { stored, a, b, scale });
+        Ok(())
+    }
+
+    fn add_to_embedding(&mut self, down: &str, module: &str) -> Result<(), WeightsError> {
+        let stored = self.base(&format!("{module}.weight"))?;
+        self.keep_tied_head(&stored.name);
+        let rank = self.adapter.config.rank(module);
+        let a = self.own(down, &[rank, stored.rows()])?;
+        let b = self.own(&down.replace(".lora_embedding_A", ".lora_embedding_B"), &[stored.columns(), rank])?;
+        let scale = self.adapter.config.scale(module);
+        self.put(stored.clone(), Change::Transposed { stored, a, b, scale });
+        Ok(())
+    }
+
+    fn add_to_bias(&mut self, added: &str, module: &str) -> Result<(), WeightsError> {
+        let stored = self.base(&format!("{module}.bias"))?;
+        let added = self.own(added, &stored.shape)?;
+        let scale = self.adapter.config.scale(module);
+        self.put(stored.clone(), Change::Sum { stored, added, scale });
+        Ok(())
+    }
+
+    fn put_rows(&mut self, delta: &str, module: &str) -> Result<(), WeightsError> {
+        let stored = self.base(&format!("{module}.weight"))?;
+        let rows = self.adapter.config.rows_of(module).map(<[usize]>::to_vec);
+        let rows = rows.ok_or_else(|| self.refuse(format!("a LoRA adapter with {delta} without its token indices")))?;
+        let replaced = self.own(delta, &[rows.len(), stored.columns()])?;
+        if let Some(row) = rows.iter().find(|row| **row >= stored.rows()) {
+            return Err(self.refuse(format!("a LoRA adapter with the token {row}, beyond {} rows,", stored.rows())));
+        }
+        self.put(stored.clone(), Change::Rows { stored, rows, replaced });
+        Ok(())
+    }
+
+    /// Refuses halves of products without the other.
+    fn check_pairs(&self, names: &[&str]) -> Result<(), WeightsError> {
+        for name in names {
+            let other = match name {
+                _ if name.contains(".lora_B.weight") => name.replace(".lora_B.", ".lora_A."),
+                _ if name.contains(".lora_embedding_B") => name.replace(".lora_embedding_B", ".lora_embedding_A"),
+                _ => continue,
+            };
+            if self.adapter.checkpoint.find(&other).is_none() {
+                return Err(self.adapter.checkpoint.missing(&other));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `stored + scale b a`: `[rows, columns]`, `[rows, rank]` and `[rank, columns]`.
+pub(crate) fn added(mut stored: Vec<f32>, a: &[f32], b: &[f32], rank: usize, scale: f32) -> Vec<f32> {
+    let columns = a.len() / rank;
+    for (values, b) in stored.chunks_exact_mut(columns).zip(b.chunks_exact(rank)) {
+        let mut delta = vec![0.0f32; columns];
+        for (&b, a) in b.iter().zip(a.chunks_exact(columns)) {
+            delta.iter_mut().zip(a).for_each(|(delta, a)| *delta += b * a);
+        }
+        values.iter_mut().zip(&delta).for_each(|(value, delta)| *value += scale * delta);
+    }
+    stored
+}
+
+/// `stored + scale (b a)^T` for the rows from `first` on of `total`: `[rows, columns]`, `[columns, rank]` and
+/// `[rank, total]`.
+pub(crate) fn added_transposed(
+    mut stored: Vec<f32>,
+    a: &[f32],
+    b: &[f32],
+    (first, total): (usize, usize),
+    (rank, scale): (usize, f32),
+) -> Vec<f32> {
+    let columns = b.len() / rank;
+    for (row, values) in stored.chunks_exact_mut(columns).enumerate() {
+        for (value, b) in values.iter_mut().zip(b.chunks_exact(rank)) {
+            let delta: f32 = b.iter().enumerate().map(|(i, b)| b * a[i * total + first + row]).sum();
+            *value += scale * delta;
+        }
+    }
+    stored
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_what_a_tensor_is() {
+        assert_eq!(part("model.layers.0.q_proj.lora_A.weight"), Part::Down("model.layers.0.q_proj"));
+        assert_eq!(part("embed_tokens.lora_embedding_A"), Part::DownOfEmbedding("embed_tokens"));
+        assert_eq!(part("q_proj.lora_B.bias"), Part::Bias("q_proj"));
+        assert_eq!(part("embed_tokens.token_adapter.trainable_tokens_delta"), Part::Rows("embed_tokens"));
+        assert_eq!(part("q_proj.base_layer.bias"), Part::Whole("q_proj.bias".to_owned()));
+        assert_eq!(part("score.modules_to_save.weight"), Part::Whole("score.weight".to_owned()));
+        assert_eq!(part("q_proj.lora_magnitude_vector"), Part::Unknown);
+    }
+
+    #[test]
+    fn products_are_added_either_way() {
+        // Two rows of three, rank one.
+        let (a, b) = ([1.0, 2.0, 3.0], [10.0, 20.0]);
+        assert_eq!(added(vec![0.0; 6], &a, &b, 1, 0.5), [5.0, 10.0, 15.0, 10.0, 20.0, 30.0]);
+        // The same with both sides exchanged, its second row alone.
+        assert_eq!(added_transposed(vec![0.0; 3], &b, &a, (1, 2), (1, 0.5)), [10.0, 20.0, 30.0]);
+    }
+}
