@@ -432,6 +432,7 @@ mod tests {
     fn identity(model: &str, items: &[Item]) -> RunIdentity {
         let device = device("CPU");
         let model = ModelReport {
+            notes: Vec::new(),
             name: "m".to_owned(),
             origin: None,
             template: "tokenizer".to_owned(),
