@@ -46,8 +46,9 @@ impl Batches {
         }
         check(&metadata, source.bytes()).map_err(|found| damaged(&found))?;
         // Where pages lie matters only to whoever wants some of them.
-        if rows != Rows::ALL {
-            let indexes = indexes(&source, &metadata).await?;
+        if rows != Rows::ALL
+            && let Some(indexes) = indexes(&source, &metadata).await?
+        {
             metadata = footer(&source, Some((metadata, indexes))).await?;
         }
         let metadata = Arc::new(metadata);
@@ -131,9 +132,9 @@ impl Part {
     }
 }
 
-/// Fetches and looks over the indexes of pages that a footer points to.
-async fn indexes(source: &Source, metadata: &ParquetMetaData) -> Result<Part, DataError> {
-    let mut ranges = Vec::new();
+/// Fetches and looks over the indexes of pages that a footer points to; `None` where it points to none.
+async fn indexes(source: &Source, metadata: &ParquetMetaData) -> Result<Option<Part>, DataError> {
+    let mut ranges: Vec<Range<u64>> = Vec::new();
     for column in metadata.row_groups().iter().flat_map(|group| group.columns()) {
         let indexes = [
             (column.column_index_offset(), column.column_index_length()),
@@ -147,7 +148,9 @@ async fn indexes(source: &Source, metadata: &ParquetMetaData) -> Result<Part, Da
             ranges.push(range.ok_or_else(outside)?);
         }
     }
-    let first = ranges.iter().map(|range| range.start).min().unwrap_or_default();
+    let Some(first) = ranges.iter().map(|range| range.start).min() else {
+        return Ok(None);
+    };
     let end = ranges.iter().map(|range| range.end).max().unwrap_or_default();
     // Writers put them one after the other.
     let bytes = fetch(source, &[first..end]).await?.pop().unwrap_or_default();
@@ -155,7 +158,7 @@ async fn indexes(source: &Source, metadata: &ParquetMetaData) -> Result<Part, Da
     for index in ranges.iter().filter_map(|range| part.slice(range)) {
         thrift::check(&index).map_err(|found| damaged(source, &found))?;
     }
-    Ok(part)
+    Ok(Some(part))
 }
 
 /// Refuses a footer whose columns lie outside of the file, or whose counts are none: the decoder trusts them.

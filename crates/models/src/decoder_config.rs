@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::config::{ConfigJson, Labels, causal, id};
-use crate::rope::{Rope, RopeJson, Scaling};
+use crate::rope::{Rope, RopeJson, Scaling, either};
 use crate::{Architecture, Entry, GgufDescription, ModelError, Summary};
 
 /// A decoder's configuration.
@@ -138,11 +138,9 @@ impl DecoderJson {
         types.iter().map(of).collect()
     }
 
-    /// The rotary embedding of all layers. Of both places for its parameters transformers reads the older one
-    /// where that holds any.
+    /// The rotary embedding of all layers.
     pub fn rope(&self, file: &str) -> Result<Rope, ModelError> {
-        let holds = |parameters: &&Value| parameters.as_object().is_some_and(|all| !all.is_empty());
-        self.rope_of(file, self.rope_scaling.as_ref().filter(holds).or(self.rope_parameters.as_ref()), self.rope_theta)
+        self.rope_of(file, either(self.rope_scaling.as_ref(), self.rope_parameters.as_ref()), self.rope_theta)
     }
 
     /// The rotary embedding of layers without a window, where those with one have their own: what stands under

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::batch::{Keys as LayerKeys, Queries};
 use crate::config::{ConfigJson, Labels, causal, id};
 use crate::layers::{Embedding, LayerNorm, Linear, log_probability};
-use crate::rope::{Rope, RopeJson};
+use crate::rope::{Rope, RopeJson, either};
 use crate::{
     Architecture, Batch, Description, Entry, Head, Hidden, ModelError, Network, State, Summary, Tensors, Wanted,
     classifier, json_only,
@@ -101,8 +101,7 @@ pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<d
         );
     }
     let head_dim = config.hidden_size / config.num_attention_heads;
-    let holds = |parameters: &&Value| parameters.as_object().is_some_and(|all| !all.is_empty());
-    let parameters = config.rope_scaling.as_ref().filter(holds).or(config.rope_parameters.as_ref());
+    let parameters = either(config.rope_scaling.as_ref(), config.rope_parameters.as_ref());
     let part = parameters.and_then(|p| p.get("partial_rotary_factor")?.as_f64()).or(config.rotary_pct).unwrap_or(0.25);
     let turned = (head_dim as f64 * part) as usize;
     if turned == 0 || turned > head_dim || !turned.is_multiple_of(2) {

@@ -59,6 +59,15 @@ pub(crate) struct LongRope {
     pub trained_tokens: usize,
 }
 
+fn holds_any(parameters: &&Value) -> bool {
+    parameters.as_object().is_some_and(|all| !all.is_empty())
+}
+
+/// Of both places for parameters the one that transformers reads: `rope_scaling`, the older, where it holds any.
+pub(crate) fn either<'a>(scaling: Option<&'a Value>, parameters: Option<&'a Value>) -> Option<&'a Value> {
+    scaling.filter(holds_any).or(parameters)
+}
+
 /// What a configuration says of a rotary embedding, and whom errors name.
 pub(crate) struct RopeJson<'a> {
     pub file: &'a str,
@@ -76,7 +85,7 @@ pub(crate) struct RopeJson<'a> {
 
 impl RopeJson<'_> {
     pub fn rope(&self) -> Result<Rope, ModelError> {
-        let parameters = self.parameters.filter(|value| value.as_object().is_some_and(|object| !object.is_empty()));
+        let parameters = self.parameters.filter(holds_any);
         let theta = match parameters.and_then(|p| p.get("rope_theta")) {
             Some(theta) => theta.as_f64().ok_or_else(|| self.damaged("rope_theta", theta))?,
             None => self.theta.unwrap_or(10_000.0),
@@ -242,14 +251,18 @@ impl Rope {
 
     /// The turns of tokens at these positions, in texts of `lengths[i]` tokens each.
     pub fn turns(&self, positions: &[usize], lengths: &[usize], device: &Device) -> Turns {
-        let both = [false, true].map(|is_long| self.frequencies(is_long));
-        let after = self.long_after().unwrap_or(usize::MAX);
+        let short = self.frequencies(false);
+        let long = self.long_after().map(|after| (after, self.frequencies(true)));
         let scale = match &self.scaling {
             Scaling::Yarn(scaling) => scaling.attention_factor as f32,
             Scaling::LongRope(scaling) => scaling.attention_factor as f32,
             _ => 1.0,
         };
-        Turns::of(positions, |token| &both[usize::from(lengths[token] > after)], scale, device)
+        let of = |token: usize| match &long {
+            Some((after, long)) if lengths[token] > *after => long.as_slice(),
+            _ => short.as_slice(),
+        };
+        Turns::of(positions, of, scale, device)
     }
 
     /// As `rope_parameters` write it.
