@@ -1,10 +1,12 @@
 // Two real browsers behind one small surface: Chromium on SwiftShader through Playwright, Firefox
 // on lavapipe through Puppeteer. Which programs those are is said by the environment.
 import { deepEqual, ok } from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
+import { after } from "node:test";
 import { chromium } from "playwright-core";
 import puppeteer from "puppeteer-core";
 
@@ -322,6 +324,19 @@ async function pickHead(browser, head) {
   await browser.evaluate(() => document.querySelector("#own-head").setAttribute("open", ""));
   await browser.pick("#head-file", head);
   await browser.until("the picked head", () => document.querySelector("#head-picked") !== null);
+}
+
+/** Serves the tests' Hub while a test file runs; its address. */
+export async function startHub() {
+  const target = resolve(new URL("../../", import.meta.url).pathname, process.env.REWARDSCOPE_TARGET || "target");
+  // It ends when its standard input does.
+  const hub = spawn(join(target, "debug/test-hub"), { stdio: ["pipe", "pipe", "inherit"] });
+  after(() => hub.kill());
+  return new Promise((done, failed) => {
+    hub.stdout.once("data", (line) => done(String(line).trim()));
+    hub.once("error", failed);
+    hub.once("exit", (code) => failed(new Error(`test-hub ended with ${code}; cargo xtask test builds it`)));
+  });
 }
 
 /** Loads a model by its Hub id from a Hub at another address; the page may refuse it with a sentence. */

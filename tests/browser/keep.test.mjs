@@ -1,14 +1,14 @@
 // What arrives, stays and survives, in two real browsers: downloads from a Hub that misbehaves, a
 // second visit without a network, runs that lose their tab, their worker or their GPU.
 import assert from "node:assert/strict";
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 
-import { countingGpu, inspect, loadLikelihood, loadHub, scoreTokens, url, using } from "./browsers.mjs";
+import { countingGpu, inspect, loadLikelihood, loadHub, scoreTokens, startHub, url, using } from "./browsers.mjs";
 
 const all = process.env.REWARDSCOPE_ALL === "1";
 const root = new URL("../../", import.meta.url).pathname;
@@ -19,14 +19,8 @@ const smollm2 = JSON.parse(readFileSync(join(fixtures, "smollm2_logprobs.json"))
 const shortest = smollm2.reduce((a, b) => (a.input_ids.length <= b.input_ids.length ? a : b));
 const classifier = JSON.parse(readFileSync(join(fixtures, "parity/llama_plain/expected.json"))).conversations[0];
 
-// One Hub for all tests; it ends when its standard input does.
-const hubProcess = spawn(join(target, "debug/test-hub"), { stdio: ["pipe", "pipe", "inherit"] });
-const hub = await new Promise((done, failed) => {
-  hubProcess.stdout.once("data", (line) => done(String(line).trim()));
-  hubProcess.once("error", failed);
-  hubProcess.once("exit", (code) => failed(new Error(`test-hub ended with ${code}; cargo xtask test builds it`)));
-});
-after(() => hubProcess.kill());
+// One Hub for all tests.
+const hub = await startHub();
 
 /** Spoils the next answers; says how many the last fault had still to spoil. */
 const misbehave = async (kind, times, path) => Number(await (await fetch(`${hub}/faults?kind=${kind}&times=${times}&path=${path}`)).text());

@@ -2,10 +2,12 @@
 //! for them (adapters through peft), on the CPU.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::path::{Path, PathBuf};
+
 use pollster::block_on;
 use rewardscope_engine::{Cancel, Clock, Detail, DeviceChoice, LoadOptions, Message, ModelFiles, Scorer, device};
 use rewardscope_store::{Folder, Source};
-use rewardscope_tests::{fixture, json_fixture, number};
+use rewardscope_tests::{fixture, json_fixture, number, scratch};
 use serde_json::Value;
 
 /// Largest absolute error of a score.
@@ -91,6 +93,57 @@ fn folders_score_as_in_transformers() {
         }
     }
     assert!(wrong.is_empty(), "{} are wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// A folder with keys of its files changed, as the differential test changed them.
+fn changed(found: &Value, name: &str) -> PathBuf {
+    let folder = scratch(name);
+    for entry in std::fs::read_dir(fixture(found["from"].as_str().unwrap())).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
+    }
+    for (file, keys) in found["with"].as_object().unwrap() {
+        let path = folder.join(file);
+        let mut value: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        for (key, new) in keys.as_object().unwrap() {
+            value[key] = new.clone();
+        }
+        std::fs::write(path, value.to_string()).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn what_the_differential_test_found_stays_mended() {
+    let open = |name: &str, path: &Path| {
+        let folder = Folder::open(path).unwrap();
+        ModelFiles::from_sources(name, folder.sources().cloned().collect()).unwrap()
+    };
+    let rows = json_fixture("model_files/expected.json");
+    let found = json_fixture("model_files/found.json");
+    let mut scored = 0;
+    for (place, case) in found.as_array().unwrap().iter().enumerate() {
+        let about = case["found"].as_str().unwrap();
+        let files = open("found", &changed(case, &format!("found-{place}")));
+        let files = match case["base"].as_str() {
+            Some(base) => files.over(open("base", &fixture(base))).unwrap(),
+            None => files,
+        };
+        match (load(&files), case["refused"].as_str()) {
+            (Err(message), Some(named)) => assert!(message.contains(named), "{about}: {message}"),
+            (Ok(_), Some(_)) => panic!("{about}: not refused"),
+            (Err(message), None) => panic!("{about}: {message}"),
+            (Ok(scorer), None) => {
+                let want: Vec<f64> = case["transformers"].as_array().unwrap().iter().map(number).collect();
+                let scores = scores(&scorer, &rows[case["rows"].as_str().unwrap()]);
+                assert_eq!(scores.len(), want.len(), "{about}");
+                let is_near = |(score, want): (&f64, &f64)| (score - want).abs() <= TOLERANCE;
+                assert!(scores.iter().zip(&want).all(is_near), "{about}: {scores:?} is not {want:?}");
+                scored += 1;
+            }
+        }
+    }
+    assert!(scored >= 3, "{scored}");
 }
 
 #[test]

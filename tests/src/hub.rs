@@ -142,7 +142,7 @@ pub struct TestHub {
 }
 
 impl TestHub {
-    /// Serves the fixture checkpoints, SmolLM2 whole and in parts, the sample's rows and a large
+    /// Serves the fixture checkpoints and model folders, SmolLM2 whole and in parts, the sample's rows and a large
     /// checkpoint that is made on the fly, on a free port or this one.
     ///
     /// # Panics
@@ -165,6 +165,14 @@ impl TestHub {
         add("models/test/smollm2", &root().join(".cache/models"), &[], false);
         add("models/test/smollm2-parts", &root().join(".cache/site/models/smollm2-135m-instruct"), &[], false);
         add("datasets/test/sample", &root().join("sample"), &["README.md"], false);
+        for folder in std::fs::read_dir(fixture("model_files")).into_iter().flatten().flatten() {
+            if folder.path().is_dir() {
+                add(&format!("models/test/{}", folder.file_name().to_string_lossy()), &folder.path(), &[], false);
+            }
+        }
+        for repository in state.repositories.values_mut() {
+            name_base(repository);
+        }
         let large = Repository { files: large_checkpoint(), gated: false, listing: None };
         state.repositories.insert("models/test/qwen3-0.6b-sized".to_owned(), large);
 
@@ -214,6 +222,15 @@ impl TestHub {
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An adapter's base lies beside it on disk; here it is a repository of the same name.
+fn name_base(repository: &mut Repository) {
+    let Some(config) = repository.files.get_mut("adapter_config.json") else { return };
+    let text = String::from_utf8_lossy(&config.read(0, config.bytes() as usize)).into_owned();
+    let head: Arc<[u8]> = text.replace("\"../", "\"test/").into_bytes().into();
+    let bytes = head.len() as u64;
+    *config = Content::Made { head, bytes };
 }
 
 /// A bf16 checkpoint with the tensor sizes of Qwen3-0.6B under Llama's names: 1.19 GB.

@@ -19,48 +19,22 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import warnings
 from pathlib import Path
 
-import peft
 import torch
-import transformers
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+# Last: a script of this folder must not stand in for a module of Python's own.
+sys.path.append(str(Path(__file__).parent))
+from folders import Source, read, theirs, write  # noqa: E402
 
 # A key that is absent may mean a model of many gigabytes.
 resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
-torch.set_num_threads(1)
-warnings.filterwarnings("ignore")
-transformers.logging.set_verbosity_error()
-transformers.utils.logging.disable_progress_bar()
 
 TOLERANCE = 1e-4
-HEADS = ("score.weight", "classifier.weight", "classifier.out_proj.weight")
-
-
-def read(path):
-    return json.loads(Path(path).read_text(encoding="utf-8"))
-
-
-def write(path, value):
-    Path(path).write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
-
 
 # Of folders that have none.
 TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
-
-
-class Source:
-    """A folder to start from, with its base where it is an adapter."""
-
-    def __init__(self, folder, base=None):
-        self.folder, self.base = Path(folder), base and Path(base)
-        self.is_adapter = base is not None
-        config = read((self.base or self.folder) / "config.json")
-        self.model_type = config["model_type"]
-        self.is_encoder = self.model_type in ("bert", "roberta", "deberta-v2", "modernbert")
 
 
 def sources(root):
@@ -73,84 +47,6 @@ def sources(root):
             elif (folder / "config.json").exists() and not folder.name.endswith("_base"):
                 found.append(Source(folder))
     return found
-
-
-# What transformers gives.
-
-
-def names(folder):
-    there = [folder / name for name in ("model.safetensors", "adapter_model.safetensors") if (folder / name).exists()]
-    found = {}
-    for file in there[:1] or sorted(folder.glob("model-*.safetensors")):
-        with safe_open(file, "pt") as tensors:
-            found.update({name: list(tensors.get_slice(name).get_shape()) for name in tensors.keys()})
-    return found
-
-
-def head_rows(tensors):
-    for name, shape in tensors.items():
-        bare = name.removeprefix("base_model.model.").replace(".modules_to_save.", ".")
-        if bare in HEADS or bare.split(".", 1)[-1] in HEADS:
-            return shape[0] if shape else None
-    return None
-
-
-def theirs(case, rows):
-    """Three values, or why there are none."""
-    folder, base = case.folder, case.base or case.folder
-    own, stored = names(folder), names(base)
-    labels = head_rows(own) or head_rows(stored)
-    config = AutoConfig.from_pretrained(base)
-    options = {"dtype": torch.float32, "attn_implementation": "eager", "output_loading_info": True}
-    if labels is not None:
-        if len(config.id2label or {}) != labels:
-            options["num_labels"] = labels
-        kind = AutoModelForSequenceClassification
-    else:
-        kind = AutoModelForCausalLM
-    model, info = kind.from_pretrained(base, **options)
-    missing = set(info["missing_keys"])
-    text = folder if (folder / "tokenizer.json").exists() or (folder / "vocab.json").exists() else base
-    tokenizer = AutoTokenizer.from_pretrained(text)
-    if case.base:
-        embedding = next((shape for name, shape in own.items() if name.endswith("embed_tokens.weight")), None)
-        if embedding and embedding[0] != config.vocab_size:
-            model.resize_token_embeddings(embedding[0], mean_resizing=False)
-        adapted = peft.PeftModel.from_pretrained(model, folder)
-        brought = {name.removeprefix("base_model.model.") for name in own}
-        missing -= brought
-        model = adapted
-    if missing:
-        return None, f"missing {sorted(missing)[:2]}"
-    model.eval()
-    most = getattr(config, "max_position_embeddings", 1 << 30)
-    values = []
-    with torch.no_grad():
-        for row in rows:
-            if case.is_encoder:
-                pair = tokenizer(row["prompt"], row["completion"], truncation=True, return_tensors="pt")
-                if pair["input_ids"].shape[1] > most:
-                    return None, "longer than its positions"
-                logits = model(**pair).logits[0]
-                values.append(float(logits[0]))
-                continue
-            ids = tokenizer.apply_chat_template(row["messages"], tokenize=True, return_dict=False)
-            ids = ids[0] if ids and isinstance(ids[0], list) else ids
-            if len(ids) > most:
-                return None, "longer than its context"
-            out = model(torch.tensor([ids]))
-            if labels is not None:
-                values.append(float(out.logits[0][0]))
-                continue
-            start = tokenizer.apply_chat_template(
-                row["messages"][:-1], tokenize=True, add_generation_prompt=True, return_dict=False
-            )
-            first = next((i for i, (a, b) in enumerate(zip(start, ids)) if a != b), min(len(start), len(ids)))
-            first = max(first, 1)
-            logits = torch.log_softmax(out.logits[0], -1)
-            own_tokens = [float(logits[i - 1, ids[i]]) for i in range(first, len(ids))]
-            values.append(sum(own_tokens) / len(own_tokens))
-    return values, None
 
 
 # How folders are changed.
@@ -229,6 +125,9 @@ def edit(path, change):
 def config_drop(case, draw):
     def change(config):
         keys = [key for key in config if key not in DEAD]
+        # Those of which the values are known change more than the others, of which many are sizes.
+        known = [key for key in keys if key in KEYS]
+        keys = known if known and draw.random() < 0.6 else keys
         for key in draw.sample(keys, min(len(keys), draw.choice([1, 1, 1, 2, 3]))):
             del config[key]
 
@@ -307,7 +206,7 @@ def tensor_duplicate(case, draw):
         value = tensors[name].clone()
         if draw.random() < 0.5:
             value = value + 0.25
-        way = draw.choice(["strip", "add", "copy", "head"])
+        way = draw.choice(["strip", "add", "copy", "head", "head"])
         if way == "strip":
             tensors[name.split(".", 1)[-1]] = value
         elif way == "add":
@@ -317,7 +216,9 @@ def tensor_duplicate(case, draw):
         else:
             embedding = next((key for key in tensors if "embed" in key and key.endswith("weight")), name)
             other = tensors[embedding].clone()
-            tensors["lm_head.weight"] = other + 0.01 if draw.random() < 0.6 else other
+            head = "embed_out.weight" if embedding.startswith("gpt_neox.") else "lm_head.weight"
+            # A constant would move all logits of a text alike.
+            tensors[head] = other + 0.05 * torch.randn(other.shape) if draw.random() < 0.7 else other
 
     with_tensors(case, change)
 
@@ -474,7 +375,9 @@ class Case:
         settings = text / "tokenizer_config.json"
         if not self.is_encoder and not (settings.exists() and "chat_template" in read(settings)):
             (text / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
-        KINDS[kind](self, random.Random(seed))
+        draw = random.Random(seed)
+        torch.manual_seed(draw.getrandbits(32))
+        KINDS[kind](self, draw)
 
 
 class Ours:
@@ -503,8 +406,9 @@ class Ours:
 
 def sentence(message):
     message = re.sub(r"/\S+/", "", message)
+    message = re.sub(r"(Unrecognized model in) \S+", r"\1 a folder", message)
     message = re.sub(r"\d+", "N", message)
-    return message[:110]
+    return " ".join(message.split())[:110]
 
 
 def main():
@@ -512,18 +416,22 @@ def main():
     kinds = sys.argv[6:] or list(KINDS)
     data = read(root / "model_files" / "expected.json")
     start, ours = sources(root), Ours(command)
-    counts, refusals, unscored = collections.Counter(), collections.Counter(), collections.Counter()
+    counts, refusals, unscored = collections.Counter(), Sentences(), Sentences()
     found = 0
     for number in range(cases):
         kind = kinds[number % len(kinds)]
         draw = random.Random(f"{seed}:{number}")
         able = [source for source in start if source.is_adapter == (kind == "adapter_switch") or (source.is_adapter and draw.random() < 0.05)]
         source = draw.choice(able)
+        if draw.random() < 0.5:
+            # Every architecture with every head as often as any other.
+            alike = draw.choice(sorted({source.group for source in able}))
+            source = draw.choice([source for source in able if source.group == alike])
         with tempfile.TemporaryDirectory() as scratch:
             try:
                 case = Case(source, kind, f"{seed}:{number}", Path(scratch))
             except Exception as error:
-                unscored[f"no such change: {type(error).__name__}"] += 1
+                unscored.add(f"no such change: {type(error).__name__}", number)
                 continue
             counts[kind] += 1
             rows = data["pairs" if case.is_encoder else "rows"]
@@ -533,7 +441,7 @@ def main():
                     want, why = theirs(case, rows)
             except Exception as error:
                 want, why = None, f"{type(error).__name__}: {error}"
-            verdict = judged(answer, want, why, refusals, unscored)
+            verdict = judged(answer, want, why, number, refusals, unscored)
             if verdict:
                 found += 1
                 print(f"case {number} ({kind}, {source.folder.name}): {verdict}", flush=True)
@@ -541,22 +449,33 @@ def main():
         if (number + 1) % 500 == 0:
             print(f"{number + 1} cases, {found} found", flush=True)
     print(json.dumps({"cases": dict(counts), "found": found}))
-    for title, counter in (("refused here", refusals), ("no value there", unscored)):
+    for title, sentences in (("refused here", refusals), ("no value there", unscored)):
         print(f"{title}:")
-        for text, count in counter.most_common(40):
-            print(f"  {count:5} {text}")
+        for text, count in sentences.counts.most_common(60):
+            print(f"  {count:5} {text} (case {sentences.first[text]})")
     sys.exit(1 if found else 0)
 
 
-def judged(answer, want, why, refusals, unscored):
+class Sentences:
+    """How often each was said, and in which case first."""
+
+    def __init__(self):
+        self.counts, self.first = collections.Counter(), {}
+
+    def add(self, text, number):
+        self.counts[text] += 1
+        self.first.setdefault(text, number)
+
+
+def judged(answer, want, why, number, refusals, unscored):
     """What is wrong with an answer; none where nothing is."""
     if "panicked" in answer:
         return f"panicked: {answer['panicked']}"
     if "refused" in answer:
-        refusals[("both: " if want is None else "") + sentence(answer["refused"])] += 1
+        refusals.add(("both: " if want is None else "") + sentence(answer["refused"]), number)
         return None
     if want is None:
-        unscored[("a value here: " if not why.startswith("missing") else "") + sentence(why)] += 1
+        unscored.add(("a value here: " if not why.startswith("missing") else "") + sentence(why), number)
         return f"a value from tensors that are not there ({why})" if why.startswith("missing") else None
     off = [abs(a - b) for a, b in zip(answer["scores"], want)]
     if len(answer["scores"]) != len(want) or any(not (error <= TOLERANCE) for error in off):

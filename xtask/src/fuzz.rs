@@ -9,6 +9,9 @@ use crate::stage::run;
 
 const TARGETS: [&str; 7] = ["safetensors", "gguf", "tokenizer", "readers", "layouts", "adapter", "tokenizer_config"];
 
+/// Those that compile all that computes: minutes more, so with `--all` alone.
+const LONG_TARGETS: [&str; 1] = ["config"];
+
 /// Coverage for libFuzzer, as cargo-fuzz asks rustc for it, without a sanitizer, which only nightly
 /// compilers have.
 const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -17,17 +20,19 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
 
 /// Builds the targets, which share so many seconds. What is found is left in `fuzz/artifacts`;
 /// the kept corpus is read and never written.
-pub fn fuzz(seconds: u32) -> anyhow::Result<()> {
+pub fn fuzz(seconds: u32, all: bool) -> anyhow::Result<()> {
     let about = Command::new("rustc").arg("-vV").output().context("asking rustc for its host")?;
     let about = String::from_utf8_lossy(&about.stdout).into_owned();
     let host = about.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?.to_owned();
     let target = format!("{}/fuzz", target_folder());
     let mut build = Command::new("cargo");
     build.args(["build", "--quiet", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--release"]);
+    build.args(if all { &["--features", "models"][..] } else { &[] });
     run(build.args(["--target", &host, "--target-dir", &target]).env("RUSTFLAGS", COVERAGE))?;
     std::fs::create_dir_all("fuzz/artifacts")?;
-    let seconds = seconds / TARGETS.len() as u32;
-    for name in TARGETS {
+    let targets: Vec<&str> = TARGETS.into_iter().chain(LONG_TARGETS.into_iter().filter(|_| all)).collect();
+    let seconds = seconds / targets.len() as u32;
+    for name in targets {
         let grown = format!("{target}/corpus/{name}");
         std::fs::create_dir_all(&grown)?;
         let mut fuzz = Command::new(format!("{target}/{host}/release/{name}"));

@@ -18,6 +18,8 @@ const PACKAGES: [&str; 8] = [
     "scipy==1.17.1",
     "statsmodels==0.15.0",
 ];
+const PEFT: &str = "peft==0.21.2";
+const SAFETENSORS: &str = "safetensors==0.8.0";
 const ENVIRONMENT: &str = ".cache/oracle";
 
 /// Its interpreter.
@@ -36,7 +38,7 @@ pub fn environment(others: &[&str]) -> anyhow::Result<&'static str> {
 /// Runs every generator.
 pub fn run() -> anyhow::Result<()> {
     let mut stages = Stages::default();
-    let python = stages.run("Python packages", || environment(&[]))?;
+    let python = stages.run("Python packages", || environment(&[PEFT, SAFETENSORS]))?;
     stages.run("self-test", || call(python, ["xtask/oracle/selftest.py", "crates/engine/selftest"]))?;
     stages.run("logistic regressions", || {
         call(python, ["xtask/oracle/logistic.py", "tests/fixtures/fit/logistic.json"])
@@ -44,6 +46,8 @@ pub fn run() -> anyhow::Result<()> {
     stages
         .run("statistics", || call(python, ["xtask/oracle/statistics.py", "tests/fixtures/metrics/statistics.json"]))?;
     stages.run("scores of tiny checkpoints", || call(python, ["xtask/oracle/parity.py", "tests/fixtures/parity"]))?;
+    // Without -P a script of this folder would stand in for a module of Python's own.
+    stages.run("model folders", || call(python, ["-P", "xtask/oracle/folders.py", "tests/fixtures"]))?;
     stages.run("defaults of configurations", || {
         call(python, ["xtask/oracle/defaults.py", "tests/fixtures/defaults.json"])
     })?;
@@ -70,14 +74,11 @@ pub fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What peft merges adapters with.
-const PEFT: &str = "peft==0.21.2";
-
 /// Changes model folders by seed, so many times, and asks transformers and this project for their values; what
 /// differs is kept in `target/differential`.
 pub fn differential(cases: u32, seed: u32, kinds: &[String]) -> anyhow::Result<()> {
     let mut stages = Stages::default();
-    let python = stages.run("Python packages", || environment(&[PEFT, "safetensors==0.8.0"]))?;
+    let python = stages.run("Python packages", || environment(&[PEFT, SAFETENSORS]))?;
     stages.run("native build", || {
         call("cargo", ["build", "--locked", "-p", "rewardscope-tests", "--bin", "score-folders"])
     })?;
@@ -85,7 +86,6 @@ pub fn differential(cases: u32, seed: u32, kinds: &[String]) -> anyhow::Result<(
         let command = format!("{}/debug/score-folders", target_folder());
         let (cases, seed) = (cases.to_string(), seed.to_string());
         let kept = format!("{}/differential", target_folder());
-        // Without -P a script of this folder would stand in for a module of Python's own.
         let script = ["-P", "xtask/oracle/differential.py", &command, "tests/fixtures", &cases, &seed, &kept];
         call(python, script.into_iter().chain(kinds.iter().map(String::as_str)))
     })?;

@@ -42,7 +42,7 @@ pub fn run(all: bool) -> anyhow::Result<()> {
         tests.args(["test", "--locked", "--quiet"]).args(NATIVE);
         run_command(with_environment(&mut tests, &browsers, all))
     })?;
-    stages.run("fuzzing", || fuzz::fuzz(if all { LONG_FUZZ_SECONDS } else { FUZZ_SECONDS }))?;
+    stages.run("fuzzing", || fuzz::fuzz(if all { LONG_FUZZ_SECONDS } else { FUZZ_SECONDS }, all))?;
     stages.run("browser tests", || {
         node(
             &browsers,
@@ -58,6 +58,7 @@ pub fn run(all: bool) -> anyhow::Result<()> {
                 "tests/browser/keep.test.mjs",
                 "tests/browser/fit.test.mjs",
                 "tests/browser/intake.test.mjs",
+                "tests/browser/folders.test.mjs",
             ],
         )
     })?;

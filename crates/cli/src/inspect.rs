@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use rewardscope_engine::{
-    Cancel, Detail, Inspection, LoadOptions, Message, ModelFiles, OpenDevice, RewardHead, Scorer, device,
+    Cancel, Detail, Format, Inspection, LoadOptions, Message, ModelFiles, OpenDevice, RewardHead, Scorer,
 };
 use rewardscope_store::Source;
 
-use crate::model;
 use crate::output::say;
+use crate::{driver, model};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -38,6 +38,9 @@ pub struct Arguments {
     /// With --try, which logit of a classifier with several is the score.
     #[arg(long, value_name = "LABEL", requires = "is_tried")]
     label: Option<usize>,
+    /// With --try, one of RewardBench's conversation formats, in place of the model's chat template.
+    #[arg(long, value_name = "NAME", requires = "is_tried")]
+    format: Option<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -50,7 +53,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         None => None,
     };
     let found = files.files.inspect(head.as_ref()).await?;
-    let device = device::open(arguments.device.choice()).await?;
+    let device = driver::open(arguments.device.choice()).await?;
     let dtype = arguments.dtype.choice();
     let fits = device.fits(&found.name, &found.needs, dtype);
     if arguments.json {
@@ -88,6 +91,7 @@ async fn tried(
 ) -> anyhow::Result<f64> {
     let mut options = LoadOptions::new(model::now());
     (options.dtype, options.label) = (arguments.dtype.choice(), arguments.label);
+    options.protocol.format = arguments.format.as_deref().map(Format::named).transpose()?;
     let cancel = Cancel::default();
     let scorer = Scorer::load(files, head, device, options, &cancel, &mut |_| {}).await?;
     let prompt = [Message::new("user", PROMPT)];

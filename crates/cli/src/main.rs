@@ -2,6 +2,7 @@
 
 mod compare;
 mod data;
+mod driver;
 mod eval;
 mod filter;
 mod fit;

@@ -7,9 +7,11 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use rewardscope_engine::{
     Aggregate, Bos, Cancel, Clock, DeviceChoice, Format, LoadOptions, LoadStage, ModelFiles, PooledToken, Protocol,
-    RewardHead, Scorer, TruncationSide, device,
+    RewardHead, Scorer, TruncationSide,
 };
 use rewardscope_store::{FetchProgress, FetchStage, Folder, RepositoryId, Source, Store};
+
+use crate::driver;
 
 #[derive(Args)]
 #[group(skip)]
@@ -277,7 +279,7 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
         Some(path) => Some(RewardHead::read(&Source::file(path)?).await?),
         None => None,
     };
-    let device = device::open(arguments.device.choice()).await?;
+    let device = driver::open(arguments.device.choice()).await?;
     eprintln!("{}", device.report.reason);
     let bar = ProgressBar::new(0).with_style(style("loading {bar:30} {bytes}/{total_bytes} {eta}")?);
     let scorer = Scorer::load(&files.files, head.as_ref(), device, options, &Cancel::default(), &mut |now| {

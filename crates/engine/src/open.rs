@@ -24,9 +24,6 @@ pub(crate) struct Opened {
     pub notes: Vec<String>,
 }
 
-/// A language model's own head.
-const LM_HEAD: &str = "lm_head.weight";
-
 /// Parts of the names of heads that some trainers put on a language model.
 const OTHER_HEADS: [&str; 8] =
     ["v_head", "value_head", "reward_head", "rm_head", "score", "classifier", "summary", "regression"];
@@ -162,9 +159,7 @@ fn known_names(base: &Checkpoint, adapter: Option<&Adapter>) -> BTreeSet<String>
 fn canonical(checkpoint: Checkpoint, architecture: &dyn Architecture) -> Result<Checkpoint, EngineError> {
     let specs = architecture.tensors()?;
     let mut wanted: BTreeSet<String> = specs.iter().map(|spec| spec.stored.clone()).collect();
-    if architecture.summary().head == Head::LanguageModel {
-        wanted.insert(LM_HEAD.to_owned());
-    }
+    wanted.extend(architecture.tied_head().map(str::to_owned));
     let prefix = specs.first().and_then(|spec| spec.stored.split_once('.')).map(|(prefix, _)| format!("{prefix}."));
     let prefix = prefix.unwrap_or_default();
     let of = |name: &str| {
@@ -204,21 +199,21 @@ async fn untie(
     architecture: &mut dyn Architecture,
     notes: &mut Vec<String>,
 ) -> Result<(), EngineError> {
-    if !architecture.is_tied() {
+    let Some(own) = architecture.tied_head() else {
         return Ok(());
-    }
+    };
     let Some(embedding) = architecture.tensors()?.into_iter().next().map(|spec| spec.stored) else {
         return Ok(());
     };
-    match (checkpoint.find(&embedding).cloned(), checkpoint.find(LM_HEAD).cloned()) {
+    match (checkpoint.find(&embedding).cloned(), checkpoint.find(own).cloned()) {
         (Some(embedding), Some(head)) if !checkpoint.are_equal(&embedding, &head).await? => {
             architecture.untie();
             notes.push(format!(
-                "{LM_HEAD} differs from the embedding that tie_word_embeddings ties it to: it is used, as in transformers 5"
+                "{own} differs from the embedding that tie_word_embeddings ties it to: it is used, as in transformers 5"
             ));
         }
         (None, Some(_)) => {
-            *checkpoint = checkpoint.clone().renamed(|name| (name == LM_HEAD).then(|| embedding.clone()))?;
+            *checkpoint = checkpoint.clone().renamed(|name| (name == own).then(|| embedding.clone()))?;
         }
         _ => {}
     }

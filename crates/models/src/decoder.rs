@@ -49,8 +49,8 @@ impl Architecture for Decoder {
         Ok(())
     }
 
-    fn is_tied(&self) -> bool {
-        self.summary.head == Head::LanguageModel && self.tie_word_embeddings
+    fn tied_head(&self) -> Option<&'static str> {
+        (self.summary.head == Head::LanguageModel && self.tie_word_embeddings).then_some("lm_head.weight")
     }
 
     fn untie(&mut self) {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::config::{ConfigJson, Labels, causal, id};
-use crate::rope::{Rope, RopeJson, Scaling, either};
+use crate::rope::{Rope, RopeJson, Scaling, default_theta, either};
 use crate::{Architecture, Entry, GgufDescription, ModelError, Summary};
 
 /// A decoder's configuration.
@@ -82,7 +82,9 @@ pub(crate) struct DecoderJson {
     pub mlp_bias: bool,
     pub tie_word_embeddings: bool,
     pub pad_token_id: Option<i64>,
+    #[serde(default = "default_theta")]
     pub rope_theta: Option<f64>,
+    #[serde(default = "default_theta")]
     pub rope_local_base_freq: Option<f64>,
     pub rope_scaling: Option<Value>,
     pub rope_parameters: Option<Value>,

@@ -151,6 +151,14 @@ impl Architecture for GptNeoX {
         Ok(())
     }
 
+    fn tied_head(&self) -> Option<&'static str> {
+        (self.summary.head == Head::LanguageModel && self.tie_word_embeddings).then_some("embed_out.weight")
+    }
+
+    fn untie(&mut self) {
+        self.tie_word_embeddings = false;
+    }
+
     fn classifier_config(&self) -> Value {
         classifier(&self.config, CLASSIFIER, &self.summary)
     }

@@ -277,9 +277,9 @@ pub trait Architecture {
         Err(ModelError::NoBackbone { architecture: self.summary().architecture })
     }
 
-    /// Whether a language model's head is its embedding, and may be another instead: then `lm_head.weight` is read.
-    fn is_tied(&self) -> bool {
-        false
+    /// A head of its own that a language model may have stored although its head is its embedding: the tensor's name.
+    fn tied_head(&self) -> Option<&'static str> {
+        None
     }
 
     /// Makes a language model read a head of its own.

@@ -47,6 +47,8 @@ struct Keys {
     global_attn_every_n_layers: usize,
     layer_types: Option<Vec<String>>,
     local_attention: usize,
+    /// Half of the former, in whose place transformers 5 takes it.
+    sliding_window: Option<usize>,
     global_rope_theta: Option<f64>,
     local_rope_theta: Option<f64>,
     rope_scaling: Option<Value>,
@@ -139,6 +141,10 @@ pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<d
     if config.rope_scaling.as_ref().is_some_and(|scaling| !scaling.is_null()) {
         return Err(unsupported("a ModernBERT with rope_scaling".to_owned()));
     }
+    let named = |all: &Value| ["full_attention", "sliding_attention"].iter().any(|kind| all.get(kind).is_some());
+    if let Some(all) = config.rope_parameters.as_ref().filter(|all| !all.is_null() && !named(all)) {
+        return refuse("rope_parameters by kind of layer", all.to_string().chars().take(60).collect());
+    }
     let rope = |kind: &str, theta: Option<f64>| {
         let parameters = config.rope_parameters.as_ref().and_then(|all| all.get(kind));
         let (most_tokens, trained_tokens) = (config.max_position_embeddings, config.original_max_position_embeddings);
@@ -156,7 +162,7 @@ pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<d
         classifier_activation: activation(&config.classifier_activation)?,
         pooling,
         local,
-        reach: config.local_attention / 2,
+        reach: config.sliding_window.unwrap_or(config.local_attention / 2),
         global_rope: rope("full_attention", config.global_rope_theta)?,
         local_rope: rope("sliding_attention", config.local_rope_theta)?,
     }))

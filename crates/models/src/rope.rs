@@ -68,12 +68,17 @@ pub(crate) fn either<'a>(scaling: Option<&'a Value>, parameters: Option<&'a Valu
     scaling.filter(holds_any).or(parameters)
 }
 
+/// What an absent `rope_theta` means.
+pub(crate) fn default_theta() -> Option<f64> {
+    Some(10_000.0)
+}
+
 /// What a configuration says of a rotary embedding, and whom errors name.
 pub(crate) struct RopeJson<'a> {
     pub file: &'a str,
     /// `rope_parameters` (transformers 5) or `rope_scaling` (4).
     pub parameters: Option<&'a Value>,
-    /// `rope_theta` beside them.
+    /// `rope_theta` beside them; none where it is null.
     pub theta: Option<f64>,
     /// Coordinates of a head that turn.
     pub turned: usize,
@@ -88,7 +93,7 @@ impl RopeJson<'_> {
         let parameters = self.parameters.filter(holds_any);
         let theta = match parameters.and_then(|p| p.get("rope_theta")) {
             Some(theta) => theta.as_f64().ok_or_else(|| self.damaged("rope_theta", theta))?,
-            None => self.theta.unwrap_or(10_000.0),
+            None => self.theta.ok_or_else(|| self.damaged("rope_theta", &Value::Null))?,
         };
         if !(theta > 0.0 && theta.is_finite()) {
             return Err(self.damaged("rope_theta", &Value::from(theta)));
@@ -377,7 +382,7 @@ mod tests {
             let json = RopeJson {
                 file: "config.json",
                 parameters: Some(&parameters),
-                theta: None,
+                theta: Some(100.0),
                 turned: 4,
                 most_tokens: 64,
                 trained_tokens: None,

@@ -12,6 +12,9 @@ const PREFIX: &str = "base_model.model.";
 /// biases it also writes this one, and reads the former.
 const COPY: &str = ".modules_to_save.";
 
+/// Embeddings that a language model's head may be tied to, and that head's own name.
+const TIED: [(&str, &str); 2] = [("embed_tokens.weight", "lm_head.weight"), ("embed_in.weight", "embed_out.weight")];
+
 /// What an adapter's tensor is to its base.
 #[derive(Debug, PartialEq, Eq)]
 enum Part<'a> {
@@ -91,6 +94,13 @@ impl Adapter {
             }
         }
         merging.check_pairs(&names)?;
+        merging.check_copies()?;
+        let has_rows = names.iter().any(|name| name.contains("trainable_tokens_delta"));
+        if !self.config.token_rows.is_empty() && !has_rows {
+            let found =
+                "a LoRA adapter that trains rows of an embedding (trainable_token_indices), but has none of them,";
+            return Err(merging.refuse(found.to_owned()));
+        }
         Ok(Merged { checkpoint: merging.checkpoint, changed: merging.changed })
     }
 }
@@ -147,20 +157,18 @@ impl Merging<'_> {
     /// A language model's head that is tied to an embedding stays what it was, where a copy of the embedding was
     /// trained, or products are added to it: peft unties them then.
     fn keep_tied_head(&mut self, embedding: &str) {
-        const HEAD: &str = "lm_head.weight";
-        if embedding.ends_with("embed_tokens.weight")
-            && !self.checkpoint.tensors.contains_key(HEAD)
+        let head = TIED.iter().find(|(tied, _)| embedding.ends_with(tied)).map(|(_, head)| (*head).to_owned());
+        if let Some(name) = head
+            && !self.checkpoint.tensors.contains_key(&name)
             && let Some(tied) = self.checkpoint.find(embedding).cloned()
         {
-            self.checkpoint.tensors.insert(HEAD.to_owned(), TensorInfo { name: HEAD.to_owned(), ..tied });
+            self.checkpoint.tensors.insert(name.clone(), TensorInfo { name, ..tied });
         }
     }
 
     fn add(&mut self, down: &str, module: &str) -> Result<(), WeightsError> {
         let stored = self.base(&format!("{module}.weight"))?;
-        if module.ends_with("embed_tokens") {
-            self.keep_tied_head(&stored.name);
-        }
+        self.keep_tied_head(&stored.name);
         let rank = self.adapter.config.rank(module);
         let a = self.own(down, &[rank, stored.columns()])?;
         let b = self.own(&down.replace(".lora_A.", ".lora_B."), &[stored.rows(), rank])?;
@@ -171,6 +179,9 @@ impl Merging<'_> {
 
     fn add_to_embedding(&mut self, down: &str, module: &str) -> Result<(), WeightsError> {
         let stored = self.base(&format!("{module}.weight"))?;
+        if self.adapter.config.rows_of(module).is_some() {
+            return Err(self.refuse(format!("a LoRA adapter that changes {} in two ways", stored.name)));
+        }
         self.keep_tied_head(&stored.name);
         let rank = self.adapter.config.rank(module);
         let a = self.own(down, &[rank, stored.rows()])?;
@@ -198,6 +209,20 @@ impl Merging<'_> {
         }
         self.put(stored.clone(), Change::Rows { stored, rows, replaced });
         Ok(())
+    }
+
+    /// Refuses modules that were trained whole and are not there, as peft does.
+    fn check_copies(&self) -> Result<(), WeightsError> {
+        let is_left_out = |(name, info): &(&String, &TensorInfo)| {
+            let module = name.rsplit_once('.').map_or(name.as_str(), |(module, _)| module);
+            self.adapter.config.saves(module) && !(self.changed.contains(*name) && info.change.is_none())
+        };
+        match self.checkpoint.tensors.iter().find(is_left_out) {
+            Some((name, _)) => {
+                Err(self.refuse(format!("a LoRA adapter that saves {name} (modules_to_save), but lacks it,")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Refuses halves of products without the other.
