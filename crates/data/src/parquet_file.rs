@@ -28,6 +28,29 @@ pub(crate) struct Batches {
     rows: Rows,
     keeps_types: bool,
     decoder: ParquetPushDecoder,
+    /// What must be read before the decoder may pass over rows of it.
+    unproven: Vec<Unproven>,
+    /// Bytes that were fetched for that.
+    at_hand: Vec<(Range<u64>, Bytes)>,
+}
+
+/// What decodes some columns and rows.
+struct Decoding {
+    decoder: ParquetPushDecoder,
+    /// Of all columns.
+    schema: SchemaRef,
+    unproven: Vec<Unproven>,
+}
+
+/// Rows of a nested column that are passed over within a page. There the decoder looks for their ends, and looks for ever
+/// where the page is damaged and has fewer; where it reads them it refuses the page.
+struct Unproven {
+    group: usize,
+    leaf: usize,
+    /// The row with which the page begins.
+    first: usize,
+    /// The row up to which they are passed over.
+    row: usize,
 }
 
 impl Batches {
@@ -52,8 +75,8 @@ impl Batches {
             metadata = footer(&source, Some((metadata, indexes))).await?;
         }
         let metadata = Arc::new(metadata);
-        let (decoder, schema) = decoder_of(&source, &metadata, rows, keeps_types, None)?;
-        Ok(Self { source, metadata, schema, rows, keeps_types, decoder })
+        let Decoding { decoder, schema, unproven } = decoder_of(&source, &metadata, rows, keeps_types, None)?;
+        Ok(Self { source, metadata, schema, rows, keeps_types, decoder, unproven, at_hand: Vec::new() })
     }
 
     /// All columns that there are.
@@ -63,12 +86,16 @@ impl Batches {
 
     /// Begins anew with these columns alone.
     pub(crate) fn select(&mut self, wanted: &[String]) -> Result<(), DataError> {
-        (self.decoder, _) = decoder_of(&self.source, &self.metadata, self.rows, self.keeps_types, Some(wanted))?;
+        let decoding = decoder_of(&self.source, &self.metadata, self.rows, self.keeps_types, Some(wanted))?;
+        (self.decoder, self.unproven) = (decoding.decoder, decoding.unproven);
         Ok(())
     }
 
     /// The next rows; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>, DataError> {
+        for unproven in std::mem::take(&mut self.unproven) {
+            self.prove(&unproven).await?;
+        }
         loop {
             let decoder = &mut self.decoder;
             let decoded = guarded(|| decoder.try_decode()).map_err(|e| damaged(&self.source, &e))?;
@@ -79,12 +106,50 @@ impl Batches {
                     return batch.with_schema(Arc::new(schema)).map(Some).map_err(|e| damaged(&self.source, &e));
                 }
                 DecodeResult::NeedsData(ranges) => {
-                    let bytes = fetch(&self.source, &ranges).await?;
-                    let checked = bytes.iter().try_for_each(|bytes| thrift::check_pages(bytes));
-                    checked.map_err(|found| damaged(&self.source, &found))?;
+                    let bytes = self.pages(&ranges).await?;
                     self.decoder.push_ranges(ranges, bytes).map_err(|e| damaged(&self.source, &e))?;
                 }
                 DecodeResult::Finished => return Ok(None),
+            }
+        }
+    }
+}
+
+impl Batches {
+    /// The bytes of pages, of which headers were looked over.
+    async fn pages(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, DataError> {
+        let known =
+            |range: &Range<u64>| self.at_hand.iter().find(|(of, _)| of == range).map(|(_, bytes)| bytes.clone());
+        let missing: Vec<Range<u64>> = ranges.iter().filter(|range| known(range).is_none()).cloned().collect();
+        let fetched = fetch(&self.source, &missing).await?;
+        let checked = fetched.iter().try_for_each(|bytes| thrift::check_pages(bytes));
+        checked.map_err(|found| damaged(&self.source, &found))?;
+        let mut fetched = fetched.into_iter();
+        Ok(ranges.iter().filter_map(|range| known(range).or_else(|| fetched.next())).collect())
+    }
+
+    /// Reads the rows that will be passed over within a page of a column, and the one after them.
+    async fn prove(&mut self, unproven: &Unproven) -> Result<(), DataError> {
+        let &Unproven { group, leaf, first, row } = unproven;
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let builder =
+            guarded(|| ParquetPushDecoderBuilder::try_new_decoder_with_options(self.metadata.clone(), options))
+                .map_err(|e| damaged(&self.source, &e))?
+                .map_err(|e| damaged(&self.source, &e))?;
+        let leaves = ProjectionMask::leaves(self.metadata.file_metadata().schema_descr(), [leaf]);
+        let builder = builder.with_projection(leaves).with_row_groups(vec![group]);
+        let mut decoder =
+            builder.with_offset(first).with_limit(row - first + 1).build().map_err(|e| damaged(&self.source, &e))?;
+        loop {
+            let decoded = guarded(|| decoder.try_decode()).map_err(|e| damaged(&self.source, &e))?;
+            match decoded.map_err(|e| damaged(&self.source, &e))? {
+                DecodeResult::Data(_) => {}
+                DecodeResult::NeedsData(ranges) => {
+                    let bytes = self.pages(&ranges).await?;
+                    self.at_hand.extend(ranges.iter().cloned().zip(bytes.iter().cloned()));
+                    decoder.push_ranges(ranges, bytes).map_err(|e| damaged(&self.source, &e))?;
+                }
+                DecodeResult::Finished => return Ok(()),
             }
         }
     }
@@ -193,7 +258,7 @@ fn decoder_of(
     rows: Rows,
     keeps_types: bool,
     wanted: Option<&[String]>,
-) -> Result<(ParquetPushDecoder, SchemaRef), DataError> {
+) -> Result<Decoding, DataError> {
     let damaged = |e: &dyn std::fmt::Display| damaged(source, e);
     let open = |keeps_types: bool| {
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(!keeps_types);
@@ -203,23 +268,42 @@ fn decoder_of(
     let builder = guarded(|| open(keeps_types).or_else(|_| open(false)));
     let builder = builder.map_err(|e| damaged(&e))?.map_err(|e| damaged(&e))?;
     let schema = builder.schema().clone();
-    let builder = match wanted {
-        None => builder,
+    let columns = metadata.file_metadata().schema_descr();
+    let projection = match wanted {
+        None => ProjectionMask::all(),
         Some(wanted) => {
-            let columns = metadata.file_metadata().schema_descr();
             let fields = columns.root_schema().get_fields();
             let roots = wanted.iter().filter_map(|name| fields.iter().position(|field| field.name() == name));
-            builder.with_projection(ProjectionMask::roots(columns, roots))
+            ProjectionMask::roots(columns, roots)
         }
     };
-    let builder = match rows == Rows::ALL {
-        true => builder,
+    let nested: Vec<usize> = (0..columns.num_columns())
+        .filter(|&leaf| projection.leaf_included(leaf) && columns.column(leaf).max_rep_level() > 0)
+        .collect();
+    let builder = builder.with_projection(projection);
+    let (builder, unproven) = match rows == Rows::ALL {
+        true => (builder, Vec::new()),
         false => {
             let (groups, skipped) = groups_of(metadata, rows);
-            builder.with_row_groups(groups).with_offset(skipped).with_limit(rows.most())
+            let of = |leaf: usize| {
+                let group = *groups.first()?;
+                let first = page_start(metadata, group, leaf, skipped);
+                (first < skipped).then_some(Unproven { group, leaf, first, row: skipped })
+            };
+            let unproven = nested.into_iter().filter_map(of).collect();
+            (builder.with_row_groups(groups).with_offset(skipped).with_limit(rows.most()), unproven)
         }
     };
-    Ok((builder.build().map_err(|e| damaged(&e))?, schema))
+    Ok(Decoding { decoder: builder.build().map_err(|e| damaged(&e))?, schema, unproven })
+}
+
+/// The row with which the page of a column begins that a row of a group lies in; the group's first where nothing says
+/// where pages begin.
+fn page_start(metadata: &ParquetMetaData, group: usize, leaf: usize, row: usize) -> usize {
+    let index = metadata.page_index_for_row_group(group);
+    let first_rows = index.page_locations(leaf).into_iter().flatten();
+    let first_rows = first_rows.filter_map(|page| usize::try_from(page.first_row_index).ok());
+    first_rows.filter(|first| *first <= row).max().unwrap_or(0)
 }
 
 /// A batch with what is read as text as texts: columns of bytes too, where they are UTF-8. What is not becomes null.
@@ -328,4 +412,25 @@ async fn fetch(source: &Source, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, Dat
         parts.push(source.read(range.start, len).await?.into());
     }
     Ok(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A page of a nested column promises more values than its levels are of: the decoder would pass over them for ever.
+    #[test]
+    fn a_page_whose_levels_end_early_is_refused() {
+        // The first byte is the fuzz target's.
+        let bytes = &include_bytes!("../../../fuzz/corpus/readers/levels-that-end-parquet")[1..];
+        let source = Source::memory("rows.parquet", bytes.to_vec());
+        let rows: Rows = "2-3".parse().expect("rows");
+        let read = async {
+            let mut batches = Batches::open(source, rows, false).await?;
+            while batches.next().await?.is_some() {}
+            Ok::<(), DataError>(())
+        };
+        let message = pollster::block_on(read).expect_err("refused").to_string();
+        assert!(message.contains("a whole parquet file"), "{message}");
+    }
 }
