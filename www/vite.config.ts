@@ -33,6 +33,16 @@ function compressedWasm(folder: string): Plugin {
   };
 }
 
+/** Where models and rows are served while the page is worked on. */
+const served = process.env.REWARDSCOPE_SERVED;
+
+/** Vite's own client is inlined and speaks over a socket, which the page's policy refuses. */
+const withoutPolicy: Plugin = {
+  name: "without-policy",
+  apply: "serve",
+  transformIndexHtml: (html) => html.replace(/<meta\s+http-equiv="Content-Security-Policy"[^>]*>/, ""),
+};
+
 const forms = [
   { ending: ".br", format: "brotli" },
   { ending: ".gz", format: "gzip" },
@@ -47,6 +57,7 @@ export default defineConfig({
   },
   plugins: [
     svelte(),
+    withoutPolicy,
     VitePWA({
       // A new version waits until the old page is closed: a run is not broken off for it.
       registerType: "prompt",
@@ -73,5 +84,6 @@ export default defineConfig({
     }),
   ],
   worker: { format: "es", plugins: () => (optimised ? [compressedWasm(optimised)] : []) },
+  server: { proxy: served ? { "/models": served, "/data": served } : {} },
   build: { target: "es2022", assetsInlineLimit: 0, chunkSizeWarningLimit: 1000 },
 });

@@ -409,7 +409,7 @@ test("Chromium: a run survives a closed tab and killed workers", async () => {
 
 test("Chromium: another worker joins a long run, dies in it, and the scores are those of one", async () => {
   // Long prompts: with one worker it would take the better part of a minute.
-  const long = readFileSync(join(root, "README.md"), "utf8").slice(0, 4000);
+  const long = readFileSync(join(root, "docs/rows.md"), "utf8").slice(0, 4000);
   const lines = readFileSync(join(root, "sample/focus.jsonl"), "utf8").trim().split("\n");
   const path = join(scratch, "long.jsonl");
   const rows = lines.map((line, i) => ({ ...JSON.parse(line), prompt: `${long.slice(i, 2400 + 100 * i)}\n\n${JSON.parse(line).prompt}` }));

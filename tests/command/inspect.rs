@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Output;
 
-use rewardscope_tests::{command, fixture, json_fixture, scratch};
+use rewardscope_tests::{command, fixture, json_fixture, said, scratch};
 use serde_json::{Value, json};
 
 /// What `inspect --try` scores.
@@ -14,10 +14,6 @@ const ROW: (&str, &str) = ("What is 2 + 2?", "2 + 2 is 4.");
 
 /// Of folders that have none.
 const FORMAT: &str = "raw";
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
 
 /// A score, or the sentence of the refusal.
 fn answer(output: &Output, score: impl Fn(Value) -> Value) -> Result<f64, String> {

@@ -5,23 +5,15 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 
 use pollster::block_on;
 use rewardscope_engine::Cancel;
 use rewardscope_eval::{Asked, read_items, rows_of_folder};
 use rewardscope_fit::{FeatureCache, FeaturesHeader, OverlapRule, PreferenceFiles, Tell, gather};
 use rewardscope_store::Source;
-use rewardscope_tests::{fixture, json_fixture, load, model, scratch};
+use rewardscope_tests::{fixture, json_fixture, load, model, run, said, scratch};
 use serde_json::{Value, json};
-
-fn run(arguments: &[&str]) -> Output {
-    rewardscope_tests::command().args(arguments).output().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
 
 fn parsed(lines: &[u8]) -> Vec<Value> {
     String::from_utf8_lossy(lines).lines().map(|line| serde_json::from_str(line).unwrap()).collect()

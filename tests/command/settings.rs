@@ -4,18 +4,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
 
-use rewardscope_tests::{fixture, scratch};
+use rewardscope_tests::{fixture, run, said, scratch};
 use serde_json::{Value, json};
-
-fn run(arguments: &[&str]) -> Output {
-    rewardscope_tests::command().args(arguments).output().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
 
 fn json_of(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()

@@ -47,6 +47,19 @@ pub fn command() -> Command {
     Command::new(path)
 }
 
+/// What the `rewardscope` command answers.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn run(arguments: &[&str]) -> std::process::Output {
+    command().args(arguments).output().unwrap_or_else(|e| panic!("starting rewardscope: {e}"))
+}
+
+/// What the command said on standard error.
+pub fn said(output: &std::process::Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 /// The most memory that this process has had, in bytes.
 ///
 /// # Panics

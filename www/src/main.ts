@@ -2,8 +2,8 @@ import { mount } from "svelte";
 
 import App from "./App.svelte";
 import "./app.css";
-import { ignoreStrayDrops } from "./drop";
-import type { Engine } from "./engine";
+import { ignoreStrayDrops } from "./lib/drop";
+import type { Engine } from "./engine/engine";
 import { app } from "./state.svelte";
 
 declare global {
@@ -12,7 +12,7 @@ declare global {
     rewardscope: Engine;
   }
 }
-window.rewardscope = app.engine;
+window.rewardscope = app.engine.client;
 ignoreStrayDrops();
 
 const target = document.getElementById("app");

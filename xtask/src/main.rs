@@ -1,4 +1,4 @@
-//! One runner for everything: `cargo xtask serve`, `dist`, `test`, `bench`, `head`, `oracle`.
+//! One runner for everything: `cargo xtask serve`, `dev`, `dist`, `test`, `bench`, `head`, `oracle`.
 
 mod bench;
 mod browsers;
@@ -34,6 +34,8 @@ enum Command {
         #[arg(long, default_value_t = 8080)]
         port: u16,
     },
+    /// Set everything up and serve the page with hot reload.
+    Dev,
     /// Make a folder that any static host serves, at any address.
     Dist {
         /// Where to; what was there is replaced.
@@ -88,6 +90,7 @@ fn main() -> anyhow::Result<()> {
             serving.wait();
             Ok(())
         }
+        Command::Dev => setup::develop(&mut stage::Stages::default()),
         Command::Dist { out, with } => dist::run(&out, with),
         Command::Test { all } => test::run(all),
         Command::Bench { gpu: true, .. } => bench::gpu(),

@@ -60,6 +60,21 @@ pub fn site(stages: &mut Stages) -> anyhow::Result<()> {
     data(stages)
 }
 
+/// The page with hot reload: a change below `www/` shows at once, one of Rust after another start.
+pub fn develop(stages: &mut Stages) -> anyhow::Result<()> {
+    prerequisites()?;
+    stages.run("wasm target", wasm_target)?;
+    stages.run("wasm build", wasm_build)?;
+    stages.run("wasm-bindgen", wasm_bindgen)?;
+    stages.run("npm ci", npm)?;
+    data(stages)?;
+    stages.summary();
+    let serving = served().serve(0)?;
+    let mut vite = Command::new("npm");
+    vite.args(["run", "--silent", "dev", "--workspace", "www"]);
+    stage::run(vite.env("REWARDSCOPE_SERVED", format!("http://localhost:{}", serving.port)))
+}
+
 /// The models and rows that the site serves beside the page.
 pub fn data(stages: &mut Stages) -> anyhow::Result<()> {
     stages.run("default model", || SMOLLM2.fetch())?;

@@ -1,22 +1,7 @@
 //! The table of benchmarks, and what each entry has to say of an item.
 
-use std::borrow::Cow;
-
-use crate::reward_bench_2::Ties;
-use crate::{MarkError, ScoredItem};
-use crate::{judge_bench, m_reward_bench, ppe, preferences, reward_bench, reward_bench_2, rm_bench, rmb};
-
-/// Every benchmark by name. A new one is one file, one line here, and one test.
-pub const BENCHMARKS: [&Benchmark; 8] = [
-    &reward_bench_2::BENCHMARK,
-    &reward_bench::BENCHMARK,
-    &rm_bench::BENCHMARK,
-    &judge_bench::BENCHMARK,
-    &rmb::BENCHMARK,
-    &ppe::BENCHMARK,
-    &m_reward_bench::BENCHMARK,
-    &preferences::BENCHMARK,
-];
+use crate::rules::Rules;
+use crate::{Item, MarkError, ScoredItem};
 
 /// A benchmark: what its rows are and how they are marked.
 pub struct Benchmark {
@@ -99,6 +84,12 @@ pub struct Variant {
     pub rules: &'static (dyn Rules + Sync),
 }
 
+impl std::fmt::Debug for Variant {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.write_str(self.name)
+    }
+}
+
 /// Where a benchmark's official rows are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OfficialRows {
@@ -144,17 +135,6 @@ pub enum NameError {
     },
 }
 
-/// The benchmark of a name.
-///
-/// # Errors
-/// When there is none, with the names there are.
-pub fn benchmark(name: &str) -> Result<&'static Benchmark, NameError> {
-    BENCHMARKS.iter().find(|known| known.name == name).copied().ok_or_else(|| NameError::Benchmark {
-        found: name.to_owned(),
-        known: BENCHMARKS.map(|known| known.name).join(", "),
-    })
-}
-
 impl Benchmark {
     /// The variant of a name; the first where none is named.
     ///
@@ -172,11 +152,16 @@ impl Benchmark {
         })
     }
 
+    /// What an item is drawn with: [`Rules::unit`].
+    pub(crate) fn unit(&self, item: &Item) -> Option<String> {
+        self.variants.first().and_then(|variant| variant.rules.unit(item))
+    }
+
     /// Whether items can be marked whatever their scores come to: asked before anything is scored.
     ///
     /// # Errors
     /// [`MarkError`] names the first item that cannot.
-    pub fn check<'a>(&'static self, items: impl IntoIterator<Item = &'a crate::Item>) -> Result<(), MarkError> {
+    pub fn check<'a>(&'static self, items: impl IntoIterator<Item = &'a Item>) -> Result<(), MarkError> {
         for item in items {
             // Marking looks at the form before it looks at the scores.
             let scores = vec![0.0; item.completions.len()];
@@ -187,136 +172,5 @@ impl Benchmark {
             }
         }
         Ok(())
-    }
-}
-
-/// What an item shares its fate with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cluster<'a> {
-    /// What subsets that are drawn together have in common.
-    pub block: &'a str,
-    /// The item's unit in it, such as a question that several answer.
-    pub unit: &'a str,
-}
-
-/// What an item adds to its subset.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Part<'a> {
-    /// The subset that it is counted in.
-    pub subset: Cow<'a, str>,
-    /// Items of one subset that have a key stand and fall together: [`Rules::join`].
-    pub key: Option<u64>,
-    /// What it adds, in the order that the benchmark's [`Rules::figures`] knows. All parts of a
-    /// subset have as many values.
-    pub values: Vec<f64>,
-    /// What `values` would be on average if scores said nothing; empty where [`Rules::chance`] says.
-    pub chance: Vec<f64>,
-    /// The item's own mark, 0 to 1.
-    pub mark: f64,
-}
-
-/// The sums of a subset's parts.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Sums<'a> {
-    /// The subset.
-    pub subset: &'a str,
-    /// Units added up: items, or items joined.
-    pub units: usize,
-    /// The sums of [`Part::values`], or of what [`Rules::join`] made of them.
-    pub values: &'a [f64],
-}
-
-impl Sums<'_> {
-    /// The mean of one value.
-    pub fn mean(&self, value: usize) -> f64 {
-        self.values.get(value).copied().unwrap_or_default() / self.units.max(1) as f64
-    }
-}
-
-/// The mean of the first value over the units of some subsets; `None` without any.
-pub(crate) fn pooled(sums: &[Sums<'_>], has: impl Fn(&str) -> bool) -> Option<f64> {
-    let of = sums.iter().filter(|sums| has(sums.subset));
-    let (sum, units) = of.fold((0.0, 0), |(sum, units), of| (sum + of.mean(0) * of.units as f64, units + of.units));
-    (units > 0).then(|| sum / units as f64)
-}
-
-/// What a benchmark makes of its subsets' sums.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Figures {
-    /// One a subset, in the order of the sums.
-    pub subsets: Vec<f64>,
-    /// Sections by name, in the benchmark's order; only those that have items.
-    pub sections: Vec<Section>,
-    /// The benchmark's one number; `None` unless all of its parts are there.
-    pub overall: Option<f64>,
-}
-
-/// A section's mark.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Section {
-    /// Its name.
-    pub name: String,
-    /// Its mark.
-    pub score: f64,
-    /// Units it is of.
-    pub units: usize,
-}
-
-impl Section {
-    /// A section over some of the subsets; `None` without a mark.
-    pub(crate) fn over(name: &str, score: Option<f64>, sums: &[Sums<'_>], has: impl Fn(&str) -> bool) -> Option<Self> {
-        let units = sums.iter().filter(|sums| has(sums.subset)).map(|sums| sums.units).sum();
-        Some(Self { name: name.to_owned(), score: score?, units })
-    }
-}
-
-/// A benchmark's arithmetic: sums over items, then figures of the sums. Every figure is a function
-/// of sums, so that resampling items resamples every figure.
-pub trait Rules {
-    /// What an item adds.
-    ///
-    /// # Errors
-    /// When it cannot be marked, whatever its scores.
-    fn part<'a>(&self, item: &ScoredItem<'a>) -> Result<Part<'a>, MarkError>;
-
-    /// The unit that parts of one key make, in the order in which they came.
-    fn join(&self, parts: &[Vec<f64>]) -> Vec<f64> {
-        parts.concat()
-    }
-
-    /// The sums over units by chance, for subsets whose parts do not say: `units` are the parts of
-    /// each unit, `draws` the scores that a simulation may draw.
-    fn chance(&self, _units: &[Vec<Vec<f64>>], _seed: u64, _draws: usize) -> Vec<f64> {
-        Vec::new()
-    }
-
-    /// The order of subsets in tables; others follow in the order in which they come.
-    fn order(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    /// The figures of sums, which are in that order.
-    fn figures(&self, sums: &[Sums<'_>]) -> Figures;
-
-    /// The parts of a figure that is made of joined items: `units` by key, and their sums.
-    fn explain(&self, _units: &[(u64, Vec<Vec<f64>>)], _sums: &[f64]) -> Option<Ties> {
-        None
-    }
-
-    /// What an item shares its fate with, where items are not independent of one another: subsets of
-    /// one block are drawn together, and in them the items of one unit. `None` where every item stands
-    /// for itself.
-    fn cluster<'a>(&self, _item: &ScoredItem<'a>) -> Option<Cluster<'a>> {
-        None
-    }
-
-    /// Whether a shared score is given its share of the mark; otherwise it counts as wrong.
-    fn shares_ties(&self) -> bool {
-        false
-    }
-
-    /// Whether parts of one key lack their counterpart.
-    fn unpaired(&self, _parts: &[Vec<f64>]) -> bool {
-        false
     }
 }

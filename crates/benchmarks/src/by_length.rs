@@ -1,8 +1,9 @@
 //! What always picking the longest or the shortest completion gets.
 
-use crate::assess::{Marker, add};
 use crate::benchmark::{Benchmark, Variant};
+use crate::marker::Marker;
 use crate::marks::Marks;
+use crate::resampling::add;
 use crate::statistics::SplitMix;
 use crate::{MarkError, ScoredItem};
 

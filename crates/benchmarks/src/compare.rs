@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::assess::{Drawn, Sampler, Stratum, figures, in_order, partial};
-use crate::benchmark::{Benchmark, Figures, Variant};
+use crate::benchmark::{Benchmark, Variant};
+use crate::marker::{figures, in_order, partial};
+use crate::resampling::{Drawn, Sampler, Stratum};
+use crate::rules::{Figures, Rules};
 use crate::statistics::{Interval, RESAMPLES, SplitMix, holm, mcnemar};
 use crate::{MarkError, ScoredItem};
 
@@ -161,6 +163,85 @@ pub fn same_form(one: &ScoredItem<'_>, other: &ScoredItem<'_>) -> Result<(), Com
     })
 }
 
+/// The items that two runs share, by subset.
+#[derive(Default)]
+struct Shared {
+    names: Vec<String>,
+    /// Of each subset the units of both runs, joined by key: what the first has, then the second.
+    strata: Vec<Stratum>,
+    tests: Vec<Tests>,
+    keyed: BTreeMap<(usize, u64), Together>,
+    disagreements: Vec<Disagreement>,
+    items: usize,
+}
+
+impl Shared {
+    /// Takes an item that both have.
+    fn push(&mut self, rules: &dyn Rules, one: &ScoredItem<'_>, other: &ScoredItem<'_>) -> Result<(), CompareError> {
+        same_form(one, other)?;
+        let (a, b) = (rules.part(one)?, rules.part(other)?);
+        self.items += 1;
+        let at = self.names.iter().position(|name| *name == a.subset).unwrap_or_else(|| {
+            self.names.push(a.subset.clone().into_owned());
+            self.strata.push(Stratum::default());
+            self.tests.push(Tests::default());
+            self.names.len() - 1
+        });
+        self.tests[at].items += 1;
+        if a.mark != b.mark {
+            self.disagreements.push(Disagreement {
+                subset: one.subset.to_owned(),
+                id: one.id.to_owned(),
+                first: a.mark,
+                second: b.mark,
+            });
+        }
+        match a.key {
+            None => {
+                self.tests[at].count(a.mark, b.mark);
+                self.strata[at].add_to(rules.cluster(one), &[a.values, b.values].concat());
+            }
+            Some(key) => {
+                let (halves, marks) = self.keyed.entry((at, key)).or_insert_with(|| (Default::default(), [1.0; 2]));
+                halves[0].push(a.values);
+                halves[1].push(b.values);
+                *marks = [marks[0].min(a.mark), marks[1].min(b.mark)];
+            }
+        }
+        Ok(())
+    }
+
+    /// Joins what stands together.
+    fn join(&mut self, rules: &dyn Rules) {
+        for ((at, _), (halves, [first, second])) in std::mem::take(&mut self.keyed) {
+            self.tests[at].count(first, second);
+            self.strata[at].add(&halves.map(|parts| rules.join(&parts)).concat());
+        }
+    }
+
+    /// Of both runs the figures of sums that were drawn, in the order of `places`.
+    fn figures(&self, rules: &dyn Rules, places: &[usize], drawn: &Drawn) -> [Figures; 2] {
+        [false, true].map(|is_second| {
+            figures(
+                rules,
+                places.iter().zip(drawn).map(|(&at, (units, sums))| {
+                    let (a, b) = sums.split_at(sums.len() / 2);
+                    (self.names[at].as_str(), *units, if is_second { b } else { a })
+                }),
+            )
+        })
+    }
+
+    /// McNemar's probabilities of the subsets, as they are and corrected; none where nothing was tested.
+    fn probabilities(&self, places: &[usize]) -> Vec<(Option<f64>, Option<f64>)> {
+        let tests = places.iter().map(|&at| &self.tests[at]);
+        let plain: Vec<Option<f64>> =
+            tests.map(|test| (test.tested > 0).then(|| mcnemar(test.only_first, test.only_second))).collect();
+        let mut corrected = holm(&plain.iter().flatten().copied().collect::<Vec<_>>()).into_iter();
+        plain.into_iter().map(|p| (p, p.and_then(|_| corrected.next()))).collect()
+    }
+}
+
 /// Sets two runs beside each other.
 ///
 /// # Errors
@@ -175,96 +256,44 @@ pub fn compare(
     let rules = variant.rules;
     let by_id: BTreeMap<(&str, &str), &ScoredItem<'_>> =
         second.iter().map(|item| ((item.subset, item.id), item)).collect();
-    let mut names: Vec<String> = Vec::new();
-    // Of each subset the units of both runs, joined by key: what the first has, then the second.
-    let mut strata: Vec<Stratum> = Vec::new();
-    let mut tests: Vec<Tests> = Vec::new();
-    let mut keyed: BTreeMap<(usize, u64), Together> = BTreeMap::new();
-    let mut disagreements = Vec::new();
-    let mut items = 0;
+    let mut shared = Shared::default();
     for one in first {
-        let Some(other) = by_id.get(&(one.subset, one.id)) else {
-            continue;
-        };
-        same_form(one, other)?;
-        let (a, b) = (rules.part(one)?, rules.part(other)?);
-        items += 1;
-        let at = names.iter().position(|name| *name == a.subset).unwrap_or_else(|| {
-            names.push(a.subset.clone().into_owned());
-            strata.push(Stratum::default());
-            tests.push(Tests::default());
-            names.len() - 1
-        });
-        tests[at].items += 1;
-        if a.mark != b.mark {
-            disagreements.push(Disagreement {
-                subset: one.subset.to_owned(),
-                id: one.id.to_owned(),
-                first: a.mark,
-                second: b.mark,
-            });
-        }
-        match a.key {
-            None => {
-                tests[at].count(a.mark, b.mark);
-                strata[at].add_to(rules.cluster(one), &[a.values, b.values].concat());
-            }
-            Some(key) => {
-                let (halves, marks) = keyed.entry((at, key)).or_insert_with(|| (Default::default(), [1.0; 2]));
-                halves[0].push(a.values);
-                halves[1].push(b.values);
-                *marks = [marks[0].min(a.mark), marks[1].min(b.mark)];
-            }
+        if let Some(other) = by_id.get(&(one.subset, one.id)) {
+            shared.push(rules, one, other)?;
         }
     }
+    let items = shared.items;
     if items == 0 {
         return Err(CompareError::NothingShared { first: first.len(), second: second.len() });
     }
-    for ((at, _), (halves, [first, second])) in keyed {
-        tests[at].count(first, second);
-        strata[at].add(&halves.map(|parts| rules.join(&parts)).concat());
-    }
-    let places = in_order(rules, &names);
-    let side = |drawn: &Drawn, second: bool| {
-        figures(
-            rules,
-            places.iter().zip(drawn).map(|(&at, (units, sums))| {
-                let (a, b) = sums.split_at(sums.len() / 2);
-                (names[at].as_str(), *units, if second { b } else { a })
-            }),
-        )
-    };
-    let both = |drawn: &Drawn| [side(drawn, false), side(drawn, true)];
-    let own = both(&places.iter().map(|&at| (strata[at].units, strata[at].sums.clone())).collect());
-    let sampler = Sampler::new(&places.iter().map(|&at| &strata[at]).collect::<Vec<_>>());
+    shared.join(rules);
+    let places = in_order(rules, &shared.names);
+    let strata: Vec<&Stratum> = places.iter().map(|&at| &shared.strata[at]).collect();
+    let both = |drawn: &Drawn| shared.figures(rules, &places, drawn);
+    let own = both(&strata.iter().map(|stratum| (stratum.units, stratum.sums.clone())).collect());
+    let sampler = Sampler::new(&strata);
     let mut random = SplitMix(seed);
     let resamples: Vec<_> = (0..RESAMPLES).map(|_| both(&sampler.draw(&mut random))).collect();
     // Resamples of a single item are all alike, which says nothing of how sure a difference is.
-    let thin = |at: usize| strata[at].is_thin();
-    let any_thin = places.iter().any(|&at| thin(at));
+    let any_thin = strata.iter().any(|stratum| stratum.is_thin());
     let difference = |of: &dyn Fn(&Figures) -> Option<f64>, is_thin: bool| {
         let (first, second) = (of(&own[0])?, of(&own[1])?);
         let found: Option<Vec<f64>> = resamples.iter().map(|[a, b]| Some(of(a)? - of(b)?)).collect();
         let found = found.filter(|_| !is_thin);
         Some(Difference { first, second, difference: first - second, ci95: found.and_then(Interval::of_different) })
     };
-    let probabilities: Vec<Option<f64>> = places
-        .iter()
-        .map(|&at| &tests[at])
-        .map(|test| (test.tested > 0).then(|| mcnemar(test.only_first, test.only_second)))
-        .collect();
-    let mut corrected = holm(&probabilities.iter().flatten().copied().collect::<Vec<_>>()).into_iter();
-    let corrected: Vec<Option<f64>> = probabilities.iter().map(|p| p.and_then(|_| corrected.next())).collect();
+    let probabilities = shared.probabilities(&places);
     let subsets = places.iter().enumerate().filter_map(|(place, &at)| {
+        let (p, p_holm) = probabilities[place];
         Some(SubsetDifference {
-            subset: names[at].clone(),
-            items: tests[at].items,
-            difference: difference(&|figures| figures.subsets.get(place).copied(), thin(at))?,
-            only_first_right: tests[at].only_first,
-            only_second_right: tests[at].only_second,
-            left_out: tests[at].left_out,
-            p: probabilities[place],
-            p_holm: corrected[place],
+            subset: shared.names[at].clone(),
+            items: shared.tests[at].items,
+            difference: difference(&|figures| figures.subsets.get(place).copied(), strata[place].is_thin())?,
+            only_first_right: shared.tests[at].only_first,
+            only_second_right: shared.tests[at].only_second,
+            left_out: shared.tests[at].left_out,
+            p,
+            p_holm,
         })
     });
     Ok(Comparison {
@@ -277,6 +306,6 @@ pub fn compare(
         overall: difference(&|figures| figures.overall, any_thin),
         partial: difference(&partial, any_thin),
         subsets: subsets.collect(),
-        disagreements,
+        disagreements: shared.disagreements.clone(),
     })
 }

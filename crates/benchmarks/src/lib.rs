@@ -5,28 +5,29 @@
 //! from `libm`, so that wasm and native agree to the last digit.
 
 pub mod analysis;
-pub mod assess;
+mod assess;
+mod assessment;
 pub mod benchmark;
 mod by_length;
 pub mod compare;
 mod item;
-pub mod judge_bench;
-pub mod m_reward_bench;
+mod marker;
 mod marks;
-pub mod ppe;
-pub mod preferences;
 pub mod published;
-pub mod reward_bench;
-pub mod reward_bench_2;
-pub mod rm_bench;
-pub mod rmb;
+mod resampling;
+mod rules;
 pub mod statistics;
 mod stratified;
+mod suites;
 
-pub use assess::{Assessment, Effort, Figure, IntervalMethod, Marker, Named, assess, marks};
-pub use benchmark::{BENCHMARKS, Benchmark, NameError, OfficialRows, Variant, benchmark};
+pub use assess::{assess, marks};
+pub use assessment::{Assessment, Effort, Figure, IntervalMethod, Named};
+pub use benchmark::{Benchmark, NameError, OfficialRows, Variant};
 pub use compare::{CompareError, Comparison, compare};
 pub use item::{Item, ScoredItem, Turn};
-pub use marks::{MarkError, Marks, SectionMark, SubsetMark};
+pub use marker::Marker;
+pub use marks::{MarkError, Marks, SectionMark, SubsetMark, Ties, TiesPair};
 pub use statistics::Interval;
 pub use stratified::{Selection, stratified};
+pub use suites::{BENCHMARKS, benchmark};
+pub use suites::{judge_bench, m_reward_bench, ppe, preferences, reward_bench, reward_bench_2, rm_bench, rmb};

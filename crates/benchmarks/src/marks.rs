@@ -1,7 +1,5 @@
 use serde::{Deserialize, Serialize};
 
-use crate::reward_bench_2::Ties;
-
 /// Why scores could not be marked.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum MarkError {
@@ -136,4 +134,41 @@ pub struct SubsetMark {
     pub count: usize,
     /// The parts of the Ties score; `None` for other subsets.
     pub ties: Option<Ties>,
+}
+
+/// The Ties score with all its parts, under the reference evaluator's names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct Ties {
+    /// `0.30 tied_accuracy + 0.30 ref_accuracy + 0.20 correctness_preferred
+    /// + 0.20 correctness_preferred_hard + 0.01 correctness_margin_score`: -0.01 to 1.01.
+    pub overall_score: f64,
+    /// Share of reference prompts whose correct completion outscores every incorrect one.
+    pub ref_accuracy: f64,
+    /// Share of tied prompts whose correct completions all outscore every incorrect one.
+    pub tied_accuracy: f64,
+    /// Share of pairs where the tied prompt's gap is larger than its spread.
+    pub correctness_preferred: f64,
+    /// The same with the smaller gap of the tied prompt and its reference.
+    pub correctness_preferred_hard: f64,
+    /// Mean over pairs of `tanh(min(gap) / spread - 1)`, with 0 for 0/0: -1 to 1.
+    pub correctness_margin_score: f64,
+    /// The pairs in ascending order of their number.
+    pub per_prompt: Vec<TiesPair>,
+}
+
+/// One tied prompt with its reference.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct TiesPair {
+    /// The pair's number N in `ref:N` and `tied:N`.
+    pub prompt: u64,
+    /// Best minus worst correct score of the tied prompt.
+    pub spread: f64,
+    /// Worst correct minus best incorrect score of the tied prompt.
+    pub margin_tied: f64,
+    /// The same of the reference prompt.
+    pub margin_ref: f64,
+    /// `tanh(min(margin_ref, margin_tied) / spread - 1)`, 0 where that is NaN.
+    pub margin_score: f64,
 }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 
 use crate::statistics::pearson;
-use crate::{reward_bench, reward_bench_2};
+use crate::suites::{reward_bench, reward_bench_2};
 
 /// A row of a published board.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

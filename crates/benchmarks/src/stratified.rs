@@ -1,7 +1,10 @@
+//! A seeded sample, stratified by subset.
+
 use std::collections::BTreeMap;
 
+use crate::Benchmark;
+use crate::Item;
 use crate::statistics::finalise;
-use crate::{Item, reward_bench_2};
 
 /// Which items of a dataset a run takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,23 +15,20 @@ pub struct Selection {
     pub seed: u64,
 }
 
-/// The positions, ascending, of a seeded sample of `items`, stratified by subset.
+/// The positions, ascending, of a seeded sample of a benchmark's `items`, stratified by subset.
 ///
-/// Both halves of a Ties pair are drawn together and count as two items, so a limit of 20 takes
-/// ten pairs. A limit of one still takes a whole pair: half of one cannot be marked. The draw of a
-/// subset depends only on the seed and on that subset's own ids, so that adding another subset
-/// changes nothing.
-pub fn stratified(items: &[Item], selection: Selection) -> Vec<usize> {
+/// Items of one unit, such as the halves of a Ties pair, are drawn together and count as two items, so
+/// a limit of 20 takes ten pairs. A limit of one still takes a whole pair: half of one cannot be
+/// marked. The draw of a subset depends only on the seed and on that subset's own ids, so that adding
+/// another subset changes nothing.
+pub fn stratified(benchmark: &Benchmark, items: &[Item], selection: Selection) -> Vec<usize> {
     let Some(limit) = selection.limit_per_subset else {
         return (0..items.len()).collect();
     };
     // subset -> unit -> positions
     let mut subsets: BTreeMap<&str, BTreeMap<String, Vec<usize>>> = BTreeMap::new();
     for (position, item) in items.iter().enumerate() {
-        let unit = match reward_bench_2::ties_pair(item) {
-            Some(number) => format!("pair {number}"),
-            None => format!("id {}", item.id),
-        };
+        let unit = benchmark.unit(item).unwrap_or_else(|| format!("id {}", item.id));
         subsets.entry(&item.subset).or_default().entry(unit).or_default().push(position);
     }
     let mut taken = Vec::new();
@@ -63,6 +63,7 @@ fn hash(seed: u64, subset: &str, unit: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reward_bench_2;
 
     fn items() -> Vec<Item> {
         let item = |subset: &str, id: String| Item {
@@ -88,7 +89,7 @@ mod tests {
     #[test]
     fn each_subset_gets_its_limit_and_pairs_stay_together() {
         let items = items();
-        let taken = stratified(&items, Selection { limit_per_subset: Some(8), seed: 1 });
+        let taken = stratified(&reward_bench_2::BENCHMARK, &items, Selection { limit_per_subset: Some(8), seed: 1 });
         assert_eq!(ids(&items, &taken, "Math").len(), 8);
         assert_eq!(ids(&items, &taken, "Focus").len(), 8);
         let ties = ids(&items, &taken, "Ties");
@@ -101,7 +102,7 @@ mod tests {
     #[test]
     fn the_same_seed_draws_the_same_items_and_another_seed_others() {
         let items = items();
-        let draw = |seed| stratified(&items, Selection { limit_per_subset: Some(8), seed });
+        let draw = |seed| stratified(&reward_bench_2::BENCHMARK, &items, Selection { limit_per_subset: Some(8), seed });
         assert_eq!(draw(3), draw(3));
         assert_ne!(draw(3), draw(4));
     }
@@ -112,22 +113,22 @@ mod tests {
         let math: Vec<Item> = items.iter().filter(|i| i.subset == "Math").cloned().collect();
         let selection = Selection { limit_per_subset: Some(8), seed: 9 };
         assert_eq!(
-            ids(&items, &stratified(&items, selection), "Math"),
-            ids(&math, &stratified(&math, selection), "Math")
+            ids(&items, &stratified(&reward_bench_2::BENCHMARK, &items, selection), "Math"),
+            ids(&math, &stratified(&reward_bench_2::BENCHMARK, &math, selection), "Math")
         );
     }
 
     #[test]
     fn no_limit_takes_everything_in_order() {
         let items = items();
-        let all = stratified(&items, Selection { limit_per_subset: None, seed: 0 });
+        let all = stratified(&reward_bench_2::BENCHMARK, &items, Selection { limit_per_subset: None, seed: 0 });
         assert_eq!(all, (0..items.len()).collect::<Vec<_>>());
     }
 
     #[test]
     fn an_odd_limit_never_splits_a_pair() {
         let items = items();
-        let taken = stratified(&items, Selection { limit_per_subset: Some(1), seed: 0 });
+        let taken = stratified(&reward_bench_2::BENCHMARK, &items, Selection { limit_per_subset: Some(1), seed: 0 });
         assert_eq!(ids(&items, &taken, "Ties").len(), 2);
     }
 }

@@ -1,24 +1,19 @@
 //! The `rewardscope` command: the same engine as the page's, natively.
 
-mod compare;
-mod data;
+mod commands;
+mod dataset;
 mod driver;
-mod eval;
-mod filter;
-mod fit;
-mod inspect;
-mod items;
-mod metrics;
+mod marking;
 mod model;
 mod output;
-mod pack;
+mod progress;
 mod row_journal;
-mod score;
-mod serve;
+mod table;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use commands::{compare, eval, filter, fit, inspect, items, metrics, pack, score, serve};
 
 #[derive(Parser)]
 #[command(name = "rewardscope", version, about = "Score completions with open reward models, and mark the models")]

@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use rewardscope_engine::{
     Aggregate, Bos, Cancel, Clock, DeviceChoice, Format, LoadOptions, LoadStage, ModelFiles, PooledToken, Protocol,
     RewardHead, Scorer, TruncationSide,
 };
-use rewardscope_store::{FetchProgress, FetchStage, Folder, RepositoryId, Source, Store};
+use rewardscope_store::{FetchProgress, Folder, RepositoryId, Source, Store};
 
 use crate::driver;
+use crate::progress::{bytes_bar, bytes_style, style};
 
 #[derive(Args)]
 #[group(skip)]
@@ -181,23 +182,6 @@ pub fn named(name: &str) -> anyhow::Result<Named> {
     }
 }
 
-/// A bar for bytes that come over the network or are checked, with what goes wrong above it.
-pub fn bytes_bar(bar: &ProgressBar, now: &FetchProgress) {
-    bar.set_length(now.bytes_total);
-    bar.set_position(now.bytes_done);
-    bar.set_message(match now.stage {
-        FetchStage::Downloading => "fetching",
-        FetchStage::Checking => "checking",
-    });
-    if let Some(trouble) = &now.trouble {
-        bar.suspend(|| eprintln!("{trouble}"));
-    }
-}
-
-pub fn bytes_style() -> anyhow::Result<ProgressStyle> {
-    style("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left")
-}
-
 /// The files of a model; of an adapter with those of its base: the one that is given, or the one
 /// that the adapter names, which may lie beside it.
 pub async fn files(name: &str, base: Option<&str>) -> anyhow::Result<NamedFiles> {
@@ -307,8 +291,4 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
         eprintln!("note: {note}");
     }
     Ok(Loaded { scorer, clock, files })
-}
-
-pub fn style(template: &str) -> anyhow::Result<ProgressStyle> {
-    Ok(ProgressStyle::with_template(template)?)
 }

@@ -2,7 +2,7 @@
 //! before a byte of it is fetched.
 
 use rewardscope_models::{GROUP, Packs};
-use rewardscope_weights::DType;
+use rewardscope_weights::StoredType;
 use serde::Serialize;
 
 use crate::{Dtype, Need, OpenDevice};
@@ -80,7 +80,7 @@ const fn in_16_bits(
 impl Listed {
     /// What it needs on a device as each type; all of it counts as matrices.
     fn needs(&self) -> Vec<Need> {
-        let stored = if self.stored_bytes == 2 * self.parameters { DType::BF16 } else { DType::F32 };
+        let stored = if self.stored_bytes == 2 * self.parameters { StoredType::BF16 } else { StoredType::F32 };
         let need = |dtype| {
             let mut need = Need::nothing(dtype);
             need.add(stored, self.parameters / GROUP as u64, GROUP, Packs::Matrix);

@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 use rewardscope_models::{Architecture, Head};
 use serde::{Deserialize, Serialize};
 
-use crate::{Clock, EngineError, ModelFiles, Need, RewardHead};
+use crate::error::EngineError;
+use crate::{Clock, ModelFiles, Need, RewardHead};
 
 /// What there is to say of a model before its weights are read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -89,8 +90,8 @@ impl ModelFiles {
             parameters,
             stored_bytes,
             has_chat_template: opened.text.template.is_some(),
-            unread: crate::open::unread(&opened)?,
-            needs: crate::dtype::needs(&specs, &opened.checkpoint)?,
+            unread: crate::checkpoint::open::unread(&opened)?,
+            needs: crate::checkpoint::dtype::needs(&specs, &opened.checkpoint)?,
             notes: opened.notes,
         })
     }

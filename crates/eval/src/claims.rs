@@ -8,7 +8,7 @@ use rewardscope_engine::{Cancel, Clock, EngineError, Scorer};
 use serde::{Deserialize, Serialize};
 
 use crate::journal::ItemLine;
-use crate::{ItemOutcome, Run, score_item};
+use crate::run::{ItemOutcome, Run, score_item};
 
 /// What is brought before its turn is lost when the worker ends: at most so many items.
 const MOST_AHEAD: usize = 16;

@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use rewardscope_benchmarks::analysis::margin;
-use rewardscope_benchmarks::{Item, MarkError, ScoredItem, Turn};
+use rewardscope_benchmarks::{Item, MarkError, ScoredItem};
 use serde::{Deserialize, Serialize};
 
-use crate::report::values;
-use crate::{CompletionReport, CompletionScore, ItemReport, ItemSummary, Run, ScoreFile, characters, conversation};
+use crate::run::{CompletionScore, Run, characters, values};
+use crate::{ItemSummary, ScoreFile};
 
 /// The share of items, those of the smallest distance, that are called narrow.
 const NARROW: f64 = 0.1;
@@ -310,78 +310,10 @@ impl Explorer {
     }
 }
 
-/// An item's texts, without scores.
-pub(crate) fn texts_of(item: &Item) -> ItemReport {
-    let turns = conversation(item).into_iter().map(|message| Turn { role: message.role, content: message.content });
-    let completion = |(place, text): (usize, &String)| CompletionReport {
-        text: text.clone(),
-        correct: place < item.num_correct,
-        score: None,
-        rank: None,
-        tokens: None,
-        cut_tokens: None,
-        other_score: None,
-        other_rank: None,
-    };
-    ItemReport {
-        id: item.id.clone(),
-        subset: item.subset.clone(),
-        turns: turns.collect(),
-        completions: item.completions.iter().enumerate().map(completion).collect(),
-        error: None,
-        remarks: Vec::new(),
-    }
-}
-
-/// An item with scores of one run, and of a second where there is one. Scores of another number than
-/// the completions are not theirs.
-pub fn item_with(item: &Item, first: Option<&ScoreFile>, second: Option<&ScoreFile>) -> ItemReport {
-    let mut report = texts_of(item);
-    report.take_file(first, false);
-    report.take_file(second, true);
-    report
-}
-
-/// A row of a file of scores whose texts are not at hand.
-pub fn row_without_texts(file: &ScoreFile, subset: &str, id: &str, second: Option<&ScoreFile>) -> Option<ItemReport> {
-    let row = file.rows.iter().find(|row| row.subset == subset && row.id == id)?;
-    let item = Item {
-        id: row.id.clone(),
-        subset: row.subset.clone(),
-        prompt: String::new(),
-        turns: Vec::new(),
-        completions: vec![String::new(); row.scores.len()],
-        num_correct: row.num_correct,
-        models: Vec::new(),
-    };
-    Some(ItemReport { turns: Vec::new(), ..item_with(&item, Some(file), second) })
-}
-
-impl ItemReport {
-    /// Puts the scores beside that a file has of this item.
-    pub(crate) fn take_file(&mut self, file: Option<&ScoreFile>, is_second: bool) {
-        let row = file.and_then(|file| file.rows.iter().find(|row| row.subset == self.subset && row.id == self.id));
-        let Some(row) = row.filter(|row| row.scores.len() == self.completions.len()) else { return };
-        for (place, completion) in self.completions.iter_mut().enumerate() {
-            let (score, rank) = (row.scores.get(place).copied(), rank(&row.scores, place));
-            if is_second {
-                (completion.other_score, completion.other_rank) = (score, rank);
-            } else {
-                (completion.score, completion.rank) = (score, rank);
-            }
-        }
-    }
-}
-
-/// A score's place among its item's, best first, from 1; equal scores share a place, NaN has none.
-pub(crate) fn rank(scores: &[f64], place: usize) -> Option<usize> {
-    let score = scores.get(place).filter(|score| !score.is_nan())?;
-    Some(1 + scores.iter().filter(|&other| other > score).count())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::item_report::{item_with, row_without_texts};
 
     fn item(place: usize) -> Item {
         Item {

@@ -10,8 +10,8 @@ use rewardscope_benchmarks::{Assessment, ScoredItem};
 use rewardscope_engine::ModelReport;
 use serde::{Deserialize, Serialize};
 
-use crate::report::lengths;
-use crate::{LengthUnit, Run, ScoreFile, ScoredRow};
+use crate::run::{Run, lengths};
+use crate::{LengthUnit, ScoreFile, ScoredRow};
 
 /// Bars of a histogram.
 const BARS: usize = 40;

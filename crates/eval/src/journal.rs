@@ -1,11 +1,12 @@
 //! The journal of a run: a header that says which run it is, then a line for every finished item.
 
-use rewardscope_benchmarks::{Benchmark, Item, NameError, Selection, benchmark, reward_bench_2};
+use rewardscope_benchmarks::{Benchmark, Item, NameError, Selection, Variant, benchmark, reward_bench_2};
 use rewardscope_engine::{Aggregate, Clock, DeviceReport, ModelReport};
 use rewardscope_store::{Hasher, Log, LogPlace, StoreError};
 use serde::{Deserialize, Serialize};
 
-use crate::{CompletionScore, ItemOutcome, Run, json_floats};
+use crate::json_floats;
+use crate::run::{CompletionScore, ItemOutcome, Run};
 
 /// Why a journal cannot be gone on with.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -304,7 +305,7 @@ impl Journal {
                     }
                     clock = Clock::from_local_seconds(local_seconds);
                 }
-                Line::Device { name, .. } if number > 0 => run.sit_down_at(&name),
+                Line::Device { name, .. } if number > 0 => run.record_device(&name),
                 Line::Item(line) if number > 0 => {
                     let next = run.next_item().filter(|item| {
                         (line.item, &line.subset, &line.id) == (run.results().len(), &item.subset, &item.id)
@@ -352,6 +353,11 @@ impl Journal {
         &self.run
     }
 
+    /// Marks the run in another of its benchmark's ways from here on.
+    pub fn mark_by(&mut self, variant: &'static Variant) {
+        self.run.mark_by(variant);
+    }
+
     /// What templates are told of the time: that of the run's first item, so that an item scored
     /// the next day reads the same date.
     pub fn clock(&self) -> Clock {
@@ -369,7 +375,7 @@ impl Journal {
                 return Err(error);
             }
             if let Line::Device { name, .. } = &device {
-                self.run.sit_down_at(name);
+                self.run.record_device(name);
             }
         }
         if let Some(item) = self.run.next_item() {

@@ -5,7 +5,8 @@ use rewardscope_benchmarks::{Benchmark, Marks, preferences, reward_bench, reward
 use rewardscope_engine::ModelReport;
 use serde_json::{Map, Value, json};
 
-use crate::{Run, ScoreFileError};
+use crate::ScoreFileError;
+use crate::run::Run;
 
 /// What a summary says beside its marks.
 const LABELS: [&str; 4] = ["model", "model_type", "chat_template", "ref_model"];

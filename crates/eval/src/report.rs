@@ -1,9 +1,11 @@
-use rewardscope_benchmarks::reward_bench_2::Ties;
-use rewardscope_benchmarks::{Assessment, Effort, MarkError, Marks, ScoredItem, Turn, assess, marks};
+//! What a run has come to: marks, progress by subset, times and remarks.
+
+use rewardscope_benchmarks::{Assessment, Effort, MarkError, Marks, Ties, assess, marks};
 use serde::{Deserialize, Serialize};
 
-use crate::explore::{rank, texts_of};
-use crate::{CompletionScore, ItemResult, Run, ScoreFile, json_floats, scored};
+use crate::ScoreFile;
+use crate::item_report::{ItemReport, rank, texts_of};
+use crate::run::{ItemResult, Run, ScoredRow, lengths, scored, values};
 
 /// Remarks that a report has, at most.
 const MOST_REMARKS: usize = 1000;
@@ -11,7 +13,7 @@ const MOST_REMARKS: usize = 1000;
 /// What a run has come to so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
-pub struct Report {
+pub struct RunReport {
     /// Marks with intervals, chance levels and what length alone gets.
     pub assessment: Assessment,
     /// The parts of the Ties score, where there are such items.
@@ -48,97 +50,6 @@ pub struct SubsetProgress {
     pub total: usize,
 }
 
-/// One line of a list of items.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
-pub struct ItemSummary {
-    /// What opens it.
-    pub item: usize,
-    /// Its id.
-    pub id: String,
-    /// Its subset.
-    pub subset: String,
-    /// The beginning of its prompt; empty where the texts are not at hand.
-    pub prompt: String,
-    /// Its mark; `None` where it was not scored.
-    pub mark: Option<f64>,
-    /// Worst correct minus best incorrect score; none where a score is NaN.
-    pub margin: Option<f64>,
-    /// The mark that a second run gives it.
-    pub other_mark: Option<f64>,
-    /// The margin of a second run.
-    pub other_margin: Option<f64>,
-    /// Whether a completion of it was cut.
-    pub truncated: bool,
-}
-
-/// An item with all that is known of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
-pub struct ItemReport {
-    /// Its id.
-    pub id: String,
-    /// Its subset.
-    pub subset: String,
-    /// The conversation that the completions answer; empty where the texts are not at hand.
-    pub turns: Vec<Turn>,
-    /// Its completions, in the dataset's order.
-    pub completions: Vec<CompletionReport>,
-    /// Why it could not be scored.
-    pub error: Option<String>,
-    /// What the reader should know: a sentence each.
-    pub remarks: Vec<String>,
-}
-
-/// A completion with its score.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
-pub struct CompletionReport {
-    /// The completion.
-    pub text: String,
-    /// Whether the dataset calls it correct.
-    pub correct: bool,
-    /// Its score, where there is one.
-    pub score: Option<f64>,
-    /// Its place among the item's completions, best first, from 1; equal scores share a place, NaN
-    /// has none.
-    pub rank: Option<usize>,
-    /// Tokens of the conversation that the model saw.
-    pub tokens: Option<usize>,
-    /// Tokens that were cut off.
-    pub cut_tokens: Option<usize>,
-    /// The score that a second run gives it.
-    pub other_score: Option<f64>,
-    /// Its place there.
-    pub other_rank: Option<usize>,
-}
-
-/// A row of a score file: what marking needs, correct completions first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
-pub struct ScoredRow {
-    /// As in the dataset.
-    pub id: String,
-    /// As in the dataset.
-    pub subset: String,
-    /// How many scores, from the front, are correct completions'.
-    pub num_correct: usize,
-    /// One a completion. NaN and infinities are written as texts.
-    #[serde(with = "json_floats")]
-    pub scores: Vec<f64>,
-}
-
-impl ScoredRow {
-    /// The row as the benchmarks take it.
-    pub fn as_item(&self) -> ScoredItem<'_> {
-        ScoredItem { id: &self.id, subset: &self.subset, num_correct: self.num_correct, scores: &self.scores }
-    }
-}
-
-pub(crate) fn values(result: &ItemResult) -> Vec<f64> {
-    result.outcome.scores.iter().flatten().map(|score| score.score).collect()
-}
-
 impl Run {
     /// The scored items as rows of a score file.
     pub fn scored_rows(&self) -> Vec<ScoredRow> {
@@ -168,25 +79,24 @@ impl Run {
     pub fn marks(&self) -> Result<Marks, MarkError> {
         let scores: Vec<Vec<f64>> = self.results().iter().map(values).collect();
         let items = scored(self.items(), self.results(), &scores);
-        marks(self.benchmark, &self.benchmark.variants[0], &items)
+        marks(self.benchmark(), self.variant(), &items)
     }
 
     /// What the run has come to so far.
     ///
     /// # Errors
     /// As [`Self::marks`].
-    pub fn report(&self) -> Result<Report, MarkError> {
+    pub fn report(&self) -> Result<RunReport, MarkError> {
         let scores: Vec<Vec<f64>> = self.results().iter().map(values).collect();
         let items = scored(self.items(), self.results(), &scores);
-        let variant = &self.benchmark.variants[0];
-        let ties = marks(self.benchmark, variant, &items)?.subsets.into_iter().find_map(|mark| mark.ties);
+        let ties = marks(self.benchmark(), self.variant(), &items)?.subsets.into_iter().find_map(|mark| mark.ties);
         let lengths: Vec<Vec<f64>> =
             self.results().iter().filter_map(|result| Some(lengths(result.outcome.scores.as_ref().ok()?))).collect();
         let effort = if self.is_done() { Effort::FULL } else { Effort::QUICK };
-        let mut assessment = assess(self.benchmark, variant, &items, Some(&lengths), 0, false, effort)?;
+        let mut assessment = assess(self.benchmark(), self.variant(), &items, Some(&lengths), 0, false, effort)?;
         self.shortfall().qualify(&mut assessment);
         let all = || self.results().iter().flat_map(|result| result.outcome.scores.iter().flatten());
-        Ok(Report {
+        Ok(RunReport {
             assessment,
             ties,
             subset_progress: self.subset_progress(),
@@ -241,11 +151,6 @@ impl Run {
         report.remarks = result.outcome.remarks.clone();
         Some(report)
     }
-}
-
-/// Tokens of each completion's conversation, cut or not: the prompt is the same in all.
-pub(crate) fn lengths(scores: &[CompletionScore]) -> Vec<f64> {
-    scores.iter().map(|score| (score.tokens + score.cut_tokens) as f64).collect()
 }
 
 #[cfg(test)]

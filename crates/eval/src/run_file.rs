@@ -2,13 +2,14 @@
 //! draw every table and plot again.
 
 use rewardscope_benchmarks::published::MadeUnder;
-use rewardscope_benchmarks::{Assessment, Benchmark, Effort, Item, MarkError, Variant, assess};
+use rewardscope_benchmarks::{Assessment, Effort, Item, MarkError, assess};
 use rewardscope_engine::{Clock, DeviceReport, ModelReport};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::ScoredRow;
 use crate::journal::RunIdentity;
-use crate::{Run, ScoredRow, Shortfall};
+use crate::run::{ItemResult, Run, Shortfall};
 
 /// What a run file calls itself.
 const FORMAT: &str = "rewardscope run 1";
@@ -158,10 +159,10 @@ impl RunFile {
         run: &Run,
         identity: &RunIdentity,
         model: &ModelReport,
-        (benchmark, variant): (&'static Benchmark, &'static Variant),
         host: &str,
         clock: Clock,
     ) -> Result<Self, MarkError> {
+        let (benchmark, variant) = (run.benchmark(), run.variant());
         let items: Vec<RunItem> =
             run.results().iter().map(|result| run_item(&run.items()[result.item], result)).collect();
         let scored: Vec<&RunItem> = items.iter().filter(|item| item.error.is_none()).collect();
@@ -207,7 +208,7 @@ impl RunFile {
     }
 }
 
-fn run_item(item: &Item, result: &crate::ItemResult) -> RunItem {
+fn run_item(item: &Item, result: &ItemResult) -> RunItem {
     let scores = result.outcome.scores.as_deref().unwrap_or_default();
     RunItem {
         row: ScoredRow {

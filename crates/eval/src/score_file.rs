@@ -11,11 +11,12 @@ use rewardscope_store::{ByteStream, Source};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::ScoredRow;
 use crate::dataset::Names;
 use crate::reference_file::SummaryFile;
+use crate::run::Shortfall;
 use crate::run_file::RunFile;
 use crate::score_row::{RawScores, raw_scores, text_lengths};
-use crate::{ScoredRow, Shortfall};
 
 /// Why a file gave no scores.
 #[derive(Debug, Clone, thiserror::Error, PartialEq)]

@@ -11,7 +11,8 @@ use rewardscope_engine::{Cancel, EngineError, Message, ModelReport, Pooling, Sco
 use rewardscope_store::{LogPlace, Records, Source};
 use serde::{Deserialize, Serialize};
 
-use crate::preferences::{Benchmark, Checked, Key, Preference, each_preference, key_of, prompt_number};
+use crate::overlap::{Benchmark, Key, key_of};
+use crate::preferences::{Checked, Preference, each_preference, prompt_number};
 use crate::{FitError, FormReport, OverlapReport, OverlapRule, PreferenceFiles};
 
 /// Completions computed between two entries in the cache.

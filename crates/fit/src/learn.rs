@@ -2,18 +2,16 @@
 //! cross-validation, every pair held out once, and a temperature.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use rewardscope_benchmarks::statistics::finalise;
 use rewardscope_engine::Cancel;
 use rewardscope_engine::device::{now_ms, pause};
 
 use crate::features::{Differences, FeatureCache, Gathered};
-use crate::report::{self, Held};
+use crate::report::{self, FOLDS, Held, Settings};
 use crate::solve::{Pass, Problem, log_loss, sigmoid};
-use crate::{FitError, Report};
-
-/// Parts that prompts are dealt into.
-pub const FOLDS: usize = 5;
+use crate::{FitError, FitReport};
 
 /// What the penalty may be, strongest first: each is a warm start for the next.
 pub const STRENGTHS: [f64; 8] = [10.0, 3.162, 1.0, 0.3162, 0.1, 0.03162, 0.01, 0.001];
@@ -44,7 +42,7 @@ pub struct Learned {
     /// The same before the temperature, in full precision.
     pub uncalibrated: Vec<f64>,
     /// What it is worth.
-    pub report: Report,
+    pub report: FitReport,
 }
 
 /// Passes over the rows with a breath now and then.
@@ -109,6 +107,161 @@ fn deal(pairs: impl Iterator<Item = u64>, seed: u64) -> HashMap<u64, (usize, f64
     dealt
 }
 
+/// Which fold each pair is held out in, and its prompt's place in a second order, as a share of all.
+#[derive(Clone)]
+struct Folds {
+    own: Arc<[usize]>,
+    ranks: Arc<[f64]>,
+}
+
+/// More than any pair's rank: all prompts.
+const ALL: f64 = 2.0;
+
+impl Folds {
+    fn new(gathered: &Gathered, seed: u64) -> Result<Self, FitError> {
+        let dealt = deal(gathered.pairs.iter().map(|pair| pair.prompt), seed);
+        if dealt.len() < LEAST_PROMPTS {
+            return Err(FitError::FewPrompts { file: gathered.name.clone(), least: LEAST_PROMPTS, found: dealt.len() });
+        }
+        let of = gathered.pairs.iter().map(|pair| dealt[&pair.prompt]);
+        Ok(Self { own: of.clone().map(|(fold, _)| fold).collect(), ranks: of.map(|(_, rank)| rank).collect() })
+    }
+
+    /// Rows without the folds `a` and `b`, of the first share of prompts; `a == b` leaves out one fold alone.
+    fn takes(&self, a: usize, b: usize, share: f64) -> impl Fn(usize) -> bool + 'static {
+        let Self { own, ranks } = self.clone();
+        move |i: usize| own[i] != a && own[i] != b && ranks[i] < share
+    }
+
+    fn count(&self, a: usize, b: usize, share: f64) -> usize {
+        let takes = self.takes(a, b, share);
+        (0..self.own.len()).filter(|&i| takes(i)).count()
+    }
+
+    /// Pairs fitted on, on average over the folds.
+    fn fitted_on(&self, share: f64) -> f64 {
+        (0..FOLDS).map(|fold| self.count(fold, fold, share)).sum::<usize>() as f64 / FOLDS as f64
+    }
+
+    fn problem(&self, (a, b, share): (usize, usize, f64), strength: f64, tolerance: f64, start: Vec<f64>) -> Problem {
+        Problem::new(Box::new(self.takes(a, b, share)), self.count(a, b, share), strength, tolerance, start)
+    }
+}
+
+/// What came of trying every strength.
+struct Tried {
+    /// The log loss over all pairs held out once, by strength.
+    losses: Vec<f64>,
+    /// The strength with the least.
+    chosen: usize,
+    /// The strength that is chosen without a fold, by fold.
+    chosen_without: Vec<usize>,
+    /// Margins of all pairs, each by the head that was fitted without its fold and whose strength was chosen without it.
+    held: Vec<f64>,
+    /// Where the fit on all pairs begins.
+    start: Vec<f64>,
+}
+
+/// Fits with every strength, without each fold and without each two.
+async fn try_strengths(
+    passes: &mut Passes<'_>,
+    folds: &Folds,
+    progress: &mut dyn FnMut(f64),
+) -> Result<Tried, FitError> {
+    let (pairs, own) = (folds.own.len(), &folds.own);
+    let left_out: Vec<(usize, usize)> = (0..FOLDS).flat_map(|a| (a..FOLDS).map(move |b| (a, b))).collect();
+    let mut starts: Vec<Vec<f64>> = vec![vec![0.0; passes.rows.width()]; left_out.len()];
+    // [strength][fold]: margins of the rows of a fold by the head that was fitted without it.
+    let mut single: Vec<Vec<f64>> = Vec::new();
+    // (strength, outer fold, inner fold): the log loss over the inner one.
+    let mut inner: BTreeMap<(usize, usize, usize), f64> = BTreeMap::new();
+    let mut whole_starts = Vec::new();
+    for (s, &strength) in STRENGTHS.iter().enumerate() {
+        let with_start = left_out.iter().zip(&starts);
+        let mut problems: Vec<Problem> =
+            with_start.map(|(&(a, b), start)| folds.problem((a, b, ALL), strength, ROUGH, start.clone())).collect();
+        passes.solve(&mut problems).await?;
+        let margins = passes.margins(&problems).await?;
+        let mut held = vec![0.0; pairs];
+        for (&(a, b), margins) in left_out.iter().zip(&margins) {
+            for (i, &margin) in margins.iter().enumerate() {
+                if a == b && own[i] == a {
+                    held[i] = margin;
+                } else if a != b && (own[i] == a || own[i] == b) {
+                    let outer = if own[i] == a { b } else { a };
+                    *inner.entry((s, outer, own[i])).or_default() += log_loss(margin);
+                }
+            }
+        }
+        single.push(held);
+        starts = problems.iter().map(|problem| problem.weights().to_vec()).collect();
+        whole_starts.push(starts[0].clone());
+        progress((s + 1) as f64 / (STRENGTHS.len() + 2) as f64);
+    }
+    let mean_loss =
+        |margins: &[f64]| margins.iter().map(|&margin| log_loss(margin)).sum::<f64>() / margins.len().max(1) as f64;
+    let losses: Vec<f64> = single.iter().map(|margins| mean_loss(margins)).collect();
+    let least = |losses: &[f64]| (0..losses.len()).min_by(|&a, &b| losses[a].total_cmp(&losses[b])).unwrap_or_default();
+    let chosen = least(&losses);
+    let without = |outer: usize| {
+        let of = |s: usize| (0..FOLDS).filter_map(|fold| inner.get(&(s, outer, fold))).sum::<f64>();
+        least(&(0..STRENGTHS.len()).map(of).collect::<Vec<_>>())
+    };
+    let chosen_without: Vec<usize> = (0..FOLDS).map(without).collect();
+    let held = (0..pairs).map(|i| single[chosen_without[own[i]]][i]).collect();
+    Ok(Tried { losses, chosen, chosen_without, held, start: whole_starts.swap_remove(chosen) })
+}
+
+/// Pairs fitted on, on average over the folds, with the margins of the rows held out.
+async fn learning_curve(
+    passes: &mut Passes<'_>,
+    folds: &Folds,
+    tried: &Tried,
+) -> Result<Vec<(f64, Vec<f64>)>, FitError> {
+    let width = passes.rows.width();
+    let mut fewer: Vec<Problem> = SHARES
+        .iter()
+        .flat_map(|&share| (0..FOLDS).map(move |fold| (share, fold)))
+        // The same penalty in all, though the loss is a mean over fewer.
+        .map(|(share, fold)| {
+            let fewer = folds.count(fold, fold, ALL) as f64 / folds.count(fold, fold, share).max(1) as f64;
+            let strength = STRENGTHS[tried.chosen_without[fold]] * fewer;
+            folds.problem((fold, fold, share), strength, ROUGH, vec![0.0; width])
+        })
+        .collect();
+    passes.solve(&mut fewer).await?;
+    let margins = passes.margins(&fewer).await?;
+    let of = |(share, margins): (&f64, &[Vec<f64>])| {
+        let held = folds.own.iter().enumerate().map(|(i, &fold)| margins[fold][i]).collect();
+        (folds.fitted_on(*share), held)
+    };
+    let mut curve: Vec<(f64, Vec<f64>)> = SHARES.iter().zip(margins.chunks_exact(FOLDS)).map(of).collect();
+    curve.push((folds.fitted_on(ALL), tried.held.clone()));
+    Ok(curve)
+}
+
+/// Margins by the temperature of the other folds' margins.
+fn calibrated(held: &[f64], folds: &Folds) -> Vec<f64> {
+    let of_others = |fold: usize| {
+        let others = held.iter().zip(folds.own.iter()).filter(|(_, own)| **own != fold);
+        temperature(&others.map(|(&margin, _)| margin).collect::<Vec<f64>>())
+    };
+    let of_others: Vec<f64> = (0..FOLDS).map(of_others).collect();
+    held.iter().zip(folds.own.iter()).map(|(margin, &fold)| margin / of_others[fold]).collect()
+}
+
+/// Margins of the backbone's likelihood; none where features were prepared without it.
+fn likelihood_margins(gathered: &Gathered, cache: &FeatureCache) -> Result<Option<Vec<f64>>, FitError> {
+    if !cache.header().has_likelihood {
+        return Ok(None);
+    }
+    let margin = |pair: &crate::features::Pair| {
+        Ok::<f64, FitError>(cache.likelihood(pair.chosen)? - cache.likelihood(pair.rejected)?)
+    };
+    let margins: Vec<f64> = gathered.pairs.iter().map(margin).collect::<Result<_, _>>()?;
+    Ok(margins.iter().all(|margin| margin.is_finite()).then_some(margins))
+}
+
 /// Fits a head on gathered pairs and reports on it. `progress` gets the share that is done.
 ///
 /// The strength is chosen by the held-out log loss over [`FOLDS`] folds. For the report each fold
@@ -126,97 +279,18 @@ pub async fn learn(
     cancel: &Cancel,
     progress: &mut dyn FnMut(f64),
 ) -> Result<Learned, FitError> {
-    let pairs = &gathered.pairs;
-    let dealt = deal(pairs.iter().map(|pair| pair.prompt), seed);
-    if dealt.len() < LEAST_PROMPTS {
-        return Err(FitError::FewPrompts { file: gathered.name.clone(), least: LEAST_PROMPTS, found: dealt.len() });
-    }
-    let folds: std::sync::Arc<[usize]> = pairs.iter().map(|pair| dealt[&pair.prompt].0).collect();
-    let ranks: std::sync::Arc<[f64]> = pairs.iter().map(|pair| dealt[&pair.prompt].1).collect();
-    let mut passes =
-        Passes { rows: Differences::new(&gathered.name, cache, pairs, cancel)?, cancel, breathed: now_ms() };
-    let width = passes.rows.width();
-    // Without `a` and `b`, of the first share of prompts; `a == b` leaves out one fold alone.
-    let takes = |a: usize, b: usize, share: f64| {
-        let (folds, ranks) = (folds.clone(), ranks.clone());
-        move |i: usize| folds[i] != a && folds[i] != b && ranks[i] < share
-    };
-    let count = |a: usize, b: usize, share: f64| {
-        let takes = takes(a, b, share);
-        (0..pairs.len()).filter(|&i| takes(i)).count()
-    };
-    let problem = |a: usize, b: usize, share: f64, strength: f64, tolerance: f64, start: Vec<f64>| {
-        let (takes, rows) = (takes(a, b, share), count(a, b, share));
-        Problem::new(Box::new(takes), rows, strength, tolerance, start)
-    };
-    let left_out: Vec<(usize, usize)> = (0..FOLDS).flat_map(|a| (a..FOLDS).map(move |b| (a, b))).collect();
-    let mut starts: Vec<Vec<f64>> = vec![vec![0.0; width]; left_out.len()];
-    // [strength][fold]: margins of the rows of a fold by the head that was fitted without it.
-    let mut single: Vec<Vec<f64>> = Vec::new();
-    // (strength, outer fold, inner fold): the log loss over the inner one.
-    let mut inner: BTreeMap<(usize, usize, usize), f64> = BTreeMap::new();
-    let mut whole_starts = Vec::new();
-    for (s, &strength) in STRENGTHS.iter().enumerate() {
-        let mut problems: Vec<Problem> = left_out
-            .iter()
-            .zip(&starts)
-            .map(|(&(a, b), start)| problem(a, b, 2.0, strength, ROUGH, start.clone()))
-            .collect();
-        passes.solve(&mut problems).await?;
-        let margins = passes.margins(&problems).await?;
-        let mut held = vec![0.0; pairs.len()];
-        for (&(a, b), margins) in left_out.iter().zip(&margins) {
-            for (i, &margin) in margins.iter().enumerate() {
-                if a == b && folds[i] == a {
-                    held[i] = margin;
-                } else if a != b && (folds[i] == a || folds[i] == b) {
-                    let outer = if folds[i] == a { b } else { a };
-                    *inner.entry((s, outer, folds[i])).or_default() += log_loss(margin);
-                }
-            }
-        }
-        single.push(held);
-        starts = problems.iter().map(|problem| problem.weights().to_vec()).collect();
-        whole_starts.push(starts[0].clone());
-        progress((s + 1) as f64 / (STRENGTHS.len() + 2) as f64);
-    }
-    let mean_loss =
-        |margins: &[f64]| margins.iter().map(|&margin| log_loss(margin)).sum::<f64>() / margins.len().max(1) as f64;
-    let losses: Vec<f64> = single.iter().map(|margins| mean_loss(margins)).collect();
-    let least = |losses: &[f64]| (0..losses.len()).min_by(|&a, &b| losses[a].total_cmp(&losses[b])).unwrap_or_default();
-    let chosen = least(&losses);
-    let chosen_without: Vec<usize> = (0..FOLDS)
-        .map(|outer| {
-            let of = |s: usize| (0..FOLDS).filter_map(|fold| inner.get(&(s, outer, fold))).sum::<f64>();
-            least(&(0..STRENGTHS.len()).map(of).collect::<Vec<_>>())
-        })
-        .collect();
-    let held: Vec<f64> = (0..pairs.len()).map(|i| single[chosen_without[folds[i]]][i]).collect();
-
-    // Pairs fitted on, on average over the folds, with the margins of the rows held out.
-    let mut curve: Vec<(f64, Vec<f64>)> = Vec::new();
-    let fitted_on = |share: f64| (0..FOLDS).map(|fold| count(fold, fold, share)).sum::<usize>() as f64 / FOLDS as f64;
-    let mut fewer: Vec<Problem> = SHARES
-        .iter()
-        .flat_map(|&share| (0..FOLDS).map(move |fold| (share, fold)))
-        // The same penalty in all, though the loss is a mean over fewer.
-        .map(|(share, fold)| {
-            let fewer = count(fold, fold, 2.0) as f64 / count(fold, fold, share).max(1) as f64;
-            problem(fold, fold, share, STRENGTHS[chosen_without[fold]] * fewer, ROUGH, vec![0.0; width])
-        })
-        .collect();
-    passes.solve(&mut fewer).await?;
-    let margins = passes.margins(&fewer).await?;
-    for (share, margins) in SHARES.iter().zip(margins.chunks_exact(FOLDS)) {
-        curve.push((fitted_on(*share), (0..pairs.len()).map(|i| margins[folds[i]][i]).collect()));
-    }
-    curve.push((fitted_on(2.0), held.clone()));
+    let folds = Folds::new(gathered, seed)?;
+    let rows = Differences::new(&gathered.name, cache, &gathered.pairs, cancel)?;
+    let mut passes = Passes { rows, cancel, breathed: now_ms() };
+    let tried = try_strengths(&mut passes, &folds, progress).await?;
+    let curve = learning_curve(&mut passes, &folds, &tried).await?;
     progress((STRENGTHS.len() + 1) as f64 / (STRENGTHS.len() + 2) as f64);
 
     // No fold has this number: all rows count.
-    let mut whole = [problem(FOLDS, FOLDS, 2.0, STRENGTHS[chosen], EXACT, whole_starts.swap_remove(chosen))];
+    let strength = STRENGTHS[tried.chosen];
+    let mut whole = [folds.problem((FOLDS, FOLDS, ALL), strength, EXACT, tried.start)];
     passes.solve(&mut whole).await?;
-    let temperature = temperature(&held);
+    let temperature = temperature(&tried.held);
     let uncalibrated: Vec<f64> =
         whole[0].weights().iter().zip(&passes.rows.scale).map(|(w, scale)| w / scale).collect();
     let weight: Vec<f32> = uncalibrated.iter().map(|w| (w / temperature) as f32).collect();
@@ -224,28 +298,13 @@ pub async fn learn(
         return Err(FitError::NotFinite { file: gathered.name.clone(), what: "the fitted weight".to_owned() });
     }
     // What is reported of a fold is by the temperature of the others.
-    let of_others: Vec<f64> = (0..FOLDS)
-        .map(|fold| {
-            let others = held.iter().zip(folds.iter()).filter(|(_, own)| **own != fold);
-            self::temperature(&others.map(|(&margin, _)| margin).collect::<Vec<f64>>())
-        })
-        .collect();
-    let held: Vec<f64> = held.iter().zip(folds.iter()).map(|(margin, &fold)| margin / of_others[fold]).collect();
-    let likelihood_margins = if cache.header().has_likelihood {
-        let margin = |pair: &crate::features::Pair| {
-            Ok::<f64, FitError>(cache.likelihood(pair.chosen)? - cache.likelihood(pair.rejected)?)
-        };
-        let margins: Vec<f64> = pairs.iter().map(margin).collect::<Result<_, _>>()?;
-        // Features that were prepared without them have none.
-        margins.iter().all(|margin| margin.is_finite()).then_some(margins)
-    } else {
-        None
-    };
+    let held = calibrated(&tried.held, &folds);
+    let likelihood_margins = likelihood_margins(gathered, cache)?;
     let report = report::of(
         gathered,
         cache.header(),
         Held { margins: &held, curve: &curve, likelihood_margins },
-        (seed, STRENGTHS[chosen], temperature, STRENGTHS.into_iter().zip(losses).collect()),
+        Settings { seed, strength, temperature, tried: STRENGTHS.into_iter().zip(tried.losses).collect() },
         cancel,
     )
     .await?;

@@ -8,6 +8,7 @@
 mod benchmark;
 mod features;
 mod learn;
+mod overlap;
 mod preferences;
 mod report;
 mod solve;
@@ -18,11 +19,12 @@ use rewardscope_store::{Cancelled, StoreError};
 
 pub use benchmark::marks_on;
 pub use features::{FeatureCache, FeaturesHeader, Gathered, Pair, Tell, gather};
-pub use learn::{FOLDS, Learned, STRENGTHS, learn};
-pub use preferences::{FormReport, OverlapReport, OverlapRule, PreferenceFiles};
+pub use learn::{Learned, STRENGTHS, learn};
+pub use overlap::{OverlapReport, OverlapRule};
+pub use preferences::{FormReport, PreferenceFiles};
 pub use report::{
-    Accuracy, BenchmarkReport, CalibrationBin, Curve, Margins, Report, RivalReport, ScorerMarks, SubsetAccuracy,
-    Training,
+    Accuracy, BenchmarkReport, CalibrationBin, Curve, FOLDS, FitMargins, FitReport, RivalReport, ScorerMarks,
+    SubsetAccuracy, Training,
 };
 
 /// Why no head could be fitted.

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use rewardscope_data::{Columns, DataError, DatasetRow, How, Opening, Reason, Skip, Skipped, Turn, each_row};
 use rewardscope_engine::Cancel;
 use rewardscope_engine::device::pause;
-use rewardscope_store::{ByteStream, Digest, Hasher, Source};
+use rewardscope_store::{ByteStream, Hasher, Source};
 use serde::{Deserialize, Serialize};
 
 use crate::FitError;
+use crate::overlap::{Benchmark, Key, OverlapReport, OverlapRule, key, normalised};
 
 /// Reasons that are shown of rows that gave no pair.
 const SHOWN: usize = 5;
@@ -19,15 +20,6 @@ const MOST_SUBSETS: usize = 200;
 
 /// Rows between two moments in which the worker hears what it is told.
 const BREATH_ROWS: usize = 256;
-
-/// Words of an n-gram. Shorter prompts are one gram.
-const GRAM_WORDS: usize = 8;
-
-/// A benchmark's prompt is overlapped when this share of its n-grams is in a prompt.
-const CONTAINED: f64 = 0.5;
-
-/// A prompt of fewer words says nothing by being contained.
-const LEAST_WORDS: usize = 3;
 
 /// Files of preferences, and how they are read.
 #[derive(Debug, Clone, Copy)]
@@ -122,18 +114,6 @@ pub(crate) async fn each_preference(
     }
 }
 
-/// What is to be done about pairs whose prompts a benchmark has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
-#[serde(rename_all = "lowercase")]
-pub enum OverlapRule {
-    /// They stay, and are counted.
-    #[default]
-    Keep,
-    /// They are left out.
-    Drop,
-}
-
 /// What a file of preferences is like. Pairs are counted under the first reason that holds.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
@@ -183,47 +163,6 @@ impl FormReport {
     }
 }
 
-/// What prompts and a benchmark have in common, by the strictest measure that holds.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
-pub struct OverlapReport {
-    /// The benchmark's rows.
-    pub benchmark: String,
-    /// Its prompts.
-    pub benchmark_prompts: usize,
-    /// Pairs whose prompt is one of them to the letter.
-    pub exact: usize,
-    /// Pairs whose prompt is one of them but for case, punctuation and spaces.
-    pub normalised: usize,
-    /// Pairs whose prompt contains half the 8-grams of one of them, or all of a shorter one.
-    pub contained: usize,
-    /// Different prompts of the benchmark that are touched.
-    pub benchmark_prompts_touched: usize,
-    /// What was done about them.
-    pub rule: OverlapRule,
-}
-
-/// 16 bytes that tell texts, or ids, apart.
-pub(crate) type Key = [u8; 16];
-
-/// The first half of a sha256.
-pub(crate) fn key_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Key {
-    let mut hash = Hasher::sha256();
-    for part in parts {
-        hash.update(&(part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    match hash.finish() {
-        Digest::Sha256(bytes) => std::array::from_fn(|i| bytes[i]),
-        // A hasher of sha256 gives nothing else.
-        Digest::GitBlob(bytes) => std::array::from_fn(|i| bytes[i]),
-    }
-}
-
-fn key(parts: &[&str]) -> Key {
-    key_of(parts.iter().map(|part| part.as_bytes()))
-}
-
 fn prompt_key(preference: &Preference) -> Key {
     let parts: Vec<&str> = preference.prompt.iter().flat_map(|turn| [turn.role.as_str(), &turn.content]).collect();
     key(&parts)
@@ -232,90 +171,6 @@ fn prompt_key(preference: &Preference) -> Key {
 /// The prompt as one text: what the user said last.
 fn asked(preference: &Preference) -> &str {
     preference.prompt.iter().rfind(|turn| turn.role == "user").map(|turn| turn.content.as_str()).unwrap_or_default()
-}
-
-fn words(text: &str) -> Vec<String> {
-    text.to_lowercase().split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).map(str::to_owned).collect()
-}
-
-fn normalised(text: &str) -> String {
-    words(text).join(" ")
-}
-
-/// A benchmark's prompts, ready to be found in others.
-pub(crate) struct Benchmark {
-    report: OverlapReport,
-    exact: HashSet<Key>,
-    normalised: HashMap<Key, usize>,
-    /// n-grams with the prompts that have them, by their number of words.
-    grams: BTreeMap<usize, HashMap<Key, Vec<usize>>>,
-    /// How many each prompt has.
-    gram_counts: Vec<usize>,
-    touched: HashSet<usize>,
-}
-
-impl Benchmark {
-    pub fn new<'a>(name: &str, prompts: impl IntoIterator<Item = &'a str>, rule: OverlapRule) -> Self {
-        let mut found = Self {
-            report: OverlapReport { benchmark: name.to_owned(), rule, ..OverlapReport::default() },
-            exact: HashSet::new(),
-            normalised: HashMap::new(),
-            grams: BTreeMap::new(),
-            gram_counts: Vec::new(),
-            touched: HashSet::new(),
-        };
-        for prompt in prompts {
-            let number = found.gram_counts.len();
-            let words = words(prompt);
-            found.exact.insert(key(&[prompt]));
-            found.normalised.entry(key(&[&words.join(" ")])).or_insert(number);
-            let length = GRAM_WORDS.min(words.len());
-            let mut count = 0;
-            if length >= LEAST_WORDS {
-                let by_key = found.grams.entry(length).or_default();
-                let grams: HashSet<Key> = words.windows(length).map(|gram| key(&[&gram.join(" ")])).collect();
-                count = grams.len();
-                grams.into_iter().for_each(|gram| by_key.entry(gram).or_default().push(number));
-            }
-            found.gram_counts.push(count);
-        }
-        found.report.benchmark_prompts = found.gram_counts.len();
-        found
-    }
-
-    /// Whether the benchmark has this prompt; counts it.
-    fn has(&mut self, prompt: &str) -> bool {
-        let words = words(prompt);
-        let same = self.normalised.get(&key(&[&words.join(" ")])).copied();
-        if let Some(number) = same {
-            self.touched.insert(number);
-            if self.exact.contains(&key(&[prompt])) {
-                self.report.exact += 1;
-            } else {
-                self.report.normalised += 1;
-            }
-            return true;
-        }
-        let mut hits: HashMap<usize, usize> = HashMap::new();
-        for (length, by_key) in &self.grams {
-            let grams: HashSet<Key> = words.windows(*length).map(|gram| key(&[&gram.join(" ")])).collect();
-            for number in grams.iter().filter_map(|gram| by_key.get(gram)).flatten() {
-                *hits.entry(*number).or_default() += 1;
-            }
-        }
-        let counts = &self.gram_counts;
-        let contained: Vec<usize> = hits
-            .into_iter()
-            .filter(|(number, hits)| *hits as f64 >= CONTAINED * counts[*number] as f64)
-            .map(|(number, _)| number)
-            .collect();
-        if contained.is_empty() {
-            return false;
-        }
-        self.touched.extend(contained);
-        self.report.contained += 1;
-        true
-    }
 }
 
 /// What is known of a file's preferences after the first reading.
@@ -413,6 +268,43 @@ async fn look_over(
     Ok((form, ways))
 }
 
+/// What the pairs that are kept are like.
+#[derive(Default)]
+struct KeptPairs {
+    prompts: HashSet<Key>,
+    subsets: BTreeMap<String, usize>,
+    /// Pairs whose chosen completion is the longer one; of equal lengths one half.
+    longer: f64,
+    chosen_characters: usize,
+    rejected_characters: usize,
+}
+
+impl KeptPairs {
+    fn push(&mut self, prompt: Key, pair: &Preference) {
+        self.prompts.insert(prompt);
+        let (chosen, rejected) = (pair.chosen.chars().count(), pair.rejected.chars().count());
+        self.longer += if chosen == rejected { 0.5 } else { f64::from(u8::from(chosen > rejected)) };
+        self.chosen_characters += chosen;
+        self.rejected_characters += rejected;
+        if let Some(subset) = subset_name(pair)
+            && (self.subsets.contains_key(&subset) || self.subsets.len() < MOST_SUBSETS)
+        {
+            *self.subsets.entry(subset).or_default() += 1;
+        }
+    }
+
+    fn tell(self, form: &mut FormReport) {
+        let kept = form.kept.max(1) as f64;
+        form.prompts = self.prompts.len();
+        form.chosen_longer = self.longer / kept;
+        form.chosen_characters = self.chosen_characters as f64 / kept;
+        form.rejected_characters = self.rejected_characters as f64 / kept;
+        if self.subsets.len() < MOST_SUBSETS {
+            form.subsets = self.subsets.into_iter().collect();
+        }
+    }
+}
+
 impl Checked {
     /// Reads files of preferences twice through. `bad` is told of the rows that are none.
     pub async fn read(
@@ -431,9 +323,7 @@ impl Checked {
             left_out_prompts: HashSet::new(),
         };
         let mut overlapping: HashMap<Key, bool> = HashMap::new();
-        let mut prompts = HashSet::new();
-        let mut subsets: BTreeMap<String, usize> = BTreeMap::new();
-        let (mut longer, mut chosen, mut rejected) = (0.0, 0usize, 0usize);
+        let mut kept = KeptPairs::default();
         each_preference(files, async |_, number, row| {
             if number.is_multiple_of(BREATH_ROWS) {
                 pause().await;
@@ -475,31 +365,14 @@ impl Checked {
                     }
                 }
                 form.kept += 1;
-                prompts.insert(prompt);
-                let (a, b) = (pair.chosen.chars().count(), pair.rejected.chars().count());
-                longer += if a == b { 0.5 } else { f64::from(u8::from(a > b)) };
-                chosen += a;
-                rejected += b;
-                if let Some(subset) = subset_name(&pair)
-                    && (subsets.contains_key(&subset) || subsets.len() < MOST_SUBSETS)
-                {
-                    *subsets.entry(subset).or_default() += 1;
-                }
+                kept.push(prompt, &pair);
             }
             Ok(())
         })
         .await?;
         // Whether a pair was given already is asked anew when the features are gathered.
         checked.seen.clear();
-        let form = &mut checked.form;
-        let kept = form.kept.max(1) as f64;
-        form.prompts = prompts.len();
-        form.chosen_longer = longer / kept;
-        form.chosen_characters = chosen as f64 / kept;
-        form.rejected_characters = rejected as f64 / kept;
-        if subsets.len() < MOST_SUBSETS {
-            form.subsets = subsets.into_iter().collect();
-        }
+        kept.tell(&mut checked.form);
         benchmark.report.benchmark_prompts_touched = benchmark.touched.len();
         checked.overlap = benchmark.report;
         if checked.form.kept == 0 {

@@ -84,7 +84,7 @@ pub struct CalibrationBin {
 /// Held-out margins, `score(chosen) - score(rejected)`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
-pub struct Margins {
+pub struct FitMargins {
     /// The smallest.
     pub least: f64,
     /// Percentiles.
@@ -168,7 +168,7 @@ pub struct BenchmarkReport {
 /// What a head is worth.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
-pub struct Report {
+pub struct FitReport {
     /// How it was fitted.
     pub training: Training,
     /// What the preferences are like.
@@ -192,7 +192,7 @@ pub struct Report {
     /// How often it is right when it is so sure.
     pub calibration: Vec<CalibrationBin>,
     /// Held-out margins.
-    pub margins: Margins,
+    pub margins: FitMargins,
     /// Marks on a benchmark, where it was marked on one.
     pub benchmark: Option<BenchmarkReport>,
 }
@@ -241,79 +241,92 @@ fn accuracy(margins: &[f64], pairs: &[Pair], seed: u64, takes: impl Fn(&Pair) ->
     Some(Accuracy { value, interval, pairs })
 }
 
-pub(crate) async fn of(
-    gathered: &Gathered,
-    header: &FeaturesHeader,
-    held: Held<'_>,
-    (seed, strength, temperature, tried): (u64, f64, f64, Vec<(f64, f64)>),
-    cancel: &Cancel,
-) -> Result<Report, FitError> {
-    let (pairs, margins) = (&gathered.pairs, held.margins);
-    let everyone = |_: &Pair| true;
-    let nothing = Accuracy { value: f64::NAN, interval: Interval { low: f64::NAN, high: f64::NAN }, pairs: 0 };
-    let accuracy_of = |margins: &[f64]| accuracy(margins, pairs, seed, everyone).unwrap_or(nothing);
-    let subset = |(number, name): (usize, &String)| {
-        let accuracy = accuracy(margins, pairs, seed, |pair| pair.subset == Some(number))?;
-        Some(SubsetAccuracy { subset: name.clone(), accuracy })
-    };
+/// Parts that prompts are dealt into.
+pub const FOLDS: usize = 5;
+
+/// With what the head was fitted.
+pub(crate) struct Settings {
+    pub seed: u64,
+    pub strength: f64,
+    pub temperature: f64,
+    /// Strengths with the log loss of each.
+    pub tried: Vec<(f64, f64)>,
+}
+
+/// What always picking in another way gets: chance, by length, by the backbone's likelihood.
+fn rivals(pairs: &[Pair], likelihood: Option<Vec<f64>>) -> Vec<(&'static str, Vec<f64>)> {
     let longer = |pair: &Pair| f64::from(pair.characters[0]) - f64::from(pair.characters[1]);
     let mut rivals = vec![
         ("chance", vec![0.0; pairs.len()]),
         ("the longest completion", pairs.iter().map(longer).collect()),
         ("the shortest completion", pairs.iter().map(|pair| -longer(pair)).collect::<Vec<f64>>()),
     ];
-    rivals.extend(held.likelihood_margins.map(|margins| ("the backbone's likelihood", margins)));
-    let rival = |(name, others): (&str, Vec<f64>)| {
-        let leads: Vec<f64> = margins.iter().zip(&others).map(|(&own, &other)| right(own) - right(other)).collect();
-        let (lead, lead_interval, _) = interval_of(&leads, by_prompt(pairs, everyone), seed)?;
-        Some(RivalReport {
-            name: name.to_owned(),
-            accuracy: mean(others.iter().map(|&other| right(other))),
-            lead,
-            lead_interval,
-        })
-    };
+    rivals.extend(likelihood.map(|margins| ("the backbone's likelihood", margins)));
+    rivals
+}
+
+/// The head beside one of those.
+fn rival_report(margins: &[f64], pairs: &[Pair], seed: u64, (name, others): (&str, &[f64])) -> Option<RivalReport> {
+    let leads: Vec<f64> = margins.iter().zip(others).map(|(&own, &other)| right(own) - right(other)).collect();
+    let (lead, lead_interval, _) = interval_of(&leads, by_prompt(pairs, |_| true), seed)?;
+    let accuracy = mean(others.iter().map(|&other| right(other)));
+    Some(RivalReport { name: name.to_owned(), accuracy, lead, lead_interval })
+}
+
+fn training(gathered: &Gathered, header: &FeaturesHeader, settings: Settings) -> Training {
+    let Settings { seed, strength, temperature, tried } = settings;
+    Training {
+        data: gathered.name.rsplit(['/', '\\']).next().unwrap_or_default().to_owned(),
+        data_hash: gathered.data_hash.clone(),
+        pairs: gathered.pairs.len(),
+        prompts: by_prompt(&gathered.pairs, |_| true).len(),
+        cut_completions: gathered.cut_completions,
+        refused: gathered.refused,
+        backbone: header.backbone.clone(),
+        layers: header.layers,
+        pooling: header.pooling,
+        seed,
+        folds: FOLDS,
+        strength,
+        tried,
+        temperature,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+pub(crate) async fn of(
+    gathered: &Gathered,
+    header: &FeaturesHeader,
+    held: Held<'_>,
+    settings: Settings,
+    cancel: &Cancel,
+) -> Result<FitReport, FitError> {
+    let (pairs, margins, seed) = (&gathered.pairs, held.margins, settings.seed);
+    let nothing = Accuracy { value: f64::NAN, interval: Interval { low: f64::NAN, high: f64::NAN }, pairs: 0 };
+    let accuracy_of = |margins: &[f64]| accuracy(margins, pairs, seed, |_| true).unwrap_or(nothing);
     // Each of these resamples prompts two thousand times: the worker hears between them.
     let mut curve = Vec::new();
     for (pairs, margins) in held.curve {
-        cancel.check()?;
-        pause().await;
+        breathe(cancel).await?;
         curve.push(Curve { pairs: pairs.round() as usize, accuracy: accuracy_of(margins) });
     }
     let mut rival_reports = Vec::new();
-    for one in rivals {
-        cancel.check()?;
-        pause().await;
-        rival_reports.extend(rival(one));
+    for (name, others) in rivals(pairs, held.likelihood_margins) {
+        breathe(cancel).await?;
+        rival_reports.extend(rival_report(margins, pairs, seed, (name, &others)));
     }
     let mut subsets = Vec::new();
-    for one in gathered.subsets.iter().enumerate() {
-        cancel.check()?;
-        pause().await;
-        subsets.extend(subset(one));
+    for (number, name) in gathered.subsets.iter().enumerate() {
+        breathe(cancel).await?;
+        let accuracy = accuracy(margins, pairs, seed, |pair| pair.subset == Some(number));
+        subsets.extend(accuracy.map(|accuracy| SubsetAccuracy { subset: name.clone(), accuracy }));
     }
     let calibration = calibration(margins);
     let mut sorted = margins.to_vec();
     sorted.sort_by(f64::total_cmp);
     let [least, p5, p25, p50, p75, p95, most] = SHARES.map(|share| percentile(&sorted, share));
-    Ok(Report {
-        training: Training {
-            data: gathered.name.rsplit(['/', '\\']).next().unwrap_or_default().to_owned(),
-            data_hash: gathered.data_hash.clone(),
-            pairs: pairs.len(),
-            prompts: by_prompt(pairs, everyone).len(),
-            cut_completions: gathered.cut_completions,
-            refused: gathered.refused,
-            backbone: header.backbone.clone(),
-            layers: header.layers,
-            pooling: header.pooling,
-            seed,
-            folds: crate::FOLDS,
-            strength,
-            tried,
-            temperature,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        },
+    Ok(FitReport {
+        training: training(gathered, header, settings),
         form: gathered.form.clone(),
         overlap: gathered.overlap.clone(),
         accuracy: accuracy_of(margins),
@@ -327,9 +340,15 @@ pub(crate) async fn of(
             .map(|bin| (bin.confidence - bin.accuracy).abs() * bin.pairs as f64 / pairs.len().max(1) as f64)
             .sum(),
         calibration,
-        margins: Margins { least, p5, p25, p50, p75, p95, most },
+        margins: FitMargins { least, p5, p25, p50, p75, p95, most },
         benchmark: None,
     })
+}
+
+async fn breathe(cancel: &Cancel) -> Result<(), FitError> {
+    cancel.check()?;
+    pause().await;
+    Ok(())
 }
 
 /// Equal bins of the probability that the head gives its own choice, from one half to one.
@@ -354,7 +373,15 @@ fn calibration(margins: &[f64]) -> Vec<CalibrationBin> {
     bins.into_iter().enumerate().filter(|(_, (pairs, ..))| *pairs > 0).map(bin).collect()
 }
 
-impl Report {
+fn percent(value: f64) -> String {
+    format!("{:.1} %", 100.0 * value)
+}
+
+fn range(interval: &Interval) -> String {
+    format!("{:.1} to {:.1} %", 100.0 * interval.low, 100.0 * interval.high)
+}
+
+impl FitReport {
     /// As Markdown, to be read in a terminal or a repository.
     pub fn markdown(&self, title: &str) -> String {
         let mut text = String::new();
@@ -365,8 +392,6 @@ impl Report {
 
     fn write(&self, out: &mut String, title: &str) -> std::fmt::Result {
         let t = &self.training;
-        let percent = |value: f64| format!("{:.1} %", 100.0 * value);
-        let range = |i: &Interval| format!("{:.1} to {:.1} %", 100.0 * i.low, 100.0 * i.high);
         writeln!(out, "# {title}\n")?;
         writeln!(
             out,
@@ -386,7 +411,14 @@ impl Report {
             t.temperature,
             t.version
         )?;
-        let f = &self.form;
+        self.write_form(out)?;
+        self.write_held_out(out)?;
+        self.write_calibration(out)?;
+        self.write_benchmark(out)
+    }
+
+    fn write_form(&self, out: &mut String) -> std::fmt::Result {
+        let (f, t) = (&self.form, &self.training);
         writeln!(
             out,
             "The file: {} rows, {} of them no preference; of {} pairs {} with an empty completion, {} identical, {} duplicates, {} contradictory; {} kept{}. The chosen completion is the longer one in {} (mean {:.0} characters against {:.0}).{} {} completions were cut at the context's end.\n",
@@ -424,7 +456,11 @@ impl Report {
                 crate::OverlapRule::Drop => "dropped",
             }
         )?;
-        writeln!(out, "## On pairs held out ({} folds by prompt)\n", t.folds)?;
+        Ok(())
+    }
+
+    fn write_held_out(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "## On pairs held out ({} folds by prompt)\n", self.training.folds)?;
         writeln!(out, "| | pairs | accuracy | 95 % interval |\n|---|---|---|---|")?;
         let mut line = |name: &str, a: &Accuracy| {
             writeln!(out, "| {name} | {} | {} | {} |", a.pairs, percent(a.value), range(&a.interval))
@@ -443,6 +479,10 @@ impl Report {
             let a = &point.accuracy;
             writeln!(out, "| {} | {} | {} |", point.pairs, percent(a.value), range(&a.interval))?;
         }
+        Ok(())
+    }
+
+    fn write_calibration(&self, out: &mut String) -> std::fmt::Result {
         writeln!(
             out,
             "\nLog loss {:.4} nats (chance 0.6931), Brier score {:.4} (chance 0.25), expected calibration error {:.4}.\n",
@@ -459,7 +499,10 @@ impl Report {
             out,
             "\nMargins: least {:.2}, 5th percentile {:.2}, 25th {:.2}, median {:.2}, 75th {:.2}, 95th {:.2}, largest {:.2}.",
             m.least, m.p5, m.p25, m.p50, m.p75, m.p95, m.most
-        )?;
+        )
+    }
+
+    fn write_benchmark(&self, out: &mut String) -> std::fmt::Result {
         if let Some(benchmark) = &self.benchmark {
             writeln!(out, "\n## On {} ({} items)\n", benchmark.name, benchmark.items)?;
             let names = benchmark.scorers.first().map(|s| s.marks.subsets.iter().map(|m| m.subset.as_str()).collect());

@@ -10,6 +10,7 @@ mod cpu;
 mod elementwise;
 mod gpu;
 mod norm;
+mod packing;
 mod product;
 mod stored;
 mod traffic;
@@ -21,8 +22,9 @@ use burn::tensor::Device;
 pub use attention::{Group, Heads, Plan, Sight, attention};
 pub use elementwise::{Activation, Turns, rotate};
 pub use norm::{Norm, add_norm, norm};
+pub use packing::{GROUP, Packed, Packing};
 pub use product::{products, project};
-pub use stored::{GROUP, Packed, Packing, Stored};
+pub use stored::Stored;
 pub use traffic::{Count, Traffic, counted};
 
 /// What has a form of its own on some device.

@@ -126,18 +126,18 @@ mod tests {
     fn absent_keys_mean_what_transformers_classes_have() {
         let fixture: Value = serde_json::from_str(include_str!("../../../tests/fixtures/defaults.json")).expect("JSON");
         for (model_type, ours) in [
-            ("llama", crate::llama::DEFAULTS),
-            ("mistral", crate::mistral::DEFAULTS),
-            ("qwen2", crate::qwen2::DEFAULTS),
-            ("qwen3", crate::qwen3::DEFAULTS),
-            ("gemma", crate::gemma::DEFAULTS),
-            ("gemma2", crate::gemma2::DEFAULTS),
-            ("gemma3_text", crate::gemma3::DEFAULTS),
-            ("gpt_neox", crate::gpt_neox::DEFAULTS),
-            ("bert", crate::bert::DEFAULTS),
-            ("roberta", crate::roberta::DEFAULTS),
-            ("deberta-v2", crate::deberta::DEFAULTS),
-            ("modernbert", crate::modernbert::DEFAULTS),
+            ("llama", crate::architectures::llama::DEFAULTS),
+            ("mistral", crate::architectures::mistral::DEFAULTS),
+            ("qwen2", crate::architectures::qwen2::DEFAULTS),
+            ("qwen3", crate::architectures::qwen3::DEFAULTS),
+            ("gemma", crate::architectures::gemma::DEFAULTS),
+            ("gemma2", crate::architectures::gemma2::DEFAULTS),
+            ("gemma3_text", crate::architectures::gemma3::DEFAULTS),
+            ("gpt_neox", crate::architectures::gpt_neox::DEFAULTS),
+            ("bert", crate::architectures::bert::DEFAULTS),
+            ("roberta", crate::architectures::roberta::DEFAULTS),
+            ("deberta-v2", crate::architectures::deberta::DEFAULTS),
+            ("modernbert", crate::architectures::modernbert::DEFAULTS),
         ] {
             let theirs = fixture["defaults"][model_type].as_object().expect("a model's");
             let ours: Map<String, Value> = serde_json::from_str(ours).expect("JSON");

@@ -4,27 +4,19 @@
 //! A model is made in three steps: [`describe`] reads the configuration, [`Architecture::tensors`]
 //! says which tensors must be brought onto the device, [`Architecture::build`] takes them.
 
+mod architectures;
 mod batch;
-mod bert;
 mod config;
-mod deberta;
 mod decoder;
 mod decoder_config;
-mod gemma;
-mod gemma2;
-mod gemma3;
-mod gpt_neox;
 mod layers;
-mod llama;
-mod mistral;
-mod modernbert;
-mod qwen2;
-mod qwen3;
-mod roberta;
 mod rope;
 
 use std::collections::{BTreeSet, HashMap};
 
+use architectures::{
+    bert, deberta, gemma, gemma2, gemma3, gpt_neox, llama, mistral, modernbert, qwen2, qwen3, roberta,
+};
 use burn::tensor::{Device, Int, Tensor};
 use rewardscope_weights::{Checkpoint, gguf};
 

@@ -10,8 +10,8 @@ use tokenizers::models::bpe::BPE;
 use tokenizers::{AddedVocabulary, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper};
 
 use crate::TextError;
+use crate::patterns::QWEN_2;
 use crate::special_tokens::SpecialTokens;
-use crate::tokenizer::QWEN_2;
 
 /// What builds a tokenizer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

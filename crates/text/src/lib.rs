@@ -3,11 +3,14 @@
 
 mod classes;
 mod formats;
+mod gguf_vocabulary;
+mod patterns;
 mod python;
 mod special_tokens;
 mod template;
 mod template_source;
 mod tokenizer;
+mod tokenizer_file;
 
 use serde::{Deserialize, Serialize};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use rewardscope_store::Source;
 
-use crate::{Checkpoint, DType, TensorInfo, WeightsError, format_error};
+use crate::{Checkpoint, StoredType, TensorInfo, WeightsError, format_error};
 
 /// A metadata value. Integers of every width are widened.
 #[derive(Debug, Clone, PartialEq)]
@@ -231,19 +231,19 @@ impl Reader<'_> {
     }
 }
 
-fn dtype(kind: u32) -> Result<DType, &'static str> {
+fn dtype(kind: u32) -> Result<StoredType, &'static str> {
     Ok(match kind {
-        0 => DType::F32,
-        1 => DType::F16,
-        2 => DType::Q4_0,
-        3 => DType::Q4_1,
-        6 => DType::Q5_0,
-        7 => DType::Q5_1,
-        8 => DType::Q8_0,
-        12 => DType::Q4_K,
-        13 => DType::Q5_K,
-        14 => DType::Q6_K,
-        30 => DType::BF16,
+        0 => StoredType::F32,
+        1 => StoredType::F16,
+        2 => StoredType::Q4_0,
+        3 => StoredType::Q4_1,
+        6 => StoredType::Q5_0,
+        7 => StoredType::Q5_1,
+        8 => StoredType::Q8_0,
+        12 => StoredType::Q4_K,
+        13 => StoredType::Q5_K,
+        14 => StoredType::Q6_K,
+        30 => StoredType::BF16,
         10 => return Err("Q2_K"),
         11 => return Err("Q3_K"),
         _ => return Err("unknown"),

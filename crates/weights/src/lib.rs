@@ -3,15 +3,15 @@
 //! [`Checkpoint::rows`], still in their stored type, so that nobody holds a whole file.
 
 pub mod adapter;
-mod dtype;
 pub mod gguf;
 pub mod safetensors;
+mod stored_type;
 
 use std::collections::BTreeMap;
 
 use rewardscope_store::{Folder, Source, StoreError};
 
-pub use dtype::{DType, Group};
+pub use stored_type::{Group, StoredType};
 
 /// Why a file is not a checkpoint, or not one that can be read. Every message names the file.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -30,7 +30,7 @@ pub enum WeightsError {
         found: String,
     },
     /// A tensor type that nothing here decodes.
-    #[error("reading {file}: tensor {tensor} has the type {found}; supported are {}", DType::NAMES)]
+    #[error("reading {file}: tensor {tensor} has the type {found}; supported are {}", StoredType::NAMES)]
     UnsupportedType {
         /// The file's name.
         file: String,
@@ -86,7 +86,7 @@ pub struct TensorInfo {
     /// Outermost dimension first, as in PyTorch (GGUF stores them the other way round).
     pub shape: Vec<usize>,
     /// The stored type.
-    pub dtype: DType,
+    pub dtype: StoredType,
     /// Which of the checkpoint's files it is in.
     file: usize,
     /// First byte in that file.

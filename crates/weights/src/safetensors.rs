@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rewardscope_store::{Folder, Source};
 
-use crate::{Checkpoint, DType, TensorInfo, WeightsError, format_error};
+use crate::{Checkpoint, StoredType, TensorInfo, WeightsError, format_error};
 
 /// The file of a checkpoint in one file.
 pub const SINGLE: &str = "model.safetensors";
@@ -81,7 +81,7 @@ pub struct Entry {
     /// Outermost dimension first.
     pub shape: Vec<usize>,
     /// The type of its values, of which the last dimension is whole blocks.
-    pub dtype: DType,
+    pub dtype: StoredType,
 }
 
 impl Entry {
@@ -143,10 +143,10 @@ async fn read_header(file: &Source, position: usize) -> Result<Header, WeightsEr
             continue;
         };
         let dtype = match (dtype.as_str(), blocks.get(&name), shape.last_mut()) {
-            ("F64", ..) => DType::F64,
-            ("F32", ..) => DType::F32,
-            ("F16", ..) => DType::F16,
-            ("BF16", ..) => DType::BF16,
+            ("F64", ..) => StoredType::F64,
+            ("F32", ..) => StoredType::F32,
+            ("F16", ..) => StoredType::F16,
+            ("BF16", ..) => StoredType::BF16,
             (BYTES, Some(dtype), Some(columns)) if columns.is_multiple_of(dtype.block_bytes()) => {
                 *columns = (*columns / dtype.block_bytes()).saturating_mul(dtype.block_elements());
                 *dtype
@@ -173,7 +173,7 @@ async fn read_header(file: &Source, position: usize) -> Result<Header, WeightsEr
 }
 
 /// Which tensors are blocks, and of which type.
-fn blocks(file: &Source, entries: &BTreeMap<String, Line>) -> Result<BTreeMap<String, DType>, WeightsError> {
+fn blocks(file: &Source, entries: &BTreeMap<String, Line>) -> Result<BTreeMap<String, StoredType>, WeightsError> {
     let Some(Line::Metadata(texts)) = entries.get(METADATA) else {
         return Ok(BTreeMap::new());
     };
@@ -183,7 +183,8 @@ fn blocks(file: &Source, entries: &BTreeMap<String, Line>) -> Result<BTreeMap<St
     let refuse = |found: String| format_error(file.name(), "types of blocks by the names of tensors", found);
     let named: BTreeMap<String, String> = serde_json::from_str(text).map_err(|e| refuse(e.to_string()))?;
     let known =
-        |(tensor, name): (String, String)| match DType::BLOCKS.into_iter().find(|dtype| dtype.to_string() == name) {
+        |(tensor, name): (String, String)| match StoredType::BLOCKS.into_iter().find(|dtype| dtype.to_string() == name)
+        {
             Some(dtype) => Ok((tensor, dtype)),
             None => Err(refuse(format!("{:?}", name.chars().take(80).collect::<String>()))),
         };
@@ -238,10 +239,10 @@ mod tests {
     fn what_a_header_says_is_read_back() {
         let entry = |name: &str, shape: &[usize], dtype| Entry { name: name.to_owned(), shape: shape.to_vec(), dtype };
         let entries = [
-            entry("norm", &[3], DType::BF16),
-            entry("up", &[2, 64], DType::Q4_1),
-            entry("down", &[5, 32], DType::Q8_0),
-            entry("head", &[1, 7], DType::F32),
+            entry("norm", &[3], StoredType::BF16),
+            entry("up", &[2, 64], StoredType::Q4_1),
+            entry("down", &[5, 32], StoredType::Q8_0),
+            entry("head", &[1, 7], StoredType::F32),
         ];
         let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
         let header = header(&entries, &metadata);

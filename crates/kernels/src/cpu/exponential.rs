@@ -1,7 +1,7 @@
 //! Functions of one value, without branches and tables, so that compilers make loops of them
 //! vectors on every target.
 
-use crate::stored::nearest;
+use crate::packing::nearest;
 
 /// `e^x`, within 2 units in the last place; 0 and infinity beyond f32's range. The reduction and
 /// polynomial are those of Cephes' `expf` (Moshier, 1989).

@@ -1,8 +1,8 @@
 use rayon::prelude::*;
 
-use super::product::{Lines, Order, product};
-use super::{Matrix, threads};
-use crate::stored::GROUP;
+use crate::cpu::product::{Lines, Order, product};
+use crate::cpu::{Matrix, threads};
+use crate::packing::GROUP;
 use crate::{Packed, Packing};
 
 /// Rows of the stored matrix that are used at once: unpacked, they stay in the cache meanwhile.

@@ -1,10 +1,11 @@
 use burn_cubecl::tensor::CubeTensor;
-use cubecl::{calculate_cube_count_elemwise, prelude::*};
+use cubecl::calculate_cube_count_elemwise;
+use cubecl::prelude::*;
 
-use super::product::{DEPTH, Tile, block, grid};
-use super::{Four, beside, dims, width};
 use crate::Packing;
-use crate::stored::GROUP;
+use crate::gpu::product::{DEPTH, Tile, block, grid};
+use crate::gpu::{Four, beside, dims, width};
+use crate::packing::GROUP;
 
 /// A packing as kernels are told of it.
 fn code(packing: Packing) -> u32 {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Adapter, Merged};
-use crate::{Change, Checkpoint, DType, TensorInfo, WeightsError};
+use crate::{Change, Checkpoint, StoredType, TensorInfo, WeightsError};
 
 /// What peft puts before the base's names.
 const PREFIX: &str = "base_model.model.";
@@ -134,7 +134,7 @@ impl Merging<'_> {
 
     fn put(&mut self, stored: TensorInfo, change: Change) {
         let name = stored.name.clone();
-        let info = TensorInfo { dtype: DType::F32, change: Some(Box::new(change)), ..stored };
+        let info = TensorInfo { dtype: StoredType::F32, change: Some(Box::new(change)), ..stored };
         self.changed.insert(name.clone());
         self.checkpoint.tensors.insert(name, info);
     }

@@ -1,0 +1,123 @@
+//! JudgeBench (Tan et al., 2024, arXiv:2410.12784), marked as its reference evaluator does:
+//! `ScalerLab/JudgeBench` at `e2c52c2`, `utils/metrics.py`.
+//!
+//! A reward model scores each answer once: a pair is right where the better answer scores higher.
+//! (On a shared score the reference takes the second answer, whichever that is; here it is wrong.)
+//! A judge plays two games a pair, in both orders: [`two_games`].
+
+use crate::benchmark::{Benchmark, Layout, Variant};
+use crate::rules::{Figures, Part, Rules, Section, Sums, pair, pooled};
+use crate::{MarkError, ScoredItem};
+
+/// The name that data and commands use.
+pub const NAME: &str = "judge-bench";
+
+/// The entry of the table of benchmarks.
+pub const BENCHMARK: Benchmark = Benchmark {
+    name: NAME,
+    title: "JudgeBench",
+    citation: "Tan et al., JudgeBench: A Benchmark for Evaluating LLM-based Judges, 2024, arXiv:2410.12784",
+    definition: "its reference evaluator, ScalerLab/JudgeBench at e2c52c2, with one game a pair; a shared score is wrong",
+    rows_at: "ScalerLab/JudgeBench",
+    layout: Layout {
+        id: &["pair_id"],
+        subset: &["source"],
+        needs_subset: true,
+        is_dataset_a_subset: false,
+        prompt: &["question"],
+        needs_prompt: true,
+        chosen: &["response_A"],
+        rejected: &["response_B"],
+        models: &["response_model"],
+        chosen_if: Some(["label", "A>B", "B>A"]),
+        correct: None,
+        has_counts: false,
+    },
+    variants: &[Variant { name: "single-game", about: "one comparison of scores a pair", rules: &JudgeBench }],
+};
+
+/// The categories with the beginning of their sources' names.
+pub const CATEGORIES: [(&str, &str); 4] = [
+    ("Knowledge", "mmlu-pro"),
+    ("Reasoning", "livebench-reasoning"),
+    ("Math", "livebench-math"),
+    ("Coding", "livecodebench"),
+];
+
+/// A judge's word on a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// The first answer shown is better.
+    First,
+    /// The second is.
+    Second,
+    /// Neither.
+    Tie,
+}
+
+/// Whether a judge is right over two games, the second with the answers exchanged: the label must
+/// be its word more often than the label's opposite. `first_is_better` is the label, in the first
+/// game's order; `None` is a game without a verdict.
+pub fn two_games(first_is_better: bool, games: [Option<Decision>; 2]) -> bool {
+    let for_label = |decision: Option<Decision>, exchanged: bool| match decision {
+        Some(Decision::First) => Some(first_is_better != exchanged),
+        Some(Decision::Second) => Some(first_is_better == exchanged),
+        Some(Decision::Tie) | None => None,
+    };
+    let counts = [for_label(games[0], false), for_label(games[1], true)];
+    counts.iter().flatten().map(|&is| if is { 1 } else { -1 }).sum::<i32>() > 0
+}
+
+struct JudgeBench;
+
+impl Rules for JudgeBench {
+    fn part<'a>(&self, item: &ScoredItem<'a>) -> Result<Part<'a>, MarkError> {
+        if !CATEGORIES.iter().any(|(_, source)| item.subset.starts_with(source)) {
+            return Err(MarkError::Subset {
+                id: item.id.to_owned(),
+                subset: item.subset.to_owned(),
+                benchmark: NAME,
+                known: "mmlu-pro-…, livebench-reasoning, livebench-math, livecodebench".to_owned(),
+            });
+        }
+        pair(item, NAME)
+    }
+
+    fn figures(&self, sums: &[Sums<'_>]) -> Figures {
+        let share = |of: &dyn Fn(&str) -> bool| pooled(sums, of);
+        let sections: Vec<Section> = CATEGORIES
+            .iter()
+            .filter_map(|(name, source)| {
+                let is_of = |subset: &str| subset.starts_with(source);
+                Section::over(name, share(&is_of), sums, is_of)
+            })
+            .collect();
+        Figures {
+            subsets: sums.iter().map(|sums| sums.mean(0)).collect(),
+            overall: share(&|_| true).filter(|_| sections.len() == CATEGORIES.len()),
+            sections,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Decision::{First, Second, Tie};
+    use super::*;
+
+    #[test]
+    fn a_judge_must_be_for_the_label_more_often_than_against_it() {
+        for (games, right) in [
+            ([Some(First), Some(Second)], true),
+            ([Some(First), Some(Tie)], true),
+            ([Some(First), None], true),
+            ([Some(First), Some(First)], false),
+            ([Some(Tie), Some(Tie)], false),
+            ([None, None], false),
+            ([Some(Second), Some(First)], false),
+        ] {
+            assert_eq!(two_games(true, games), right, "{games:?}");
+        }
+        assert!(two_games(false, [Some(Second), Some(First)]));
+    }
+}

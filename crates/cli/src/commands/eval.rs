@@ -1,0 +1,175 @@
+//! `rewardscope eval`: a benchmark's items scored and marked.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use indicatif::ProgressBar;
+use rewardscope_benchmarks::published::Placement;
+use rewardscope_benchmarks::{Marks, Selection};
+use rewardscope_engine::{EngineError, Scorer};
+use rewardscope_eval::{
+    BoardRow, Claims, DriveError, Driven, Journal, Reading, Rows, RunFile, RunIdentity, ScoreFile, dataset_name, drive,
+    marks_json, reference_scores, reference_summary,
+};
+
+use crate::dataset::Data;
+use crate::output::{Stopped, on_interrupt, say, write};
+use crate::{model, progress, table};
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  rewardscope eval --model Skywork/Skywork-Reward-V2-Qwen3-0.6B --limit 20 --out run
+  rewardscope eval --model ./model --data pairs.csv --columns prompt=question,chosen=good,rejected=bad --out run")]
+pub struct Arguments {
+    #[command(flatten)]
+    model: model::Arguments,
+    #[command(flatten)]
+    data: Data,
+    /// Only these subsets; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    subset: Vec<String>,
+    /// At most so many items a subset, drawn by the seed, ref/tied pairs kept together.
+    #[arg(long, value_name = "ITEMS")]
+    limit: Option<NonZeroUsize>,
+    /// Seed of the draw.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// A folder for journal.jsonl, run.json, scores.jsonl, marks.json and the reference
+    /// evaluator's two files, and board/ with the row that the site's board takes. A run that was stopped goes on from the
+    /// journal there.
+    #[arg(long)]
+    out: PathBuf,
+    /// Score everything anew, forgetting the journal there.
+    #[arg(long)]
+    restart: bool,
+    /// Refuse rows that are no preferences; give no marks where a score is NaN or infinite, an item has none or lacks its
+    /// counterpart, or a text was cut.
+    #[arg(long)]
+    strict: bool,
+}
+
+/// The run of this process, which shares it with nobody.
+struct Own(RefCell<(Journal, Claims)>);
+
+impl Driven for Own {
+    fn with<T>(&self, use_run: impl FnOnce(&mut Journal, &mut Claims) -> T) -> Option<T> {
+        let (journal, claims) = &mut *self.0.borrow_mut();
+        Some(use_run(journal, claims))
+    }
+}
+
+pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    // Wrong words are known before anything is read.
+    arguments.data.which.check()?;
+    let (sources, dataset) = arguments.data.items(Reading::Whole, Rows::ALL, arguments.strict).await?;
+    let (benchmark, mut items) = (dataset.benchmark, dataset.items);
+    let variant = benchmark.variant(arguments.data.which.variant.as_deref())?;
+    if !arguments.subset.is_empty() {
+        let known: BTreeSet<String> = items.iter().map(|item| item.subset.clone()).collect();
+        if let Some(unknown) = arguments.subset.iter().find(|subset| !known.contains(*subset)) {
+            let known = known.into_iter().collect::<Vec<_>>().join(", ");
+            bail!("choosing subsets of {}: it has no {unknown}; it has {known}", dataset_name(&sources));
+        }
+        items.retain(|item| arguments.subset.contains(&item.subset));
+    }
+    let selection = Selection { limit_per_subset: arguments.limit.map(NonZeroUsize::get), seed: arguments.seed };
+    std::fs::create_dir_all(&arguments.out).with_context(|| format!("creating {}", arguments.out.display()))?;
+    let model::Loaded { scorer, clock, .. } = model::load(&arguments.model).await?;
+    // Every item would fail for the same reason.
+    scorer.check_template()?;
+    let identity = RunIdentity::new(scorer.report(), benchmark, &dataset_name(&sources), &items, selection);
+    let place = arguments.out.join("journal.jsonl");
+    let device = &scorer.report().device;
+    let mut journal = Journal::open(&place, identity, &items, device, clock, arguments.restart).await?;
+    if arguments.model.date.is_some_and(|asked| asked != journal.clock()) {
+        bail!(
+            "going on with {}: its templates were told {}, --date is another; leave --date away, or begin anew with --restart",
+            place.display(),
+            journal.clock()
+        );
+    }
+    journal.mark_by(variant);
+    let (done, total) = (journal.run().results().len(), journal.run().items().len());
+    if done > 0 {
+        eprintln!("{} of {} items were scored earlier ({}); going on.", done, total, place.display());
+    }
+    let bar = ProgressBar::new(total as u64)
+        .with_style(progress::style("scoring {bar:30} {pos}/{len} items, {msg}, {eta} left")?)
+        .with_position(done as u64);
+    let cancel = on_interrupt();
+    let own = Own(RefCell::new((journal, Claims::default())));
+    let driven = drive(&scorer, &own, &cancel, &mut |now| {
+        bar.set_message(format!("{:.0} tokens/s", now.tokens_per_second));
+        bar.set_position(now.items_done as u64);
+    })
+    .await;
+    let (journal, _) = own.0.into_inner();
+    if matches!(driven, Err(DriveError::Engine(EngineError::Cancelled))) {
+        let done = journal.run().results().len();
+        return Err(
+            Stopped(format!("stopped after {done} of {total} items; the same command goes on from there")).into()
+        );
+    }
+    driven?;
+    bar.finish_and_clear();
+    let report = journal.run().report()?;
+    let marks = journal.run().marks()?;
+    for remark in &report.remarks {
+        eprintln!("{remark}");
+    }
+    let (file, stands) = written(arguments, &journal, &scorer, &marks)?;
+    for remark in &file.assessment.remarks {
+        eprintln!("{remark}");
+    }
+    table::print_table(&file.assessment, &marks, stands.as_ref())?;
+    say!(
+        "{} tokens computed in {:.1} s, {} more shared with other completions of their prompt",
+        report.tokens,
+        report.ms / 1e3,
+        report.saved_tokens
+    )?;
+    Ok(ExitCode::from(u8::from(report.items_failed > 0)))
+}
+
+/// Writes what a run came to: its scores, its run file, its marks, the reference evaluator's files, and what the site's
+/// board takes. Gives the run file, and where it stands among published rows.
+fn written(
+    arguments: &Arguments,
+    journal: &Journal,
+    scorer: &Scorer,
+    run_marks: &Marks,
+) -> anyhow::Result<(RunFile, Option<Placement>)> {
+    let scores: Result<Vec<String>, _> = journal.run().scored_rows().iter().map(serde_json::to_string).collect();
+    write(&arguments.out.join("scores.jsonl"), scores?.into_iter().map(|line| line + "\n").collect::<String>())?;
+    let host = format!("native {} {}", std::env::consts::OS, std::env::consts::ARCH);
+    let file = RunFile::new(journal.run(), journal.identity(), scorer.report(), &host, journal.clock())?;
+    write(&arguments.out.join("run.json"), serde_json::to_string(&file)? + "\n")?;
+    // A run of nothing but failures has no scores to say anything of.
+    let scored = ScoreFile::of_run(&arguments.out.join("run.json").display().to_string(), file.clone());
+    if arguments.strict {
+        scored.as_ref().map_err(Clone::clone)?.assess(journal.run().benchmark(), journal.run().variant(), 0, true)?;
+    }
+    let marks = marks_json(&file.assessment, run_marks, scored.as_ref().ok());
+    write(&arguments.out.join("marks.json"), marks.to_string() + "\n")?;
+    // The reference evaluator's own two files.
+    let reference = arguments.out.join("reference");
+    std::fs::create_dir_all(&reference).with_context(|| format!("creating {}", reference.display()))?;
+    let scores = reference_scores(journal.run(), run_marks, scorer.report());
+    write(&reference.join("eval-set-scores.json"), serde_json::to_string_pretty(&scores)? + "\n")?;
+    let summary = reference_summary(run_marks, scorer.report());
+    write(&reference.join("eval-set.json"), serde_json::to_string_pretty(&summary)? + "\n")?;
+    // What is sent to stand on the site's board; a run of nothing has nothing to send.
+    if let Ok(sent) = BoardRow::of(&file).contribution() {
+        let board = arguments.out.join("board");
+        std::fs::create_dir_all(&board).with_context(|| format!("creating {}", board.display()))?;
+        write(&board.join(&sent.file), &sent.json)?;
+        write(&board.join("pull-request.md"), &sent.text)?;
+    }
+    let stands = scored.as_ref().ok().and_then(|scored| scored.placement(&file.assessment));
+    Ok((file, stands))
+}

@@ -1,0 +1,409 @@
+//! `rewardscope filter`: the rows of a file that a model scores well. Rows stream through twice: once to be scored,
+//! once to be kept; what came of each is in a journal beside the output.
+
+use std::fs::File;
+use std::io::{BufWriter, Write, stdout};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use indicatif::ProgressBar;
+use rewardscope_data::{DatasetRow, How, Intake, Kept, Opening, Skip, Skipped};
+use rewardscope_engine::{Cancel, Detail, EngineError, Message, Scorer};
+use rewardscope_eval::Reading;
+use rewardscope_store::{ByteStream, Source};
+
+use crate::dataset::{BadRows, RowOptions, datasets};
+use crate::output::{Stopped, on_interrupt, part_of};
+use crate::row_journal::{CUT, FAILED, RowJournal, RowRecord, check_output, key_of};
+use crate::{model, progress};
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  rewardscope filter --model ./model --input rows.jsonl --output best.jsonl --top 0.2
+  rewardscope filter --model ./model --input pairs.parquet --output clear.parquet --min-margin 1.5")]
+pub struct Arguments {
+    #[command(flatten)]
+    model: model::Arguments,
+    /// Rows with a prompt and a completion, or with a conversation; for --min-margin preferences. A file (parquet, Arrow,
+    /// JSON Lines, JSON, CSV, TSV, packed or not), a folder of them, or `-` for standard input.
+    #[arg(long)]
+    input: String,
+    /// The rows that are kept, as they are, in the input's form; `-` writes standard output. A run that was stopped
+    /// goes on from OUTPUT.journal.
+    #[arg(long)]
+    output: PathBuf,
+    #[command(flatten)]
+    rule: Rule,
+    /// Replace an output that is there, and begin anew.
+    #[arg(long)]
+    overwrite: bool,
+    /// End at a row that is none, instead of leaving it out.
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    rows: RowOptions,
+}
+
+/// Which rows are kept.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Rule {
+    /// Rows whose completion scores at least this.
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
+    min_score: Option<f64>,
+    /// The best scored share of the rows, above 0 and at most 1; of equal scores the earlier rows.
+    #[arg(long, value_name = "FRACTION")]
+    top: Option<f64>,
+    /// Rows whose chosen completion scores at least so much more than the rejected one.
+    #[arg(long, value_name = "DIFFERENCE", allow_negative_numbers = true)]
+    min_margin: Option<f64>,
+}
+
+/// Sentences about rows that are written; the others are counted.
+const SENTENCES: usize = 20;
+
+/// Records of the journal that are read at once.
+const BLOCK: usize = 1 << 14;
+
+impl Rule {
+    fn check(&self) -> anyhow::Result<()> {
+        if let Some(top) = self.top.filter(|top| !(*top > 0.0 && *top <= 1.0)) {
+            bail!("filtering: --top takes a share above 0 and at most 1, {top} was found");
+        }
+        for (name, value) in [("--min-score", self.min_score), ("--min-margin", self.min_margin)] {
+            if value.is_some_and(f64::is_nan) {
+                bail!("filtering: {name} takes a number, NaN was found");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The input's files, read anew each time they are asked for.
+struct Input<'a> {
+    arguments: &'a Arguments,
+    sources: Vec<Source>,
+}
+
+impl Input<'_> {
+    fn how(&self) -> How {
+        let columns = self.arguments.rows.columns.clone();
+        match self.arguments.rule.min_margin {
+            Some(_) => How::Preferences(columns),
+            None => How::Completions(columns),
+        }
+    }
+
+    async fn open(&self, source: &Source) -> anyhow::Result<Intake> {
+        let opening = Opening { split: self.arguments.rows.split.clone(), keep_stored: true, ..Opening::default() };
+        Ok(Intake::open(ByteStream::of(source), &self.how(), opening, self.arguments.strict).await?)
+    }
+}
+
+pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    arguments.rule.check()?;
+    let is_stream = arguments.output == Path::new("-");
+    if !is_stream {
+        check_output(Path::new(&arguments.input), &arguments.output, arguments.overwrite)?;
+    }
+    let cancel = on_interrupt();
+    let sources = datasets(&arguments.input, Reading::Whole, arguments.rows.split.as_deref()).await?;
+    let input = Input { arguments, sources };
+    input.check_form().await?;
+    let model::Loaded { scorer, clock, .. } = model::load(&arguments.model).await?;
+    scorer.check_template()?;
+    let mut journal = match is_stream {
+        true => RowJournal::memory(clock),
+        false => {
+            let what = if arguments.rule.min_margin.is_some() { "margins of rows" } else { "scores of rows" };
+            RowJournal::open(
+                &arguments.output,
+                what,
+                scorer.report(),
+                (clock, arguments.model.date),
+                arguments.overwrite,
+            )
+            .await?
+        }
+    };
+    scorer.set_clock(journal.clock());
+    let shown = arguments.output.display().to_string();
+    if journal.len() > 0 {
+        eprintln!("{} rows were scored earlier ({shown}); going on.", journal.len());
+    }
+    let stopped = |error: anyhow::Error, journal: &RowJournal| match error.downcast::<EngineError>() {
+        Ok(EngineError::Cancelled) if is_stream => Stopped("stopped; nothing was written".to_owned()).into(),
+        Ok(EngineError::Cancelled) => {
+            Stopped(format!("stopped after {} rows; the same command goes on from there", journal.len())).into()
+        }
+        Ok(error) => error.into(),
+        Err(error) => error,
+    };
+    let rows = match input.score(&scorer, &cancel, &mut journal).await {
+        Ok(rows) => rows,
+        Err(error) => return Err(stopped(error, &journal)),
+    };
+    let counted = count(&journal)?;
+    let choice = Choice::of(&arguments.rule, &journal, rows - counted.failed)?;
+    let kept = match is_stream {
+        true => input.keep(&shown, BufWriter::new(stdout()), &journal, choice, &cancel).await,
+        false => whole(&arguments.output, &input, &journal, choice, &cancel).await,
+    };
+    let kept = match kept {
+        Ok(kept) => kept,
+        Err(error) => return Err(stopped(error, &journal)),
+    };
+    journal.finish()?;
+    eprintln!("{rows} rows read, {kept} kept in {shown}, {} could not be scored", counted.failed);
+    if counted.cut > 0 {
+        eprintln!(
+            "{} of them were cut at {} tokens: their scores are not of all that they say",
+            counted.cut,
+            scorer.report().context_tokens
+        );
+    }
+    Ok(ExitCode::from(u8::from(counted.failed > 0)))
+}
+
+/// Writes the rows that are kept beside the output, which they then become; half of them are never there.
+async fn whole(
+    output: &Path,
+    input: &Input<'_>,
+    journal: &RowJournal,
+    choice: Choice,
+    cancel: &Cancel,
+) -> anyhow::Result<usize> {
+    let shown = output.display().to_string();
+    let part = part_of(output);
+    let file = File::create(&part).with_context(|| format!("writing {}", part.display()))?;
+    let kept = async {
+        let kept = input.keep(&shown, BufWriter::new(file.try_clone()?), journal, choice, cancel).await?;
+        // A file beside others is one's own until it takes its place among them.
+        if let Ok(found) = std::fs::metadata(output) {
+            file.set_permissions(found.permissions())?;
+        }
+        file.sync_all()?;
+        std::fs::rename(&part, output)?;
+        anyhow::Ok(kept)
+    }
+    .await;
+    if kept.is_err() {
+        let _ = std::fs::remove_file(&part);
+    }
+    kept.with_context(|| format!("writing {shown}"))
+}
+
+impl Input<'_> {
+    /// Refuses an output of another form before anything is scored.
+    async fn check_form(&self) -> anyhow::Result<()> {
+        if self.arguments.output == Path::new("-") {
+            return Ok(());
+        }
+        let Some(first) = self.sources.first() else {
+            return Ok(());
+        };
+        if let Some((_, stored)) = self.open(first).await?.next().await? {
+            Kept::<File>::check_name(&stored, &self.arguments.output.display().to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Scores the rows that the journal does not know; how many rows there are.
+    async fn score(&self, scorer: &Scorer, cancel: &Cancel, journal: &mut RowJournal) -> anyhow::Result<usize> {
+        let bar = ProgressBar::new_spinner().with_style(progress::style("{spinner} {pos} rows")?);
+        let mut bad = BadRows::create(self.arguments.rows.bad_rows.as_deref());
+        let (done, mut place, mut told) = (journal.len(), 0, 0);
+        let mut tell = |file: &str, row: usize, error: &str| {
+            told += 1;
+            if told <= SENTENCES {
+                bar.suspend(|| eprintln!("{file}, row {row}: {error}; it is left out"));
+            }
+        };
+        for source in &self.sources {
+            let name = source.name();
+            let mut intake = self.open(source).await?;
+            for remark in intake.report().remarks() {
+                bar.suspend(|| eprintln!("{remark}"));
+            }
+            while let Some((rows, _)) = intake.next().await? {
+                for taken in rows {
+                    let key = key_of(&taken.row);
+                    if let Err(skip) = &taken.row {
+                        bad.push(&Skipped::of(name, taken.number, skip));
+                    }
+                    if place < done {
+                        journal.check(place, key, name)?;
+                        place += 1;
+                        continue;
+                    }
+                    cancel.check().map_err(|_| EngineError::Cancelled)?;
+                    let mut flags = 0;
+                    let is_margin = self.arguments.rule.min_margin.is_some();
+                    let score = match score(scorer, taken.row, is_margin, cancel, &mut flags).await? {
+                        Ok(score) => score,
+                        Err(error) => {
+                            tell(name, taken.number, &error);
+                            flags |= FAILED;
+                            f64::NAN
+                        }
+                    };
+                    journal.push(RowRecord { key, score, end: 0, flags })?;
+                    place += 1;
+                    bar.set_position(place as u64);
+                }
+            }
+        }
+        bar.finish_and_clear();
+        bad.finish()?;
+        match place < done {
+            true => {
+                bail!("going on: {done} rows were scored earlier, the input has {place}; begin anew with --overwrite")
+            }
+            false => Ok(place),
+        }
+    }
+
+    /// Writes the rows that are kept; how many they are.
+    async fn keep<W: Write + Send>(
+        &self,
+        name: &str,
+        to: W,
+        journal: &RowJournal,
+        mut choice: Choice,
+        cancel: &Cancel,
+    ) -> anyhow::Result<usize> {
+        let mut out = Kept::new(name, to);
+        let (mut place, mut kept) = (0, 0);
+        for source in &self.sources {
+            let mut intake = self.open(source).await?;
+            while let Some((rows, stored)) = intake.next().await? {
+                cancel.check().map_err(|_| EngineError::Cancelled)?;
+                let records = journal.some(place, rows.len())?;
+                place += rows.len();
+                let keep: Vec<bool> = records.iter().map(|record| choice.takes(record)).collect();
+                kept += keep.iter().filter(|keep| **keep).count();
+                out.write(&stored, &keep)?;
+            }
+        }
+        out.finish()?;
+        Ok(kept)
+    }
+}
+
+/// The row's score, or with a margin asked for the difference of its two; or why there is none.
+async fn score(
+    scorer: &Scorer,
+    row: Result<DatasetRow, Skip>,
+    is_margin: bool,
+    cancel: &Cancel,
+    flags: &mut u64,
+) -> anyhow::Result<Result<f64, String>> {
+    let row = match row {
+        Ok(row) => row,
+        Err(skip) => return Ok(Err(skip.to_string())),
+    };
+    let (chosen, rejected) = (row.chosen.len(), row.rejected.len());
+    if chosen != 1 {
+        return Ok(Err(format!("expected one completion, found {chosen}")));
+    }
+    if is_margin && rejected != 1 {
+        return Ok(Err(format!("expected one rejected completion, found {rejected}")));
+    }
+    let prompt: Vec<Message> =
+        row.prompt.iter().map(|turn| Message::new(turn.role.as_str(), turn.content.as_str())).collect();
+    let all = row.chosen.iter().chain(row.rejected.iter().take(usize::from(is_margin))).map(String::as_str);
+    match scorer.score(&prompt, all, Detail::Score, cancel).await {
+        Ok(scores) => {
+            if scores.iter().any(|score| score.cut_tokens > 0) {
+                *flags |= CUT;
+            }
+            let score = match scores.as_slice() {
+                [chosen, rejected] => chosen.score - rejected.score,
+                [only, ..] => only.score,
+                [] => f64::NAN,
+            };
+            Ok(match score.is_finite() {
+                true => Ok(score),
+                false => Err(format!("expected a finite score, found {score}")),
+            })
+        }
+        Err(error @ (EngineError::DeviceFailed { .. } | EngineError::Cancelled)) => Err(error.into()),
+        Err(error) => Ok(Err(error.to_string())),
+    }
+}
+
+/// What the journal says of all rows.
+#[derive(Default)]
+struct Counted {
+    failed: usize,
+    cut: usize,
+}
+
+fn count(journal: &RowJournal) -> anyhow::Result<Counted> {
+    let mut counted = Counted::default();
+    each_record(journal, |record| {
+        counted.failed += usize::from(record.flags & FAILED != 0);
+        counted.cut += usize::from(record.flags & CUT != 0);
+    })?;
+    Ok(counted)
+}
+
+fn each_record(journal: &RowJournal, mut take: impl FnMut(&RowRecord)) -> anyhow::Result<()> {
+    for first in (0..journal.len()).step_by(BLOCK) {
+        journal.some(first, BLOCK.min(journal.len() - first))?.iter().for_each(&mut take);
+    }
+    Ok(())
+}
+
+/// Which rows are kept, asked in their order.
+struct Choice {
+    /// Rows of at least this, as [`order`] has it.
+    least: u64,
+    /// Rows with just that score that are still to be kept.
+    left_at_least: u64,
+}
+
+impl Choice {
+    fn of(rule: &Rule, journal: &RowJournal, scored: usize) -> anyhow::Result<Self> {
+        let Some(top) = rule.top else {
+            let least = rule.min_score.or(rule.min_margin).unwrap_or(f64::NEG_INFINITY);
+            return Ok(Self { least: order(least), left_at_least: u64::MAX });
+        };
+        let count = (top * scored as f64).round() as u64;
+        let reach = |of: &dyn Fn(u64) -> bool| -> anyhow::Result<u64> {
+            let mut reached = 0;
+            each_record(journal, |record| reached += u64::from(of(order(record.score))))?;
+            Ok(reached)
+        };
+        // The score that so many reach: found bit by bit, each in a pass over the journal.
+        let mut least = 0u64;
+        for bit in (0..u64::BITS).rev() {
+            let tried = least | 1 << bit;
+            if reach(&|order| order >= tried)? >= count {
+                least = tried;
+            }
+        }
+        let above = reach(&|order| order > least)?;
+        Ok(Self { least, left_at_least: count.saturating_sub(above) })
+    }
+
+    fn takes(&mut self, record: &RowRecord) -> bool {
+        let order = order(record.score);
+        let is_last = order == self.least && order > 0 && self.left_at_least > 0;
+        self.left_at_least -= u64::from(is_last);
+        order > self.least || is_last
+    }
+}
+
+/// A score as a number that is the larger, the larger the score; 0 for NaN.
+fn order(score: f64) -> u64 {
+    // -0.0 equals 0.0.
+    let score = score + 0.0;
+    if score.is_nan() {
+        return 0;
+    }
+    let bits = score.to_bits();
+    if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
+}

@@ -1,0 +1,409 @@
+//! `rewardscope score`: rows in, rows out, in the same order, each written as it is done.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write, stdin, stdout};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use rewardscope_data::{
+    DataError, DatasetRow, How, Intake, NonFinite, Opening, RawRow, Reader, Skip, Skipped, TakenRow,
+};
+use rewardscope_engine::{Cancel, Detail, EngineError, Message, Score, Scorer, TokenSequence};
+use rewardscope_store::{ByteStream, Hasher, Source};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::dataset::{BadRows, RowOptions};
+use crate::model;
+use crate::output::{Closed, Stopped, on_interrupt};
+use crate::row_journal::{CUT, FAILED, RowJournal, RowRecord, check_output, half, key_of, place_of};
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  rewardscope score --model Skywork/Skywork-Reward-V2-Qwen3-0.6B --input rows.jsonl --output scores.jsonl
+  generate | rewardscope score --model ./model --input - --output - | jq .score")]
+pub struct Arguments {
+    #[command(flatten)]
+    model: model::Arguments,
+    /// Rows with a prompt and one or several completions, or with a conversation that ends with one: JSON Lines, JSON,
+    /// CSV, parquet or Arrow, packed or not; of preferences each completion is scored. `-` reads standard input.
+    #[arg(long)]
+    input: PathBuf,
+    /// JSON Lines: `id`, `score` or `scores`, `tokens`, `truncated`; `-` writes standard output. A run that was stopped
+    /// goes on from OUTPUT.journal.
+    #[arg(long)]
+    output: PathBuf,
+    /// Also write `input_ids` and `token_scores`.
+    #[arg(long)]
+    per_token: bool,
+    /// Replace an output that is there, and begin anew.
+    #[arg(long)]
+    overwrite: bool,
+    /// End at a row that cannot be read, instead of writing its error.
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    rows: RowOptions,
+}
+
+/// One number for one completion, a list for several.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum OneOrMany<T> {
+    One(T),
+    Many(Vec<T>),
+}
+
+#[derive(Serialize)]
+struct RowOut {
+    id: Value,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    subset: String,
+    /// Of preferences: how many of the scores, from the first, are of better completions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    num_correct: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    score: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scores: Option<Vec<f64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<OneOrMany<usize>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    truncated: Option<OneOrMany<bool>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_ids: Option<OneOrMany<Vec<u32>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_scores: Option<OneOrMany<Vec<f32>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// A row of token ids to score as they are, with where the completion begins; for checks against other programs.
+#[derive(Deserialize)]
+struct TokensIn {
+    input_ids: Vec<u32>,
+    first_completion_token: Option<usize>,
+}
+
+/// What there is to score in a row.
+enum Work {
+    Texts(Box<DatasetRow>),
+    Tokens(TokenSequence),
+    None(String),
+}
+
+/// A row that was read.
+struct RowIn {
+    number: usize,
+    id: Value,
+    key: [u8; 16],
+    work: Work,
+    bad: Option<Skip>,
+}
+
+/// The rows of the input, as texts or as tokens.
+enum Input {
+    Texts(Box<Intake>),
+    Tokens(Box<Reader>),
+}
+
+impl Input {
+    async fn open(arguments: &Arguments) -> anyhow::Result<Self> {
+        let stream = match &arguments.input {
+            path if path == Path::new("-") => ByteStream::pipe("standard input", Box::new(stdin())),
+            path if is_pipe(path) => {
+                let pipe = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+                ByteStream::pipe(&path.display().to_string(), Box::new(pipe))
+            }
+            path => ByteStream::of(&Source::file(path)?),
+        };
+        let opening =
+            Opening { split: arguments.rows.split.clone(), non_finite: NonFinite::Null, ..Opening::default() };
+        let reader = Reader::open(stream, opening).await?;
+        if reader.columns().iter().any(|column| column.name == "input_ids") {
+            return Ok(Self::Tokens(Box::new(reader)));
+        }
+        // A row that is none is written with its error: every row in has a row out.
+        let how = How::Completions(arguments.rows.columns.clone());
+        match Intake::from_reader(reader, &how, arguments.strict) {
+            Ok(intake) => Ok(Self::Texts(Box::new(intake))),
+            Err(DataError::Columns { file, found, .. }) => bail!(
+                "reading {file}: expected messages, or prompt with completion or completions, found the columns {found}; name others with --columns prompt=NAME,chosen=NAME"
+            ),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn next(&mut self) -> anyhow::Result<Option<Vec<RowIn>>> {
+        match self {
+            Self::Texts(intake) => {
+                let found = intake.next().await?;
+                Ok(found.map(|(rows, _)| rows.into_iter().map(of_texts).collect()))
+            }
+            Self::Tokens(reader) => {
+                let found = reader.next().await?;
+                Ok(found.map(|found| found.rows.into_iter().map(of_tokens).collect()))
+            }
+        }
+    }
+}
+
+fn is_pipe(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
+fn of_texts(taken: TakenRow) -> RowIn {
+    let key = key_of(&taken.row);
+    let (work, bad) = match taken.row {
+        Ok(row) => (Work::Texts(Box::new(row)), None),
+        Err(skip) => (Work::None(skip.to_string()), Some(skip)),
+    };
+    RowIn { number: taken.number, id: taken.id, key, work, bad }
+}
+
+fn of_tokens(raw: RawRow) -> RowIn {
+    let mut hash = Hasher::sha256();
+    hash.update(format!("{:?}", raw.record).as_bytes());
+    let record: Map<String, Value> = raw.record.clone().unwrap_or_default();
+    let id = record.get("id").cloned().unwrap_or_default();
+    let work = match raw
+        .record
+        .and_then(|record| serde_json::from_value::<TokensIn>(Value::Object(record)).map_err(|e| e.to_string()))
+    {
+        Ok(row) => Work::Tokens(TokenSequence::new(row.input_ids, row.first_completion_token.unwrap_or(1))),
+        Err(error) => Work::None(error),
+    };
+    RowIn { number: raw.number, id, key: half(hash), work, bad: None }
+}
+
+/// Where rows out go.
+enum Out {
+    Stream(Box<dyn Write>),
+    File(File),
+}
+
+impl Out {
+    /// Writes a line and gives the bytes that the output has then.
+    fn line(&mut self, line: &[u8], end: u64) -> anyhow::Result<u64> {
+        let written = match self {
+            Self::Stream(to) => to.write_all(line).and_then(|()| to.flush()),
+            Self::File(file) => file.write_all(line),
+        };
+        match written {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Closed.into()),
+            other => Ok(other.map(|()| end + line.len() as u64)?),
+        }
+    }
+}
+
+pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let is_stream = arguments.output == Path::new("-") || is_pipe(&arguments.output);
+    if !is_stream {
+        check_output(&arguments.input, &arguments.output, arguments.overwrite)?;
+    }
+    let cancel = on_interrupt();
+    let mut input = Input::open(arguments).await?;
+    let model::Loaded { scorer, clock, .. } = model::load(&arguments.model).await?;
+    let (mut journal, mut out) = match is_stream {
+        true => (RowJournal::memory(clock), stream(&arguments.output)?),
+        false => {
+            let what = if arguments.per_token { "scores of every token" } else { "scores" };
+            let overwrite = arguments.overwrite;
+            let mut journal =
+                RowJournal::open(&arguments.output, what, scorer.report(), (clock, arguments.model.date), overwrite)
+                    .await?;
+            let file = resumed(&arguments.output, &mut journal, overwrite)?;
+            (journal, Out::File(file))
+        }
+    };
+    // A row scored the next day reads the date that the first one read.
+    scorer.set_clock(journal.clock());
+    let shown = arguments.output.display().to_string();
+    let done = journal.len();
+    if done > 0 {
+        eprintln!("{done} rows were scored earlier ({shown}); going on.");
+    }
+    let mut rows = Rows { place: 0, end: end_of(&journal)?, failed: false };
+    let mut bad = BadRows::create(arguments.rows.bad_rows.as_deref());
+    let scored = each(&mut input, arguments, &scorer, &cancel, &mut journal, &mut out, &mut rows, &mut bad).await;
+    bad.finish()?;
+    if let Err(error) = scored {
+        return Err(match error.downcast::<EngineError>() {
+            Ok(EngineError::Cancelled) => Stopped(match is_stream {
+                true => format!("stopped after {} rows", rows.place),
+                false => format!("stopped after {} rows; the same command goes on from there", rows.place),
+            })
+            .into(),
+            Ok(error) => error.into(),
+            Err(error) => error,
+        });
+    }
+    if rows.place < done {
+        bail!(
+            "going on with {shown}: {done} rows were scored earlier, the input has {}; begin anew with --overwrite",
+            rows.place
+        );
+    }
+    if let Out::File(file) = &out {
+        file.sync_all().with_context(|| format!("writing {shown}"))?;
+    }
+    journal.finish()?;
+    Ok(ExitCode::from(u8::from(rows.failed)))
+}
+
+/// How far a run is.
+struct Rows {
+    /// Rows done.
+    place: usize,
+    /// Bytes of the output.
+    end: u64,
+    /// Whether one could not be scored.
+    failed: bool,
+}
+
+#[allow(clippy::too_many_arguments, reason = "one caller, above, which says what each is")]
+async fn each(
+    input: &mut Input,
+    arguments: &Arguments,
+    scorer: &Scorer,
+    cancel: &Cancel,
+    journal: &mut RowJournal,
+    out: &mut Out,
+    rows: &mut Rows,
+    bad: &mut BadRows<'_>,
+) -> anyhow::Result<()> {
+    let shown = arguments.output.display().to_string();
+    let name = arguments.input.display().to_string();
+    let done = journal.len();
+    while let Some(few) = input.next().await? {
+        for row in few {
+            if let Some(skip) = &row.bad {
+                bad.push(&Skipped::of(&name, row.number, skip));
+            }
+            let place = rows.place;
+            if place < done {
+                rows.failed |= journal.check(place, row.key, &name)?.flags & FAILED != 0;
+                rows.place += 1;
+                continue;
+            }
+            cancel.check().map_err(|_| EngineError::Cancelled)?;
+            let key = row.key;
+            let row = scored(scorer, row, arguments.per_token, cancel).await?;
+            let is_cut = match &row.truncated {
+                Some(OneOrMany::One(cut)) => *cut,
+                Some(OneOrMany::Many(cut)) => cut.contains(&true),
+                None => false,
+            };
+            let flags = if row.error.is_some() { FAILED } else { 0 } | if is_cut { CUT } else { 0 };
+            let mut line = serde_json::to_vec(&row)?;
+            line.push(b'\n');
+            rows.end = out.line(&line, rows.end).with_context(|| format!("writing {shown}"))?;
+            journal.push(RowRecord { key, score: row.score.unwrap_or(f64::NAN), end: rows.end, flags })?;
+            rows.failed |= row.error.is_some();
+            rows.place += 1;
+        }
+    }
+    Ok(())
+}
+
+fn stream(output: &Path) -> anyhow::Result<Out> {
+    if output == Path::new("-") {
+        return Ok(Out::Stream(Box::new(stdout().lock())));
+    }
+    let pipe = OpenOptions::new().write(true).open(output);
+    Ok(Out::Stream(Box::new(pipe.with_context(|| format!("opening {}", output.display()))?)))
+}
+
+fn end_of(journal: &RowJournal) -> anyhow::Result<u64> {
+    match journal.len() {
+        0 => Ok(0),
+        rows => Ok(journal.get(rows - 1)?.end),
+    }
+}
+
+/// The output as far as the journal knows of it; rows of it that did not reach the disk are scored again.
+fn resumed(output: &Path, journal: &mut RowJournal, overwrite: bool) -> anyhow::Result<File> {
+    let shown = || format!("writing {}", output.display());
+    if !overwrite && journal.len() == 0 && std::fs::metadata(output).is_ok_and(|found| found.len() > 0) {
+        // Beside an empty journal only the beginning of a first line is ours to take away.
+        let mut text = String::new();
+        File::open(output).and_then(|mut file| file.read_to_string(&mut text)).with_context(shown)?;
+        if text.contains('\n') {
+            bail!(
+                "{}: it is there already and {} knows nothing of it; name another file, or have it replaced with --overwrite",
+                shown(),
+                place_of(output).display()
+            );
+        }
+    }
+    let mut options = OpenOptions::new();
+    let mut file = options.read(true).write(true).create(true).truncate(false).open(output).with_context(shown)?;
+    let bytes = file.metadata().with_context(shown)?.len();
+    while journal.len() > 0 && end_of(journal)? > bytes {
+        journal.truncate(journal.len() - 1)?;
+    }
+    let end = end_of(journal)?;
+    file.set_len(end).and_then(|()| file.seek(SeekFrom::Start(end))).with_context(shown)?;
+    Ok(file)
+}
+
+/// The row out; a row that cannot be scored carries its sentence. A failed device ends the run.
+async fn scored(scorer: &Scorer, row: RowIn, per_token: bool, cancel: &Cancel) -> anyhow::Result<RowOut> {
+    let RowIn { number, id, work, .. } = row;
+    let failed = |error: String| RowOut {
+        id: id.clone(),
+        subset: String::new(),
+        num_correct: None,
+        score: None,
+        scores: None,
+        tokens: None,
+        truncated: None,
+        input_ids: None,
+        token_scores: None,
+        error: Some(format!("row {number}: {error}")),
+    };
+    let (sequences, many, num_correct, subset) = match work {
+        Work::None(error) => return Ok(failed(error)),
+        Work::Tokens(sequence) => (vec![sequence], false, None, String::new()),
+        Work::Texts(row) => {
+            let prompt: Vec<Message> =
+                row.prompt.iter().map(|turn| Message::new(turn.role.as_str(), turn.content.as_str())).collect();
+            let all = row.chosen.iter().chain(&row.rejected).map(String::as_str);
+            let is_compared = !row.rejected.is_empty();
+            let num_correct = is_compared.then_some(row.chosen.len());
+            match scorer.tokenize(&prompt, all) {
+                Ok(sequences) => {
+                    let subset = if is_compared { row.subset.clone() } else { String::new() };
+                    (sequences, row.is_list || is_compared, num_correct, subset)
+                }
+                Err(error) => return Ok(failed(error.to_string())),
+            }
+        }
+    };
+    let detail = if per_token { Detail::EveryToken } else { Detail::Score };
+    let scores = match scorer.score_tokens(&sequences, detail, cancel).await {
+        Ok(scores) => scores,
+        Err(error @ (EngineError::DeviceFailed { .. } | EngineError::Cancelled)) => return Err(error.into()),
+        Err(error) => return Ok(failed(error.to_string())),
+    };
+    let values: Vec<f64> = scores.iter().map(|s| s.score).collect();
+    Ok(RowOut {
+        id,
+        subset,
+        num_correct,
+        score: if many { None } else { values.first().copied() },
+        tokens: each_of(&scores, many, |s| s.tokens),
+        truncated: each_of(&scores, many, Score::truncated),
+        input_ids: if per_token { each_of(&scores, many, |s| s.input_ids.clone()) } else { None },
+        token_scores: if per_token { each_of(&scores, many, |s| s.token_scores.clone()) } else { None },
+        scores: many.then_some(values),
+        error: None,
+    })
+}
+
+fn each_of<T>(scores: &[Score], many: bool, of: impl Fn(&Score) -> T) -> Option<OneOrMany<T>> {
+    let values = scores.iter().map(of);
+    if many { Some(OneOrMany::Many(values.collect())) } else { values.map(OneOrMany::One).next() }
+}

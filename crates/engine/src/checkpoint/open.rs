@@ -1,0 +1,341 @@
+//! A model's files, opened: configuration, tensors, tokenizer and template, each as transformers
+//! reads them. What would change a score is read or refused, never passed over.
+
+use std::collections::BTreeSet;
+
+use rewardscope_models::{Architecture, Description, GgufDescription, HEADS, Head, describe};
+use rewardscope_store::{Folder, Source};
+use rewardscope_text::{ChatTemplate, Clock, TextError, TextPipeline, Tokenizer, TokenizerSettings, Vocabulary};
+use rewardscope_weights::adapter::{Adapter, Merged};
+use rewardscope_weights::{Checkpoint, gguf};
+use serde_json::{Map, Value};
+
+use crate::checkpoint::names::{VALUE_HEAD, refuse_old_forms};
+use crate::error::EngineError;
+
+/// A model's files, opened: all but the values of the weights.
+pub(crate) struct Opened {
+    pub checkpoint: Checkpoint,
+    pub architecture: Box<dyn Architecture>,
+    pub text: TextPipeline,
+    /// Whether an adapter made a classifier of a language model.
+    pub is_made_classifier: bool,
+    /// What whoever compares scores should know: sentences.
+    pub notes: Vec<String>,
+}
+
+/// Parts of the names of heads that some trainers put on a language model.
+const OTHER_HEADS: [&str; 8] =
+    ["v_head", "value_head", "reward_head", "rm_head", "score", "classifier", "summary", "regression"];
+
+fn text_format(file: &str, expected: &str, found: impl ToString) -> TextError {
+    TextError::Format { file: file.to_owned(), expected: expected.to_owned(), found: found.to_string() }
+}
+
+/// Opens a GGUF.
+pub(crate) async fn gguf(source: &Source, clock: Clock) -> Result<Opened, EngineError> {
+    let checkpoint = Checkpoint::from_gguf(source).await?;
+    let metadata = checkpoint.metadata().cloned().unwrap_or_default();
+    let file = source.name();
+    if let Ok(parts) = metadata.unsigned("split.count")
+        && parts > 1
+    {
+        let part = metadata.unsigned("split.no").unwrap_or_default() + 1;
+        let found =
+            format!("part {part} of {parts} of a split file; join them with llama.cpp's llama-gguf-split --merge");
+        return Err(EngineError::NotWhole { model: file.to_owned(), found });
+    }
+    let rope_factors = match checkpoint.find(ROPE_FACTORS) {
+        Some(info) => info.dtype.to_f32(&checkpoint.rows(info, 0, info.rows()).await?),
+        None => Vec::new(),
+    };
+    let description = GgufDescription { checkpoint: &checkpoint, metadata: &metadata, rope_factors: &rope_factors };
+    let architecture = describe(Description::Gguf(description))?;
+    // Tensors that change the result must not be passed over.
+    let read: BTreeSet<String> = architecture.tensors()?.into_iter().map(|spec| spec.stored).collect();
+    let unread = |name: &&str| !read.contains(*name) && *name != ROPE_FACTORS;
+    let unread: Vec<&str> = checkpoint.tensors().map(|info| info.name.as_str()).filter(unread).collect();
+    if !unread.is_empty() {
+        return Err(unread_error(file, architecture.summary().architecture, &unread));
+    }
+    let tokenizer = Tokenizer::from_gguf(&metadata)?;
+    let template = gguf_template(&metadata, &tokenizer, clock)?;
+    let text = TextPipeline { tokenizer, template };
+    Ok(Opened { checkpoint, architecture, text, is_made_classifier: false, notes: Vec::new() })
+}
+
+/// By what a GGUF's rotary frequencies are divided.
+const ROPE_FACTORS: &str = "rope_freqs.weight";
+
+fn gguf_template(
+    metadata: &gguf::Metadata,
+    tokenizer: &Tokenizer,
+    clock: Clock,
+) -> Result<Option<ChatTemplate>, EngineError> {
+    let special = |name: &str, key: &str| {
+        let id = metadata.unsigned(&format!("tokenizer.ggml.{key}_token_id")).ok()?;
+        Some((name.to_owned(), tokenizer.token(u32::try_from(id).ok()?)?))
+    };
+    let special_tokens = [("bos_token", "bos"), ("eos_token", "eos"), ("pad_token", "padding")]
+        .into_iter()
+        .filter_map(|(n, k)| special(n, k));
+    let special_tokens = special_tokens.collect();
+    let template = metadata.text("tokenizer.chat_template").ok();
+    let of = |source: &str| ChatTemplate::new(metadata.file(), source.to_owned(), special_tokens, clock);
+    Ok(template.map(of).transpose()?)
+}
+
+fn unread_error(model: &str, architecture: &str, unread: &[&str]) -> EngineError {
+    let named = unread.iter().take(4).copied().collect::<Vec<_>>().join(", ");
+    let is_head = |name: &&str| name.starts_with("cls") || OTHER_HEADS.iter().any(|part| name.contains(part));
+    let kind = if unread.iter().any(is_head) { "a head of another kind" } else { "tensors that it does not have" };
+    let found = format!("{kind} beside a {architecture}: {named}{}", if unread.len() > 4 { " and others" } else { "" });
+    EngineError::NotWhole { model: model.to_owned(), found }
+}
+
+/// Opens a checkpoint folder, with an adapter in it where one is given; tokenizer and template are the adapter's
+/// where it has its own.
+pub(crate) async fn folder(folder: &Folder, adapter: Option<&Folder>, clock: Clock) -> Result<Opened, EngineError> {
+    let text_folder = adapter.filter(|adapter| adapter.find("tokenizer.json").is_some()).unwrap_or(folder);
+    // An adapter's text may lie in either folder.
+    refuse_old_forms(folder.name(), |file| folder.find(file).or_else(|| text_folder.find(file)).is_some())?;
+    let config_source = folder.get("config.json")?;
+    let config = text_of(config_source).await?;
+    let base = Checkpoint::from_folder(folder).await?;
+    let adapter = match adapter {
+        Some(adapter) => Some(Adapter::open(adapter).await?),
+        None => None,
+    };
+    let tensors = known_names(&base, adapter.as_ref());
+    let file = config_source.name();
+    let mut architecture = describe(Description::ConfigJson { file, json: &config, tensors: &tensors })?;
+    let mut is_made_classifier = false;
+    let is_language_model = architecture.summary().head == Head::LanguageModel;
+    let classifies = adapter.as_ref().is_some_and(Adapter::classifies) || tensors.contains(HEADS[0]);
+    if is_language_model && classifies {
+        let layers = architecture.summary().layers;
+        architecture.classify(layers)?;
+        is_made_classifier = adapter.is_some();
+    }
+    let mut checkpoint = canonical(base, architecture.as_ref())?;
+    let mut changed = BTreeSet::new();
+    if let Some(adapter) = &adapter {
+        (checkpoint, changed) = merged(adapter, checkpoint)?;
+    }
+    settle_sizes(&checkpoint, architecture.as_mut(), &changed)?;
+    let mut notes = Vec::new();
+    untie(&mut checkpoint, architecture.as_mut(), &mut notes).await?;
+    check_unread(folder, &checkpoint, architecture.as_ref(), &changed)?;
+    if !architecture.summary().is_causal && architecture.summary().head != Head::Pooled {
+        notes
+            .push("is_causal is false: every token sees all others, as in transformers 5; 4 passes it over".to_owned());
+    }
+    let named = serde_json::from_str::<Value>(&config).ok();
+    let text = open_text(text_folder, folder, named.as_ref(), architecture.as_ref(), clock).await?;
+    Ok(Opened { checkpoint, architecture, text, is_made_classifier, notes })
+}
+
+fn merged(adapter: &Adapter, base: Checkpoint) -> Result<(Checkpoint, BTreeSet<String>), EngineError> {
+    let Merged { checkpoint, changed } = adapter.merge(base)?;
+    Ok((checkpoint, changed))
+}
+
+/// The names of all tensors, and what they are without what stands before them in a model with a head or in an
+/// adapter.
+fn known_names(base: &Checkpoint, adapter: Option<&Adapter>) -> BTreeSet<String> {
+    let adapters = adapter.into_iter().flat_map(|adapter| adapter.checkpoint().tensors());
+    let names = base.tensors().chain(adapters).map(|info| info.name.as_str());
+    names
+        .flat_map(|name| {
+            let bare = name.strip_prefix("base_model.model.").unwrap_or(name).replace(".modules_to_save.", ".");
+            let inner = bare.split_once('.').map(|(_, rest)| rest.to_owned());
+            [Some(bare), inner].into_iter().flatten()
+        })
+        .collect()
+}
+
+/// The tensors by the names that the architecture reads: older names of norms' weights, and names with or without
+/// what stands before a model's own where it has a head, as transformers finds them.
+fn canonical(checkpoint: Checkpoint, architecture: &dyn Architecture) -> Result<Checkpoint, EngineError> {
+    let specs = architecture.tensors()?;
+    let mut wanted: BTreeSet<String> = specs.iter().map(|spec| spec.stored.clone()).collect();
+    wanted.extend(architecture.tied_head().map(str::to_owned));
+    let prefix = specs.first().and_then(|spec| spec.stored.split_once('.')).map(|(prefix, _)| format!("{prefix}."));
+    let prefix = prefix.unwrap_or_default();
+    let of = |name: &str| {
+        let newer =
+            name.replacen("LayerNorm.gamma", "LayerNorm.weight", 1).replacen("LayerNorm.beta", "LayerNorm.bias", 1);
+        let without = newer.strip_prefix(&prefix).filter(|rest| wanted.contains(*rest)).map(str::to_owned);
+        let with = Some(format!("{prefix}{newer}")).filter(|whole| wanted.contains(whole));
+        Some(without.or(with).unwrap_or(newer))
+    };
+    Ok(checkpoint.renamed(of)?)
+}
+
+/// How many labels a head has, and how many tokens an embedding that an adapter brought.
+fn settle_sizes(
+    checkpoint: &Checkpoint,
+    architecture: &mut dyn Architecture,
+    changed: &BTreeSet<String>,
+) -> Result<(), EngineError> {
+    let specs = architecture.tensors()?;
+    let head = specs.iter().find(|spec| HEADS.contains(&spec.name.as_str()));
+    let rows = |name: &str| checkpoint.find(name).filter(|info| info.shape.len() == 2).map(|info| info.rows());
+    if let Some(labels) = head.and_then(|spec| rows(&spec.stored)) {
+        architecture.summary_mut().labels = labels;
+    }
+    if let Some(embedding) = specs.first().filter(|spec| changed.contains(&spec.stored))
+        && let Some(tokens) = rows(&embedding.stored)
+    {
+        architecture.summary_mut().vocab_size = tokens;
+    }
+    Ok(())
+}
+
+/// A language model whose head is its embedding, but which has another stored: transformers 5 reads that one. Where
+/// the head alone is stored, it is the embedding too.
+async fn untie(
+    checkpoint: &mut Checkpoint,
+    architecture: &mut dyn Architecture,
+    notes: &mut Vec<String>,
+) -> Result<(), EngineError> {
+    let Some(own) = architecture.tied_head() else {
+        return Ok(());
+    };
+    let Some(embedding) = architecture.tensors()?.into_iter().next().map(|spec| spec.stored) else {
+        return Ok(());
+    };
+    match (checkpoint.find(&embedding).cloned(), checkpoint.find(own).cloned()) {
+        (Some(embedding), Some(head)) if !checkpoint.are_equal(&embedding, &head).await? => {
+            architecture.untie();
+            notes.push(format!(
+                "{own} differs from the embedding that tie_word_embeddings ties it to: it is used, as in transformers 5"
+            ));
+        }
+        (None, Some(_)) => {
+            *checkpoint = checkpoint.clone().renamed(|name| (name == own).then(|| embedding.clone()))?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Refuses what an adapter brought that nothing reads, and a language model with a head of another kind beside it.
+fn check_unread(
+    folder: &Folder,
+    checkpoint: &Checkpoint,
+    architecture: &dyn Architecture,
+    changed: &BTreeSet<String>,
+) -> Result<(), EngineError> {
+    let summary = architecture.summary();
+    let specs = architecture.tensors()?;
+    if !changed.is_empty() {
+        // What is not there says more than what is there instead.
+        specs.iter().try_for_each(|spec| checkpoint.expect(&spec.stored, &spec.shape).map(|_| ()))?;
+    }
+    let read: BTreeSet<String> = specs.into_iter().map(|spec| spec.stored).collect();
+    let unread: Vec<&str> = changed.iter().map(String::as_str).filter(|name| !read.contains(*name)).collect();
+    if !unread.is_empty() {
+        return Err(unread_error(folder.name(), summary.architecture, &unread));
+    }
+    if summary.head != Head::LanguageModel {
+        return Ok(());
+    }
+    let is_head = |name: &&str| !read.contains(*name) && OTHER_HEADS.iter().any(|part| name.contains(part));
+    let mut heads: Vec<&str> = checkpoint.tensors().map(|info| info.name.as_str()).filter(is_head).collect();
+    heads.extend(folder.find(VALUE_HEAD).map(|_| VALUE_HEAD));
+    match heads.is_empty() {
+        true => Ok(()),
+        false => Err(unread_error(folder.name(), summary.architecture, &heads)),
+    }
+}
+
+/// The names of a checkpoint's tensors that an architecture does not read.
+pub(crate) fn unread(opened: &Opened) -> Result<Vec<String>, EngineError> {
+    let read: BTreeSet<String> = opened.architecture.tensors()?.into_iter().map(|spec| spec.stored).collect();
+    let names = opened.checkpoint.tensors().map(|info| info.name.clone());
+    Ok(names.filter(|name| !read.contains(name) && name != ROPE_FACTORS).collect())
+}
+
+async fn text_of(source: &Source) -> Result<String, EngineError> {
+    let bytes = source.read_all().await?;
+    Ok(String::from_utf8(bytes).map_err(|_| text_format(source.name(), "UTF-8 text", "other bytes"))?)
+}
+
+/// A JSON object in a folder; none where there is no such file.
+async fn object_of(folder: &Folder, name: &str) -> Result<Option<Map<String, Value>>, EngineError> {
+    let Some(source) = folder.find(name) else {
+        return Ok(None);
+    };
+    let text = text_of(source).await?;
+    let damaged = |found: String| text_format(source.name(), "a JSON object as transformers writes it", found);
+    match serde_json::from_str(&text).map_err(|e| damaged(e.to_string()))? {
+        Value::Object(object) => Ok(Some(object)),
+        _ => Err(damaged("another value".to_owned()).into()),
+    }
+}
+
+/// Tokenizer and template of a folder. `base` is the model's, whose configuration is `config`.
+async fn open_text(
+    folder: &Folder,
+    base: &Folder,
+    config: Option<&Value>,
+    architecture: &dyn Architecture,
+    clock: Clock,
+) -> Result<TextPipeline, EngineError> {
+    let settings = TokenizerSettings {
+        config: object_of(folder, "tokenizer_config.json").await?.unwrap_or_default(),
+        special_tokens_map: object_of(folder, "special_tokens_map.json").await?,
+        added_tokens: object_of(folder, "added_tokens.json").await?,
+    };
+    // An adapter's folder may say nothing of the model: then its tokenizer is what its files say.
+    let own = match std::ptr::eq(folder, base) {
+        true => config.cloned(),
+        false => object_of(folder, "config.json").await?.map(Value::Object),
+    };
+    let text = |key: &str| own.as_ref().and_then(|config| config.get(key)).and_then(Value::as_str);
+    let model_type = text("model_type").unwrap_or_default();
+    let named = text("tokenizer_class");
+    let tokenizer = match (folder.find("tokenizer.json"), folder.find("vocab.json"), folder.find("merges.txt")) {
+        (None, Some(vocabulary), Some(merges)) => {
+            let (ids, lines) = (vocabulary.read_all().await?, merges.read_all().await?);
+            Tokenizer::assemble(vocabulary.name(), Vocabulary::Merges(&ids, &lines), model_type, named, &settings)?
+        }
+        _ => {
+            let source = folder.get("tokenizer.json")?;
+            let json = source.read_all().await?;
+            Tokenizer::assemble(source.name(), Vocabulary::Whole(&json), model_type, named, &settings)?
+        }
+    };
+    // An encoder reads a pair of texts, whatever its tokenizer's configuration has.
+    let template = match architecture.summary().head {
+        Head::Pooled => None,
+        Head::Score | Head::LanguageModel => chat_template(folder, &settings.config, &tokenizer, clock).await?,
+    };
+    Ok(TextPipeline { tokenizer, template })
+}
+
+/// The template of `chat_template.jinja` or of `tokenizer_config.json`, where it is a text or a
+/// list of named texts; none where there is none.
+async fn chat_template(
+    folder: &Folder,
+    config: &Map<String, Value>,
+    tokenizer: &Tokenizer,
+    clock: Clock,
+) -> Result<Option<ChatTemplate>, EngineError> {
+    let special_tokens = tokenizer.special_tokens().to_vec();
+    if let Some(jinja) = folder.find("chat_template.jinja") {
+        return Ok(Some(ChatTemplate::new(jinja.name(), text_of(jinja).await?, special_tokens, clock)?));
+    }
+    let named_default = |templates: &Vec<Value>| {
+        let default = templates.iter().find(|t| t.get("name").is_some_and(|name| name == "default"))?;
+        Some(default.get("template")?.as_str()?.to_owned())
+    };
+    let template = match config.get("chat_template") {
+        Some(Value::String(template)) => Some(template.clone()),
+        Some(Value::Array(templates)) => named_default(templates),
+        _ => None,
+    };
+    let file = folder.find("tokenizer_config.json").map_or("tokenizer_config.json", Source::name);
+    Ok(template.map(|template| ChatTemplate::new(file, template, special_tokens, clock)).transpose()?)
+}

@@ -1,0 +1,377 @@
+//! Which device computes. The GPU is taken where it is a real one; a software adapter is slower
+//! than the CPU path, so there the CPU is taken and the reason said. Either can be forced.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::tensor::wgpu::{WgpuSetup, wgpu};
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::error::EngineError;
+use crate::{Dtype, Need};
+
+/// What the user asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceChoice {
+    /// A hardware GPU, else the CPU.
+    #[default]
+    Auto,
+    /// A GPU, even one in software.
+    Gpu,
+    /// The CPU.
+    Cpu,
+}
+
+/// What computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceKind {
+    /// WebGPU in a browser; Vulkan, Metal or DX12 natively.
+    Gpu,
+    /// burn's flex on the processor.
+    Cpu,
+}
+
+/// What the GPU and the CPU each make of the same product, in billions of operations a second.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct DeviceCalibration {
+    /// The GPU's.
+    pub gpu_gflops: f64,
+    /// The CPU's.
+    pub cpu_gflops: f64,
+}
+
+impl DeviceCalibration {
+    /// Whether the CPU is ahead.
+    pub fn prefers_cpu(self) -> bool {
+        self.cpu_gflops > self.gpu_gflops
+    }
+}
+
+/// What there is to say of the device that was taken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct DeviceReport {
+    /// What computes.
+    pub kind: DeviceKind,
+    /// The adapter's own name, or `CPU`.
+    pub name: String,
+    /// The graphics API, or `flex`.
+    pub backend: String,
+    /// Whether the adapter is a GPU in software.
+    pub software: bool,
+    /// Why this device was taken: a sentence.
+    pub reason: String,
+    /// How fast the GPU and the CPU were, where both were tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<DeviceCalibration>,
+}
+
+/// A device that is ready to compute.
+#[derive(Debug, Clone)]
+pub struct OpenDevice {
+    /// burn's handle.
+    pub device: Device,
+    /// What there is to say of it.
+    pub report: DeviceReport,
+    /// Bytes of weights that it can have; a GPU's are not known beforehand.
+    most_bytes: Option<u64>,
+    /// Bytes of the largest buffer that one kernel can read; none on the CPU.
+    most_bound_bytes: Option<u64>,
+    failure: Failure,
+}
+
+/// A GPU that is open, as it is kept for the whole process or worker.
+#[derive(Clone)]
+pub(in crate::device) struct Gpu {
+    device: Device,
+    setup: WgpuSetup,
+    failure: Failure,
+}
+
+/// What the driver first complained of, shared by all that use the device.
+type Failure = Arc<Mutex<Option<String>>>;
+
+impl Gpu {
+    fn new((device, setup): (Device, WgpuSetup)) -> Self {
+        let failure = Failure::default();
+        // Once the driver has refused anything, later readbacks can return stale memory that looks
+        // right: the first failure is kept, and every later score and load on this device refused.
+        let note = |failure: &Failure| {
+            let failure = failure.clone();
+            move |said: String| {
+                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(said);
+            }
+        };
+        let noted = note(&failure);
+        setup.device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| noted(error.to_string())));
+        let noted = note(&failure);
+        setup.device.set_device_lost_callback(move |reason, message| {
+            noted(format!("the device was lost ({reason:?}): {message}"))
+        });
+        Self { device, setup, failure }
+    }
+
+    /// The device, unless it has failed: then it stays out of use until the page or the process
+    /// starts anew.
+    fn usable(self) -> Result<Self, String> {
+        let failed = self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match failed {
+            None => Ok(self),
+            Some(reason) => Err(format!("the GPU failed before ({reason}); reload the page or start again to use it")),
+        }
+    }
+}
+
+/// An adapter seen before a device is asked of it.
+pub(in crate::device) struct Adapter {
+    pub(super) name: String,
+    pub(super) software: bool,
+}
+
+/// Names that software adapters carry.
+const SOFTWARE_ADAPTERS: [&str; 6] = ["swiftshader", "llvmpipe", "lavapipe", "softpipe", "basic render", "warp"];
+
+fn is_software(name: &str) -> bool {
+    let name = name.to_lowercase();
+    SOFTWARE_ADAPTERS.iter().any(|software| name.contains(software))
+}
+
+impl OpenDevice {
+    pub(super) fn cpu(reason: String) -> Self {
+        Self {
+            device: Device::flex(),
+            report: DeviceReport {
+                kind: DeviceKind::Cpu,
+                name: "CPU".to_owned(),
+                backend: "flex".to_owned(),
+                software: false,
+                reason,
+                calibration: None,
+            },
+            most_bytes: Some(platform::memory_bytes()),
+            most_bound_bytes: None,
+            failure: Failure::default(),
+        }
+    }
+
+    fn gpu(gpu: Gpu, adapter: Adapter, reason: String) -> Self {
+        Self {
+            device: gpu.device,
+            report: DeviceReport {
+                kind: DeviceKind::Gpu,
+                name: adapter.name,
+                backend: format!("{:?}", gpu.setup.backend),
+                software: adapter.software,
+                reason,
+                calibration: None,
+            },
+            most_bytes: None,
+            most_bound_bytes: Some(gpu.setup.device.limits().max_storage_buffer_binding_size),
+            failure: gpu.failure,
+        }
+    }
+
+    /// The same, taken for another reason.
+    pub(super) fn with_reason(self, reason: String) -> Self {
+        Self { report: DeviceReport { reason, ..self.report.clone() }, ..self }
+    }
+
+    /// Whether a model's weights can be on this device at all as the chosen type, of those that it
+    /// was reckoned for. A GPU's memory is not known beforehand: there all may try.
+    ///
+    /// # Errors
+    /// [`EngineError::TooLarge`] where they cannot, with the type that would fit.
+    pub fn fits(&self, model: &str, needs: &[Need], chosen: Dtype) -> Result<(), EngineError> {
+        let most_bytes = self.most_bytes.unwrap_or(u64::MAX);
+        let too_large = |need: &&Need| need.dtype == chosen && need.weight_bytes > most_bytes;
+        let Some(need) = needs.iter().find(too_large) else {
+            return Ok(());
+        };
+        let advice = match needs.iter().find(|other| other.weight_bytes <= most_bytes) {
+            Some(other) => format!("load it {}, which needs {} bytes", other.dtype.phrase(), other.weight_bytes),
+            None => "choose the GPU or a smaller model".to_owned(),
+        };
+        let (model, dtype, weight_bytes) = (model.to_owned(), need.dtype.phrase(), need.weight_bytes);
+        Err(EngineError::TooLarge { model, dtype, weight_bytes, most_bytes, advice })
+    }
+
+    /// As if it had room for so many bytes of weights, and its kernels could read so many of a buffer.
+    #[must_use]
+    pub fn limited(self, most_bytes: u64, most_bound_bytes: u64) -> Self {
+        Self { most_bytes: Some(most_bytes), most_bound_bytes: Some(most_bound_bytes), ..self }
+    }
+
+    /// Bytes of a buffer that one kernel can read; no bound on the CPU.
+    pub(crate) fn most_bound_bytes(&self) -> u64 {
+        self.most_bound_bytes.unwrap_or(u64::MAX)
+    }
+
+    /// # Errors
+    /// [`EngineError::DeviceFailed`] once the driver has reported any error.
+    pub fn check(&self) -> Result<(), EngineError> {
+        match &*self.failure.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => Ok(()),
+            Some(reason) => Err(self.failed(reason)),
+        }
+    }
+
+    /// A vector's values on the host. Refused when the device has failed at anything before.
+    pub(crate) async fn read_back(&self, values: Tensor<1>) -> Result<Vec<f32>, EngineError> {
+        let data = values.into_data_async().await.map_err(|e| self.failed(e))?;
+        self.check()?;
+        data.try_to_vec().map_err(|e| self.failed(format!("{e:?}")))
+    }
+
+    /// Waits until the device has done what it was given.
+    pub(crate) async fn wait(&self) -> Result<(), EngineError> {
+        self.read_back(Tensor::zeros([1], &self.device)).await.map(drop)
+    }
+
+    pub(crate) fn failed(&self, reason: impl ToString) -> EngineError {
+        EngineError::DeviceFailed { device: self.report.name.clone(), reason: one_sentence(&reason.to_string()) }
+    }
+}
+
+/// burn's errors come as chains over several lines, with a backtrace below and repetitions within.
+fn one_sentence(reason: &str) -> String {
+    const MOST_CHARACTERS: usize = 400;
+    let lines = reason.lines().map(str::trim).take_while(|line| !line.starts_with("Backtrace"));
+    let mut parts: Vec<&str> = Vec::new();
+    for line in lines.filter(|line| !line.is_empty() && *line != "Caused by:") {
+        if !parts.contains(&line) {
+            parts.push(line);
+        }
+    }
+    parts.join(": ").chars().take(MOST_CHARACTERS).collect()
+}
+
+#[cfg(not(target_family = "wasm"))]
+pub(super) mod platform {
+    use std::sync::OnceLock;
+
+    use super::*;
+
+    /// All of the machine's memory.
+    pub(super) fn memory_bytes() -> u64 {
+        let memory = sysinfo::MemoryRefreshKind::nothing().with_ram();
+        match sysinfo::System::new_with_specifics(sysinfo::RefreshKind::nothing().with_memory(memory)).total_memory() {
+            // A system that is not known to the library.
+            0 => u64::MAX,
+            bytes => bytes,
+        }
+    }
+
+    static GPU: OnceLock<Result<Gpu, String>> = OnceLock::new();
+
+    fn gpu() -> Result<Gpu, String> {
+        GPU.get_or_init(|| {
+            Device::wgpu_options()
+                .init_with_setup()
+                .map(Gpu::new)
+                .map_err(|e| format!("no Vulkan, Metal or DX12 adapter could be opened ({e}); install a driver"))
+        })
+        .clone()
+    }
+
+    pub(in crate::device) async fn probe() -> Result<Adapter, String> {
+        let info = gpu()?.setup.adapter.get_info();
+        let software = info.device_type == wgpu::DeviceType::Cpu || is_software(&info.name);
+        Ok(Adapter { name: info.name, software })
+    }
+
+    pub(in crate::device) async fn opened(adapter: Adapter, reason: String) -> Result<OpenDevice, String> {
+        Ok(OpenDevice::gpu(gpu()?.usable()?, adapter, reason))
+    }
+}
+
+#[cfg(target_family = "wasm")]
+pub(super) mod platform {
+    use std::cell::RefCell;
+
+    use js_sys::{Array, Function, Object, Promise, Reflect};
+    use wasm_bindgen::{JsCast, JsValue};
+    use wasm_bindgen_futures::JsFuture;
+
+    use super::*;
+
+    thread_local! {
+        static GPU: RefCell<Option<Gpu>> = const { RefCell::new(None) };
+    }
+
+    /// All of wasm's memory is 4 GiB, and activations need some of it.
+    pub(super) fn memory_bytes() -> u64 {
+        (4 << 30) - (512 << 20)
+    }
+
+    fn get(of: &JsValue, key: &str) -> JsValue {
+        Reflect::get(of, &key.into()).unwrap_or(JsValue::UNDEFINED)
+    }
+
+    async fn call(of: &JsValue, method: &str, arguments: &Array) -> Result<JsValue, JsValue> {
+        let function: Function = get(of, method).dyn_into()?;
+        JsFuture::from(Promise::from(function.apply(of, arguments)?)).await
+    }
+
+    /// Asks the browser without touching wgpu, which panics where `timestamp-query` is missing.
+    pub(in crate::device) async fn probe() -> Result<Adapter, String> {
+        let gpu = get(&get(&js_sys::global(), "navigator"), "gpu");
+        if gpu.is_undefined() {
+            return Err("this browser offers no WebGPU here".to_owned());
+        }
+        let options = Object::new();
+        let _ = Reflect::set(&options, &"powerPreference".into(), &"high-performance".into());
+        let adapter = call(&gpu, "requestAdapter", &Array::of1(&options))
+            .await
+            .map_err(|e| format!("the browser refused a WebGPU adapter ({e:?})"))?;
+        if adapter.is_null() || adapter.is_undefined() {
+            return Err("the browser has WebGPU but found no adapter for it".to_owned());
+        }
+        let features = get(&adapter, "features");
+        let has = |feature: &str| {
+            let has: Result<Function, JsValue> = get(&features, "has").dyn_into();
+            has.and_then(|has| has.call1(&features, &feature.into())).is_ok_and(|found| found.is_truthy())
+        };
+        if !has("timestamp-query") {
+            return Err("this adapter lacks timestamp-query, without which the GPU path cannot start".to_owned());
+        }
+        let info = get(&adapter, "info");
+        let words: Vec<String> = ["vendor", "architecture", "device", "description"]
+            .iter()
+            .filter_map(|key| get(&info, key).as_string())
+            .filter(|word| !word.is_empty())
+            .collect();
+        let fallback = get(&adapter, "isFallbackAdapter").is_truthy() || get(&info, "isFallbackAdapter").is_truthy();
+        let name = if words.is_empty() { "WebGPU adapter without a name".to_owned() } else { words.join(" ") };
+        Ok(Adapter { software: fallback || is_software(&name), name })
+    }
+
+    pub(in crate::device) async fn opened(adapter: Adapter, reason: String) -> Result<OpenDevice, String> {
+        let known = GPU.with_borrow(Clone::clone);
+        let gpu = match known {
+            Some(gpu) => gpu,
+            None => {
+                let opened = Device::wgpu_options().init_with_setup_async().await;
+                let gpu = Gpu::new(opened.map_err(|e| format!("the adapter {} gave no device ({e})", adapter.name))?);
+                GPU.with_borrow_mut(|slot| *slot = Some(gpu.clone()));
+                gpu
+            }
+        };
+        Ok(OpenDevice::gpu(gpu.usable()?, adapter, reason))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chains_of_errors_become_one_sentence() {
+        let chain = "An error happened\n\nCaused by:\n  An error happened\n\nCaused by:\n  the buffer is gone\nBacktrace:\n  1: x";
+        assert_eq!(one_sentence(chain), "An error happened: the buffer is gone");
+    }
+}

@@ -1,0 +1,10 @@
+//! Texts to scores.
+
+pub(crate) mod batching;
+pub(crate) mod forward;
+pub(crate) mod protocol;
+pub(crate) mod report;
+pub(crate) mod score;
+pub(crate) mod scorer;
+pub(crate) mod selftest;
+pub(crate) mod sequence;

@@ -1,0 +1,115 @@
+use serde::{Deserialize, Serialize};
+
+/// How the log-probabilities of a completion's tokens become one number, by the names of the
+/// reference evaluator (`allenai/reward-bench`, `rewardbench/dpo.py`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+#[serde(rename_all = "lowercase")]
+pub enum Aggregate {
+    /// Their mean, in nats a token.
+    #[default]
+    Avg,
+    /// Their sum, in nats.
+    Sum,
+    /// Their negated Euclidean norm.
+    Norm,
+}
+
+/// The three aggregates of one completion.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct LogProbabilities {
+    /// [`Aggregate::Avg`]
+    pub avg: f64,
+    /// [`Aggregate::Sum`]
+    pub sum: f64,
+    /// [`Aggregate::Norm`]
+    pub norm: f64,
+}
+
+impl LogProbabilities {
+    /// Of the tokens' log-probabilities, summed in f64 in their order. The average of none is 0.
+    pub fn of(tokens: &[f32]) -> Self {
+        let sum: f64 = tokens.iter().map(|&p| f64::from(p)).sum();
+        let squares: f64 = tokens.iter().map(|&p| f64::from(p) * f64::from(p)).sum();
+        Self { avg: sum / tokens.len().max(1) as f64, sum, norm: -squares.sqrt() }
+    }
+
+    /// One of them.
+    pub fn get(&self, aggregate: Aggregate) -> f64 {
+        match aggregate {
+            Aggregate::Avg => self.avg,
+            Aggregate::Sum => self.sum,
+            Aggregate::Norm => self.norm,
+        }
+    }
+}
+
+/// How much of a completion's scores is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// The score alone.
+    Score,
+    /// A decoder's score at every token too.
+    EveryToken,
+}
+
+/// What a model says of one completion.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct Score {
+    /// A reward model's logit, or the chosen aggregate of log-probabilities.
+    pub score: f64,
+    /// For a language model: the three aggregates. Never a reward.
+    pub log_probabilities: Option<LogProbabilities>,
+    /// Tokens of the whole conversation that the model saw.
+    pub tokens: usize,
+    /// Of those, tokens of the completion.
+    pub completion_tokens: usize,
+    /// Tokens cut off at the context's end; 0 where nothing was cut.
+    pub cut_tokens: usize,
+    /// Tokens that were computed for it: fewer than `tokens` where completions begin alike, which
+    /// counts for the first of them.
+    pub computed_tokens: usize,
+    /// The ids that the model saw.
+    pub input_ids: Vec<u32>,
+    /// A decoder's logit at every token, where that was wanted; none of an encoder. A language model:
+    /// the log-probability of each token of the completion.
+    pub token_scores: Vec<f32>,
+}
+
+impl Score {
+    /// Whether the conversation was longer than the context.
+    pub fn truncated(&self) -> bool {
+        self.cut_tokens > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aggregates_equal_the_reference_evaluators() {
+        let fixture = include_str!("../../../../tests/fixtures/metrics/torch_ports.json");
+        let fixture: serde_json::Value = serde_json::from_str(fixture).expect("JSON");
+        let expected = &fixture["dpo_get_batch_logps"]["expected"];
+        let labels = fixture["dpo_get_batch_logps"]["labels"].as_array().expect("labels");
+        for (row, tokens) in expected["per_token"].as_array().expect("rows").iter().enumerate() {
+            // The reference masks by label; label t belongs to per-token entry t - 1.
+            let kept: Vec<f64> = tokens
+                .as_array()
+                .expect("tokens")
+                .iter()
+                .zip(&labels[row].as_array().expect("labels")[1..])
+                .filter(|(_, label)| label.as_i64() != Some(-100))
+                .map(|(p, _)| p.as_f64().expect("a number"))
+                .collect();
+            let found = LogProbabilities::of(&kept.iter().map(|&p| p as f32).collect::<Vec<_>>());
+            for (name, value) in [("avg", found.avg), ("sum", found.sum), ("norm", found.norm)] {
+                let want = expected[name][row].as_f64().expect("a number");
+                assert!((value - want).abs() < 1e-5, "{name} of row {row}: {value} is not {want}");
+            }
+        }
+    }
+}

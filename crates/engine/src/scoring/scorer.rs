@@ -1,0 +1,519 @@
+use std::cell::RefCell;
+use std::ops::Range;
+
+use rewardscope_models::{Architecture, Head, ModelError};
+use rewardscope_text::{ChatTemplate, Clock, Conversation, Encoding, Message, Pair, TextPipeline, TruncationSide};
+
+use crate::device::OpenDevice;
+use crate::error::EngineError;
+use crate::loading::{LoadOptions, LoadProgress, LoadStage};
+use crate::scoring::batching::{batch_tokens, bytes_a_token};
+use crate::scoring::forward::{Forward, Kept, Row};
+use crate::scoring::protocol::pooled_index;
+use crate::scoring::report::{ModelReport, tokenizer_fingerprint};
+use crate::scoring::score::{Detail, LogProbabilities, Score};
+use crate::scoring::selftest;
+use crate::scoring::sequence::{Features, TokenSequence, Trace, TracedToken};
+use crate::{Cancel, ModelFiles, Pooling, RewardHead};
+
+/// A loaded model with its tokenizer and template.
+pub struct Scorer {
+    forward: Forward,
+    text: TextPipeline,
+    options: LoadOptions,
+    pooling: Pooling,
+    report: ModelReport,
+    batch_tokens: usize,
+    draft: RefCell<Draft>,
+}
+
+/// What is kept from one call of [`Scorer::rescore`] to the next.
+#[derive(Default)]
+struct Draft {
+    kept: Kept,
+    scored: Vec<(TokenSequence, Score)>,
+}
+
+impl std::fmt::Debug for Scorer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Scorer({} on {})", self.report.name, self.report.device.name)
+    }
+}
+
+impl Scorer {
+    /// Streams a model onto a device and tests the kernels there. With `head` the model is that
+    /// reward head's backbone.
+    ///
+    /// # Errors
+    /// When a file is damaged or unsupported, the head is another backbone's, the device fails, or
+    /// the self-test is off; each message names the file or the device. Nothing is left on the
+    /// device then.
+    pub async fn load(
+        files: &ModelFiles,
+        head: Option<&RewardHead>,
+        device: OpenDevice,
+        options: LoadOptions,
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Self, EngineError> {
+        let started = crate::device::now_ms();
+        let name = files.name().to_owned();
+        let mut now = LoadProgress { name, stage: LoadStage::Headers, bytes_done: 0, bytes_total: 0, trouble: None };
+        progress(now.clone());
+        let backbone_fingerprint = files.fingerprint(cancel).await?;
+        let mut opened = files.open(options.clock).await?;
+        let mut fingerprint = backbone_fingerprint.clone();
+        if let Some(head) = head {
+            head.attach(&mut opened, &backbone_fingerprint).await?;
+            fingerprint = head.fingerprint(&backbone_fingerprint);
+        }
+        choose_label(opened.architecture.as_mut(), files.name(), options.label)?;
+        // A head may sit on fewer layers: then not all of the model comes by.
+        let keep = match (files, head) {
+            (ModelFiles::Folder { form: Some(form), .. }, None) => Some((form.as_ref(), backbone_fingerprint.as_str())),
+            _ => None,
+        };
+        now.stage = LoadStage::Weights;
+        let architecture = opened.architecture.as_ref();
+        let tell = &mut |done, total| {
+            (now.bytes_done, now.bytes_total) = (done, total);
+            progress(now.clone());
+        };
+        let (forward, parameters, device_bytes) =
+            Forward::load(&opened.checkpoint, architecture, device, options.dtype, keep, cancel, tell).await?;
+        let load_ms = crate::device::now_ms() - started;
+        now.stage = LoadStage::SelfTest;
+        progress(now.clone());
+        if let Some(format) = &options.protocol.format {
+            opened.text.template = Some(ChatTemplate::new(format.name, format.template(), Vec::new(), options.clock)?);
+        }
+        let self_test = selftest::run(&forward.device, &forward.summary).await?;
+        let summary = &forward.summary;
+        let own_most = opened.text.tokenizer.most_tokens().filter(|_| summary.head == Head::Pooled);
+        let context_tokens = summary.context_tokens.min(options.max_tokens.or(own_most).unwrap_or(usize::MAX));
+        let mut options = options;
+        options.protocol.truncation.get_or_insert(opened.text.tokenizer.side());
+        let tells_time = opened.text.template.as_ref().is_some_and(ChatTemplate::tells_time);
+        let report = ModelReport {
+            name: files.name().to_owned(),
+            origin: files.origin().map(str::to_owned),
+            fingerprint,
+            backbone_fingerprint,
+            head: head.map(|head| head.config.clone()),
+            aggregate: (summary.head == Head::LanguageModel).then_some(options.aggregate),
+            tokenizer_fingerprint: tokenizer_fingerprint(&opened.text.tokenizer)?,
+            protocol: options.protocol.described(),
+            template: template_name(&options, opened.text.template.as_ref()),
+            label: (summary.labels > 1).then_some(summary.label),
+            template_seconds: tells_time.then_some(options.clock.local_seconds()),
+            architecture: summary.architecture.to_owned(),
+            is_reward_model: summary.head != Head::LanguageModel,
+            context_tokens,
+            notes: opened.notes,
+            layers: summary.layers,
+            hidden_size: summary.hidden_size,
+            parameters,
+            weight_bytes: now.bytes_total,
+            dtype: options.dtype,
+            device_bytes,
+            device: forward.device.report.clone(),
+            self_test,
+            load_ms,
+        };
+        let batch_tokens = options.batch_tokens.unwrap_or_else(|| batch_tokens(&forward.device, &forward.summary));
+        let pooling = head.map(|head| head.config.pooling).unwrap_or_default();
+        let draft = RefCell::default();
+        Ok(Self { forward, text: opened.text, options, pooling, report, batch_tokens, draft })
+    }
+
+    /// What there is to say of the model.
+    pub fn report(&self) -> &ModelReport {
+        &self.report
+    }
+
+    /// Bytes on the device of the weights and of what a layer makes of the largest batch.
+    pub fn memory_bytes(&self) -> u64 {
+        self.report.device_bytes + self.batch_tokens as u64 * bytes_a_token(&self.forward.summary)
+    }
+
+    /// Which end of a text that is too long is cut.
+    pub fn truncation(&self) -> TruncationSide {
+        self.options.protocol.truncation.unwrap_or(self.text.tokenizer.side())
+    }
+
+    fn encoding(&self) -> Encoding {
+        let (bos, side) = (self.options.protocol.bos, self.truncation());
+        Encoding { bos, side, most_tokens: self.report.context_tokens }
+    }
+
+    /// The time that templates are told from now on.
+    pub fn set_clock(&self, clock: Clock) {
+        if let Some(template) = &self.text.template {
+            template.set_clock(clock);
+        }
+    }
+
+    /// Milliseconds that it takes to hand one layer's work over `tokens` tokens to the device,
+    /// without waiting for it; the first call also compiles.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub async fn encode_ms(&self, tokens: usize) -> Result<f64, EngineError> {
+        let ms = self.forward.encode_ms(tokens);
+        // Waits, so that nothing of it is left when the next work comes.
+        let row = Row { ids: &[0, 0], types: &[], values: 1..2, pooled: None };
+        self.forward.read(&[row], self.report.layers, 2, None, &Cancel::default()).await?;
+        Ok(ms)
+    }
+
+    /// The token sequences of a prompt with each of its completions.
+    ///
+    /// # Errors
+    /// When the template or the tokenizer fails.
+    pub fn tokenize<'a>(
+        &self,
+        prompt: &[Message],
+        completions: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Vec<TokenSequence>, EngineError> {
+        let encoding = self.encoding();
+        if self.forward.summary.head == Head::Pooled {
+            let pairs = self.text.pairs(prompt, completions, encoding)?;
+            let sequence = |pair: Pair| TokenSequence {
+                input_ids: pair.input_ids,
+                first_completion_token: pair.first_completion_token,
+                token_type_ids: pair.token_type_ids,
+                cut_tokens: pair.cut_tokens,
+            };
+            return Ok(pairs.into_iter().map(sequence).collect());
+        }
+        let conversations = self.text.conversations(prompt, completions, encoding)?;
+        let sequence = |conversation: Conversation| TokenSequence {
+            cut_tokens: conversation.cut_tokens,
+            ..TokenSequence::new(conversation.input_ids, conversation.first_completion_token)
+        };
+        Ok(conversations.into_iter().map(sequence).collect())
+    }
+
+    /// The scores of a prompt's completions, in their order.
+    ///
+    /// # Errors
+    /// As [`Self::tokenize`] and [`Self::score_tokens`].
+    pub async fn score<'a>(
+        &self,
+        prompt: &[Message],
+        completions: impl IntoIterator<Item = &'a str>,
+        detail: Detail,
+        cancel: &Cancel,
+    ) -> Result<Vec<Score>, EngineError> {
+        let sequences = self.tokenize(prompt, completions)?;
+        self.score_tokens(&sequences, detail, cancel).await
+    }
+
+    /// Whether conversations can become texts: asked before many of them are scored.
+    ///
+    /// # Errors
+    /// When the model has no template and no format stands in.
+    pub fn check_template(&self) -> Result<(), EngineError> {
+        match self.tokenize(&[Message::new("user", "?")], ["."]) {
+            Err(error @ EngineError::Text(rewardscope_text::TextError::NoTemplate { .. })) => Err(error),
+            // What a template makes of one conversation says little of another.
+            _ => Ok(()),
+        }
+    }
+
+    /// The scores of token sequences, in their order. Sequences longer than the context are cut on
+    /// the side that the protocol says. What all of them begin with is computed once.
+    ///
+    /// # Errors
+    /// When an id is outside the vocabulary, nothing of a completion is left to score, the device
+    /// fails, or the work is cancelled.
+    pub async fn score_tokens(
+        &self,
+        sequences: &[TokenSequence],
+        detail: Detail,
+        cancel: &Cancel,
+    ) -> Result<Vec<Score>, EngineError> {
+        self.score_after(sequences, detail, None, cancel).await
+    }
+
+    /// The scores of a prompt's completions while somebody writes them: what is as it was in the call
+    /// before, the prompt's beginning and whole texts, is not computed again.
+    ///
+    /// # Errors
+    /// As [`Self::score`].
+    pub async fn rescore<'a>(
+        &self,
+        prompt: &[Message],
+        completions: impl IntoIterator<Item = &'a str>,
+        cancel: &Cancel,
+    ) -> Result<Vec<Score>, EngineError> {
+        let sequences = self.tokenize(prompt, completions)?;
+        // Taken out while it is used: a call that fails leaves nothing behind.
+        let mut draft = self.draft.take();
+        let known = |sequence: &TokenSequence| draft.scored.iter().find(|(scored, _)| scored == sequence);
+        let mut scores: Vec<Option<Score>> = sequences
+            .iter()
+            .map(|sequence| known(sequence).map(|(_, score)| Score { computed_tokens: 0, ..score.clone() }))
+            .collect();
+        let changed: Vec<usize> = (0..scores.len()).filter(|&place| scores[place].is_none()).collect();
+        if !changed.is_empty() {
+            let wanted: Vec<TokenSequence> = changed.iter().map(|&place| sequences[place].clone()).collect();
+            let found = self.score_after(&wanted, Detail::Score, Some(&mut draft.kept), cancel).await?;
+            for (place, score) in changed.into_iter().zip(found) {
+                scores[place] = Some(score);
+            }
+        }
+        let scores: Vec<Score> = scores.into_iter().flatten().collect();
+        draft.scored = sequences.into_iter().zip(scores.iter().cloned()).collect();
+        self.draft.replace(draft);
+        Ok(scores)
+    }
+
+    /// What the model sees of a prompt and a completion, token by token, with the value at each: a
+    /// decoder's score were the text to end there, or a language model's log-probability of the token.
+    /// An encoder has one value for all.
+    ///
+    /// # Errors
+    /// As [`Self::score`].
+    pub async fn trace(&self, prompt: &[Message], completion: &str, cancel: &Cancel) -> Result<Trace, EngineError> {
+        let sequences = self.tokenize(prompt, [completion])?;
+        let text = match self.forward.summary.head {
+            Head::Pooled => None,
+            Head::Score | Head::LanguageModel => {
+                let encoding = self.encoding();
+                self.text.conversations(prompt, [completion], encoding)?.pop().map(|conversation| conversation.text)
+            }
+        };
+        let mut scores = self.score_tokens(&sequences, Detail::EveryToken, cancel).await?;
+        let (Some(sequence), Some(score)) = (sequences.first(), scores.pop()) else {
+            return Err(EngineError::Cancelled);
+        };
+        let ids = self.kept(std::slice::from_ref(sequence))?.concat();
+        let texts = match &text {
+            Some(text) => self.text.token_texts(text, &ids)?,
+            None => ids.iter().map(|&id| self.text.tokenizer.token(id).unwrap_or_default()).collect(),
+        };
+        // A language model's values begin where the completion does; a classifier's with the text.
+        let values = &score.token_scores;
+        let first_value = ids.len().saturating_sub(values.len());
+        let token = |(place, (&id, text)): (usize, (&u32, String))| TracedToken {
+            id,
+            text,
+            value: place.checked_sub(first_value).and_then(|at| values.get(at)).map(|&value| f64::from(value)),
+        };
+        Ok(Trace {
+            tokens: ids.iter().zip(texts).enumerate().map(token).collect(),
+            first_completion_token: self.first(sequence),
+            score: score.score,
+            is_reward: self.report.is_reward_model,
+        })
+    }
+
+    async fn score_after(
+        &self,
+        sequences: &[TokenSequence],
+        detail: Detail,
+        after: Option<&mut Kept>,
+        cancel: &Cancel,
+    ) -> Result<Vec<Score>, EngineError> {
+        let kept = self.kept(sequences)?;
+        let values = |ids: &[u32], sequence: &TokenSequence| match (self.forward.summary.head, detail) {
+            (Head::LanguageModel, _) => self.first(sequence).max(1)..ids.len(),
+            (Head::Score, Detail::EveryToken) => 0..ids.len(),
+            (Head::Score, Detail::Score) => self.pooled_span(self.pooling, ids, self.first(sequence)),
+            (Head::Pooled, _) => 0..0,
+        };
+        let rows: Vec<Row<'_>> = kept
+            .iter()
+            .zip(sequences)
+            .map(|(&ids, sequence)| Row {
+                ids,
+                types: sequence.types(ids.len()),
+                values: values(ids, sequence),
+                pooled: None,
+            })
+            .collect();
+        let readings = self.forward.read(&rows, self.report.layers, self.batch_tokens, after, cancel).await?;
+        let scored = kept.iter().zip(sequences).zip(rows.iter().zip(readings));
+        Ok(scored
+            .map(|((ids, sequence), (row, readings))| {
+                self.score_of(sequence, ids, row.values.start, readings.values, readings.computed)
+            })
+            .collect())
+    }
+
+    /// Tokens that [`Self::score_tokens`] would compute.
+    ///
+    /// # Errors
+    /// As [`Self::score_tokens`], where a sequence cannot be scored.
+    pub fn computed_tokens(&self, sequences: &[TokenSequence]) -> Result<usize, EngineError> {
+        let kept = self.kept(sequences)?;
+        let all: usize = kept.iter().map(|ids| ids.len()).sum();
+        Ok(all - self.forward.shared(&kept) * kept.len().saturating_sub(1))
+    }
+
+    /// What a head sees of token sequences after `layers` layers, in their order; with the
+    /// log-probabilities of a language model's completions. Cut and refused as by
+    /// [`Self::score_tokens`].
+    ///
+    /// # Errors
+    /// As [`Self::score_tokens`].
+    pub async fn features(
+        &self,
+        sequences: &[TokenSequence],
+        layers: usize,
+        pooling: Pooling,
+        cancel: &Cancel,
+    ) -> Result<Vec<Features>, EngineError> {
+        if self.forward.summary.head == Head::Pooled {
+            return Err(ModelError::NoBackbone { architecture: self.forward.summary.architecture }.into());
+        }
+        self.pooled_states(sequences, layers, pooling, cancel).await
+    }
+
+    /// As [`Self::features`], for encoders too: the states of the last layer, or of an earlier one,
+    /// pooled over the tokens that `pooling` names.
+    ///
+    /// # Errors
+    /// As [`Self::score_tokens`].
+    pub async fn pooled_states(
+        &self,
+        sequences: &[TokenSequence],
+        layers: usize,
+        pooling: Pooling,
+        cancel: &Cancel,
+    ) -> Result<Vec<Features>, EngineError> {
+        let kept = self.kept(sequences)?;
+        let is_language_model = self.forward.summary.head == Head::LanguageModel;
+        let rows: Vec<Row<'_>> = kept
+            .iter()
+            .zip(sequences)
+            .map(|(ids, sequence)| Row {
+                ids,
+                types: sequence.types(ids.len()),
+                values: if is_language_model { self.first(sequence).max(1)..ids.len() } else { 0..0 },
+                pooled: Some(self.pooled_span(pooling, ids, self.first(sequence))),
+            })
+            .collect();
+        let readings = self.forward.read(&rows, layers, self.batch_tokens, None, cancel).await?;
+        let features = kept.iter().zip(sequences).zip(readings).map(|((ids, sequence), readings)| Features {
+            state: readings.state,
+            log_probabilities: is_language_model.then(|| LogProbabilities::of(&readings.values)),
+            tokens: ids.len(),
+            cut_tokens: sequence.cut_tokens + sequence.input_ids.len() - ids.len(),
+        });
+        Ok(features.collect())
+    }
+
+    /// The sequences as far as the model sees them.
+    fn kept<'a>(&self, sequences: &'a [TokenSequence]) -> Result<Vec<&'a [u32]>, EngineError> {
+        let context = self.report.context_tokens;
+        let mut kept = Vec::with_capacity(sequences.len());
+        for sequence in sequences {
+            let over = sequence.input_ids.len().saturating_sub(context);
+            let ids = match self.truncation() {
+                TruncationSide::Left => &sequence.input_ids[over..],
+                TruncationSide::Right => &sequence.input_ids[..sequence.input_ids.len() - over],
+            };
+            if let Some(&id) = ids.iter().find(|&&id| id as usize >= self.forward.summary.vocab_size) {
+                let vocab_size = self.forward.summary.vocab_size;
+                return Err(EngineError::OutOfVocabulary { model: self.report.name.clone(), id, vocab_size });
+            }
+            let types = sequence.types(ids.len());
+            if let Some(most) = self.forward.summary.token_types
+                && let Some(&kind) = types.iter().find(|&&kind| kind as usize >= most)
+            {
+                return Err(EngineError::TokenType { model: self.report.name.clone(), kind, most });
+            }
+            let nothing_left = match self.forward.summary.head {
+                Head::Score | Head::Pooled => ids.is_empty(),
+                Head::LanguageModel => self.first(sequence).max(1) >= ids.len(),
+            };
+            if nothing_left {
+                return Err(EngineError::NothingToScore {
+                    model: self.report.name.clone(),
+                    tokens: sequence.input_ids.len(),
+                    first_completion_token: sequence.first_completion_token,
+                    context_tokens: context,
+                });
+            }
+            kept.push(ids);
+        }
+        Ok(kept)
+    }
+
+    /// Where the completion begins in what is left of a sequence.
+    fn first(&self, sequence: &TokenSequence) -> usize {
+        let over = sequence.input_ids.len().saturating_sub(self.report.context_tokens);
+        match self.truncation() {
+            TruncationSide::Left => sequence.first_completion_token.saturating_sub(over),
+            TruncationSide::Right => sequence.first_completion_token,
+        }
+    }
+
+    /// The tokens whose hidden states, or logits, are averaged.
+    fn pooled_span(&self, pooling: Pooling, ids: &[u32], first_completion_token: usize) -> Range<usize> {
+        let last = pooled_index(ids, self.forward.summary.pad_token_id, self.options.protocol.pooled);
+        match pooling {
+            Pooling::LastToken => last..last + 1,
+            // A completion that was cut off whole leaves the prompt's last token.
+            Pooling::CompletionMean => first_completion_token.min(ids.len() - 1)..ids.len(),
+        }
+    }
+
+    /// `values` are those of the tokens from `first_value` on.
+    fn score_of(
+        &self,
+        sequence: &TokenSequence,
+        ids: &[u32],
+        first_value: usize,
+        values: Vec<f32>,
+        computed_tokens: usize,
+    ) -> Score {
+        let head = self.forward.summary.head;
+        let log_probabilities = (head == Head::LanguageModel).then(|| LogProbabilities::of(&values));
+        let score = match log_probabilities {
+            Some(all) => all.get(self.options.aggregate),
+            None if head == Head::Pooled => values.first().copied().map_or(f64::NAN, f64::from),
+            None => {
+                let pooled = self.pooled_span(self.pooling, ids, self.first(sequence));
+                let own = &values[pooled.start - first_value..pooled.end - first_value];
+                own.iter().map(|&score| f64::from(score)).sum::<f64>() / own.len() as f64
+            }
+        };
+        let is_whole = head == Head::LanguageModel || (head == Head::Score && values.len() == ids.len());
+        Score {
+            score,
+            log_probabilities,
+            tokens: ids.len(),
+            completion_tokens: ids.len().saturating_sub(self.first(sequence)),
+            cut_tokens: sequence.cut_tokens + sequence.input_ids.len() - ids.len(),
+            computed_tokens,
+            input_ids: ids.to_vec(),
+            token_scores: if is_whole { values } else { Vec::new() },
+        }
+    }
+}
+
+/// What makes a text of a conversation: [`ModelReport::template`].
+fn template_name(options: &LoadOptions, own: Option<&ChatTemplate>) -> String {
+    match (&options.protocol.format, own) {
+        (Some(format), _) => format.name,
+        (None, Some(_)) => "tokenizer",
+        (None, None) => "none",
+    }
+    .to_owned()
+}
+
+/// A classifier's only logit, or the one that was asked for.
+fn choose_label(architecture: &mut dyn Architecture, model: &str, label: Option<usize>) -> Result<(), EngineError> {
+    let labels = architecture.summary().labels;
+    match label {
+        None if labels == 1 => Ok(()),
+        Some(label) if label < labels => {
+            architecture.summary_mut().label = label;
+            Ok(())
+        }
+        _ => Err(EngineError::Label { model: model.to_owned(), labels, label }),
+    }
+}

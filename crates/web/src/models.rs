@@ -1,0 +1,227 @@
+//! Devices, the catalog, and loading a model.
+
+use std::rc::Rc;
+
+use js_sys::Function;
+use rewardscope_engine::{
+    CATALOG, Cancel, Clock, DeviceChoice, DeviceReport, Dtype, EngineError, FORMATS, Format, Listed, LoadOptions,
+    LoadProgress, ModelFiles, PUBLISHED_MARKS, Scorer, device,
+};
+use rewardscope_store::{FetchProgress, Folder, PARTS_FILE, RepositoryId, Source, is_address};
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::prelude::*;
+
+use crate::bridge::{clock, engine_sentence, from_js, sentence, tell, to_js};
+use crate::heads::read_head;
+use crate::session::Session;
+
+/// How a model is loaded.
+#[derive(Deserialize, tsify::Tsify)]
+pub struct LoadSettings {
+    /// What computes.
+    pub device: DeviceChoice,
+    /// What the weights are there.
+    pub dtype: Dtype,
+    /// Whether as the reference evaluator has it.
+    pub is_reference: bool,
+    /// A conversation format in place of the model's chat template.
+    pub format: Option<String>,
+    /// Which logit of a classifier with several is the score.
+    pub label: Option<usize>,
+    /// The date that chat templates are told, `YYYY-MM-DD` or `YYYY-MM-DDThh:mm:ss`; now without it.
+    pub date: Option<String>,
+}
+
+impl LoadSettings {
+    /// The date that is asked for.
+    fn date(&self) -> Result<Option<Clock>, JsError> {
+        let asked = self.date.as_deref().map(str::trim).filter(|date| !date.is_empty());
+        let read = |date: &str| {
+            let wrong = || sentence("loading: expected a date as YYYY-MM-DD or YYYY-MM-DDThh:mm:ss");
+            Clock::parse(date).ok_or_else(wrong)
+        };
+        asked.map(read).transpose()
+    }
+
+    fn options(&self, clock: Clock) -> Result<LoadOptions, EngineError> {
+        let mut options = if self.is_reference { LoadOptions::reference(clock) } else { LoadOptions::new(clock) };
+        options.protocol.format = self.format.as_deref().map(Format::named).transpose()?;
+        options.label = self.label;
+        options.dtype = self.dtype;
+        Ok(options)
+    }
+}
+
+/// What there is to choose from before a model is loaded.
+#[derive(Serialize, tsify::Tsify)]
+pub struct Catalog {
+    /// Models of the Hub, smallest first.
+    pub models: Vec<ListedModel>,
+    /// Where their published marks are from.
+    pub marks_from: String,
+    /// Names of conversation formats.
+    pub formats: Vec<String>,
+    /// The device that they would be on.
+    pub device: DeviceReport,
+}
+
+/// A model of the Hub, of which nothing was fetched.
+#[derive(Serialize, tsify::Tsify)]
+pub struct ListedModel {
+    /// Its id.
+    pub id: String,
+    /// Its architecture.
+    pub architecture: String,
+    /// Number of weights.
+    pub parameters: u64,
+    /// Bytes to fetch.
+    pub stored_bytes: u64,
+    /// Bytes of its weights on the device.
+    pub memory_bytes: u64,
+    /// Its licence's name.
+    pub licence: String,
+    /// RewardBench 2's published mark, 0 to 1.
+    pub reward_bench_2: Option<f64>,
+    /// Why it cannot be loaded here, where it cannot.
+    pub does_not_fit: Option<String>,
+}
+
+#[wasm_bindgen]
+impl Session {
+    /// The device that a choice would take, and why.
+    #[wasm_bindgen(js_name = openDevice, unchecked_return_type = "DeviceReport")]
+    pub async fn open_device(
+        &self,
+        #[wasm_bindgen(unchecked_param_type = "DeviceChoice")] choice: JsValue,
+    ) -> Result<JsValue, JsError> {
+        let choice: DeviceChoice = from_js(choice)?;
+        to_js(&device::open(choice).await.map_err(sentence)?.report)
+    }
+
+    /// Models and settings to choose from, on the device that a choice would take, their weights being
+    /// such a type.
+    #[wasm_bindgen(unchecked_return_type = "Catalog")]
+    pub async fn catalog(
+        &self,
+        #[wasm_bindgen(unchecked_param_type = "DeviceChoice")] choice: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "Dtype")] dtype: JsValue,
+    ) -> Result<JsValue, JsError> {
+        let dtype: Dtype = from_js(dtype)?;
+        let device = device::open(from_js(choice)?).await.map_err(sentence)?;
+        let listed = |model: &Listed| ListedModel {
+            id: model.id.to_owned(),
+            architecture: model.architecture.to_owned(),
+            parameters: model.parameters,
+            stored_bytes: model.stored_bytes,
+            memory_bytes: model.memory_bytes(dtype),
+            licence: model.licence.to_owned(),
+            reward_bench_2: model.reward_bench_2,
+            does_not_fit: model.does_not_fit(&device, dtype),
+        };
+        to_js(&Catalog {
+            models: CATALOG.iter().map(listed).collect(),
+            marks_from: PUBLISHED_MARKS.to_owned(),
+            formats: FORMATS.iter().map(|format| format.name.to_owned()).collect(),
+            device: device.report.clone(),
+        })
+    }
+
+    /// Loads the site's own model by the address of its manifest. `head` is a reward head's file to
+    /// be put on it.
+    #[wasm_bindgen(js_name = loadSite, unchecked_return_type = "ModelReport")]
+    pub async fn load_site(
+        &self,
+        manifest: String,
+        head: Option<Vec<u8>>,
+        #[wasm_bindgen(unchecked_param_type = "LoadSettings")] settings: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "(progress: LoadProgress) => void")] progress: Function,
+    ) -> Result<JsValue, JsValue> {
+        let (_busy, cancel) = self.begin()?;
+        let store = self.store()?;
+        let tell = &mut |now: FetchProgress| tell(&progress, &LoadProgress::from(now));
+        let settings: LoadSettings = from_js(settings)?;
+        let repository = store.site(&manifest, &cancel, tell).await.map_err(sentence)?;
+        let files = ModelFiles::fetch_as(&store, &repository, None, settings.dtype, &cancel, tell).await;
+        self.load(files, head, &settings, &progress, &cancel).await
+    }
+
+    /// Loads a model of the Hub, `owner/name[@revision][:file]`, or in parts at an address.
+    #[wasm_bindgen(js_name = loadHub, unchecked_return_type = "ModelReport")]
+    pub async fn load_hub(
+        &self,
+        id: String,
+        head: Option<Vec<u8>>,
+        #[wasm_bindgen(unchecked_param_type = "LoadSettings")] settings: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "(progress: LoadProgress) => void")] progress: Function,
+    ) -> Result<JsValue, JsValue> {
+        let (_busy, cancel) = self.begin()?;
+        let store = self.store()?;
+        let tell = &mut |now: FetchProgress| tell(&progress, &LoadProgress::from(now));
+        let settings: LoadSettings = from_js(settings)?;
+        let files = if is_address(id.trim()) {
+            let manifest = format!("{}/{PARTS_FILE}", id.trim().trim_end_matches(PARTS_FILE).trim_end_matches('/'));
+            let repository = store.site(&manifest, &cancel, tell).await.map_err(sentence)?;
+            ModelFiles::fetch_as(&store, &repository, None, settings.dtype, &cancel, tell).await
+        } else {
+            let id: RepositoryId = id.trim().parse().map_err(sentence)?;
+            ModelFiles::from_hub(&store, &id, settings.dtype, &cancel, tell).await
+        };
+        self.load(files, head, &settings, &progress, &cancel).await
+    }
+
+    /// Loads a model from files that were picked or dropped.
+    #[wasm_bindgen(js_name = loadFiles, unchecked_return_type = "ModelReport")]
+    pub async fn load_files(
+        &self,
+        name: String,
+        files: Vec<web_sys::File>,
+        head: Option<Vec<u8>>,
+        #[wasm_bindgen(unchecked_param_type = "LoadSettings")] settings: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "(progress: LoadProgress) => void")] progress: Function,
+    ) -> Result<JsValue, JsValue> {
+        let (_busy, cancel) = self.begin()?;
+        let folder = Folder::new(&name, files.iter().map(Source::picked)).assembled(&cancel).await.map_err(sentence)?;
+        let files = ModelFiles::from_sources(&name, folder.sources().cloned().collect());
+        self.load(files, head, &from_js(settings)?, &progress, &cancel).await
+    }
+
+    /// How fast the GPU and the CPU are, measured within about a second.
+    #[wasm_bindgen(unchecked_return_type = "DeviceCalibration")]
+    pub async fn calibrate(&self) -> Result<JsValue, JsValue> {
+        let (_busy, _) = self.begin()?;
+        let gpu = device::open(DeviceChoice::Gpu).await.map_err(engine_sentence)?;
+        Ok(to_js(&device::calibrate(&gpu).await.map_err(engine_sentence)?)?)
+    }
+}
+
+impl Session {
+    pub(crate) async fn load(
+        &self,
+        files: Result<ModelFiles, EngineError>,
+        head: Option<Vec<u8>>,
+        settings: &LoadSettings,
+        progress: &Function,
+        cancel: &Cancel,
+    ) -> Result<JsValue, JsValue> {
+        let files = files.map_err(engine_sentence)?;
+        let date = settings.date()?;
+        let options = settings.options(date.unwrap_or_else(clock)).map_err(engine_sentence)?;
+        let head = match head {
+            Some(bytes) => Some(read_head(bytes).await.map_err(engine_sentence)?),
+            None => None,
+        };
+        self.date.set(date);
+        // The old model goes first: two do not fit beside each other.
+        self.scorer.take();
+        self.close_run();
+        let device = device::open(settings.device).await.map_err(engine_sentence)?;
+        let scorer =
+            Scorer::load(&files, head.as_ref(), device, options, cancel, &mut |now| tell(progress, &now)).await;
+        let scorer = Rc::new(scorer.map_err(engine_sentence)?);
+        // Features of another backbone would only take room.
+        self.features.borrow_mut().take_if(|cache| cache.header().backbone != scorer.report().backbone_fingerprint);
+        let report = to_js(scorer.report())?;
+        *self.scorer.borrow_mut() = Some(scorer);
+        Ok(report)
+    }
+}

@@ -1,0 +1,8 @@
+//! Marks, comparisons and every benchmark's rows at the command line, with real files.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod asked;
+mod benchmarks;
+mod filter;
+mod runs;
+mod score_files;

@@ -1,0 +1,51 @@
+// Reward heads that are fitted in this visit.
+import type { FitOptions, FitProgress, HeadReport } from "../wasm/rewardscope";
+import type { EngineState } from "./engine.svelte";
+import type { ModelsState } from "./models.svelte";
+import type { WorkState } from "./work.svelte";
+
+/** A completion that the visitor preferred to another. */
+export interface Choice {
+  prompt: string;
+  chosen: string;
+  rejected: string;
+}
+
+export class HeadsState {
+  /** Preferences clicked in this visit; they stay in memory. */
+  choices = $state<Choice[]>([]);
+  progress = $state<FitProgress>();
+  /** The head that was fitted last. */
+  fitted = $state.raw<{ head: HeadReport; bytes: Uint8Array }>();
+  #work: WorkState;
+  #engine: EngineState;
+  #models: ModelsState;
+
+  constructor(work: WorkState, engine: EngineState, models: ModelsState) {
+    this.#work = work;
+    this.#engine = engine;
+    this.#models = models;
+  }
+
+  /** Fits a head on the loaded model; it is not put on it yet. */
+  fit(preferences: File, features: File | undefined, options: FitOptions) {
+    return this.#work.during("fitting", async () => {
+      this.fitted = undefined;
+      try {
+        const tell = (now: FitProgress) => (this.progress = now);
+        const head = await this.#engine.withstanding(() => this.#engine.call("fit", [preferences, features, options], tell));
+        this.fitted = { head, bytes: await this.#engine.call("fittedHead", []) };
+      } finally {
+        this.progress = undefined;
+      }
+      this.#work.notice = `${options.name} is fitted; its figures are below.`;
+    });
+  }
+
+  /** Puts the fitted head on the loaded model. */
+  useFitted() {
+    const from = this.#models.from;
+    if (!from || !this.fitted) return;
+    return this.#models.load({ ...from.source, head: this.fitted.bytes }, from.settings);
+  }
+}
