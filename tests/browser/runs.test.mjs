@@ -78,6 +78,18 @@ test("Chromium: models run one after the other, and stand beside each other", as
     assert.equal(keys.length, 2);
     const files = [];
     for (const key of keys) files.push(write(`${key}.json`, await call(browser, "runFile", key)));
+    // A run is of the benchmark that it was made of, as at the command line.
+    const opened = await browser.evaluate(
+      ([text]) =>
+        Promise.all(
+          [undefined, "rm-bench"].map((benchmark) =>
+            window.rewardscope.call("openRun", [new File([text], "run.json"), benchmark, undefined, undefined]).then(({ benchmark }) => benchmark, ({ message }) => message),
+          ),
+        ),
+      [await call(browser, "runFile", keys[0])],
+    );
+    assert.equal(opened[0], "reward-bench-2");
+    assert.match(opened[1], /it is a run of reward-bench-2, not of rm-bench/);
     const native = JSON.parse(command("compare", ...files, "--json"));
     const found = await call(browser, "compareRuns", ...keys);
     assert.deepEqual(JSON.parse(JSON.stringify(found.comparison)).subsets, native.subsets);

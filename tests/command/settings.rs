@@ -117,6 +117,37 @@ fn a_run_is_marked_by_its_own_variant() {
 }
 
 #[test]
+fn all_that_an_eval_writes_is_of_its_variant() {
+    let folder = scratch("settings-alike");
+    let (rows, model) = dated(&folder);
+    // Every completion is the same text to this model, so that all scores are shared.
+    let config = json!({"bos_token": "<|begin_of_text|>", "chat_template": "{{ bos_token }}What a fine day"});
+    fs::write(model.join("tokenizer_config.json"), config.to_string()).unwrap();
+    let (rows, model) = (rows.display().to_string(), model.display().to_string());
+    for (variant, mark) in [("pairs", 0.5), ("ties-wrong", 0.0)] {
+        let out = folder.join(variant);
+        let shown = out.display().to_string();
+        let arguments = ["eval", "--device", "cpu", "--model", &model, "--data", &rows, "--out", &shown];
+        let output = run(&[&arguments[..], &["--variant", variant]].concat());
+        assert!(output.status.success(), "{}", said(&output));
+        let table = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(table.contains(&format!("{mark:.4}")), "{table}");
+        let marks = json_of(&out.join("marks.json"));
+        assert_eq!(marks["overall"], mark);
+        let subset = marks["subsets"].as_object().unwrap().keys().next().unwrap();
+        assert_eq!(json_of(&out.join("reference/eval-set.json"))[subset], mark);
+        let results = json_of(&out.join("reference/eval-set-scores.json"))["results"].clone();
+        assert!(results.as_array().unwrap().iter().all(|result| *result == mark), "{results}");
+        assert_eq!(json_of(&out.join("run.json"))["assessment"]["overall"]["score"], mark);
+    }
+    // A run is of the benchmark that it was made of, and of no other.
+    let path = folder.join("pairs/run.json").display().to_string();
+    let refused = run(&["metrics", "--scores", &path, "--benchmark", "reward-bench"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(said(&refused).contains("it is a run of preferences, not of reward-bench"), "{}", said(&refused));
+}
+
+#[test]
 fn picking_by_length_is_an_exact_expectation_where_lengths_are_equal() {
     let folder = scratch("settings-lengths");
     let path = folder.join("scores.json");
