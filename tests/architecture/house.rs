@@ -211,10 +211,12 @@ impl Modules {
         for (module, text) in &self.files {
             let text = without_tests(text);
             let private = uses(text).into_iter().filter(|(is_public, _)| !is_public).map(|(_, path)| path);
-            let inline = text.match_indices("crate::").map(|(at, _)| {
+            let inline = text.match_indices("crate::").filter_map(|(at, _)| {
                 let rest = &text[at..];
                 let end = rest.find(|letter: char| !letter.is_alphanumeric() && !"_:".contains(letter));
-                rest[..end.unwrap_or(rest.len())].trim_end_matches(':').to_owned()
+                let path = &rest[..end.unwrap_or(rest.len())];
+                // With braces it is a `use`, which is read whole.
+                (!path.ends_with(':')).then(|| path.to_owned())
             });
             for path in private.chain(inline) {
                 let Some(used) = self.module_of(&self.absolute(module, &path)) else { continue };

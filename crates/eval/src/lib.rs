@@ -19,6 +19,7 @@ mod report;
 mod run;
 mod run_file;
 mod score_file;
+mod score_file_error;
 mod score_row;
 
 pub use board::{BoardError, BoardMark, BoardRow, Contribution};
@@ -40,4 +41,5 @@ pub use report::{RunReport, SubsetProgress};
 pub use rewardscope_data::{Columns as DatasetColumns, Rows, Skipped};
 pub use run::{CompletionScore, Estimate, ItemOutcome, ItemResult, Run, RunProgress, ScoredRow, score_item};
 pub use run_file::{ProtocolBlock, RunFile, RunItem};
-pub use score_file::{LengthUnit, OpenedScores, ScoreFile, ScoreFileError};
+pub use score_file::{LengthUnit, OpenedScores, ScoreFile};
+pub use score_file_error::ScoreFileError;

@@ -3,8 +3,7 @@
 
 use rewardscope_benchmarks::published::{Placement, placement};
 use rewardscope_benchmarks::{
-    Assessment, Benchmark, Effort, MarkError, Marks, ScoredItem, Variant, assess, benchmark, marks, preferences,
-    reward_bench_2,
+    Assessment, Benchmark, Effort, Marks, ScoredItem, Variant, assess, benchmark, marks, preferences, reward_bench_2,
 };
 use rewardscope_data::{DataError, NonFinite, Opening, Reader};
 use rewardscope_store::{ByteStream, Source};
@@ -16,61 +15,8 @@ use crate::dataset::Names;
 use crate::reference_file::SummaryFile;
 use crate::run::Shortfall;
 use crate::run_file::RunFile;
+use crate::score_file_error::ScoreFileError;
 use crate::score_row::{RawScores, raw_scores, text_lengths};
-
-/// Why a file gave no scores.
-#[derive(Debug, Clone, thiserror::Error, PartialEq)]
-pub enum ScoreFileError {
-    /// It could not be read.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// It is none of the forms that are known.
-    #[error(
-        "reading {file}: a score file was expected (rows with scores and num_correct, or of score_chosen and score_rejected, as JSON Lines, JSON, CSV or parquet; the reference evaluator's parallel arrays; or a run file), {found} was found"
-    )]
-    Format {
-        /// The file.
-        file: String,
-        /// What is there.
-        found: String,
-    },
-    /// A summary has marks that cannot be.
-    #[error("reading {file}: a summary with each subset's mark once, from 0 to 1, was expected, {found} was found")]
-    Summary {
-        /// The file.
-        file: String,
-        /// What is there.
-        found: String,
-    },
-    /// A row has not what it needs.
-    #[error("reading {file}: row {row}: {expected} was expected, {found} was found")]
-    Row {
-        /// The file.
-        file: String,
-        /// From 1.
-        row: usize,
-        /// What should be there.
-        expected: String,
-        /// What is there.
-        found: String,
-    },
-    /// A run that strict marking refuses.
-    #[error("marking {file}: scores of whole texts were expected for every item, {found}")]
-    Incomplete {
-        /// The file.
-        file: String,
-        /// What is missing or cut.
-        found: String,
-    },
-    /// Its rows cannot be marked.
-    #[error("marking {file}: {reason}")]
-    Mark {
-        /// The file.
-        file: String,
-        /// Why not.
-        reason: MarkError,
-    },
-}
 
 /// What lengths of completions are counted in. The prompt is the same in all of an item's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,12 +1,12 @@
 //! Attention of every query over the keys that it may see, with f32 scores and softmax.
 
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
 
 use burn::backend::Dispatch;
 use burn::tensor::activation::softmax;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 
+use crate::plan::{Heads, Plan};
 use crate::{Operations, gpu, is_cpu, products, traffic};
 
 /// Added to the scores of keys that a query may not see: large enough that the softmax gives
@@ -17,102 +17,6 @@ const MASKED: f32 = -1e30;
 /// that memory grows with the length and not with its square.
 const SCORES: usize = 8 << 20;
 
-/// Which keys a query may see, by their positions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sight {
-    /// Those up to its own; with a window the last so many of them, its own included.
-    Back(Option<usize>),
-    /// All; with a reach those at most so far away.
-    Around(Option<usize>),
-}
-
-impl Sight {
-    /// The positions that a query sees, of so many keys.
-    pub fn of(self, position: usize, keys: usize) -> Range<usize> {
-        match self {
-            Self::Back(window) => {
-                let end = (position + 1).min(keys);
-                window.map_or(0, |window| (position + 1).saturating_sub(window))..end
-            }
-            Self::Around(Some(reach)) => position.saturating_sub(reach)..(position + reach + 1).min(keys),
-            Self::Around(None) => 0..keys,
-        }
-    }
-}
-
-/// The queries of one sequence, and where its keys lie.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
-    /// Rows of the queries.
-    pub queries: Range<usize>,
-    /// The position of each of them among the keys, ascending.
-    pub positions: Vec<usize>,
-    /// Rows of the keys and values, by position: what comes before first.
-    pub keys: Vec<Range<usize>>,
-}
-
-impl Group {
-    /// Keys in all.
-    pub fn key_count(&self) -> usize {
-        self.keys.iter().map(ExactSizeIterator::len).sum()
-    }
-
-    /// The positions that some of the queries from `first` to `last` see.
-    pub(crate) fn span(&self, sight: Sight, first: usize, last: usize) -> Range<usize> {
-        let keys = self.key_count();
-        sight.of(self.positions[first], keys).start..sight.of(self.positions[last], keys).end
-    }
-}
-
-/// Which queries of a packed batch see which keys. Clones share it.
-#[derive(Debug, Clone)]
-pub struct Plan(Arc<Planned>);
-
-#[derive(Debug)]
-struct Planned {
-    groups: Vec<Group>,
-    /// As kernels read it, on the device that asked first.
-    table: OnceLock<Tensor<1, Int>>,
-}
-
-impl Plan {
-    /// Groups of queries, in the order of their rows, which leave none out.
-    pub fn new(groups: impl IntoIterator<Item = Group>) -> Self {
-        let groups = groups.into_iter().filter(|group| !group.queries.is_empty()).collect();
-        Self(Arc::new(Planned { groups, table: OnceLock::new() }))
-    }
-
-    /// The groups.
-    pub fn groups(&self) -> &[Group] {
-        &self.0.groups
-    }
-
-    /// Brought to the device once, for all layers.
-    fn table(&self, device: &Device) -> Tensor<1, Int> {
-        let make = || {
-            let values = if is_cpu(device) { vec![0] } else { gpu::table(self) };
-            let count = values.len();
-            Tensor::from_data(TensorData::new(values, [count]), device)
-        };
-        self.0.table.get_or_init(make).clone()
-    }
-}
-
-/// How attention is computed.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Heads {
-    /// Heads of the queries.
-    pub queries: usize,
-    /// Heads of keys and values, each shared by a group of query heads.
-    pub keys: usize,
-    /// What products are multiplied by.
-    pub scale: f64,
-    /// Where there is one, scores become `cap tanh(score / cap)`.
-    pub softcap: Option<f64>,
-    /// Which keys are seen.
-    pub sight: Sight,
-}
-
 /// `softmax(q k^T) v`: `[queries, heads * head_dim]` of queries, `[keys, key_value_heads *
 /// head_dim]` of keys and values, to the shape of the queries.
 pub fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: &Plan, heads: Heads) -> Tensor<2> {
@@ -122,7 +26,7 @@ pub fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: &Plan, heads: H
     }
     let [tokens, width] = q.dims();
     traffic::attention(tokens, width, plan, heads);
-    let table = plan.table(&device).into_dispatch();
+    let table = plan.table(&device, || if is_cpu(&device) { vec![0] } else { gpu::table(plan) }).into_dispatch();
     let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
     Tensor::from_dispatch(<Dispatch as Operations>::attention(q, k, v, table, plan.clone(), heads))
 }
@@ -181,18 +85,4 @@ pub(crate) fn plain(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: &Plan, heads
         }
     }
     Tensor::cat(mixed, 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn windows_count_the_query_and_reaches_do_not() {
-        assert_eq!(Sight::Back(Some(4)).of(9, 10), 6..10);
-        assert_eq!(Sight::Back(None).of(3, 10), 0..4);
-        assert_eq!(Sight::Around(Some(4)).of(9, 20), 5..14);
-        assert_eq!(Sight::Around(Some(4)).of(9, 12), 5..12);
-        assert_eq!(Sight::Around(None).of(9, 12), 0..12);
-    }
 }

@@ -3,33 +3,10 @@
 use burn::backend::Dispatch;
 use burn::tensor::{Device, Tensor, TensorData};
 
+use crate::kinds::Activation;
 use crate::{Operations, traffic};
 
-/// A function of each value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// `x sigmoid(x)`
-    Silu,
-    /// `x Phi(x)`, Phi the normal distribution.
-    Gelu,
-    /// Its approximation with a hyperbolic tangent.
-    GeluTanh,
-    /// The hyperbolic tangent.
-    Tanh,
-}
-
 impl Activation {
-    /// By transformers' name (`activations.py`).
-    pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "silu" | "swish" => Some(Self::Silu),
-            "gelu" => Some(Self::Gelu),
-            "gelu_pytorch_tanh" | "gelu_new" | "gelu_fast" => Some(Self::GeluTanh),
-            "tanh" => Some(Self::Tanh),
-            _ => None,
-        }
-    }
-
     /// Of each value of `[tokens, width]`.
     pub fn of(self, x: Tensor<2>) -> Tensor<2> {
         traffic::rows("activation", x.dims(), 1, 1);

@@ -3,18 +3,8 @@
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
+use crate::kinds::Norm;
 use crate::{Operations, traffic};
-
-/// Which norm, with what keeps it from dividing by zero.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Norm {
-    /// `x / sqrt(mean(x^2) + epsilon) * weight + bias` (Zhang and Sennrich, 2019,
-    /// arXiv:1910.07467, where there is no bias).
-    RootMeanSquare(f64),
-    /// `(x - mean(x)) / sqrt(var(x) + epsilon) * weight + bias` (Ba et al., 2016,
-    /// arXiv:1607.06450).
-    Layer(f64),
-}
 
 /// The norm of each row: `[tokens, width]`, and `[width]` twice, to `[tokens, width]`.
 pub fn norm(x: Tensor<2>, weight: Tensor<1>, bias: Tensor<1>, kind: Norm) -> Tensor<2> {
