@@ -12,7 +12,10 @@ import { WorkState } from "./state/work.svelte";
 class AppState {
   readonly work = new WorkState();
   readonly engine = new EngineState(this.work);
-  readonly models: ModelsState = new ModelsState(this.work, this.engine, () => this.run.forget());
+  readonly models: ModelsState = new ModelsState(this.work, this.engine, {
+    replacing: () => (this.run.estimate = undefined),
+    changed: () => this.run.forget(),
+  });
   readonly heads = new HeadsState(this.work, this.engine, this.models);
   readonly dataset: DatasetState = new DatasetState(this.work, this.engine, () => this.run.forget());
   readonly runs = new OpenRunsState(this.work, this.engine);

@@ -148,17 +148,11 @@ pub trait Rules {
         let error = MarkError::Form {
             id: first.to_string(),
             subset: subset.to_owned(),
-            benchmark: "a benchmark that joins items",
+            benchmark: "the benchmark",
             expected: "all items of a number".to_owned(),
             found,
         };
         (error, format!("{subset}: {alone} of {all} numbers lack items (the first is {first}); they are left out"))
-    }
-
-    /// The benchmark's one number from the marks of its subsets, where it is made of them alone; `None` where it is
-    /// not, or not all are there.
-    fn overall(&self, _subsets: &[(&str, f64)]) -> Option<f64> {
-        None
     }
 }
 

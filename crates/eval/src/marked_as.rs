@@ -18,7 +18,7 @@ pub enum MarkedAsError {
         asked: String,
     },
     /// No such benchmark or variant.
-    #[error("marking {file}: {reason}")]
+    #[error("{reason} ({file})")]
     Name {
         /// The file.
         file: String,

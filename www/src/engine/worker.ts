@@ -11,7 +11,8 @@ const CACHE = `rewardscope-engine ${new URL("..", self.location.href).pathname}`
 async function kept(address: string): Promise<ArrayBuffer> {
   let cache: Cache | undefined;
   try {
-    cache = await caches.open(CACHE);
+    // While the page is worked on, addresses do not change with the bytes.
+    if (!import.meta.env.DEV) cache = await caches.open(CACHE);
   } catch {
     // Private windows and insecure pages keep nothing.
   }

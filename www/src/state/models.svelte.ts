@@ -16,6 +16,14 @@ export type ModelSource = (
   head?: Uint8Array | File | URL | undefined;
 };
 
+/** What others do when a model takes another's place. */
+interface Hooks {
+  /** Before: what was said of a run with the old one is not true of the new one. */
+  replacing: () => void;
+  /** After: scores of two models never stand in one table. */
+  changed: () => void;
+}
+
 interface Loaded {
   source: ModelSource;
   settings: LoadSettings;
@@ -56,15 +64,14 @@ export class ModelsState {
   beside = $state.raw<ModelReport>();
   #work: WorkState;
   #engine: EngineState;
-  /** Scores of two models never stand in one table. */
-  #changed: () => void;
+  #hooks: Hooks;
   #from: Loaded | undefined;
   #second: Engine | undefined;
 
-  constructor(work: WorkState, engine: EngineState, changed: () => void) {
+  constructor(work: WorkState, engine: EngineState, hooks: Hooks) {
     this.#work = work;
     this.#engine = engine;
-    this.#changed = changed;
+    this.#hooks = hooks;
   }
 
   /** Where the loaded model came from. */
@@ -82,13 +89,14 @@ export class ModelsState {
   /** Loads a model in the place of the one before. */
   async become(source: ModelSource, settings: LoadSettings): Promise<ModelReport> {
     this.drop();
+    this.#hooks.replacing();
     this.#engine.load = undefined;
     const access = this.#engine.access();
     const model = await this.#load(source, settings, access);
     this.loaded = model;
     this.#from = { source, settings, access, fingerprint: model.fingerprint };
     this.#engine.device = model.device;
-    this.#changed();
+    this.#hooks.changed();
     return model;
   }
 
@@ -135,7 +143,7 @@ export class ModelsState {
       this.dropBeside();
       const engine = new Engine((reason) => {
         this.dropBeside();
-        this.#work.error = `The second model's engine stopped: ${reason}. Compare with it again.`;
+        this.#work.error = `The second model's engine stopped: ${reason}. Set it beside again.`;
       }, "second");
       try {
         const head = await headBytes(loaded.source.head);

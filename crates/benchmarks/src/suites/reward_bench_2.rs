@@ -421,10 +421,6 @@ impl Rules for RewardBench2 {
         );
         (MarkError::TiedWithoutRef { prompt: first }, remark)
     }
-
-    fn overall(&self, subsets: &[(&str, f64)]) -> Option<f64> {
-        overall(subsets.iter().copied())
-    }
 }
 
 /// The unweighted mean of the six subsets (paper, section 3); `None` unless all six are given.
