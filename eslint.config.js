@@ -11,6 +11,8 @@ export default ts.config(
     files: ["**/*.svelte", "**/*.svelte.ts"],
     languageOptions: { parserOptions: { parser: ts.parser } },
   },
+  // No type check reads these files.
+  { files: ["**/*.mjs", "**/*.js"], rules: { "no-undef": "error" } },
   {
     // Text from models, datasets and files is hostile: it is shown as text, never as markup.
     rules: { "svelte/no-at-html-tags": "error" },

@@ -21,8 +21,15 @@ function compressedWasm(folder: string): Plugin {
       const compress = async ([name, asset]: [string, (typeof bundle)[string]]) => {
         if (asset.type !== "asset" || !name.endsWith(".wasm")) return;
         const wasm = readFileSync(join(folder, asset.names[0] ?? ""));
-        const params = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_LGWIN]: 24, [constants.BROTLI_PARAM_SIZE_HINT]: wasm.length };
-        const [br, gz] = await Promise.all([promisify(brotliCompress)(wasm, { params }), promisify(gzip)(wasm, { level: 9 })]);
+        const params = {
+          [constants.BROTLI_PARAM_QUALITY]: 11,
+          [constants.BROTLI_PARAM_LGWIN]: 24,
+          [constants.BROTLI_PARAM_SIZE_HINT]: wasm.length,
+        };
+        const [br, gz] = await Promise.all([
+          promisify(brotliCompress)(wasm, { params }),
+          promisify(gzip)(wasm, { level: 9 }),
+        ]);
         this.emitFile({ type: "asset", fileName: `${asset.fileName}.br`, source: br });
         this.emitFile({ type: "asset", fileName: `${asset.fileName}.gz`, source: gz });
         delete bundle[name];

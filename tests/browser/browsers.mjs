@@ -36,7 +36,10 @@ const WEBGPU_FLAGS = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshade
 /** Picks files and waits until the page has taken them: browsers say so a little later. */
 async function picking(page, selector, pick) {
   const taken = page.evaluate(
-    (s) => new Promise((done) => document.querySelector(s).addEventListener("change", () => setTimeout(done, 0), { once: true })),
+    (s) =>
+      new Promise((done) =>
+        document.querySelector(s).addEventListener("change", () => setTimeout(done, 0), { once: true }),
+      ),
     selector,
   );
   await pick();
@@ -62,7 +65,8 @@ const common = (page, close) => ({
     await reveal(page, selector);
     await page.click(selector);
   },
-  text: (selector) => page.evaluate((s) => document.querySelector(s)?.textContent?.replace(/\s+/g, " ").trim() ?? "", selector),
+  text: (selector) =>
+    page.evaluate((s) => document.querySelector(s)?.textContent?.replace(/\s+/g, " ").trim() ?? "", selector),
   exists: (selector) => page.evaluate((s) => document.querySelector(s) !== null, selector),
   /** Waits until the function, given the argument, is true in the page; an error shown there ends the wait. */
   async until(what, condition, argument, { allowError = false, timeout = PATIENCE_MS } = {}) {
@@ -142,8 +146,13 @@ async function openChromium({ webgpu = true, relaxed = true, onDisk = false, add
   }
   /** The worker of that name that was started last. */
   const worker = async (page, wanted) => {
-    for (const deadline = Date.now() + PATIENCE_MS; Date.now() < deadline; await new Promise((done) => setTimeout(done, 50))) {
-      for (const worker of page.workers().toReversed()) if ((await worker.evaluate(() => self.name)) === wanted) return worker;
+    for (
+      const deadline = Date.now() + PATIENCE_MS;
+      Date.now() < deadline;
+      await new Promise((done) => setTimeout(done, 50))
+    ) {
+      for (const worker of page.workers().toReversed())
+        if ((await worker.evaluate(() => self.name)) === wanted) return worker;
     }
     throw new Error(`there is no worker ${wanted}`);
   };
@@ -239,14 +248,18 @@ const fixtures = new URL("../fixtures/parity/", import.meta.url).pathname;
 
 /** The files of a stored checkpoint. */
 export function checkpoint(name) {
-  const parts = readdirSync(join(fixtures, name)).filter((file) => !["expected.json", "config.as_saved_by_v5.json"].includes(file));
+  const parts = readdirSync(join(fixtures, name)).filter(
+    (file) => !["expected.json", "config.as_saved_by_v5.json"].includes(file),
+  );
   return parts.map((file) => join(fixtures, name, file));
 }
 
 /** Goes to a view. */
 export async function show(browser, view) {
   await browser.evaluate((view) => (location.hash = view), view);
-  await browser.until(view, (view) => document.querySelector(`[data-view="${view}"]`)?.hidden === false, view, { allowError: true });
+  await browser.until(view, (view) => document.querySelector(`[data-view="${view}"]`)?.hidden === false, view, {
+    allowError: true,
+  });
 }
 
 /** Opens an item of what Explore lists, by its place there. */
@@ -264,14 +277,22 @@ export async function isAccessible(browser, what) {
   // By the protocol, not by the page, whose policy refuses scripts of others.
   await browser.page.evaluate(axe);
   const violations = await browser.evaluate(async () =>
-    (await window.axe.run(document, { resultTypes: ["violations"] })).violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.join(" ")).slice(0, 5).join("; ")}`),
+    (await window.axe.run(document, { resultTypes: ["violations"] })).violations.map(
+      ({ id, nodes }) =>
+        `${id}: ${nodes
+          .map(({ target }) => target.join(" "))
+          .slice(0, 5)
+          .join("; ")}`,
+    ),
   );
   deepEqual(violations, [], what);
 }
 
 /** Goes on with the tabulator until an element has the focus. */
 export async function tabTo(browser, selector, { back = false } = {}) {
-  const tries = await browser.evaluate(() => document.querySelectorAll("a, button, input, select, textarea, summary, [tabindex]").length);
+  const tries = await browser.evaluate(
+    () => document.querySelectorAll("a, button, input, select, textarea, summary, [tabindex]").length,
+  );
   for (let i = 0; i <= tries; i++) {
     if (await browser.evaluate((s) => document.activeElement?.matches(s) ?? false, selector)) return;
     await browser.page.keyboard.press(back ? "Shift+Tab" : "Tab");
@@ -284,7 +305,10 @@ export async function choose(browser, value) {
   for (let i = 0; i < 50; i++) {
     const [at, to] = await browser.evaluate((value) => {
       const select = document.activeElement;
-      return [select.selectedIndex, [...select.options].findIndex((option) => option.value === value || option.textContent === value)];
+      return [
+        select.selectedIndex,
+        [...select.options].findIndex((option) => option.value === value || option.textContent === value),
+      ];
     }, value);
     ok(to >= 0, `${value} is no option`);
     if (at === to) return;
@@ -348,7 +372,8 @@ export async function loadHub(browser, device, id, hub, { token = "", allowError
   await browser.fill("#hub-id", id);
   await browser.fill("#hub-token", token);
   await browser.click("#load");
-  const settled = () => !document.querySelector("#cancel-load") && document.querySelector("#self-test, #error") !== null;
+  const settled = () =>
+    !document.querySelector("#cancel-load") && document.querySelector("#self-test, #error") !== null;
   await browser.until("the model", settled, undefined, { allowError });
   return browser.text("#error");
 }
@@ -364,7 +389,10 @@ export async function loadFiles(browser, device, paths, head) {
 
 async function load(browser) {
   await browser.click("#load");
-  await browser.until("the model", () => document.querySelector("#self-test") !== null && !document.querySelector("#cancel-load"));
+  await browser.until(
+    "the model",
+    () => document.querySelector("#self-test") !== null && !document.querySelector("#cancel-load"),
+  );
 }
 
 export const scoreTokens = (browser, ids, first) =>
@@ -383,7 +411,10 @@ export async function record(browser, { width, height }) {
       const canvas = document.createElement("canvas");
       Object.assign(canvas, { width, height });
       const context = canvas.getContext("2d");
-      const recorder = new MediaRecorder(canvas.captureStream(8), { mimeType: "video/webm;codecs=vp8", videoBitsPerSecond: 800_000 });
+      const recorder = new MediaRecorder(canvas.captureStream(8), {
+        mimeType: "video/webm;codecs=vp8",
+        videoBitsPerSecond: 800_000,
+      });
       const parts = [];
       recorder.ondataavailable = ({ data }) => parts.push(data);
       let latest;
@@ -402,7 +433,8 @@ export async function record(browser, { width, height }) {
           await stopped;
           const bytes = new Uint8Array(await new Blob(parts).arrayBuffer());
           let text = "";
-          for (let at = 0; at < bytes.length; at += 32_768) text += String.fromCharCode(...bytes.subarray(at, at + 32_768));
+          for (let at = 0; at < bytes.length; at += 32_768)
+            text += String.fromCharCode(...bytes.subarray(at, at + 32_768));
           return btoa(text);
         },
       };
@@ -415,7 +447,13 @@ export async function record(browser, { width, height }) {
     client.send("Page.screencastFrameAck", { sessionId }).catch(() => {});
     studio.evaluate((data) => window.studio.take(data), data).catch(() => {});
   });
-  await client.send("Page.startScreencast", { format: "jpeg", quality: 92, maxWidth: width, maxHeight: height, everyNthFrame: 1 });
+  await client.send("Page.startScreencast", {
+    format: "jpeg",
+    quality: 92,
+    maxWidth: width,
+    maxHeight: height,
+    everyNthFrame: 1,
+  });
   return async (path) => {
     await client.send("Page.stopScreencast");
     const bytes = Buffer.from(await studio.evaluate(() => window.studio.stop()), "base64");

@@ -53,7 +53,15 @@ function serve({ plain }) {
   });
 }
 
-const score = (browser) => browser.evaluate(async () => (await window.rewardscope.call("score", [[{ role: "user", content: "Name a colour of the rainbow." }], ["Violet.", "Brown."]])).map((score) => score.score));
+const score = (browser) =>
+  browser.evaluate(async () =>
+    (
+      await window.rewardscope.call("score", [
+        [{ role: "user", content: "Name a colour of the rainbow." }],
+        ["Violet.", "Brown."],
+      ])
+    ).map((score) => score.score),
+  );
 
 for (const name of ["Chromium", "Firefox"]) {
   test(`${name}: the built folder works at a sub-path of a plain server, and without it afterwards`, async () => {
@@ -68,12 +76,18 @@ for (const name of ["Chromium", "Firefox"]) {
             new Promise((done) => {
               const found = performance.getEntriesByName("first-contentful-paint")[0];
               if (found) done(found.startTime);
-              else new PerformanceObserver((list) => done(list.getEntries()[0].startTime)).observe({ type: "paint", buffered: true });
+              else
+                new PerformanceObserver((list) => done(list.getEntries()[0].startTime)).observe({
+                  type: "paint",
+                  buffered: true,
+                });
             }),
         );
         await browser.until("the engine", () => document.querySelector("#device-reason") !== null);
         const engine = await browser.evaluate(() => performance.now());
-        console.log(`${name}: first paint after ${paint.toFixed(0)} ms, the engine, held back by ${WASM_DELAY_MS} ms, after ${engine.toFixed(0)} ms`);
+        console.log(
+          `${name}: first paint after ${paint.toFixed(0)} ms, the engine, held back by ${WASM_DELAY_MS} ms, after ${engine.toFixed(0)} ms`,
+        );
         assert.ok(paint < WASM_DELAY_MS && engine > WASM_DELAY_MS);
         await loadLikelihood(browser, "cpu");
         assert.deepEqual([...server.modules], [plain ? "bg" : "relaxed"]);
@@ -81,8 +95,14 @@ for (const name of ["Chromium", "Firefox"]) {
         // The rows are kept when they were open once.
         await browser.click("#open-rows");
         await browser.until("the rows", () => document.querySelector("#dataset-report") !== null);
-        await browser.until("the shell to be kept", async () => (await navigator.serviceWorker.getRegistration())?.active?.state === "activated");
-        assert.deepEqual(server.strays.filter((path) => path !== "/favicon.ico"), []);
+        await browser.until(
+          "the shell to be kept",
+          async () => (await navigator.serviceWorker.getRegistration())?.active?.state === "activated",
+        );
+        assert.deepEqual(
+          server.strays.filter((path) => path !== "/favicon.ico"),
+          [],
+        );
         // What else lies in the folder is itself, not the page.
         const licences = await browser.evaluate(async () => (await fetch("THIRD-PARTY-LICENCES.txt")).text());
         assert.match(licences, /under their licences/);
@@ -97,7 +117,10 @@ for (const name of ["Chromium", "Firefox"]) {
         await again.until("the rows", () => document.querySelector("#run-subset")?.disabled === false);
         await again.select("#run-subset", "Focus");
         await again.click("#run");
-        await again.until("the run", () => document.querySelector("#marks") !== null && document.querySelector("#cancel-run") === null);
+        await again.until(
+          "the run",
+          () => document.querySelector("#marks") !== null && document.querySelector("#cancel-run") === null,
+        );
         await again.until("its plots", () => document.querySelectorAll(".chart svg").length >= 4);
         await inspect(again, 2);
         await again.click("#differences");
@@ -111,14 +134,26 @@ for (const name of ["Chromium", "Firefox"]) {
 }
 
 test("the built folder has its licences and no file that a host refuses", () => {
-  const files = readdirSync(folder, { recursive: true }).map((name) => [String(name), statSync(join(folder, String(name)))]).filter(([, found]) => found.isFile());
+  const files = readdirSync(folder, { recursive: true })
+    .map((name) => [String(name), statSync(join(folder, String(name)))])
+    .filter(([, found]) => found.isFile());
   const names = files.map(([name]) => name);
-  for (const name of ["index.html", "sw.js", "THIRD-PARTY-LICENCES.txt", "LICENSE-APACHE", "LICENSE-MIT", "models/smollm2-135m-instruct/parts.json", "data/parts.json"]) {
+  for (const name of [
+    "index.html",
+    "sw.js",
+    "THIRD-PARTY-LICENCES.txt",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "models/smollm2-135m-instruct/parts.json",
+    "data/parts.json",
+  ]) {
     assert.ok(names.includes(name), name);
   }
   const [largest, found] = files.toSorted((a, b) => b[1].size - a[1].size)[0];
   const brotli = files.filter(([name]) => name.endsWith(".wasm.br")).map(([, { size }]) => size);
-  console.log(`the largest of ${files.length} files is ${largest} with ${found.size} bytes; the wasm travels in ${brotli.join(" or ")} bytes of brotli`);
+  console.log(
+    `the largest of ${files.length} files is ${largest} with ${found.size} bytes; the wasm travels in ${brotli.join(" or ")} bytes of brotli`,
+  );
   assert.equal(brotli.length, 2);
   assert.ok(found.size <= 25e6 && Math.max(...brotli) <= 3.5e6);
 });

@@ -13,12 +13,20 @@ const root = new URL("../../", import.meta.url).pathname;
 const target = resolve(root, process.env.REWARDSCOPE_TARGET || "target");
 const scratch = mkdtempSync(join(tmpdir(), "rewardscope-fit-"));
 const plain = join(root, "tests/fixtures/parity/llama_plain");
-const checkpoint = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"].map((file) => join(plain, file));
+const checkpoint = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"].map((file) =>
+  join(plain, file),
+);
 const heads = join(root, "heads/smollm2-135m-instruct");
-const rows = readFileSync(join(heads, "preferences.jsonl"), "utf8").trim().split("\n").map((line) => JSON.parse(line));
+const rows = readFileSync(join(heads, "preferences.jsonl"), "utf8")
+  .trim()
+  .split("\n")
+  .map((line) => JSON.parse(line));
 
 const score = async (browser, prompt, completions) => {
-  const scores = await browser.evaluate(([p, c]) => window.rewardscope.call("score", [[{ role: "user", content: p }], c]), [prompt, completions]);
+  const scores = await browser.evaluate(
+    ([p, c]) => window.rewardscope.call("score", [[{ role: "user", content: p }], c]),
+    [prompt, completions],
+  );
   return scores.map((found) => found.score);
 };
 
@@ -71,7 +79,12 @@ test("Chromium: a head is fitted from forty clicked pairs, used, exported and im
     const path = await exported(browser);
     assert.deepEqual(readFileSync(path), first);
     await browser.click("#use-head");
-    await browser.until("the head on the model", () => document.querySelector("#model-report")?.textContent.includes("clicked <b>head</b>") && !document.querySelector("#cancel-load"));
+    await browser.until(
+      "the head on the model",
+      () =>
+        document.querySelector("#model-report")?.textContent.includes("clicked <b>head</b>") &&
+        !document.querySelector("#cancel-load"),
+    );
     const used = await score(browser, "Say hello.", ["Hello!", "No."]);
     assert.notDeepEqual(used, before);
     // Imported on the same backbone it scores the same.
@@ -81,16 +94,47 @@ test("Chromium: a head is fitted from forty clicked pairs, used, exported and im
     assert.deepEqual(await score(browser, "Say hello.", ["Hello!", "No."]), used);
     assert.match(await browser.text("#head-figures"), /What this head is worth: right on/);
     // The native command scores the same with the page's file.
-    writeFileSync(join(scratch, "rows.jsonl"), `${JSON.stringify({ id: 1, prompt: "Say hello.", completions: ["Hello!", "No."] })}\n`);
+    writeFileSync(
+      join(scratch, "rows.jsonl"),
+      `${JSON.stringify({ id: 1, prompt: "Say hello.", completions: ["Hello!", "No."] })}\n`,
+    );
     const command = join(target, "debug/rewardscope");
-    const said = execFileSync(command, ["score", "--device", "cpu", "--model", plain, "--head", path, "--input", join(scratch, "rows.jsonl"), "--output", "-"], { encoding: "utf8" });
-    JSON.parse(said).scores.forEach((native, i) => assert.ok(Math.abs(native - used[i]) < 1e-5, `${native} is not ${used[i]}`));
+    const said = execFileSync(
+      command,
+      [
+        "score",
+        "--device",
+        "cpu",
+        "--model",
+        plain,
+        "--head",
+        path,
+        "--input",
+        join(scratch, "rows.jsonl"),
+        "--output",
+        "-",
+      ],
+      { encoding: "utf8" },
+    );
+    JSON.parse(said).scores.forEach((native, i) =>
+      assert.ok(Math.abs(native - used[i]) < 1e-5, `${native} is not ${used[i]}`),
+    );
     // On another backbone it is refused with a sentence.
     const other = join(root, "tests/fixtures/parity/llama_gqa_tied");
-    await browser.pick("#model-files", readdirSync(other).filter((file) => !/expected|as_saved/.test(file)).map((file) => join(other, file)));
+    await browser.pick(
+      "#model-files",
+      readdirSync(other)
+        .filter((file) => !/expected|as_saved/.test(file))
+        .map((file) => join(other, file)),
+    );
     await browser.pick("#head-file", path);
     await browser.click("#load");
-    await browser.until("the refusal", () => document.querySelector("#error")?.textContent.includes("load the backbone that the head was fitted on"), undefined, { allowError: true });
+    await browser.until(
+      "the refusal",
+      () => document.querySelector("#error")?.textContent.includes("load the backbone that the head was fitted on"),
+      undefined,
+      { allowError: true },
+    );
   });
 });
 
@@ -102,27 +146,44 @@ test("Chromium: bad preferences have their sentences", async () => {
       ["cut.jsonl", '{"prompt": "a', "cut.jsonl, row 1: not readable: expected an object with columns"],
       ["words.parquet", "words", "words.parquet: parquet, which begins with"],
       ["same.jsonl", '{"prompt": "p", "chosen": "a", "rejected": "a"}\n', "1 identical ones"],
-      ["few.jsonl", '{"prompt": "p", "chosen": "a", "rejected": "b"}\n', "at least 10 different prompts were expected, 1 were found"],
+      [
+        "few.jsonl",
+        '{"prompt": "p", "chosen": "a", "rejected": "b"}\n',
+        "at least 10 different prompts were expected, 1 were found",
+      ],
     ];
     for (const [name, text, named] of cases) {
       writeFileSync(join(scratch, name), text);
       await browser.pick("#preferences-file", join(scratch, name));
       await browser.click("#fit-start");
-      await browser.until(name, (named) => document.querySelector("#error")?.textContent.includes(named), named, { allowError: true });
+      await browser.until(name, (named) => document.querySelector("#error")?.textContent.includes(named), named, {
+        allowError: true,
+      });
       assert.equal(await browser.exists("#fitted-name"), false);
     }
     // As few as there may be: points of the curve coincide, and a subset may be called anything.
-    const few = Array.from({ length: 10 }, (_, i) => `${JSON.stringify({ prompt: `prompt ${i}`, chosen: "good", rejected: `bad ${i}`, subset: "all" })}\n`);
+    const few = Array.from(
+      { length: 10 },
+      (_, i) => `${JSON.stringify({ prompt: `prompt ${i}`, chosen: "good", rejected: `bad ${i}`, subset: "all" })}\n`,
+    );
     writeFileSync(join(scratch, "ten.jsonl"), few.join(""));
     await browser.pick("#preferences-file", join(scratch, "ten.jsonl"));
     await browser.click("#fit-start");
     await browser.until("a head from ten pairs", fitted);
     assert.equal(await browser.evaluate(() => document.querySelectorAll("#fit .held-out tbody tr").length), 2);
     // A file of features of another backbone, or of none.
-    writeFileSync(join(scratch, "features.bin"), '{"rewardscope_features":{"backbone":"other","layers":3,"pooling":"last-token","hidden_size":48,"has_likelihood":false}}\n');
+    writeFileSync(
+      join(scratch, "features.bin"),
+      '{"rewardscope_features":{"backbone":"other","layers":3,"pooling":"last-token","hidden_size":48,"has_likelihood":false}}\n',
+    );
     await browser.pick("#features-file", join(scratch, "features.bin"));
     await browser.click("#fit-start");
-    await browser.until("other features", () => document.querySelector("#error")?.textContent.includes("features.bin: features of the backbone"), undefined, { allowError: true });
+    await browser.until(
+      "other features",
+      () => document.querySelector("#error")?.textContent.includes("features.bin: features of the backbone"),
+      undefined,
+      { allowError: true },
+    );
   });
 });
 
@@ -134,11 +195,18 @@ test("Chromium: a head is fitted from a file with SmolLM2's features prepared na
   const taken = prompts.flatMap((prompt) => short.filter((row) => row.prompt === prompt).slice(0, 2));
   writeFileSync(file, taken.map((row) => `${JSON.stringify(row)}\n`).join(""));
   const sample = join(scratch, "one-item.jsonl");
-  writeFileSync(sample, `${readFileSync(join(root, "sample/ties.jsonl"), "utf8").split("\n").slice(0, 2).join("\n")}\n`);
+  writeFileSync(
+    sample,
+    `${readFileSync(join(root, "sample/ties.jsonl"), "utf8").split("\n").slice(0, 2).join("\n")}\n`,
+  );
   const out = join(scratch, "native");
   const model = join(root, ".cache/models/SmolLM2-135M-Instruct.Q4_1.gguf");
   const options = ["--layers", "18", "--pooling", "mean", "--benchmark-data", sample, "--name", "native"];
-  execFileSync(join(target, "debug/rewardscope"), ["fit", "--device", "cpu", "--model", model, "--preferences", file, "--out", out, ...options], { stdio: ["ignore", "ignore", "inherit"] });
+  execFileSync(
+    join(target, "debug/rewardscope"),
+    ["fit", "--device", "cpu", "--model", model, "--preferences", file, "--out", out, ...options],
+    { stdio: ["ignore", "ignore", "inherit"] },
+  );
   await using("Chromium", "fit-file", async (browser) => {
     await loadLikelihood(browser, "cpu");
     await browser.select("#fit-source", "file");
@@ -156,14 +224,23 @@ test("Chromium: a head is fitted from a file with SmolLM2's features prepared na
     // The page's weights are the command's.
     const weights = (path) => {
       const bytes = readFileSync(path);
-      return [...new Float32Array(bytes.buffer.slice(bytes.byteOffset + bytes.length - 4 * 576, bytes.byteOffset + bytes.length))];
+      return [
+        ...new Float32Array(
+          bytes.buffer.slice(bytes.byteOffset + bytes.length - 4 * 576, bytes.byteOffset + bytes.length),
+        ),
+      ];
     };
     const path = await exported(browser);
     const native = weights(join(out, "head.safetensors"));
     const worst = Math.max(...weights(path).map((weight, i) => Math.abs(weight - native[i])));
     assert.ok(worst <= 1e-6 * Math.max(...native.map(Math.abs)), `${worst}`);
     await browser.click("#use-head");
-    await browser.until("the head on the model", () => document.querySelector("#model-report")?.textContent.includes("native") && !document.querySelector("#cancel-load"));
+    await browser.until(
+      "the head on the model",
+      () =>
+        document.querySelector("#model-report")?.textContent.includes("native") &&
+        !document.querySelector("#cancel-load"),
+    );
     const { prompt, chosen, rejected } = taken[0];
     const used = await score(browser, prompt, [chosen, rejected]);
     await loadLikelihood(browser, "cpu", path);
@@ -174,7 +251,10 @@ test("Chromium: a head is fitted from a file with SmolLM2's features prepared na
 test("Chromium: the site's own reward model ranks and shows its figures", async () => {
   await using("Chromium", "reward-model", async (browser) => {
     await loadReward(browser, "cpu");
-    assert.match(await browser.text("#model-report"), /carries the reward head SmolLM2-135M reward.*its scores are rewards/);
+    assert.match(
+      await browser.text("#model-report"),
+      /carries the reward head SmolLM2-135M reward.*its scores are rewards/,
+    );
     await browser.evaluate(() => document.querySelector("#head-figures").setAttribute("open", ""));
     const report = JSON.parse(readFileSync(join(heads, "report.json"), "utf8"));
     const percent = (value) => `${(100 * value).toFixed(1)} %`;

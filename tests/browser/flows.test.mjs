@@ -21,7 +21,12 @@ test("Chromium: what is copied and saved is what is shown", async () => {
       await browser.evaluate(() => navigator.clipboard.writeText(""));
       await browser.click(selector);
       await browser.until("the copy", async () => (await navigator.clipboard.readText()) !== "");
-      if (shown) await browser.until("word of it", (shown) => /^Copied/.test(document.querySelector(shown)?.textContent.trim() ?? ""), shown);
+      if (shown)
+        await browser.until(
+          "word of it",
+          (shown) => /^Copied/.test(document.querySelector(shown)?.textContent.trim() ?? ""),
+          shown,
+        );
       return browser.evaluate(() => navigator.clipboard.readText());
     };
     const saved = async (selector, count = 1) => {
@@ -48,22 +53,37 @@ test("Chromium: what is copied and saved is what is shown", async () => {
     await browser.until("two turns", () => document.querySelectorAll("#try .turn").length === 2);
     await browser.click("#score");
     await browser.until("the scores", () => document.querySelectorAll("#try-scores tbody tr").length === 3);
-    const texts = await browser.evaluate(() => [...document.querySelectorAll(".completion-text")].map(({ value }) => value));
+    const texts = await browser.evaluate(() =>
+      [...document.querySelectorAll(".completion-text")].map(({ value }) => value),
+    );
     const json = JSON.parse(await copied("#copy-json", "#copied"));
-    assert.deepEqual(json.messages.map(({ role }) => role), ["system", "user"]);
-    assert.deepEqual(json.completions.map(({ text }) => text), texts);
+    assert.deepEqual(
+      json.messages.map(({ role }) => role),
+      ["system", "user"],
+    );
+    assert.deepEqual(
+      json.completions.map(({ text }) => text),
+      texts,
+    );
     // The command scores the same natively.
     const folder = join(root, "tests/fixtures/parity/llama_plain");
-    const line = (await copied("#copy-command", "#copied")).replace("rewardscope score --model MODEL", `${join(target, "debug/rewardscope")} score --device cpu --model ${folder}`);
+    const line = (await copied("#copy-command", "#copied")).replace(
+      "rewardscope score --model MODEL",
+      `${join(target, "debug/rewardscope")} score --device cpu --model ${folder}`,
+    );
     const native = JSON.parse(execSync(line, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim());
     assert.equal(native.scores.length, 3);
-    native.scores.forEach((score, i) => assert.ok(Math.abs(score - json.completions[i].score) < 1e-4, `${score} ${json.completions[i].score}`));
+    native.scores.forEach((score, i) =>
+      assert.ok(Math.abs(score - json.completions[i].score) < 1e-4, `${score} ${json.completions[i].score}`),
+    );
     assert.match(await copied("#copy-device"), /flex/);
     await show(browser, "leaderboard");
     await browser.until("the rows", () => document.querySelectorAll("#board-rows tbody tr").length >= 50);
     assert.match(await copied("#cite"), /malik2025rewardbench2/);
     await browser.select("#board-size", "small");
-    const small = await browser.evaluate(() => [...document.querySelectorAll("#board-rows tbody th")].map((cell) => cell.textContent));
+    const small = await browser.evaluate(() =>
+      [...document.querySelectorAll("#board-rows tbody th")].map((cell) => cell.textContent),
+    );
     assert.ok(small.length > 0 && small.every((name) => !/[-_](8|27|70|72)b/i.test(name)), small.join());
     await browser.select("#board-size", "");
 
@@ -73,11 +93,17 @@ test("Chromium: what is copied and saved is what is shown", async () => {
     await browser.until("the rows", () => document.querySelector("#run-subset")?.disabled === false);
     await browser.select("#size", "full");
     await browser.click("#run");
-    await browser.until("the estimate", () => document.querySelector("#estimate") !== null && document.querySelector("#cancel-run") === null);
+    await browser.until(
+      "the estimate",
+      () => document.querySelector("#estimate") !== null && document.querySelector("#cancel-run") === null,
+    );
     await browser.click("#run");
     await browser.until("its title", () => /^\d+\.\d % · Benchmark · Rewardscope$/.test(document.title));
     await browser.click("#cancel-run");
-    await browser.until("no run", () => document.querySelector("#cancel-run") === null && document.querySelector("#progress") === null);
+    await browser.until(
+      "no run",
+      () => document.querySelector("#cancel-run") === null && document.querySelector("#progress") === null,
+    );
     assert.match(await browser.text("#notice"), /Cancelled\. What was scored is kept/);
     await browser.select("#size", "quick");
     await browser.click("#run");
@@ -114,7 +140,10 @@ test("Chromium: a second model, a queue, two runs and a file at an address go by
     await loadFiles(browser, "cpu", checkpoint("llama_plain"));
     await go("try");
     await press("#put-beside");
-    await browser.until("the second", () => document.querySelector("#beside") !== null && document.querySelector("#score")?.disabled === false);
+    await browser.until(
+      "the second",
+      () => document.querySelector("#beside") !== null && document.querySelector("#score")?.disabled === false,
+    );
     await go("benchmark");
     await press("#queue summary");
     await press("#queue-loaded");
@@ -126,8 +155,13 @@ test("Chromium: a second model, a queue, two runs and a file at an address go by
     await browser.until("one model", () => document.querySelectorAll("#queue-models li").length === 1);
     await tabTo(browser, "#queue-run", { back: true });
     await keyboard.press("Enter");
-    await browser.until("the run's end", () => document.querySelectorAll("#runs tbody tr").length === 1 && document.querySelector("#cancel-run") === null);
-    const first = await browser.evaluate(() => window.rewardscope.call("runFile", [[...document.querySelectorAll("#explore-of option")].at(-1).value]));
+    await browser.until(
+      "the run's end",
+      () => document.querySelectorAll("#runs tbody tr").length === 1 && document.querySelector("#cancel-run") === null,
+    );
+    const first = await browser.evaluate(() =>
+      window.rewardscope.call("runFile", [[...document.querySelectorAll("#explore-of option")].at(-1).value]),
+    );
     await loadFiles(browser, "cpu", checkpoint("llama_gqa_tied"));
     await go("try");
     await press("#score");
@@ -137,7 +171,10 @@ test("Chromium: a second model, a queue, two runs and a file at an address go by
     await browser.until("one model", () => document.querySelector("#beside") === null);
     await go("benchmark");
     await press("#run");
-    await browser.until("the second run", () => document.querySelectorAll("#runs tbody tr").length === 2 && document.querySelector("#cancel-run") === null);
+    await browser.until(
+      "the second run",
+      () => document.querySelectorAll("#runs tbody tr").length === 2 && document.querySelector("#cancel-run") === null,
+    );
     // One closed, and come back from an address.
     await go("leaderboard");
     await press('#runs tbody tr:first-child button[aria-label^="Close"]');
@@ -155,13 +192,22 @@ test("Chromium: a second model, a queue, two runs and a file at an address go by
     // Beside each other.
     await go("explore");
     await tabTo(browser, "#explore-against");
-    await choose(browser, await browser.evaluate(() => document.querySelector("#explore-against option:last-child").value));
+    await choose(
+      browser,
+      await browser.evaluate(() => document.querySelector("#explore-against option:last-child").value),
+    );
     await browser.until("the comparison", () => document.querySelectorAll("#comparison-table tbody tr").length === 7);
-    await browser.until("its items", () => !document.querySelector('#explore-verdict option[value="disagreement"]').disabled);
+    await browser.until(
+      "its items",
+      () => !document.querySelector('#explore-verdict option[value="disagreement"]').disabled,
+    );
     await tabTo(browser, "#explore-verdict");
     await choose(browser, "disagreement");
     await tabTo(browser, "#explore-list");
     await keyboard.press("ArrowDown");
-    await browser.until("an item with both scores", () => document.querySelectorAll("#explore-item thead th").length === 8);
+    await browser.until(
+      "an item with both scores",
+      () => document.querySelectorAll("#explore-item thead th").length === 8,
+    );
   });
 });

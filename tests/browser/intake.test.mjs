@@ -18,8 +18,17 @@ async function open(browser, paths, benchmark) {
   await browser.select("#dataset", "own");
   await browser.select("#benchmark-name", benchmark);
   await browser.pick("#data-file", paths);
-  await browser.until("the rows or their refusal", () => document.querySelector("#dataset-report, #error") !== null && document.querySelector("#cancel-run") === null, undefined, { allowError: true });
-  return { error: await browser.text("#error"), remarks: await browser.text("#dataset-remarks"), bad: await browser.text("#bad-rows") };
+  await browser.until(
+    "the rows or their refusal",
+    () => document.querySelector("#dataset-report, #error") !== null && document.querySelector("#cancel-run") === null,
+    undefined,
+    { allowError: true },
+  );
+  return {
+    error: await browser.text("#error"),
+    remarks: await browser.text("#dataset-remarks"),
+    bad: await browser.text("#bad-rows"),
+  };
 }
 
 /** The items of the open dataset. */
@@ -30,7 +39,8 @@ const items = (browser) =>
     const all = [];
     for (let place = 0; place < items; place++) {
       const { turns, completions } = await window.rewardscope.call("exploreItem", ["dataset", undefined, place]);
-      const texts = (correct) => completions.filter((completion) => completion.correct === correct).map(({ text }) => text);
+      const texts = (correct) =>
+        completions.filter((completion) => completion.correct === correct).map(({ text }) => text);
       all.push({ messages: turns, chosen: texts(true), rejected: texts(false) });
     }
     return all;
@@ -48,9 +58,14 @@ test("Chromium: the table of preference files holds in the page", async () => {
         continue;
       }
       assert.equal(told.error, "", path);
-      const plain = JSON.parse(readFileSync(join(intake, expected), "utf8")).map(({ messages, chosen, rejected }) => ({ messages, chosen, rejected }));
+      const plain = JSON.parse(readFileSync(join(intake, expected), "utf8")).map(({ messages, chosen, rejected }) => ({
+        messages,
+        chosen,
+        rejected,
+      }));
       assert.deepEqual(await items(browser), plain, path);
-      if (said) assert.ok(told.remarks.includes(said) || told.bad.includes(said), `${path}: ${told.remarks} ${told.bad}`);
+      if (said)
+        assert.ok(told.remarks.includes(said) || told.bad.includes(said), `${path}: ${told.remarks} ${told.bad}`);
       if (skipped > 0) assert.match(told.bad, new RegExp(`^${skipped} rows? (was|were) skipped`), path);
     }
   });
@@ -74,13 +89,21 @@ test("Chromium: columns are named, a split is chosen, and the list of skipped ro
     await browser.fill("#column-more", "chosen_if=best:first:second:neither");
     const told = await open(browser, [path], "");
     assert.equal(told.error, "");
-    assert.deepEqual(await items(browser), [{ messages: [{ role: "user", content: "Why?" }], chosen: ["No."], rejected: ["Because."] }]);
+    assert.deepEqual(await items(browser), [
+      { messages: [{ role: "user", content: "Why?" }], chosen: ["No."], rejected: ["Because."] },
+    ]);
     assert.match(told.bad, /^1 row was skipped/);
     await browser.evaluate(() => (document.querySelector("#bad-rows").open = true));
     const saved = browser.page.waitForEvent("download");
     await browser.click("#save-bad-rows");
-    const lines = readFileSync(await (await saved).path(), "utf8").trim().split("\n").map((line) => JSON.parse(line));
-    assert.deepEqual(lines.map(({ row, reason }) => [row, reason]), [[2, "tie"]]);
+    const lines = readFileSync(await (await saved).path(), "utf8")
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    assert.deepEqual(
+      lines.map(({ row, reason }) => [row, reason]),
+      [[2, "tie"]],
+    );
   });
 });
 
@@ -89,11 +112,16 @@ test("Chromium: what is fetched is named", async () => {
     await show(browser, "models");
     await browser.evaluate(() => {
       window.told = new Set();
-      new MutationObserver(() => window.told.add(document.querySelector("#load-stage")?.textContent.replace(/\s+/g, " ").trim() ?? "")).observe(document.body, { subtree: true, childList: true, characterData: true });
+      new MutationObserver(() =>
+        window.told.add(document.querySelector("#load-stage")?.textContent.replace(/\s+/g, " ").trim() ?? ""),
+      ).observe(document.body, { subtree: true, childList: true, characterData: true });
     });
     await loadReward(browser, "cpu");
     const told = await browser.evaluate(() => [...window.told]);
-    assert.ok(told.some((text) => /^(Fetching|Checking what is stored) [^\s:]+.*: [\d.]+ \S+ of/.test(text)), told.join(" | "));
+    assert.ok(
+      told.some((text) => /^(Fetching|Checking what is stored) [^\s:]+.*: [\d.]+ \S+ of/.test(text)),
+      told.join(" | "),
+    );
     assert.ok(!told.some((text) => /Fetching\s*:/.test(text)), told.join(" | "));
   });
 });

@@ -9,23 +9,37 @@ import { checkpoint, loadLikelihood, loadFiles, open, url, watchTasks } from "./
 
 const root = new URL("../../", import.meta.url).pathname;
 const assets = join(root, "www/dist/assets");
-const machine = [["machine", `${cpus().length} x ${cpus()[0].model.trim()}`], ["date", new Date().toISOString().slice(0, 10)]];
+const machine = [
+  ["machine", `${cpus().length} x ${cpus()[0].model.trim()}`],
+  ["date", new Date().toISOString().slice(0, 10)],
+];
 const row = (name, value) => {
   console.log(`${name.padEnd(62)} ${value}`);
 };
 for (const [name, value] of machine) row(name, value);
 
-const wasm = readFileSync(join(assets, readdirSync(assets).find((file) => file.endsWith(".wasm"))));
+const wasm = readFileSync(
+  join(
+    assets,
+    readdirSync(assets).find((file) => file.endsWith(".wasm")),
+  ),
+);
 row("wasm, bytes", wasm.length);
 row("wasm, gzip -9, bytes", gzipSync(wasm, { level: 9 }).length);
 const brotli = { params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: wasm.length } };
 row("wasm, brotli -11, bytes", brotliCompressSync(wasm, brotli).length);
 
 const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
-const milliseconds = (values) => `${median(values).toFixed(0)} ms (median of ${values.length}: ${values.map((v) => v.toFixed(0)).join(", ")})`;
+const milliseconds = (values) =>
+  `${median(values).toFixed(0)} ms (median of ${values.length}: ${values.map((v) => v.toFixed(0)).join(", ")})`;
 
-const initial = readdirSync(assets).filter((name) => name.endsWith(".js") && readFileSync(join(assets, "../index.html"), "utf8").includes(name));
-row("initial JavaScript, gzip -9, bytes", initial.reduce((sum, name) => sum + gzipSync(readFileSync(join(assets, name)), { level: 9 }).length, 0));
+const initial = readdirSync(assets).filter(
+  (name) => name.endsWith(".js") && readFileSync(join(assets, "../index.html"), "utf8").includes(name),
+);
+row(
+  "initial JavaScript, gzip -9, bytes",
+  initial.reduce((sum, name) => sum + gzipSync(readFileSync(join(assets, name)), { level: 9 }).length, 0),
+);
 
 let version;
 const paints = [];
@@ -39,7 +53,9 @@ for (let i = 0; i < 5; i++) {
   paints.push(await browser.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0].startTime));
   const started = await browser.evaluate(() => performance.timeOrigin);
   await loadLikelihood(browser, "cpu");
-  await browser.evaluate(() => window.rewardscope.call("score", [[{ role: "user", content: "Name a colour of the rainbow." }], ["Violet."]]));
+  await browser.evaluate(() =>
+    window.rewardscope.call("score", [[{ role: "user", content: "Name a colour of the rainbow." }], ["Violet."]]),
+  );
   firstScores.push(Date.now() - started);
   // By the worker's own clock, as the page counts.
   const arrival = await browser.inWorker(() => {
@@ -50,7 +66,10 @@ for (let i = 0; i < 5; i++) {
   await loadFiles(browser, "cpu", checkpoint("llama_plain"));
   const tasks = await watchTasks(browser);
   await browser.click("#run");
-  await browser.until("the run", () => document.querySelector("#marks") !== null && document.querySelector("#cancel-run") === null);
+  await browser.until(
+    "the run",
+    () => document.querySelector("#marks") !== null && document.querySelector("#cancel-run") === null,
+  );
   longest.push(await tasks());
   await browser.close();
 }

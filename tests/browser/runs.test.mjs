@@ -13,19 +13,29 @@ import { checkpoint, inspect, isAccessible, loadFiles, show, url, using, watchTa
 const root = new URL("../../", import.meta.url).pathname;
 const target = resolve(root, process.env.REWARDSCOPE_TARGET || "target");
 const scratch = mkdtempSync(join(tmpdir(), "rewardscope-runs-"));
-const command = (...args) => execFileSync(join(target, "debug/rewardscope"), args, { encoding: "utf8", maxBuffer: 1 << 28 }).trim();
+const command = (...args) =>
+  execFileSync(join(target, "debug/rewardscope"), args, { encoding: "utf8", maxBuffer: 1 << 28 }).trim();
 const write = (name, text) => {
   const path = join(scratch, name);
   writeFileSync(path, text);
   return path;
 };
-const call = (browser, name, ...args) => browser.evaluate(([name, args]) => window.rewardscope.call(name, args), [name, args]);
-const rows = (browser, selector) => browser.evaluate((s) => [...document.querySelectorAll(`${s} tbody tr`)].map((row) => row.textContent.replace(/\s+/g, " ").trim()), selector);
+const call = (browser, name, ...args) =>
+  browser.evaluate(([name, args]) => window.rewardscope.call(name, args), [name, args]);
+const rows = (browser, selector) =>
+  browser.evaluate(
+    (s) => [...document.querySelectorAll(`${s} tbody tr`)].map((row) => row.textContent.replace(/\s+/g, " ").trim()),
+    selector,
+  );
 
 /** A server of one text that every page may read. */
 async function serving(text) {
   const server = createServer((_request, response) => {
-    response.writeHead(200, { "access-control-allow-origin": "*", "access-control-allow-headers": "range", "content-type": "application/json" });
+    response.writeHead(200, {
+      "access-control-allow-origin": "*",
+      "access-control-allow-headers": "range",
+      "content-type": "application/json",
+    });
     response.end(text);
   });
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
@@ -60,21 +70,34 @@ test("Chromium: models run one after the other, and stand beside each other", as
     await browser.fill("#limit", "8");
     await browser.click("#queue-run");
     await browser.until("the first", () => document.querySelector("#cancel-run") !== null);
-    await browser.until("both runs", () => document.querySelectorAll("#runs tbody tr").length === 2 && document.querySelector("#cancel-run") === null);
+    await browser.until(
+      "both runs",
+      () => document.querySelectorAll("#runs tbody tr").length === 2 && document.querySelector("#cancel-run") === null,
+    );
     assert.equal(await browser.exists("#queue-models"), false);
     const { subset_progress } = await call(browser, "report");
-    assert.deepEqual(subset_progress.map(({ subset, done, total }) => [subset, done, total]), ["Factuality", "Precise IF", "Math", "Safety", "Focus", "Ties"].map((subset) => [subset, 8, 8]));
+    assert.deepEqual(
+      subset_progress.map(({ subset, done, total }) => [subset, done, total]),
+      ["Factuality", "Precise IF", "Math", "Safety", "Focus", "Ties"].map((subset) => [subset, 8, 8]),
+    );
     assert.match(await browser.text("#notice"), /The queue is done: 2 runs/);
     assert.deepEqual(await browser.evaluate(() => window.told), [await browser.text("#notice")]);
     await show(browser, "leaderboard");
     await browser.until("both on the board", () => document.querySelectorAll("#board-rows tr.own").length === 2);
     assert.match((await rows(browser, "#board-rows"))[0], /Made under: as stored, at most (8,192|4,096) tokens, /);
-    assert.match(await browser.text("#board-unknown"), /^Under which dtype, length limit and template 19\d rows came about is unknown/);
+    assert.match(
+      await browser.text("#board-unknown"),
+      /^Under which dtype, length limit and template 19\d rows came about is unknown/,
+    );
     await browser.until("both together", () => document.querySelectorAll(".together tbody tr").length === 3);
 
     // Beside each other as the command sets them.
     await show(browser, "explore");
-    const keys = await browser.evaluate(() => [...document.querySelectorAll("#explore-of option")].map(({ value }) => value).filter((value) => !["run", "dataset"].includes(value)));
+    const keys = await browser.evaluate(() =>
+      [...document.querySelectorAll("#explore-of option")]
+        .map(({ value }) => value)
+        .filter((value) => !["run", "dataset"].includes(value)),
+    );
     assert.equal(keys.length, 2);
     const files = [];
     for (const key of keys) files.push(write(`${key}.json`, await call(browser, "runFile", key)));
@@ -83,7 +106,10 @@ test("Chromium: models run one after the other, and stand beside each other", as
       ([text]) =>
         Promise.all(
           [undefined, "rm-bench"].map((benchmark) =>
-            window.rewardscope.call("openRun", [new File([text], "run.json"), benchmark, undefined, undefined]).then(({ benchmark }) => benchmark, ({ message }) => message),
+            window.rewardscope.call("openRun", [new File([text], "run.json"), benchmark, undefined, undefined]).then(
+              ({ benchmark }) => benchmark,
+              ({ message }) => message,
+            ),
           ),
         ),
       [await call(browser, "runFile", keys[0])],
@@ -94,21 +120,38 @@ test("Chromium: models run one after the other, and stand beside each other", as
     const found = await call(browser, "compareRuns", ...keys);
     assert.deepEqual(JSON.parse(JSON.stringify(found.comparison)).subsets, native.subsets);
     assert.deepEqual({ ...found.together.agreement[0][1] }, native.agreement);
-    assert.deepEqual([found.together.average.score, found.together.average.ci95], [native.average.score, native.average.ci95]);
+    assert.deepEqual(
+      [found.together.average.score, found.together.average.ci95],
+      [native.average.score, native.average.ci95],
+    );
     await browser.select("#explore-of", keys[0]);
     await browser.select("#explore-against", keys[1]);
     await browser.until("the comparison", () => document.querySelectorAll("#comparison-table tbody tr").length === 7);
     // Together as one model, by the same figures as the command's.
     await show(browser, "leaderboard");
     const together = await rows(browser, ".together");
-    assert.ok(together[2].includes(native.average.score.toFixed(4)) && together[0].includes(`${(100 * native.agreement.share).toFixed(1)} %`), together.join("\n"));
+    assert.ok(
+      together[2].includes(native.average.score.toFixed(4)) &&
+        together[0].includes(`${(100 * native.agreement.share).toFixed(1)} %`),
+      together.join("\n"),
+    );
     await show(browser, "explore");
     const overall = (await rows(browser, "#comparison-table")).at(-1);
-    assert.ok(overall.includes(native.overall.first.toFixed(4)) && overall.includes(native.overall.ci95.low.toFixed(4)), overall);
+    assert.ok(
+      overall.includes(native.overall.first.toFixed(4)) && overall.includes(native.overall.ci95.low.toFixed(4)),
+      overall,
+    );
     // The items that they mark differently, and no other.
-    await browser.until("the second's marks", () => !document.querySelector('#explore-verdict option[value="disagreement"]').disabled);
+    await browser.until(
+      "the second's marks",
+      () => !document.querySelector('#explore-verdict option[value="disagreement"]').disabled,
+    );
     await browser.select("#explore-verdict", "disagreement");
-    await browser.until("them", (n) => document.querySelector("#explore-count")?.textContent.trim().startsWith(`${n} of`), native.disagreements.length);
+    await browser.until(
+      "them",
+      (n) => document.querySelector("#explore-count")?.textContent.trim().startsWith(`${n} of`),
+      native.disagreements.length,
+    );
     await inspect(browser, 0);
     await browser.until("both scores", () => document.querySelectorAll("#explore-item thead th").length === 8);
     await browser.click("#differences");
@@ -122,7 +165,10 @@ test("Chromium: models run one after the other, and stand beside each other", as
     await browser.until("the row", () => document.querySelector("#contribution-text") !== null);
     await isAccessible(browser, "a run to contribute");
     const { file, json, text } = await call(browser, "contribution", keys[0]);
-    assert.equal(await browser.evaluate(() => document.querySelector("#contribution code").textContent), `board/${file}`);
+    assert.equal(
+      await browser.evaluate(() => document.querySelector("#contribution code").textContent),
+      `board/${file}`,
+    );
     assert.equal(await browser.evaluate(() => document.querySelector("#contribution-text").textContent), text);
     const row = JSON.parse(json);
     const marks = JSON.parse(command("metrics", "--scores", files[0], "--json"));
@@ -135,19 +181,27 @@ test("Chromium: models run one after the other, and stand beside each other", as
     // A worker that dies takes no run with it.
     await call(browser, "closeOpened", keys[0]);
     await browser.evaluate(() => window.rewardscope.replace("a test ended it"));
-    await browser.until("the new one", () => /was started again/.test(document.querySelector("#notice")?.textContent ?? ""));
+    await browser.until("the new one", () =>
+      /was started again/.test(document.querySelector("#notice")?.textContent ?? ""),
+    );
     assert.equal((await rows(browser, "#runs")).length, 2);
     assert.deepEqual({ ...(await call(browser, "compareRuns", ...keys)).together.agreement[0][1] }, native.agreement);
 
     // Files come back by hand and by address.
-    for (const key of keys) await browser.evaluate(() => document.querySelector('#runs button[aria-label^="Close"]').click(), key);
+    for (const key of keys)
+      await browser.evaluate(() => document.querySelector('#runs button[aria-label^="Close"]').click(), key);
     await browser.until("none", () => document.querySelector("#runs-empty") !== null);
     await show(browser, "leaderboard");
-    await browser.evaluate((text) => {
-      const dataTransfer = new DataTransfer();
-      dataTransfer.items.add(new File([text], "run.json"));
-      document.querySelector("#leaderboard").dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
-    }, readFileSync(files[0], "utf8"));
+    await browser.evaluate(
+      (text) => {
+        const dataTransfer = new DataTransfer();
+        dataTransfer.items.add(new File([text], "run.json"));
+        document
+          .querySelector("#leaderboard")
+          .dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+      },
+      readFileSync(files[0], "utf8"),
+    );
     await browser.until("the dropped file", () => document.querySelectorAll("#runs tbody tr").length === 1);
     const server = await serving(readFileSync(files[1]));
     await browser.fill("#board-run-address", server.address);
@@ -158,7 +212,11 @@ test("Chromium: models run one after the other, and stand beside each other", as
     // An address that is gone when a new worker asks for it again costs that run alone.
     await browser.evaluate(() => window.rewardscope.replace("a test ended it"));
     await browser.until("one run", () => document.querySelectorAll("#runs tbody tr").length === 1);
-    await browser.until("a word of it", () => /was started again\. The run http:\S+ was closed: .* could not be reached/.test(document.querySelector("#notice")?.textContent ?? ""));
+    await browser.until("a word of it", () =>
+      /was started again\. The run http:\S+ was closed: .* could not be reached/.test(
+        document.querySelector("#notice")?.textContent ?? "",
+      ),
+    );
     assert.match(await browser.text("header"), /CPU/, "the model is loaded still");
   });
 });
@@ -166,15 +224,25 @@ test("Chromium: models run one after the other, and stand beside each other", as
 test("Chromium: two models score the same text", async () => {
   await using("Chromium", "runs-beside", async (browser) => {
     const turns = [{ role: "user", content: "Name a colour of the rainbow." }];
-    const texts = await browser.evaluate(() => [...document.querySelectorAll(".completion-text")].map(({ value }) => value));
+    const texts = await browser.evaluate(() =>
+      [...document.querySelectorAll(".completion-text")].map(({ value }) => value),
+    );
     await loadFiles(browser, "cpu", checkpoint("llama_plain"));
     const alone = (await call(browser, "score", turns, texts)).map(({ score }) => score.toFixed(4));
     await browser.click("#put-beside");
-    await browser.until("the second", () => document.querySelector("#beside") !== null && document.querySelector("#load")?.disabled === false);
+    await browser.until(
+      "the second",
+      () => document.querySelector("#beside") !== null && document.querySelector("#load")?.disabled === false,
+    );
     await loadFiles(browser, "cpu", checkpoint("llama_gqa_tied"));
     await browser.click("#score");
     await browser.until("both scores", () => document.querySelectorAll("#try-scores td.beside").length === 5);
-    const shown = await browser.evaluate(() => [...document.querySelectorAll("#try-scores tbody tr")].map((row) => [row.querySelector(".text").textContent, row.querySelector(".beside").textContent]));
+    const shown = await browser.evaluate(() =>
+      [...document.querySelectorAll("#try-scores tbody tr")].map((row) => [
+        row.querySelector(".text").textContent,
+        row.querySelector(".beside").textContent,
+      ]),
+    );
     assert.deepEqual(Object.fromEntries(shown), Object.fromEntries(texts.map((text, i) => [text, alone[i]])));
     await isAccessible(browser, "two models beside each other");
     await browser.click("#drop-beside");
@@ -191,20 +259,44 @@ test("Chromium: a hundred thousand items are filtered, sorted and scrolled witho
     for (let i = 0; i < MANY; i++) {
       const prompt = `Question ${i}: which of these ${i % 97} is it, and why would anybody ask so long a question about it?`;
       const rejected = [0, 1, 2].map((k) => `Wrong answer ${k} of ${i}, in some more words than it needs.`);
-      items.push(JSON.stringify({ id: String(i), subset: subset(i), prompt, chosen: [`Right answer ${i}.`], rejected, num_correct: 1, num_incorrect: 3, total_completions: 4, models: [] }));
+      items.push(
+        JSON.stringify({
+          id: String(i),
+          subset: subset(i),
+          prompt,
+          chosen: [`Right answer ${i}.`],
+          rejected,
+          num_correct: 1,
+          num_incorrect: 3,
+          total_completions: 4,
+          models: [],
+        }),
+      );
       // Any fixed numbers do.
       const of = (k) => Number(Math.sin(i * 12.9898 + k * 78.233).toFixed(6));
-      scores.push(JSON.stringify({ id: String(i), subset: subset(i), num_correct: 1, scores: [of(0), of(1), of(2), of(3)] }));
+      scores.push(
+        JSON.stringify({ id: String(i), subset: subset(i), num_correct: 1, scores: [of(0), of(1), of(2), of(3)] }),
+      );
     }
     await browser.select("#dataset", "own");
     await browser.pick("#data-file", write("many.jsonl", items.join("\n")));
-    await browser.until("the rows", () => document.querySelector("#dataset-report")?.textContent.includes("100,000 items") && !document.querySelector("#run-subset").disabled);
+    await browser.until(
+      "the rows",
+      () =>
+        document.querySelector("#dataset-report")?.textContent.includes("100,000 items") &&
+        !document.querySelector("#run-subset").disabled,
+    );
     await show(browser, "explore");
     await browser.pick("#explore-run-file", write("many-scores.jsonl", scores.join("\n")));
     await browser.until("the scores", () => document.querySelectorAll("#explore-of option").length === 2);
     const key = await browser.evaluate(() => document.querySelectorAll("#explore-of option")[1].value);
     await browser.select("#explore-of", key);
-    await browser.until("the list", () => /^100,000 of 100,000/.test(document.querySelector("#explore-count")?.textContent.trim() ?? "") && document.querySelectorAll(".list-row .prompt").length > 5);
+    await browser.until(
+      "the list",
+      () =>
+        /^100,000 of 100,000/.test(document.querySelector("#explore-count")?.textContent.trim() ?? "") &&
+        document.querySelectorAll(".list-row .prompt").length > 5,
+    );
 
     const client = await browser.page.context().newCDPSession(browser.page);
     const heap = async () => {
@@ -214,7 +306,11 @@ test("Chromium: a hundred thousand items are filtered, sorted and scrolled witho
     const before = await heap();
     const tasks = await watchTasks(browser);
     const counted = async (what, count) => {
-      await browser.until(what, (count) => document.querySelector("#explore-count")?.textContent.trim().startsWith(`${count} of 100,000`), count);
+      await browser.until(
+        what,
+        (count) => document.querySelector("#explore-count")?.textContent.trim().startsWith(`${count} of 100,000`),
+        count,
+      );
       await browser.until("its rows", () => document.querySelector(".list-row .id")?.textContent);
     };
     await browser.select("#explore-subset", "Safety");
@@ -222,7 +318,10 @@ test("Chromium: a hundred thousand items are filtered, sorted and scrolled witho
     await browser.select("#explore-order", "margin");
     await browser.until("the order", () => Number(document.querySelector(".list-row .number")?.textContent) < -1.9);
     await browser.select("#explore-verdict", "narrow");
-    await browser.until("the narrow ones", () => !document.querySelector("#explore-count").textContent.trim().startsWith("25,000"));
+    await browser.until(
+      "the narrow ones",
+      () => !document.querySelector("#explore-count").textContent.trim().startsWith("25,000"),
+    );
     await browser.select("#explore-verdict", "any");
     await browser.select("#explore-subset", "");
     await counted("all again", "100,000");
@@ -233,23 +332,36 @@ test("Chromium: a hundred thousand items are filtered, sorted and scrolled witho
     await browser.select("#explore-order", "place");
     // From end to end, in jumps and in steps.
     for (let i = 0; i < 60; i++) {
-      await browser.evaluate((share) => {
-        const list = document.querySelector("#explore-list");
-        list.scrollTop = share * list.scrollHeight;
-      }, i < 30 ? i / 29 : 0.5 + (i - 30) * 1e-4);
+      await browser.evaluate(
+        (share) => {
+          const list = document.querySelector("#explore-list");
+          list.scrollTop = share * list.scrollHeight;
+        },
+        i < 30 ? i / 29 : 0.5 + (i - 30) * 1e-4,
+      );
       await new Promise((done) => setTimeout(done, 30));
     }
     await browser.page.focus("#explore-list");
     await browser.page.keyboard.press("End");
-    await browser.until("the last", () => document.querySelector('.list-row[aria-selected="true"]')?.getAttribute("aria-posinset") === "100000");
+    await browser.until(
+      "the last",
+      () => document.querySelector('.list-row[aria-selected="true"]')?.getAttribute("aria-posinset") === "100000",
+    );
     assert.match(await browser.text('.list-row[aria-selected="true"]'), /^Factuality99999Question 99999/);
-    await browser.until("its texts", () => /Right answer 99999/.test(document.querySelector("#explore-item")?.textContent ?? ""));
+    await browser.until("its texts", () =>
+      /Right answer 99999/.test(document.querySelector("#explore-item")?.textContent ?? ""),
+    );
     for (let i = 0; i < 20; i++) await browser.page.keyboard.press("ArrowUp");
-    await browser.until("twenty before it", () => document.querySelector('.list-row[aria-selected="true"]')?.getAttribute("aria-posinset") === "99980");
+    await browser.until(
+      "twenty before it",
+      () => document.querySelector('.list-row[aria-selected="true"]')?.getAttribute("aria-posinset") === "99980",
+    );
     const longest = await tasks();
     const grown = (await heap()) - before;
     const shown = await browser.evaluate(() => document.querySelectorAll(".list-row").length);
-    console.log(`100,000 items: the page's longest task ${longest.toFixed(0)} ms, its heap grew by ${(grown / 1e6).toFixed(1)} MB from ${(before / 1e6).toFixed(1)} MB, ${shown} rows are in the page`);
+    console.log(
+      `100,000 items: the page's longest task ${longest.toFixed(0)} ms, its heap grew by ${(grown / 1e6).toFixed(1)} MB from ${(before / 1e6).toFixed(1)} MB, ${shown} rows are in the page`,
+    );
     assert.ok(longest <= 100, `a task of ${longest} ms`);
     assert.ok(grown < 20e6, `${grown} bytes`);
     assert.ok(shown < 100);
@@ -259,7 +371,13 @@ test("Chromium: a hundred thousand items are filtered, sorted and scrolled witho
 test("Chromium: hostile text shows as text and changes nothing else", async () => {
   await using("Chromium", "runs-hostile", async (browser) => {
     const markup = '<img src=x onerror="document.title=`hit`"><script>document.title="hit"</script>';
-    const nasty = [markup, "\u202egnihtyreve sesrever\u202c", "\u0000\u001b[31m\u0007", "javascript:alert(1)", "word ".repeat(220_000)];
+    const nasty = [
+      markup,
+      "\u202egnihtyreve sesrever\u202c",
+      "\u0000\u001b[31m\u0007",
+      "javascript:alert(1)",
+      "word ".repeat(220_000),
+    ];
     const refused = await browser.evaluate(() => {
       window.refused = [];
       addEventListener("securitypolicyviolation", (event) => window.refused.push(event.violatedDirective));
@@ -274,24 +392,49 @@ test("Chromium: hostile text shows as text and changes nothing else", async () =
     await browser.select("#device", "cpu");
     await browser.pick("#model-folder", folder);
     await browser.click("#load");
-    await browser.until("the model", () => document.querySelector("#self-test") !== null && !document.querySelector("#cancel-load"));
+    await browser.until(
+      "the model",
+      () => document.querySelector("#self-test") !== null && !document.querySelector("#cancel-load"),
+    );
     assert.match(await browser.text("#model-report"), /<img src=x onerror=alert\(1\)>/);
-    const lines = nasty.map((text, i) => JSON.stringify({ id: `${i}${text.slice(0, 90)}`, subset: i % 2 ? `Math${text.slice(0, 40)}` : "Math", prompt: text, chosen: [text], rejected: [`${text} no`] }));
+    const lines = nasty.map((text, i) =>
+      JSON.stringify({
+        id: `${i}${text.slice(0, 90)}`,
+        subset: i % 2 ? `Math${text.slice(0, 40)}` : "Math",
+        prompt: text,
+        chosen: [text],
+        rejected: [`${text} no`],
+      }),
+    );
     await browser.select("#dataset", "own");
     await browser.select("#benchmark-name", "preferences");
     await browser.pick("#data-file", write("<b onmouseover=alert(1)>.jsonl", lines.join("\n")));
-    await browser.until("the rows or their refusal", () => document.querySelector("#dataset-report, #error") !== null, undefined, { allowError: true });
+    await browser.until(
+      "the rows or their refusal",
+      () => document.querySelector("#dataset-report, #error") !== null,
+      undefined,
+      { allowError: true },
+    );
     assert.equal(await browser.text("#error"), "");
     await browser.click("#run");
-    await browser.until("the run", () => document.querySelector("#marks") !== null && document.querySelector("#cancel-run") === null);
+    await browser.until(
+      "the run",
+      () => document.querySelector("#marks") !== null && document.querySelector("#cancel-run") === null,
+    );
     // Half a character: scored where it is typed, refused by a sentence in a file of rows, which cannot have it.
-    const [{ score }] = await browser.evaluate(() => window.rewardscope.call("score", [[{ role: "user", content: "\ud800 alone" }], ["\udfff"]]));
+    const [{ score }] = await browser.evaluate(() =>
+      window.rewardscope.call("score", [[{ role: "user", content: "\ud800 alone" }], ["\udfff"]]),
+    );
     assert.ok(Number.isFinite(score));
     await show(browser, "explore");
     await browser.until("the items", (n) => document.querySelectorAll(".list-row .id").length === n, nasty.length);
     for (let i = 0; i < nasty.length; i++) {
       await inspect(browser, i);
-      await browser.until("the item", (id) => document.querySelector("#item-heading")?.textContent.includes(`item ${id}`), i);
+      await browser.until(
+        "the item",
+        (id) => document.querySelector("#item-heading")?.textContent.includes(`item ${id}`),
+        i,
+      );
     }
     await inspect(browser, 0);
     await browser.until("the first", () => document.querySelector("#item-heading")?.textContent.includes("item 0"));
@@ -311,24 +454,50 @@ test("Chromium: hostile text shows as text and changes nothing else", async () =
     assert.ok((await browser.text("#runs")).length < 3000);
     const trouble = async (file, text, said) => {
       await browser.pick("#explore-run-file", write(file, text));
-      await browser.until(file, (said) => document.querySelector("#error")?.textContent.includes(said), said, { allowError: true });
+      await browser.until(file, (said) => document.querySelector("#error")?.textContent.includes(said), said, {
+        allowError: true,
+      });
     };
     await isAccessible(browser, "hostile text");
     await trouble("deep.json", "[".repeat(100_000), "deep.json");
     await trouble("other.json", JSON.stringify({ ...run, benchmark: markup }), "there is none of that name");
     await trouble("words.json", markup, "a score file was expected");
-    await browser.pick("#data-file", write("half.jsonl", '{"id": "1", "prompt": "\\ud800", "chosen": ["a"], "rejected": ["b"]}'));
-    await browser.until("half a character", () => document.querySelector("#error")?.textContent.includes("half.jsonl: a JSON object was expected"), undefined, { allowError: true });
+    await browser.pick(
+      "#data-file",
+      write("half.jsonl", '{"id": "1", "prompt": "\\ud800", "chosen": ["a"], "rejected": ["b"]}'),
+    );
+    await browser.until(
+      "half a character",
+      () => document.querySelector("#error")?.textContent.includes("half.jsonl: a JSON object was expected"),
+      undefined,
+      { allowError: true },
+    );
     // Addresses too: what they say is asked for by nobody but the visitor.
     const asked = [];
     browser.page.on("request", (request) => asked.push(request.url()));
-    for (const hash of [`#explore?text=${encodeURIComponent(markup)}&subset=${encodeURIComponent(nasty[1])}`, `#leaderboard?run=${encodeURIComponent("https://example.org/run.json")}&sort=${encodeURIComponent(markup)}`, `#models?model=${encodeURIComponent(markup)}`, "#nowhere?%%%"]) {
+    for (const hash of [
+      `#explore?text=${encodeURIComponent(markup)}&subset=${encodeURIComponent(nasty[1])}`,
+      `#leaderboard?run=${encodeURIComponent("https://example.org/run.json")}&sort=${encodeURIComponent(markup)}`,
+      `#models?model=${encodeURIComponent(markup)}`,
+      "#nowhere?%%%",
+    ]) {
       await browser.page.goto("about:blank");
       await browser.page.goto(`${url}${hash}`);
-      await browser.until("the page", () => document.querySelector("#device-reason") !== null, undefined, { allowError: true });
-      assert.equal(await browser.evaluate(() => /hit/.test(document.title) || document.querySelector("main img, main script") !== null), false, hash);
+      await browser.until("the page", () => document.querySelector("#device-reason") !== null, undefined, {
+        allowError: true,
+      });
+      assert.equal(
+        await browser.evaluate(
+          () => /hit/.test(document.title) || document.querySelector("main img, main script") !== null,
+        ),
+        false,
+        hash,
+      );
     }
-    assert.deepEqual(asked.filter((address) => new URL(address).hostname === "example.org"), []);
+    assert.deepEqual(
+      asked.filter((address) => new URL(address).hostname === "example.org"),
+      [],
+    );
     assert.equal(await browser.evaluate(() => document.querySelector("[data-view=try]").hidden), false);
     // A script that got in would not run.
     await browser.evaluate(() => {
@@ -341,7 +510,10 @@ test("Chromium: hostile text shows as text and changes nothing else", async () =
       image.innerHTML = "<img src='data:,' onerror=\"document.title='hit'\">";
       document.body.append(image);
     });
-    await browser.until("the refusals", () => window.refused.filter((directive) => directive.startsWith("script-src")).length >= 2);
+    await browser.until(
+      "the refusals",
+      () => window.refused.filter((directive) => directive.startsWith("script-src")).length >= 2,
+    );
     assert.equal(await browser.evaluate(() => document.title), "Try it · Rewardscope");
   });
 });

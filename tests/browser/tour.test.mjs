@@ -29,7 +29,10 @@ test("Chromium: every flow goes by the keyboard alone", async () => {
     await tabTo(browser, "#device");
     await choose(browser, "cpu");
     await press("#load");
-    await browser.until("the model", () => document.querySelector("#self-test") !== null && !document.querySelector("#cancel-load"));
+    await browser.until(
+      "the model",
+      () => document.querySelector("#self-test") !== null && !document.querySelector("#cancel-load"),
+    );
     await press("#calibrate");
     await browser.until("the trial's end", () => document.querySelector("#calibrate:not(:disabled)") !== null);
     // Try it: an example, typing, a trace, a link.
@@ -39,7 +42,9 @@ test("Chromium: every flow goes by the keyboard alone", async () => {
     await tabTo(browser, "#prompt");
     await keyboard.press("Control+End");
     await keyboard.type(" Name it.");
-    await browser.until("the new scores", () => document.querySelector("#try-scores caption").textContent.includes("Name it."));
+    await browser.until("the new scores", () =>
+      document.querySelector("#try-scores caption").textContent.includes("Name it."),
+    );
     await press(".trace-button");
     await tabTo(browser, "#trace-tokens");
     await browser.until("the trace", () => document.querySelector("#trace-token") !== null);
@@ -49,11 +54,17 @@ test("Chromium: every flow goes by the keyboard alone", async () => {
     // Benchmark: open the rows, run one subset, pause, resume.
     await go("benchmark");
     await press("#open-rows");
-    await browser.until("the rows", () => document.querySelector("#dataset-report") !== null && !document.querySelector("#run-subset").disabled);
+    await browser.until(
+      "the rows",
+      () => document.querySelector("#dataset-report") !== null && !document.querySelector("#run-subset").disabled,
+    );
     await tabTo(browser, "#run-subset", { back: true });
     await choose(browser, "Math");
     await press("#run");
-    await browser.until("two items", () => Number(document.querySelector("#progress")?.textContent.match(/(\d+) of/)?.[1]) >= 2);
+    await browser.until(
+      "two items",
+      () => Number(document.querySelector("#progress")?.textContent.match(/(\d+) of/)?.[1]) >= 2,
+    );
     await press("#pause-run");
     await browser.until("the pause", () => document.querySelector("#run")?.textContent.trim() === "Resume");
     await tabTo(browser, "#run", { back: true });
@@ -69,7 +80,11 @@ test("Chromium: every flow goes by the keyboard alone", async () => {
     await browser.until("an item", () => document.querySelector("#explore-item") !== null);
     const item = await browser.text("#item-heading");
     await keyboard.press("ArrowDown");
-    await browser.until("the next", (item) => document.querySelector("#item-heading")?.textContent.trim() !== item, item);
+    await browser.until(
+      "the next",
+      (item) => document.querySelector("#item-heading")?.textContent.trim() !== item,
+      item,
+    );
     await press("#differences", "Space");
     await browser.until("its differences", () => document.querySelector("#explore-item ins") !== null);
     // Leaderboard: sort, filter, contribute.
@@ -78,9 +93,14 @@ test("Chromium: every flow goes by the keyboard alone", async () => {
     await tabTo(browser, "#board-name");
     await keyboard.type("llama");
     await press("#board-rows thead th:nth-child(3) button");
-    assert.equal(await browser.evaluate(() => document.querySelector("#board-rows thead th:nth-child(3)").ariaSort), "descending");
+    assert.equal(
+      await browser.evaluate(() => document.querySelector("#board-rows thead th:nth-child(3)").ariaSort),
+      "descending",
+    );
     await press("#runs .contribute");
-    await browser.until("the row to send", () => document.querySelector("#contribution-text")?.textContent.includes("Math"));
+    await browser.until("the row to send", () =>
+      document.querySelector("#contribution-text")?.textContent.includes("Math"),
+    );
     // Models: what is stored goes.
     await go("models");
     await press("#stored-runs button");
@@ -88,68 +108,75 @@ test("Chromium: every flow goes by the keyboard alone", async () => {
   });
 });
 
-test("Chromium: a tour of the page is recorded", { skip: process.env.REWARDSCOPE_ALL !== "1" && "with --all" }, async () => {
-  await using("Chromium", "tour-record", async (browser) => {
-    await browser.page.setViewportSize({ width: 1280, height: 720 });
-    await loadReward(browser, "cpu");
-    await show(browser, "try");
-    const still = (ms) => new Promise((done) => setTimeout(done, ms));
-    const stop = await record(browser, { width: 1280, height: 720 });
-    await still(1000);
-    await browser.click("#score");
-    await browser.until("scores", () => document.querySelectorAll("#try-scores tbody tr").length === 5);
-    await still(1500);
-    await browser.page.focus(".completion:last-child textarea");
-    await browser.page.keyboard.press("Control+A");
-    await browser.page.keyboard.type("Indigo, between blue and violet.", { delay: 40 });
-    await browser.until("its score", () => document.querySelector("#try-scores").textContent.includes("Indigo"));
-    await still(1000);
-    await browser.evaluate(() => document.querySelector("#try-scores").scrollIntoView({ block: "center" }));
-    await still(1500);
-    await browser.click(".trace-button");
-    await browser.until("the trace", () => document.querySelector("#trace-token") !== null);
-    await browser.evaluate(() => document.querySelector("#trace").scrollIntoView({ block: "center" }));
-    await browser.page.focus("#trace-tokens");
-    for (let i = 0; i < 3; i++) {
-      await still(400);
-      await browser.page.keyboard.press("ArrowRight");
-    }
-    await browser.evaluate(() => scrollTo(0, 0));
-    await browser.screenshot(join(shots, "readme-try.png"));
-    await show(browser, "benchmark");
-    await still(500);
-    await browser.click("#open-rows");
-    await browser.until("the rows", () => document.querySelector("#dataset-report") !== null && !document.querySelector("#run-subset").disabled);
-    await browser.select("#run-subset", "Focus");
-    await browser.click("#run");
-    await browser.until("the end", runIsOver);
-    await browser.until("the plots", () => document.querySelectorAll(".chart svg").length >= 4);
-    await browser.evaluate(() => document.querySelector("#marks").scrollIntoView({ block: "start" }));
-    await still(1500);
-    await browser.evaluate(() => document.querySelector(".charts").scrollIntoView({ block: "start" }));
-    await still(1500);
-    await browser.screenshot(join(shots, "readme-benchmark.png"));
-    await inspect(browser, 0);
-    await browser.page.focus("#explore-list");
-    for (let i = 0; i < 3; i++) {
+test(
+  "Chromium: a tour of the page is recorded",
+  { skip: process.env.REWARDSCOPE_ALL !== "1" && "with --all" },
+  async () => {
+    await using("Chromium", "tour-record", async (browser) => {
+      await browser.page.setViewportSize({ width: 1280, height: 720 });
+      await loadReward(browser, "cpu");
+      await show(browser, "try");
+      const still = (ms) => new Promise((done) => setTimeout(done, ms));
+      const stop = await record(browser, { width: 1280, height: 720 });
+      await still(1000);
+      await browser.click("#score");
+      await browser.until("scores", () => document.querySelectorAll("#try-scores tbody tr").length === 5);
+      await still(1500);
+      await browser.page.focus(".completion:last-child textarea");
+      await browser.page.keyboard.press("Control+A");
+      await browser.page.keyboard.type("Indigo, between blue and violet.", { delay: 40 });
+      await browser.until("its score", () => document.querySelector("#try-scores").textContent.includes("Indigo"));
+      await still(1000);
+      await browser.evaluate(() => document.querySelector("#try-scores").scrollIntoView({ block: "center" }));
+      await still(1500);
+      await browser.click(".trace-button");
+      await browser.until("the trace", () => document.querySelector("#trace-token") !== null);
+      await browser.evaluate(() => document.querySelector("#trace").scrollIntoView({ block: "center" }));
+      await browser.page.focus("#trace-tokens");
+      for (let i = 0; i < 3; i++) {
+        await still(400);
+        await browser.page.keyboard.press("ArrowRight");
+      }
+      await browser.evaluate(() => scrollTo(0, 0));
+      await browser.screenshot(join(shots, "readme-try.png"));
+      await show(browser, "benchmark");
       await still(500);
-      await browser.page.keyboard.press("ArrowDown");
-    }
-    await browser.click("#differences");
-    await browser.until("the differences", () => document.querySelector("#explore-item ins") !== null);
-    await still(1500);
-    await browser.screenshot(join(shots, "readme-explore.png"));
-    await show(browser, "leaderboard");
-    await browser.until("the board", () => document.querySelector("#downstream-chart svg") !== null);
-    await still(2000);
-    const bytes = await stop(join(shots, "tour.webm"));
-    console.log(`the tour: ${bytes} bytes`);
-    assert.equal(statSync(join(shots, "tour.webm")).size, bytes);
-    // The container's first bytes, and something in it.
-    assert.equal(readFileSync(join(shots, "tour.webm")).readUInt32BE(0), 0x1a45dfa3);
-    assert.ok(bytes > 100_000 && bytes < 3e6, `${bytes} bytes`);
-  });
-});
+      await browser.click("#open-rows");
+      await browser.until(
+        "the rows",
+        () => document.querySelector("#dataset-report") !== null && !document.querySelector("#run-subset").disabled,
+      );
+      await browser.select("#run-subset", "Focus");
+      await browser.click("#run");
+      await browser.until("the end", runIsOver);
+      await browser.until("the plots", () => document.querySelectorAll(".chart svg").length >= 4);
+      await browser.evaluate(() => document.querySelector("#marks").scrollIntoView({ block: "start" }));
+      await still(1500);
+      await browser.evaluate(() => document.querySelector(".charts").scrollIntoView({ block: "start" }));
+      await still(1500);
+      await browser.screenshot(join(shots, "readme-benchmark.png"));
+      await inspect(browser, 0);
+      await browser.page.focus("#explore-list");
+      for (let i = 0; i < 3; i++) {
+        await still(500);
+        await browser.page.keyboard.press("ArrowDown");
+      }
+      await browser.click("#differences");
+      await browser.until("the differences", () => document.querySelector("#explore-item ins") !== null);
+      await still(1500);
+      await browser.screenshot(join(shots, "readme-explore.png"));
+      await show(browser, "leaderboard");
+      await browser.until("the board", () => document.querySelector("#downstream-chart svg") !== null);
+      await still(2000);
+      const bytes = await stop(join(shots, "tour.webm"));
+      console.log(`the tour: ${bytes} bytes`);
+      assert.equal(statSync(join(shots, "tour.webm")).size, bytes);
+      // The container's first bytes, and something in it.
+      assert.equal(readFileSync(join(shots, "tour.webm")).readUInt32BE(0), 0x1a45dfa3);
+      assert.ok(bytes > 100_000 && bytes < 3e6, `${bytes} bytes`);
+    });
+  },
+);
 
 test("Firefox: a text is scored, a run made and explored, and a link opens to the same view", async () => {
   const shared = {};
@@ -158,11 +185,15 @@ test("Firefox: a text is scored, a run made and explored, and a link opens to th
     await loadFiles(browser, "cpu", checkpoint("llama_plain"));
     await browser.fill("#prompt", "Name a river.");
     await browser.click("#score");
-    await browser.until("the scores", () => document.querySelector("#try-scores caption")?.textContent.includes("Name a river."));
+    await browser.until("the scores", () =>
+      document.querySelector("#try-scores caption")?.textContent.includes("Name a river."),
+    );
     await browser.click("#copy-link");
     await browser.until("the link", () => document.querySelector("#copied") !== null);
     shared.link = await browser.evaluate(() => navigator.clipboard.readText());
-    shared.scores = await browser.evaluate(() => [...document.querySelectorAll("#try-scores tbody tr")].map((row) => row.textContent.replace(/\s+/g, " ")));
+    shared.scores = await browser.evaluate(() =>
+      [...document.querySelectorAll("#try-scores tbody tr")].map((row) => row.textContent.replace(/\s+/g, " ")),
+    );
   });
   await using("Firefox", "tour", async (browser) => {
     await browser.page.goto(shared.link);
@@ -170,8 +201,15 @@ test("Firefox: a text is scored, a run made and explored, and a link opens to th
     await browser.until("the text", () => document.querySelector("#prompt")?.value === "Name a river.");
     await loadFiles(browser, "cpu", checkpoint("llama_plain"));
     await browser.click("#score");
-    await browser.until("the scores", () => document.querySelector("#try-scores caption")?.textContent.includes("Name a river."));
-    assert.deepEqual(await browser.evaluate(() => [...document.querySelectorAll("#try-scores tbody tr")].map((row) => row.textContent.replace(/\s+/g, " "))), shared.scores);
+    await browser.until("the scores", () =>
+      document.querySelector("#try-scores caption")?.textContent.includes("Name a river."),
+    );
+    assert.deepEqual(
+      await browser.evaluate(() =>
+        [...document.querySelectorAll("#try-scores tbody tr")].map((row) => row.textContent.replace(/\s+/g, " ")),
+      ),
+      shared.scores,
+    );
     await show(browser, "benchmark");
     await browser.click("#run");
     await browser.until("the run", runIsOver);

@@ -15,14 +15,18 @@ const VIEWS = ["try", "benchmark", "explore", "leaderboard", "models"];
 async function watching(browser) {
   await browser.evaluate(() => {
     window.refused = [];
-    addEventListener("securitypolicyviolation", (event) => window.refused.push(`${event.violatedDirective} ${event.blockedURI} ${event.sample}`));
+    addEventListener("securitypolicyviolation", (event) =>
+      window.refused.push(`${event.violatedDirective} ${event.blockedURI} ${event.sample}`),
+    );
   });
   return () => browser.evaluate(() => window.refused);
 }
 
 async function pictures(browser, state) {
   const fits = async (view, width) => {
-    const wide = await browser.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    const wide = await browser.evaluate(
+      () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    );
     assert.ok(wide <= 0, `${view} is ${wide} pixels too wide at ${width}`);
   };
   for (const width of [320, 2560]) {
@@ -32,7 +36,12 @@ async function pictures(browser, state) {
       await fits(view, width);
     }
   }
-  for (const [width, scheme] of [[1440, "light"], [1440, "dark"], [390, "light"], [390, "dark"]]) {
+  for (const [width, scheme] of [
+    [1440, "light"],
+    [1440, "dark"],
+    [390, "light"],
+    [390, "dark"],
+  ]) {
     await browser.page.setViewportSize({ width, height: 900 });
     await browser.page.emulateMedia({ colorScheme: scheme });
     for (const view of VIEWS) {
@@ -41,7 +50,10 @@ async function pictures(browser, state) {
       await new Promise((done) => setTimeout(done, 200));
       await fits(view, width);
       await isAccessible(browser, `${view}, ${state}, ${scheme}, ${width}`);
-      await browser.page.screenshot({ path: join(shots, `view-${view}-${state}-${scheme}-${width}.png`), fullPage: true });
+      await browser.page.screenshot({
+        path: join(shots, `view-${view}-${state}-${scheme}-${width}.png`),
+        fullPage: true,
+      });
     }
   }
   await browser.page.setViewportSize({ width: 1280, height: 720 });
@@ -52,19 +64,33 @@ test("Chromium: every view says what to do before anything is loaded, and axe fi
     const refused = await watching(browser);
     await show(browser, "leaderboard");
     await browser.until("the published rows", () => document.querySelectorAll("#board-rows tbody tr").length === 50);
-    const marks = () => browser.evaluate(() => [...document.querySelectorAll("#board-rows tbody tr")].map((row) => row.cells[4].textContent));
+    const marks = () =>
+      browser.evaluate(() =>
+        [...document.querySelectorAll("#board-rows tbody tr")].map((row) => row.cells[4].textContent),
+      );
     await browser.click("#board-rows thead th:nth-child(5) button");
     const sorted = await marks();
-    assert.deepEqual(sorted, sorted.toSorted((a, b) => Number(b) - Number(a)), "sorted by Math");
+    assert.deepEqual(
+      sorted,
+      sorted.toSorted((a, b) => Number(b) - Number(a)),
+      "sorted by Math",
+    );
     assert.match(await browser.evaluate(() => location.hash), /^#leaderboard\?sort=/);
     await browser.until("the plot", () => document.querySelector("#downstream-chart svg") !== null);
     assert.match(await browser.text("#downstream-chart"), /17 reward models .* correlations 0\.72 and 0\.92/s);
     await browser.select("#downstream-mark", "Math");
-    await browser.until("that of Math", () => /14 reward models .* correlations 0\.85 and 0\.96/s.test(document.querySelector("#downstream-chart")?.textContent ?? ""));
+    await browser.until("that of Math", () =>
+      /14 reward models .* correlations 0\.85 and 0\.96/s.test(
+        document.querySelector("#downstream-chart")?.textContent ?? "",
+      ),
+    );
     await browser.fill("#board-name", "skywork-reward-v2-qwen3-0.6b");
     assert.equal(await browser.evaluate(() => document.querySelectorAll("#board-rows tbody tr").length), 1);
     await browser.click("#board-rows tbody a");
-    await browser.until("its id where models are loaded", () => document.querySelector("#hub-id")?.value === "Skywork/Skywork-Reward-V2-Qwen3-0.6B");
+    await browser.until(
+      "its id where models are loaded",
+      () => document.querySelector("#hub-id")?.value === "Skywork/Skywork-Reward-V2-Qwen3-0.6B",
+    );
     await browser.click('nav a[href="#explore"]');
     assert.match(await browser.text("#explore"), /Nothing is open to look at/);
     await pictures(browser, "empty");
@@ -83,13 +109,23 @@ test("Chromium: scores come while one types, token by token, and go into a link"
     await keyboard.press("Control+A");
     await keyboard.type("Name a colour of the sky.");
     await browser.until("the scores", () => document.querySelectorAll("#try-scores tbody tr").length === 5);
-    await browser.until("those of what was typed last", () => document.querySelector("#try-scores caption").textContent.includes("Name a colour of the sky."));
-    const order = await browser.evaluate(() => [...document.querySelectorAll("#try-scores tbody td:nth-child(2)")].map((cell) => Number(cell.textContent)));
-    assert.deepEqual(order, order.toSorted((a, b) => b - a));
+    await browser.until("those of what was typed last", () =>
+      document.querySelector("#try-scores caption").textContent.includes("Name a colour of the sky."),
+    );
+    const order = await browser.evaluate(() =>
+      [...document.querySelectorAll("#try-scores tbody td:nth-child(2)")].map((cell) => Number(cell.textContent)),
+    );
+    assert.deepEqual(
+      order,
+      order.toSorted((a, b) => b - a),
+    );
     await browser.page.locator(".trace-button").first().focus();
     await keyboard.press("Enter");
     await browser.until("the trace", () => document.querySelector("#trace-token") !== null);
-    const [shown, first] = await browser.evaluate(() => [document.querySelector("#trace-tokens").textContent, document.querySelector("#try-scores tbody td .text").textContent]);
+    const [shown, first] = await browser.evaluate(() => [
+      document.querySelector("#trace-tokens").textContent,
+      document.querySelector("#try-scores tbody td .text").textContent,
+    ]);
     assert.ok(shown.startsWith(first), `${shown} is not ${first}`);
     const before = await browser.text("#trace-token");
     await browser.page.focus("#trace-tokens");
@@ -98,9 +134,15 @@ test("Chromium: scores come while one types, token by token, and go into a link"
     // The whole text is put together again from its tokens, and the ids are as many.
     await browser.page.focus("#trace-whole");
     await keyboard.press("Space");
-    const [text, tokens] = await browser.evaluate(() => [document.querySelector("#trace-tokens").textContent, document.querySelectorAll("#trace-tokens .token").length]);
+    const [text, tokens] = await browser.evaluate(() => [
+      document.querySelector("#trace-tokens").textContent,
+      document.querySelectorAll("#trace-tokens .token").length,
+    ]);
     assert.ok(text.includes("<|im_start|>user\nName a colour of the sky.<|im_end|>"), text);
-    assert.equal((await browser.evaluate(() => document.querySelector("#trace-ids").textContent)).split(" ").length, tokens);
+    assert.equal(
+      (await browser.evaluate(() => document.querySelector("#trace-ids").textContent)).split(" ").length,
+      tokens,
+    );
     // What a link carries is in its fragment; opened, the text is there.
     await browser.page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
     await browser.page.focus("#copy-link");
@@ -128,13 +170,26 @@ test("Chromium: a run is drawn, explored and set among the published rows, and t
     await browser.select("#dataset", "sample");
     await browser.click("#run");
     await browser.until("the run", () => document.querySelector("#cancel-run") !== null);
-    await browser.until("its end", () => document.querySelector("#marks") !== null && document.querySelector("#cancel-run") === null);
+    await browser.until(
+      "its end",
+      () => document.querySelector("#marks") !== null && document.querySelector("#cancel-run") === null,
+    );
     const longest = await tasks();
     console.log(`the longest task of the page during the run: ${longest.toFixed(0)} ms`);
-    const charts = ["scores-chart", "margin-distribution-chart", "margins-chart", "calibration-chart", "length-chart", "best-of-n-chart"];
+    const charts = [
+      "scores-chart",
+      "margin-distribution-chart",
+      "margins-chart",
+      "calibration-chart",
+      "length-chart",
+      "best-of-n-chart",
+    ];
     for (const chart of charts) {
       await browser.until(chart, (chart) => document.querySelector(`#${chart} svg`) !== null, chart);
-      assert.ok(await browser.evaluate((chart) => document.querySelectorAll(`#${chart} tbody tr`).length > 1, chart), `${chart} has its figures`);
+      assert.ok(
+        await browser.evaluate((chart) => document.querySelectorAll(`#${chart} tbody tr`).length > 1, chart),
+        `${chart} has its figures`,
+      );
     }
     const [download] = await Promise.all([
       browser.page.waitForEvent("download"),
@@ -144,10 +199,14 @@ test("Chromium: a run is drawn, explored and set among the published rows, and t
         details.querySelector("button").click();
       }),
     ]);
-    const csv = readFileSync(await download.path(), "utf8").trim().split("\n");
+    const csv = readFileSync(await download.path(), "utf8")
+      .trim()
+      .split("\n");
     assert.equal(csv[0], "from,to,completions,count");
     const counted = csv.slice(1).reduce((sum, line) => sum + Number(line.split(",").at(-1)), 0);
-    const items = await browser.evaluate(() => window.rewardscope.call("report", []).then(({ items_done }) => items_done));
+    const items = await browser.evaluate(() =>
+      window.rewardscope.call("report", []).then(({ items_done }) => items_done),
+    );
     assert.ok(counted > 4 * items - 200, `${counted} completions are drawn of ${items} items`);
     await show(browser, "explore");
     await browser.select("#explore-verdict", "wrong");
@@ -173,7 +232,10 @@ test("Chromium: the page can be installed", async () => {
     assert.equal(manifest.name, "Rewardscope");
     for (const { src } of manifest.icons) {
       const icon = await fetch(new URL(src, address));
-      assert.ok(icon.ok && /svg/.test(icon.headers.get("Content-Type")), `${src}: ${icon.status} ${icon.headers.get("Content-Type")}`);
+      assert.ok(
+        icon.ok && /svg/.test(icon.headers.get("Content-Type")),
+        `${src}: ${icon.status} ${icon.headers.get("Content-Type")}`,
+      );
     }
   });
 });

@@ -20,7 +20,13 @@ class AppState {
   readonly dataset: DatasetState = new DatasetState(this.work, this.engine, () => this.run.forget());
   readonly runs = new OpenRunsState(this.work, this.engine);
   readonly notify = new NotifyState(this.work);
-  readonly run = new RunState({ work: this.work, engine: this.engine, models: this.models, open: this.runs, notify: this.notify });
+  readonly run = new RunState({
+    work: this.work,
+    engine: this.engine,
+    models: this.models,
+    open: this.runs,
+    notify: this.notify,
+  });
   readonly storage = new StorageState(this.work, this.engine, () => this.run.forget());
 
   constructor() {

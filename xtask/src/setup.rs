@@ -188,8 +188,7 @@ fn front_end() -> anyhow::Result<()> {
     })
 }
 
-/// The front end's types and lint.
+/// The front end's types, format, lint and unit tests.
 pub fn front_end_checks() -> anyhow::Result<()> {
-    call("npm", ["run", "--silent", "check"])?;
-    stage::call("npm", ["run", "--silent", "lint"])
+    ["check", "lint", "test"].into_iter().try_for_each(|script| call("npm", ["run", "--silent", script]))
 }

@@ -19,6 +19,10 @@ const LONG_FUZZ_SECONDS: u32 = 900;
 /// Where tools that are compiled for the tests lie.
 const TOOLS: &str = ".cache/tools";
 
+/// The files of browser tests, one after another: they share two cores.
+const BROWSER_TESTS: [&str; 12] =
+    ["page", "faults", "views", "runs", "tour", "flows", "keep", "survive", "large", "fit", "intake", "folders"];
+
 const DENY_VERSION: &str = "0.20.2";
 
 /// The built folder that is tested.
@@ -44,23 +48,9 @@ pub fn run(all: bool) -> anyhow::Result<()> {
     })?;
     stages.run("fuzzing", || fuzz::fuzz(if all { LONG_FUZZ_SECONDS } else { FUZZ_SECONDS }, all))?;
     stages.run("browser tests", || {
-        node(
-            &browsers,
-            all,
-            &[
-                "--test",
-                "--test-concurrency=1",
-                "tests/browser/page.test.mjs",
-                "tests/browser/views.test.mjs",
-                "tests/browser/runs.test.mjs",
-                "tests/browser/tour.test.mjs",
-                "tests/browser/flows.test.mjs",
-                "tests/browser/keep.test.mjs",
-                "tests/browser/fit.test.mjs",
-                "tests/browser/intake.test.mjs",
-                "tests/browser/folders.test.mjs",
-            ],
-        )
+        let files = BROWSER_TESTS.map(|name| format!("tests/browser/{name}.test.mjs"));
+        let arguments = ["--test", "--test-concurrency=1"].into_iter().chain(files.iter().map(String::as_str));
+        node(&browsers, all, &arguments.collect::<Vec<_>>())
     })?;
     dist::build(&mut stages, Path::new(DIST), None)?;
     stages.run("built folder", || node(&browsers, all, &["--test", "tests/browser/dist.test.mjs"]))?;

@@ -101,7 +101,11 @@ export class Engine {
     for (const { failed } of waiting) failed(error);
   }
 
-  call<K extends CallName>(call: K, args: Calls[K]["args"], progress?: (progress: ProgressOf<K>) => void): Promise<Calls[K]["result"]> {
+  call<K extends CallName>(
+    call: K,
+    args: Calls[K]["args"],
+    progress?: (progress: ProgressOf<K>) => void,
+  ): Promise<Calls[K]["result"]> {
     // The next call of one that never started gets another try.
     if (this.#dead) this.#restart(this.#dead.message);
     const id = this.#next++;

@@ -13,7 +13,10 @@ type Method<M> = M extends (...args: infer A) => infer R
     : { args: Whole<A>; result: Awaited<R>; progress: never }
   : never;
 
-type SessionMethods = Omit<{ [K in keyof Session as Session[K] extends (...args: never[]) => unknown ? K : never]: Method<Session[K]> }, "free" | typeof Symbol.dispose>;
+type SessionMethods = Omit<
+  { [K in keyof Session as Session[K] extends (...args: never[]) => unknown ? K : never]: Method<Session[K]> },
+  "free" | typeof Symbol.dispose
+>;
 
 export type Calls = SessionMethods & {
   /** Bytes of the engine's memory. */

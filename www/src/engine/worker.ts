@@ -21,7 +21,9 @@ async function kept(address: string): Promise<ArrayBuffer> {
   const response = await fetch(address);
   const kind = response.headers.get("Content-Type") ?? "";
   if (!response.ok || kind.startsWith("text/html")) {
-    throw new Error(`fetching the engine: ${address} answered ${response.status} with ${kind || "no type"}; reload the page`);
+    throw new Error(
+      `fetching the engine: ${address} answered ${response.status} with ${kind || "no type"}; reload the page`,
+    );
   }
   const bytes = await response.arrayBuffer();
   if (cache) {
@@ -38,7 +40,8 @@ async function kept(address: string): Promise<ArrayBuffer> {
 
 /** A module that is valid where there is relaxed SIMD: it multiplies and adds at once. */
 const RELAXED_SIMD = new Uint8Array([
-  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 19, 1, 17, 0, 65, 1, 253, 15, 65, 2, 253, 15, 65, 3, 253, 15, 253, 133, 2, 11,
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 19, 1, 17, 0, 65, 1, 253, 15, 65, 2, 253, 15, 65,
+  3, 253, 15, 253, 133, 2, 11,
 ]);
 const wasmAddress = WebAssembly.validate(RELAXED_SIMD) ? relaxedAddress : plainAddress;
 
@@ -75,7 +78,11 @@ async function start() {
 const ready = start().then((wasm) => ({ memory: wasm.memory, session: new Session() }));
 
 /** Calls a method of the session. Of those that tell of progress the last parameter is whom they tell. */
-function called({ memory, session }: Awaited<typeof ready>, { call, args }: Request, tell: (progress: unknown) => void): unknown {
+function called(
+  { memory, session }: Awaited<typeof ready>,
+  { call, args }: Request,
+  tell: (progress: unknown) => void,
+): unknown {
   if (call === "memoryBytes") return memory.buffer.byteLength;
   const method = session[call] as (...args: unknown[]) => unknown;
   return method.apply(session, args.length < method.length ? [...args, tell] : args);

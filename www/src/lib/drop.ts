@@ -20,7 +20,10 @@ export function ignoreStrayDrops() {
   for (const kind of ["dragover", "drop"]) window.addEventListener(kind, (event) => event.preventDefault());
 }
 
-export function dropFiles(node: HTMLElement, { take, failed, depth = 1 }: { take: (files: File[]) => void; failed: (error: unknown) => void; depth?: number }) {
+export function dropFiles(
+  node: HTMLElement,
+  { take, failed, depth = 1 }: { take: (files: File[]) => void; failed: (error: unknown) => void; depth?: number },
+) {
   const over = (event: DragEvent) => {
     event.preventDefault();
     node.classList.add("over");
@@ -34,7 +37,8 @@ export function dropFiles(node: HTMLElement, { take, failed, depth = 1 }: { take
     // What does not come from a file system has no entry.
     const plain = [...(event.dataTransfer?.files ?? [])];
     try {
-      const files = entries.length > 0 ? (await Promise.all(entries.map((entry) => filesOf(entry, depth)))).flat() : plain;
+      const files =
+        entries.length > 0 ? (await Promise.all(entries.map((entry) => filesOf(entry, depth)))).flat() : plain;
       if (files.length > 0) take(files);
     } catch (error) {
       failed(error);

@@ -7,18 +7,30 @@ export const score = (value: number | undefined) =>
 export const origin = (name: string) => name.replace(/@([0-9a-f]{7})[0-9a-f]{33}(?![0-9a-f])/g, "@$1");
 
 /** A dataset by the names of its files, without what they lie in. */
-export const dataset = (name: string) => name.split(", ").map((file) => file.split("/").pop() || file).join(", ");
+export const dataset = (name: string) =>
+  name
+    .split(", ")
+    .map((file) => file.split("/").pop() || file)
+    .join(", ");
 
 /** A loaded model: its reward head, its Hub id, or its file's name. */
-export const model = ({ head, origin: of, name }: { head?: { name: string } | undefined; origin?: string | undefined; name: string }) =>
-  head?.name ?? of?.replace(/@[^:]*/, "") ?? name;
+export const model = ({
+  head,
+  origin: of,
+  name,
+}: {
+  head?: { name: string } | undefined;
+  origin?: string | undefined;
+  name: string;
+}) => head?.name ?? of?.replace(/@[^:]*/, "") ?? name;
 
 export const count = (value: number) => new Intl.NumberFormat("en").format(value);
 
 const plurals = new Intl.PluralRules("en");
 
 /** So many of them: `1 item`, `2 items`. */
-export const many = (value: number, one: string, other = `${one}s`) => `${count(value)} ${plurals.select(value) === "one" ? one : other}`;
+export const many = (value: number, one: string, other = `${one}s`) =>
+  `${count(value)} ${plurals.select(value) === "one" ? one : other}`;
 
 export function bytes(value: number): string {
   if (value < 1e5) return `${(value / 1e3).toFixed(1)} kB`;

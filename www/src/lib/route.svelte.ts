@@ -35,7 +35,10 @@ class Route {
   /** What a view has in the address, without a step in the history. */
   keep(params: Record<string, string | undefined>) {
     const all = Object.entries({ ...Object.fromEntries(this.params), ...params });
-    const address = this.to(this.view, Object.fromEntries(all.flatMap(([name, value]) => (value ? [[name, value]] : []))));
+    const address = this.to(
+      this.view,
+      Object.fromEntries(all.flatMap(([name, value]) => (value ? [[name, value]] : []))),
+    );
     history.replaceState(history.state, "", address);
     this.#read();
   }

@@ -25,7 +25,8 @@ export class DatasetState {
   #engine: EngineState;
   /** A run over other rows is over. */
   #changed: () => void;
-  #from: { source: DataSource; access: Access; benchmark: string | undefined; columns: ColumnNames | undefined } | undefined;
+  #from:
+    { source: DataSource; access: Access; benchmark: string | undefined; columns: ColumnNames | undefined } | undefined;
 
   constructor(work: WorkState, engine: EngineState, changed: () => void) {
     this.#work = work;
@@ -65,7 +66,12 @@ export class DatasetState {
     this.report = await this.#open(source, access, benchmark, columns);
   }
 
-  async #open(source: DataSource, { hub, token, keep }: Access, benchmark: string | undefined, columns: ColumnNames | undefined): Promise<DatasetReport> {
+  async #open(
+    source: DataSource,
+    { hub, token, keep }: Access,
+    benchmark: string | undefined,
+    columns: ColumnNames | undefined,
+  ): Promise<DatasetReport> {
     const engine = this.#engine;
     await engine.call("configure", [hub, token, keep]);
     await engine.call("chooseBenchmark", [benchmark, columns, this.split.trim() || undefined]);

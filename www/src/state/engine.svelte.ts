@@ -110,7 +110,10 @@ export class EngineState {
         const closed = await this.#restore();
         const where = this.#work.now === "running" ? `; the run went on after ${itemsDone()} items` : "";
         const moved = this.device?.name === device ? "" : `, now on ${this.device?.name}`;
-        this.incidents[incident] = [`The engine stopped (${error.message}) and was started again${where}${moved}.`, ...closed].join(" ");
+        this.incidents[incident] = [
+          `The engine stopped (${error.message}) and was started again${where}${moved}.`,
+          ...closed,
+        ].join(" ");
       }
     }
   }

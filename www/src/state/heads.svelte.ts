@@ -33,7 +33,9 @@ export class HeadsState {
       this.fitted = undefined;
       try {
         const tell = (now: FitProgress) => (this.progress = now);
-        const head = await this.#engine.withstanding(() => this.#engine.call("fit", [preferences, features, options], tell));
+        const head = await this.#engine.withstanding(() =>
+          this.#engine.call("fit", [preferences, features, options], tell),
+        );
         this.fitted = { head, bytes: await this.#engine.call("fittedHead", []) };
       } finally {
         this.progress = undefined;

@@ -8,9 +8,7 @@ import type { WorkState } from "./work.svelte";
 
 /** Where a model comes from; enough to load it again. */
 export type ModelSource = (
-  | { kind: "site"; manifest: string }
-  | { kind: "hub"; id: string }
-  | { kind: "files"; files: File[] }
+  { kind: "site"; manifest: string } | { kind: "hub"; id: string } | { kind: "files"; files: File[] }
 ) & {
   /** A reward head's file to be put on it, or the address of the site's own. */
   head?: Uint8Array | File | URL | undefined;
@@ -35,7 +33,8 @@ async function headBytes(head: ModelSource["head"]): Promise<Uint8Array | undefi
   if (head instanceof File) return new Uint8Array(await head.arrayBuffer());
   if (!(head instanceof URL)) return head;
   const response = await fetch(head);
-  if (!response.ok) throw new Error(`fetching the reward head: ${head.href} answered ${response.status}; reload the page`);
+  if (!response.ok)
+    throw new Error(`fetching the reward head: ${head.href} answered ${response.status}; reload the page`);
   return new Uint8Array(await response.arrayBuffer());
 }
 
@@ -147,7 +146,9 @@ export class ModelsState {
       }, "second");
       try {
         const head = await headBytes(loaded.source.head);
-        this.beside = await this.#engine.loading((tell) => loadInto(engine, loaded.source, head, loaded.settings, loaded.access, tell));
+        this.beside = await this.#engine.loading((tell) =>
+          loadInto(engine, loaded.source, head, loaded.settings, loaded.access, tell),
+        );
         this.#second = engine;
       } catch (error) {
         engine.end("it could not be loaded");

@@ -12,7 +12,9 @@ export class NotifyState {
   /** Asks whether notifications may be sent. */
   async ask(wanted: boolean) {
     this.wanted = wanted && "Notification" in window && (await Notification.requestPermission()) === "granted";
-    if (wanted && !this.wanted) this.#work.notice = "The browser allows no notifications of this page; its settings for the site can change that.";
+    if (wanted && !this.wanted)
+      this.#work.notice =
+        "The browser allows no notifications of this page; its settings for the site can change that.";
   }
 
   tell(what: string) {
@@ -21,7 +23,9 @@ export class NotifyState {
       new Notification("Rewardscope", { body: what, icon: "icon.svg" });
     } catch {
       // Phones take them from a service worker alone.
-      void navigator.serviceWorker?.ready.then((worker) => worker.showNotification("Rewardscope", { body: what })).catch(() => {});
+      void navigator.serviceWorker?.ready
+        .then((worker) => worker.showNotification("Rewardscope", { body: what }))
+        .catch(() => {});
     }
   }
 }

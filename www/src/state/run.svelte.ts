@@ -82,7 +82,10 @@ export class RunState {
     const { work, notify } = this.#parts;
     return work.during("running", async () => {
       const before = await this.#run(selection, anew);
-      work.notice = before > 0 ? `The run is done; ${many(before, "item of it was", "items of it were")} scored earlier.` : "The run is done.";
+      work.notice =
+        before > 0
+          ? `The run is done; ${many(before, "item of it was", "items of it were")} scored earlier.`
+          : "The run is done.";
       notify.tell(work.notice);
     });
   }
@@ -129,7 +132,8 @@ export class RunState {
     if (!this.#givenUp) return;
     this.#givenUp = false;
     this.forget();
-    this.#parts.work.notice = "Cancelled. What was scored is kept among the runs in Models, and the same run goes on from there.";
+    this.#parts.work.notice =
+      "Cancelled. What was scored is kept among the runs in Models, and the same run goes on from there.";
   }
 
   #planned({ subset, limit, seed }: Selection, anew: boolean) {
@@ -179,6 +183,7 @@ export class RunState {
     if (!this.progress) return;
     const { engine } = this.#parts;
     this.report = await engine.call("report", []);
-    if (this.progress.items_done === this.progress.items_total && this.report.items_done > 0) this.insight = await engine.call("insight", []);
+    if (this.progress.items_done === this.progress.items_total && this.report.items_done > 0)
+      this.insight = await engine.call("insight", []);
   }
 }

@@ -44,7 +44,8 @@ export class WorkState {
       await task();
     } catch (error) {
       if (error instanceof Error && error.message === "cancelled") {
-        this.notice = work === "running" ? "Paused; what was scored stays on this device, and the run can go on." : "Cancelled.";
+        this.notice =
+          work === "running" ? "Paused; what was scored stays on this device, and the run can go on." : "Cancelled.";
       } else {
         this.fail(error);
       }

@@ -14,7 +14,12 @@ export class Pages<Row> {
   #before: Pages<Row> | undefined;
   #ended = false;
 
-  constructor(fetch: (from: number, count: number) => Promise<Row[]>, changed: () => void, failed: (error: unknown) => void, before?: Pages<Row>) {
+  constructor(
+    fetch: (from: number, count: number) => Promise<Row[]>,
+    changed: () => void,
+    failed: (error: unknown) => void,
+    before?: Pages<Row>,
+  ) {
     this.#fetch = fetch;
     this.#changed = changed;
     this.#failed = failed;
