@@ -1,4 +1,4 @@
-//! A hostile adapter_config.json.
+//! Fuzzes the reader of adapter_config.json.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

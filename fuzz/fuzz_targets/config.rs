@@ -1,4 +1,4 @@
-//! A hostile config.json: the first byte says which heads stand beside it.
+//! Fuzzes the reader of config.json. The bits of the first byte say which heads' tensors the checkpoint has.
 #![no_main]
 
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(mut architecture) = describe(Description::ConfigJson { file: "config.json", json, tensors: &tensors }) else {
         return;
     };
-    // A plan has a few tensors a layer; a thousand layers are planned as three are.
+    // Many layers are planned in the same way as a few, and would only cost time.
     if architecture.summary().layers <= 16 {
         let _ = architecture.tensors();
         let layers = architecture.summary().layers;

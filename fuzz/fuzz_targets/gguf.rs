@@ -1,4 +1,4 @@
-//! A hostile GGUF: its header and metadata, the rows that it promises, and the tokenizer in it.
+//! Fuzzes the reader of GGUF files: header and metadata, the tensors that the header promises, and the tokenizer.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

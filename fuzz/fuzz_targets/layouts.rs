@@ -1,5 +1,5 @@
 #![no_main]
-//! Rows of any layout: a line of columns as `--columns` takes them or nothing, then rows of JSON Lines.
+//! Fuzzes the layouts of rows. The first line names columns as `--columns` does, or none; the rest is JSON Lines.
 
 use libfuzzer_sys::fuzz_target;
 use rewardscope_data::{Columns, DataError, How, Opening, each_row};
@@ -7,7 +7,7 @@ use rewardscope_store::{ByteStream, Source};
 
 fuzz_target!(
     init: {
-        // A panic that becomes an error is none; any other ends the process still.
+        // A panic that the reader turns into an error is not a finding. Any other still ends the process.
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             if !rewardscope_data::is_guarded() {

@@ -1,5 +1,5 @@
 #![no_main]
-//! Files of rows of any form: the first byte says what the file is called, the others are its bytes.
+//! Fuzzes the readers of files of rows. The first byte chooses the file's name and the options; the rest is the file.
 
 use libfuzzer_sys::fuzz_target;
 use rewardscope_data::{DataError, How, NonFinite, Opening, Reader, each_row};
@@ -8,12 +8,12 @@ use rewardscope_store::{ByteStream, Source};
 const NAMES: [&str; 8] =
     ["rows", "rows.jsonl", "rows.json", "rows.csv", "rows.tsv", "rows.parquet", "rows.arrow", "rows.jsonl.gz"];
 
-/// Rows of a file are counted no further: a few packed bytes may be millions of them.
+/// Most rows that are read from a file: a few compressed bytes may hold millions.
 const MOST: usize = 10_000;
 
 fuzz_target!(
     init: {
-        // A panic that becomes an error is none; any other ends the process still.
+        // A panic that the reader turns into an error is not a finding. Any other still ends the process.
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             if !rewardscope_data::is_guarded() {

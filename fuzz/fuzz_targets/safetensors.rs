@@ -1,4 +1,4 @@
-//! A folder whose header, or list of shards, is hostile, and the rows that it then promises.
+//! Fuzzes the reader of safetensors folders: the header or the list of shards, and the tensors that they promise.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -11,7 +11,7 @@ fuzz_target!(|data: &[u8]| {
     let sources = if kind % 2 == 0 {
         vec![Source::memory(safetensors::SINGLE, bytes)]
     } else {
-        // The list of shards, a zero byte, and what every shard holds.
+        // The input is the list of shards, a zero byte, and the content of every shard.
         let at = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
         let (index, shard) = bytes.split_at(at);
         let shard = shard.get(1..).unwrap_or_default();

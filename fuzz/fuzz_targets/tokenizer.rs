@@ -1,4 +1,4 @@
-//! A hostile tokenizer.json, and what it makes of a text and of a pair.
+//! Fuzzes the reader of tokenizer.json, and the tokenizer's encoding of a text and of a pair.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,5 @@
-//! A hostile tokenizer_config.json over whole tokenizers: the first byte says which, and what kind of model it is for.
+//! Fuzzes the reader of tokenizer_config.json on valid tokenizers. The first byte chooses the tokenizer and the model
+//! type.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! The shape of the code: no files that import each other in a loop, no file or function that is too long to read, no
-//! name that TypeScript gets twice.
+//! Rules for the shape of the code: no files import each other in a loop, no file or function is too long, and no two
+//! types have the same name in TypeScript.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,13 +11,13 @@ use rewardscope_tests::root;
 const MOST_FILE_LINES: usize = 600;
 const MOST_FUNCTION_LINES: usize = 80;
 
-/// Longer than that, and why.
+/// Files that may be longer, each with the reason.
 const LONG_FILES: [(&str, &str); 0] = [];
 
-/// Longer than that, and why.
+/// Functions that may be longer, each with the reason.
 const LONG_FUNCTIONS: [(&str, &str); 0] = [];
 
-/// Where functions may be as long as they are: what a workgroup does is read in one piece, and so is what a test tells.
+/// Folders whose functions may have any length: a kernel is easiest to read in one piece, and so is a test.
 const UNBOUNDED: [&str; 3] = ["crates/kernels/src/gpu/", "crates/kernels/src/cpu/", "tests/"];
 
 fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
@@ -39,14 +39,14 @@ fn shown(path: &Path) -> String {
     path.strip_prefix(root()).unwrap_or(path).display().to_string().replace('\\', "/")
 }
 
-/// Every file of ours.
+/// The path and text of every file of this project with one of these endings.
 fn ours(endings: &[&str]) -> Vec<(String, String)> {
     let folders = ["crates", "xtask", "tests", "fuzz", "www"].map(|name| root().join(name));
     let paths = folders.iter().flat_map(|folder| files(folder, endings));
     paths.map(|path| (shown(&path), fs::read_to_string(&path).unwrap())).collect()
 }
 
-/// What stands outside of unit tests.
+/// A file's text without its unit tests.
 fn without_tests(text: &str) -> &str {
     text.split("\n#[cfg(test)]\nmod ").next().unwrap_or(text)
 }
@@ -63,7 +63,7 @@ fn files_are_short() {
     assert!(long.is_empty(), "at most {MOST_FILE_LINES} lines:\n{}", long.join("\n"));
 }
 
-/// Functions of a formatted file, with their lines.
+/// The names of a file's functions, with their numbers of lines. The file must be formatted by rustfmt.
 fn functions(text: &str) -> Vec<(String, usize)> {
     let lines: Vec<&str> = text.lines().collect();
     let mut found = Vec::new();
@@ -76,7 +76,7 @@ fn functions(text: &str) -> Vec<(String, usize)> {
         let Some("fn") = words.find(|word| !is_before(word)) else { continue };
         let Some(name) = words.next() else { continue };
         let end = format!("{}}}", " ".repeat(indent));
-        // One that is declared alone, or written in one line, has no such end.
+        // A function without a body, or on one line, has no closing brace on a line of its own.
         let has_body = lines[at..].iter().find(|line| line.ends_with('{') || line.ends_with([';', '}']));
         if has_body.is_some_and(|line| line.ends_with('{')) {
             let length = lines[at..].iter().position(|line| *line == end).map_or(0, |last| last + 1);
@@ -111,7 +111,7 @@ fn functions_are_short() {
     assert!(long.is_empty(), "at most {MOST_FUNCTION_LINES} lines:\n{}", long.join("\n"));
 }
 
-/// The paths of a `use`, its braces resolved: `a::{b, c::d}` is `a::b` and `a::c::d`.
+/// The paths of a `use`, with its braces expanded: `a::{b, c::d}` is `a::b` and `a::c::d`.
 fn expanded(tree: &str) -> Vec<String> {
     let tree = tree.trim();
     let Some((before, inner)) = tree.split_once('{') else {
@@ -136,9 +136,11 @@ fn expanded(tree: &str) -> Vec<String> {
     parts.flat_map(|part| expanded(part).into_iter().map(|path| format!("{before}{path}"))).collect()
 }
 
-/// A crate's files by the path of their module, and what its roots hand on from them.
+/// A crate's files by module path, and its re-exports.
 struct Modules {
+    /// Module path to the file's text.
     files: BTreeMap<String, String>,
+    /// Re-exported path to the path that it stands for.
     handed_on: BTreeMap<String, String>,
 }
 
@@ -166,7 +168,7 @@ impl Modules {
         modules
     }
 
-    /// A path from the crate's root.
+    /// A path that a module uses, from the crate's root.
     fn absolute(&self, module: &str, path: &str) -> String {
         if let Some(rest) = path.strip_prefix("self::") {
             return format!("{module}::{rest}");
@@ -179,7 +181,7 @@ impl Modules {
         match self.files.contains_key(&format!("{module}::{first}")) && first != "crate" {
             true => format!("{module}::{path}"),
             false if path.starts_with("crate") => path.to_owned(),
-            // What `super::` has left.
+            // A type of this module, left over from `super::`.
             false if self.files.contains_key(module) && path.starts_with(char::is_uppercase) => {
                 format!("{module}::{path}")
             }
@@ -187,7 +189,7 @@ impl Modules {
         }
     }
 
-    /// The module that a path leads into.
+    /// The module that a path leads to, through re-exports.
     fn module_of(&self, path: &str) -> Option<String> {
         let mut path = path.to_owned();
         for _ in 0..8 {
@@ -205,7 +207,7 @@ impl Modules {
         }
     }
 
-    /// Who imports whom. What a module's own root shares with its children is no import of another file.
+    /// The modules that each module imports. Imports from a parent module are left out.
     fn imports(&self) -> BTreeMap<String, BTreeSet<String>> {
         let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for (module, text) in &self.files {
@@ -215,7 +217,7 @@ impl Modules {
                 let rest = &text[at..];
                 let end = rest.find(|letter: char| !letter.is_alphanumeric() && !"_:".contains(letter));
                 let path = &rest[..end.unwrap_or(rest.len())];
-                // With braces it is a `use`, which is read whole.
+                // A path that ends with `::` stands before braces in a `use`, which `uses` has read.
                 (!path.ends_with(':')).then(|| path.to_owned())
             });
             for path in private.chain(inline) {
@@ -230,7 +232,7 @@ impl Modules {
     }
 }
 
-/// The paths that a file uses, and whether it hands them on.
+/// The paths that a file uses, each with whether it re-exports the path.
 fn uses(text: &str) -> Vec<(bool, String)> {
     let text = without_tests(text);
     let mut found = Vec::new();
@@ -245,7 +247,7 @@ fn uses(text: &str) -> Vec<(bool, String)> {
     found
 }
 
-/// A way from a name back to itself, where there is one.
+/// A path of imports from a name back to itself, if there is one.
 fn circle(edges: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
     fn walk<'a>(
         at: &'a str,

@@ -1,5 +1,5 @@
-// Two real browsers behind one small surface: Chromium on SwiftShader through Playwright, Firefox
-// on lavapipe through Puppeteer. Which programs those are is said by the environment.
+// Two real browsers with the same small interface: Chromium on SwiftShader through Playwright, and Firefox on lavapipe
+// through Puppeteer. Environment variables give the paths of their programs.
 import { deepEqual, ok } from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
@@ -16,9 +16,10 @@ function required(name) {
   return value;
 }
 
+/** Address of the page under test. */
 export const url = required("REWARDSCOPE_URL");
 
-/** Longest that anything on the page may take here: software GPUs are slow. */
+/** Timeout in ms for anything on the page. It is long because software GPUs are slow. */
 export const PATIENCE_MS = 300_000;
 
 const CHROMIUM_FLAGS = [
@@ -30,10 +31,10 @@ const CHROMIUM_FLAGS = [
   "--disable-quic",
 ];
 
-// Without these there is no adapter on a machine without a GPU.
+// Without these flags a machine without a GPU has no WebGPU adapter.
 const WEBGPU_FLAGS = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
 
-/** Picks files and waits until the page has taken them: browsers say so a little later. */
+/** Picks files and waits for their `change` event, which browsers fire a little later. */
 async function picking(page, selector, pick) {
   const taken = page.evaluate(
     (s) =>
@@ -46,7 +47,7 @@ async function picking(page, selector, pick) {
   await taken;
 }
 
-/** Goes to the view that has an element, as its link in the page's head does. */
+/** Shows the view that contains an element, as the link in the page's header does. */
 async function reveal(page, selector) {
   await page.evaluate(async (s) => {
     const view = document.querySelector(s)?.closest("[data-view]");
@@ -59,7 +60,7 @@ async function reveal(page, selector) {
 const common = (page, close) => ({
   page,
   close,
-  /** Runs a function in the page with one argument that JSON can carry. */
+  /** Runs a function in the page with one argument, which must be serialisable as JSON. */
   evaluate: (work, argument) => page.evaluate(work, argument),
   async click(selector) {
     await reveal(page, selector);
@@ -68,7 +69,7 @@ const common = (page, close) => ({
   text: (selector) =>
     page.evaluate((s) => document.querySelector(s)?.textContent?.replace(/\s+/g, " ").trim() ?? "", selector),
   exists: (selector) => page.evaluate((s) => document.querySelector(s) !== null, selector),
-  /** Waits until the function, given the argument, is true in the page; an error shown there ends the wait. */
+  /** Waits until `condition(argument)` is true in the page. An error shown there is thrown unless it is allowed. */
   async until(what, condition, argument, { allowError = false, timeout = PATIENCE_MS } = {}) {
     const deadline = Date.now() + timeout;
     for (;;) {
@@ -83,9 +84,9 @@ const common = (page, close) => ({
 });
 
 /**
- * Counts what the engine's worker asks of WebGPU from here on; the function that is returned gives
- * the counts since it was last called: dispatches, pipelines made, readbacks, bytes written by the
- * queue, bytes of buffers made; and the bytes of all buffers there are, and at most were.
+ * Counts the WebGPU calls of the engine's worker from now on. The returned function gives the counts since it was last
+ * called (dispatches, created pipelines, readbacks, bytes written by the queue, bytes of created buffers), and the
+ * bytes of all existing buffers now and at their peak.
  */
 export async function countingGpu(browser) {
   await browser.inWorker(() => {
@@ -133,18 +134,18 @@ async function openChromium({ webgpu = true, relaxed = true, onDisk = false, add
     headless: true,
     args: [...CHROMIUM_FLAGS, ...(webgpu ? WEBGPU_FLAGS : [])],
   };
-  // A context of its own is a private window: its files lie in another process's memory, which is slower than a disk.
+  // A new context is a private window. Its files lie in another process's memory, which is slower than a disk.
   const profile = onDisk ? mkdtempSync(join(tmpdir(), "rewardscope-chromium-")) : undefined;
   const browser = profile ? await chromium.launchPersistentContext(profile, options) : await chromium.launch(options);
   const context = profile ? browser : await browser.newContext();
   if (!relaxed) {
-    // As if this browser had no relaxed SIMD.
+    // Makes the worker see a browser without relaxed SIMD.
     await context.route(/\/worker-[^/]*\.js$/, async (route) => {
       const response = await route.fetch();
       await route.fulfill({ response, body: `WebAssembly.validate = () => false;\n${await response.text()}` });
     });
   }
-  /** The worker of that name that was started last. */
+  /** The last started worker of that name. */
   const worker = async (page, wanted) => {
     for (
       const deadline = Date.now() + PATIENCE_MS;
@@ -176,9 +177,9 @@ async function openChromium({ webgpu = true, relaxed = true, onDisk = false, add
         await page.selectOption(selector, value);
       },
       pick: (selector, paths) => picking(page, selector, () => page.setInputFiles(selector, paths)),
-      /** Runs a function in the engine's worker, or a helper's. */
+      /** Runs a function in the engine's worker, or in the worker with that name. */
       inWorker: async (work, argument, name = "engine") => (await worker(page, name)).evaluate(work, argument),
-      /** Another page in another tab. */
+      /** Opens another page in a second tab. */
       async beside(address) {
         const other = await context.newPage();
         other.setDefaultTimeout(PATIENCE_MS);
@@ -188,7 +189,7 @@ async function openChromium({ webgpu = true, relaxed = true, onDisk = false, add
           inWorker: async (work, argument) => (await worker(other, "peers")).evaluate(work, argument),
         };
       },
-      /** Bounds what this site may store, in bytes. */
+      /** Limits the site's storage quota, in bytes. */
       async boundStorage(bytes) {
         const client = await context.newCDPSession(page);
         await client.send("Storage.overrideQuotaForOrigin", { origin: new URL(address).origin, quotaSize: bytes });
@@ -228,7 +229,7 @@ async function openFirefox({ address = url } = {}) {
         const input = await page.$(selector);
         await picking(page, selector, () => input.uploadFile(...[paths].flat()));
       },
-      /** Another page in another tab. */
+      /** Opens another page in a second tab. */
       async beside(address) {
         const other = await browser.newPage();
         other.setDefaultTimeout(PATIENCE_MS);
@@ -240,13 +241,14 @@ async function openFirefox({ address = url } = {}) {
   return visit();
 }
 
+/** Opens a browser on the page, by the browser's name. */
 export const open = { Chromium: openChromium, Firefox: openFirefox };
 
-// What one does on the page.
+// Actions on the page.
 
 const fixtures = new URL("../fixtures/parity/", import.meta.url).pathname;
 
-/** The files of a stored checkpoint. */
+/** Paths of the files of a checkpoint in the fixtures. */
 export function checkpoint(name) {
   const parts = readdirSync(join(fixtures, name)).filter(
     (file) => !["expected.json", "config.as_saved_by_v5.json"].includes(file),
@@ -254,7 +256,7 @@ export function checkpoint(name) {
   return parts.map((file) => join(fixtures, name, file));
 }
 
-/** Goes to a view. */
+/** Shows a view. */
 export async function show(browser, view) {
   await browser.evaluate((view) => (location.hash = view), view);
   await browser.until(view, (view) => document.querySelector(`[data-view="${view}"]`)?.hidden === false, view, {
@@ -262,7 +264,7 @@ export async function show(browser, view) {
   });
 }
 
-/** Opens an item of what Explore lists, by its place there. */
+/** Opens an item by its place in the list of Explore. */
 export async function inspect(browser, place) {
   await show(browser, "explore");
   await browser.until("the row", (place) => document.querySelector(`#row-${place} .id`) !== null, place);
@@ -272,9 +274,9 @@ export async function inspect(browser, place) {
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-/** Nothing that axe knows of is wrong with what is shown. */
+/** Asserts that axe finds no accessibility violation in what is shown. */
 export async function isAccessible(browser, what) {
-  // By the protocol, not by the page, whose policy refuses scripts of others.
+  // Added through the browser's protocol, because the page's policy blocks added scripts.
   await browser.page.evaluate(axe);
   const violations = await browser.evaluate(async () =>
     (await window.axe.run(document, { resultTypes: ["violations"] })).violations.map(
@@ -288,7 +290,7 @@ export async function isAccessible(browser, what) {
   deepEqual(violations, [], what);
 }
 
-/** Goes on with the tabulator until an element has the focus. */
+/** Presses Tab (or Shift+Tab) until the element has the focus. */
 export async function tabTo(browser, selector, { back = false } = {}) {
   const tries = await browser.evaluate(
     () => document.querySelectorAll("a, button, input, select, textarea, summary, [tabindex]").length,
@@ -300,7 +302,7 @@ export async function tabTo(browser, selector, { back = false } = {}) {
   throw new Error(`the keyboard does not come to ${selector}`);
 }
 
-/** Chooses an option of a select that has the focus. */
+/** Chooses an option of the focused select by keyboard. */
 export async function choose(browser, value) {
   for (let i = 0; i < 50; i++) {
     const [at, to] = await browser.evaluate((value) => {
@@ -317,7 +319,7 @@ export async function choose(browser, value) {
   throw new Error(`${value} is not reached`);
 }
 
-/** Watches the page's long tasks from here on; the function that is returned gives the longest, in milliseconds. */
+/** Observes the page's long tasks from now on. The returned function gives the longest one in ms. */
 export async function watchTasks(browser) {
   await browser.evaluate(() => {
     window.longestTask = 0;
@@ -328,14 +330,14 @@ export async function watchTasks(browser) {
   return () => browser.evaluate(() => window.longestTask);
 }
 
-/** The site's reward model. */
+/** Loads the site's reward model. */
 export async function loadReward(browser, device) {
   await browser.select("#model-source", "default");
   await browser.select("#device", device);
   await load(browser);
 }
 
-/** Its backbone, with a reward head where there is one to be picked. */
+/** Loads the site's model without its reward head, or with the head of a given file. */
 export async function loadLikelihood(browser, device, head) {
   await browser.select("#model-source", "likelihood");
   await browser.select("#device", device);
@@ -350,10 +352,10 @@ async function pickHead(browser, head) {
   await browser.until("the picked head", () => document.querySelector("#head-picked") !== null);
 }
 
-/** Serves the tests' Hub while a test file runs; its address. */
+/** Starts the tests' Hub for the duration of a test file. Returns its address. */
 export async function startHub() {
   const target = resolve(new URL("../../", import.meta.url).pathname, process.env.REWARDSCOPE_TARGET || "target");
-  // It ends when its standard input does.
+  // The Hub ends when its standard input is closed.
   const hub = spawn(join(target, "debug/test-hub"), { stdio: ["pipe", "pipe", "inherit"] });
   after(() => hub.kill());
   return new Promise((done, failed) => {
@@ -363,7 +365,7 @@ export async function startHub() {
   });
 }
 
-/** Loads a model by its Hub id from a Hub at another address; the page may refuse it with a sentence. */
+/** Loads a model by its id from the Hub at an address. Returns the page's error, which is empty on success. */
 export async function loadHub(browser, device, id, hub, { token = "", allowError = false } = {}) {
   await browser.select("#model-source", "hub");
   await browser.select("#device", device);
@@ -378,6 +380,7 @@ export async function loadHub(browser, device, id, hub, { token = "", allowError
   return browser.text("#error");
 }
 
+/** Loads a model from files, with the reward head of a file if one is given. */
 export async function loadFiles(browser, device, paths, head) {
   await browser.select("#model-source", "own");
   await browser.select("#device", device);
@@ -395,13 +398,13 @@ async function load(browser) {
   );
 }
 
+/** The engine's scores of token ids, with the value at every token from `first` on. */
 export const scoreTokens = (browser, ids, first) =>
   browser.evaluate(([ids, first]) => window.rewardscope.call("scoreTokens", [ids, first, true]), [ids, first]);
 
 /**
- * Records what Chromium shows from here on; the function that is returned writes it as a .webm and
- * gives its bytes. Another page puts the frames together: a program that does so comes from no
- * registry that tests may use.
+ * Records what Chromium shows from now on. The returned function writes the recording as a .webm file and returns its
+ * size in bytes. A second page encodes the frames, because no registry that the tests may use has a program for that.
  */
 export async function record(browser, { width, height }) {
   const studio = await browser.page.context().newPage();
@@ -418,7 +421,7 @@ export async function record(browser, { width, height }) {
       const parts = [];
       recorder.ondataavailable = ({ data }) => parts.push(data);
       let latest;
-      // A still page sends no frames; the film goes on.
+      // A page that does not change sends no frames, so the last one is repeated.
       const timer = setInterval(() => latest && context.drawImage(latest, 0, 0, width, height), 125);
       recorder.start(500);
       window.studio = {
@@ -466,7 +469,7 @@ export async function record(browser, { width, height }) {
 const shots = new URL("../../test-output/", import.meta.url).pathname;
 mkdirSync(shots, { recursive: true });
 
-/** Opens a browser, does the work, closes it; a screenshot is kept either way. */
+/** Opens a browser, does the work and closes it. Saves a screenshot whether or not the work succeeds. */
 export async function using(name, title, work, options) {
   const browser = await open[name](options);
   try {

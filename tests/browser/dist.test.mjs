@@ -1,5 +1,5 @@
-// The built folder on a plain static server: at a sub-path, without ranges, compression or any
-// header but a type. It must load, score, and come back without a network.
+// The built folder on a plain static server: at a sub-path, without range requests, compression or any header except
+// Content-Type. The page must load, score, and work again offline.
 import assert from "node:assert/strict";
 import { createReadStream, readdirSync, statSync } from "node:fs";
 import { createServer } from "node:http";
@@ -14,7 +14,7 @@ const PREFIX = "/some/where/";
 const WASM_DELAY_MS = 3000;
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".json": "application/json" };
 
-/** With `plain`, a server that makes the worker take this browser for one without relaxed SIMD. */
+/** Serves the built folder. With `plain`, the worker finds no relaxed SIMD in this browser. */
 function serve({ plain }) {
   const strays = [];
   const modules = new Set();
@@ -34,7 +34,7 @@ function serve({ plain }) {
       if (plain && /worker-.*\.js$/.test(name)) response.write("WebAssembly.validate = () => false;\n");
       createReadStream(file).pipe(response);
     };
-    // The page must be there before the engine is.
+    // The wasm is delayed, because the page must appear before the engine is there.
     setTimeout(send, name.includes(".wasm") ? WASM_DELAY_MS : 0);
   });
   server.on("connection", (socket) => sockets.add(socket.on("close", () => sockets.delete(socket))));
@@ -92,7 +92,7 @@ for (const name of ["Chromium", "Firefox"]) {
         await loadLikelihood(browser, "cpu");
         assert.deepEqual([...server.modules], [plain ? "bg" : "relaxed"]);
         const online = await score(browser);
-        // The rows are kept when they were open once.
+        // Rows that were opened once are stored.
         await browser.click("#open-rows");
         await browser.until("the rows", () => document.querySelector("#dataset-report") !== null);
         await browser.until(
@@ -103,7 +103,7 @@ for (const name of ["Chromium", "Firefox"]) {
           server.strays.filter((path) => path !== "/favicon.ico"),
           [],
         );
-        // What else lies in the folder is itself, not the page.
+        // Other files of the folder are served as they are; the service worker does not replace them with the page.
         const licences = await browser.evaluate(async () => (await fetch("THIRD-PARTY-LICENCES.txt")).text());
         assert.match(licences, /under their licences/);
         server.stop();
@@ -111,7 +111,7 @@ for (const name of ["Chromium", "Firefox"]) {
         await loadLikelihood(again, "cpu");
         assert.deepEqual(await score(again), online);
         if (plain) return;
-        // Once is enough of what takes a while.
+        // The slow rest is tested in one browser only.
         await show(again, "benchmark");
         await again.click("#open-rows");
         await again.until("the rows", () => document.querySelector("#run-subset")?.disabled === false);

@@ -1,4 +1,4 @@
-// The page when something is wrong: broken files, a cancelled load, a dead worker, no WebGPU.
+// Failures: broken files, a cancelled load, a dead worker, no WebGPU.
 import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -88,7 +88,7 @@ test("Chromium: bad files have their sentences, and results stay", async () => {
       "should have the shape",
     );
     await model(broken("model.safetensors", "PK this is no safetensors file"), "a safetensors header was expected");
-    // And it still works afterwards.
+    // The page still works afterwards.
     await loadFiles(browser, "cpu", checkpoint("llama_plain"));
     await browser.click("#score");
     await browser.until("scores", () => document.querySelector("#try-scores") !== null);

@@ -1,5 +1,5 @@
-// Reward heads in the page: fitted from clicks and from a file, put on the model, exported and
-// imported again; and the site's own, with its figures.
+// Reward heads in the page: fitted from clicks and from a file, used with the model, exported and imported again; and
+// the site's own head with its figures.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
@@ -30,7 +30,7 @@ const score = async (browser, prompt, completions) => {
   return scores.map((found) => found.score);
 };
 
-/** What the page exported last, as the bytes of its file. */
+/** Writes the last fitted head to a file. Returns its path. */
 async function exported(browser) {
   const bytes = await browser.evaluate(async () => [...(await window.rewardscope.call("fittedHead", []))]);
   const path = join(scratch, `head-${Date.now()}.safetensors`);
@@ -53,7 +53,7 @@ test("Chromium: a head is fitted from forty clicked pairs, used, exported and im
     for (const prompt of prompts) {
       for (const { chosen, rejected } of pairs.filter((row) => row.prompt === prompt).slice(0, 2)) {
         await browser.fill("#prompt", prompt);
-        // The better one is now the first, now the second.
+        // The better completion is first and second in turn.
         const [first, second] = clicked % 2 ? [rejected, chosen] : [chosen, rejected];
         await browser.fill("#try .completion:nth-of-type(1) textarea", first);
         await browser.fill("#try .completion:nth-of-type(2) textarea", second);
@@ -69,7 +69,7 @@ test("Chromium: a head is fitted from forty clicked pairs, used, exported and im
     assert.equal(await browser.text("#fitted-name"), "clicked <b>head</b>");
     assert.match(await browser.text("#fit .figures"), /Fitted on 40 preference pairs over 20 prompts/);
     assert.match(await browser.text("#fit .rivals"), /chance ?50.0 %.*the longest completion.*the shortest completion/);
-    // What was computed once is known the second time, and the same seed gives the same head.
+    // The second fit uses cached features, and the same seed gives the same head.
     const first = readFileSync(await exported(browser));
     const started = Date.now();
     await browser.click("#fit-start");
@@ -87,13 +87,13 @@ test("Chromium: a head is fitted from forty clicked pairs, used, exported and im
     );
     const used = await score(browser, "Say hello.", ["Hello!", "No."]);
     assert.notDeepEqual(used, before);
-    // Imported on the same backbone it scores the same.
+    // Imported on the same backbone, the head gives the same scores.
     await loadFiles(browser, "cpu", checkpoint);
     assert.deepEqual(await score(browser, "Say hello.", ["Hello!", "No."]), before);
     await loadFiles(browser, "cpu", checkpoint, path);
     assert.deepEqual(await score(browser, "Say hello.", ["Hello!", "No."]), used);
-    assert.match(await browser.text("#head-figures"), /What this head is worth: right on/);
-    // The native command scores the same with the page's file.
+    assert.match(await browser.text("#head-figures"), /Accuracy of this head on held-out pairs: \d/);
+    // The native command gives the same scores with the page's file.
     writeFileSync(
       join(scratch, "rows.jsonl"),
       `${JSON.stringify({ id: 1, prompt: "Say hello.", completions: ["Hello!", "No."] })}\n`,
@@ -119,7 +119,7 @@ test("Chromium: a head is fitted from forty clicked pairs, used, exported and im
     JSON.parse(said).scores.forEach((native, i) =>
       assert.ok(Math.abs(native - used[i]) < 1e-5, `${native} is not ${used[i]}`),
     );
-    // On another backbone it is refused with a sentence.
+    // Another backbone is refused with an error message.
     const other = join(root, "tests/fixtures/parity/llama_gqa_tied");
     await browser.pick(
       "#model-files",
@@ -161,7 +161,7 @@ test("Chromium: bad preferences have their sentences", async () => {
       });
       assert.equal(await browser.exists("#fitted-name"), false);
     }
-    // As few as there may be: points of the curve coincide, and a subset may be called anything.
+    // The smallest number of prompts: points of the learning curve coincide. A subset may have the name `all`.
     const few = Array.from(
       { length: 10 },
       (_, i) => `${JSON.stringify({ prompt: `prompt ${i}`, chosen: "good", rejected: `bad ${i}`, subset: "all" })}\n`,
@@ -171,7 +171,7 @@ test("Chromium: bad preferences have their sentences", async () => {
     await browser.click("#fit-start");
     await browser.until("a head from ten pairs", fitted);
     assert.equal(await browser.evaluate(() => document.querySelectorAll("#fit .held-out tbody tr").length), 2);
-    // A file of features of another backbone, or of none.
+    // A features file of another backbone.
     writeFileSync(
       join(scratch, "features.bin"),
       '{"rewardscope_features":{"backbone":"other","layers":3,"pooling":"last-token","hidden_size":48,"has_likelihood":false}}\n',
@@ -189,7 +189,7 @@ test("Chromium: bad preferences have their sentences", async () => {
 
 test("Chromium: a head is fitted from a file with SmolLM2's features prepared natively", async () => {
   const file = join(scratch, "pairs.jsonl");
-  // The shortest rows of thirty prompts.
+  // Rows with short texts: two each of up to fifteen prompts of Ties.
   const short = rows.filter((row) => row.subset === "Ties");
   const prompts = [...new Set(short.map((row) => row.prompt))].slice(0, 15);
   const taken = prompts.flatMap((prompt) => short.filter((row) => row.prompt === prompt).slice(0, 2));
@@ -221,7 +221,7 @@ test("Chromium: a head is fitted from a file with SmolLM2's features prepared na
     console.log(`${taken.length} pairs with prepared features fitted in ${Date.now() - started} ms`);
     assert.match(await browser.text("#computed"), /^0 completions were computed/);
     assert.match(await browser.text("#fit .rivals"), /the backbone's likelihood/);
-    // The page's weights are the command's.
+    // The page's head has the same weights as the command's.
     const weights = (path) => {
       const bytes = readFileSync(path);
       return [
@@ -253,7 +253,7 @@ test("Chromium: the site's own reward model ranks and shows its figures", async 
     await loadReward(browser, "cpu");
     assert.match(
       await browser.text("#model-report"),
-      /carries the reward head SmolLM2-135M reward.*its scores are rewards/,
+      /has the reward head SmolLM2-135M reward.*its scores are rewards/,
     );
     await browser.evaluate(() => document.querySelector("#head-figures").setAttribute("open", ""));
     const report = JSON.parse(readFileSync(join(heads, "report.json"), "utf8"));

@@ -1,5 +1,5 @@
-// The flows beside the tour's: what is copied and saved, a run that is given up, and by the keyboard
-// alone a second model, a queue, two runs beside each other and a file at an address.
+// Flows that the tour does not cover: copying and saving, a run that is given up; and by keyboard alone a second model,
+// a queue, a comparison of two runs and a run file at an address.
 import assert from "node:assert/strict";
 import { execSync } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -43,7 +43,7 @@ test("Chromium: what is copied and saved is what is shown", async () => {
       return names;
     };
     await loadFiles(browser, "cpu", checkpoint("llama_plain"));
-    // A system turn, one more turn, one turn less.
+    // An example with a system turn; a turn is added and removed.
     await show(browser, "try");
     await browser.click(".examples button:nth-child(3)");
     await browser.until("the scores", () => document.querySelectorAll("#try-scores tbody tr").length === 3);
@@ -65,7 +65,7 @@ test("Chromium: what is copied and saved is what is shown", async () => {
       json.completions.map(({ text }) => text),
       texts,
     );
-    // The command scores the same natively.
+    // The copied command gives the same scores.
     const folder = join(root, "tests/fixtures/parity/llama_plain");
     const line = (await copied("#copy-command", "#copied")).replace(
       "rewardscope score --model MODEL",
@@ -87,7 +87,7 @@ test("Chromium: what is copied and saved is what is shown", async () => {
     assert.ok(small.length > 0 && small.every((name) => !/[-_](8|27|70|72)b/i.test(name)), small.join());
     await browser.select("#board-size", "");
 
-    // A run: its title, given up, made again, saved.
+    // A run: the page's title shows its progress; it is given up, run again and saved.
     await show(browser, "benchmark");
     await browser.click("#open-rows");
     await browser.until("the rows", () => document.querySelector("#run-subset")?.disabled === false);
@@ -136,7 +136,7 @@ test("Chromium: a second model, a queue, two runs and a file at an address go by
       await keyboard.press("Enter");
       await browser.until(view, (view) => document.activeElement?.dataset.view === view, view);
     };
-    // Files are picked in the system's own window, which no keyboard of a test reaches.
+    // Files are picked in a dialog of the system, which tests cannot control by keyboard.
     await loadFiles(browser, "cpu", checkpoint("llama_plain"));
     await go("try");
     await press("#put-beside");
@@ -175,7 +175,7 @@ test("Chromium: a second model, a queue, two runs and a file at an address go by
       "the second run",
       () => document.querySelectorAll("#runs tbody tr").length === 2 && document.querySelector("#cancel-run") === null,
     );
-    // One closed, and come back from an address.
+    // One run is closed and opened again from an address.
     await go("leaderboard");
     await press('#runs tbody tr:first-child button[aria-label^="Close"]');
     await browser.until("one run", () => document.querySelectorAll("#runs tbody tr").length === 1);
@@ -189,7 +189,7 @@ test("Chromium: a second model, a queue, two runs and a file at an address go by
     await press("#board-open-address");
     await browser.until("two runs", () => document.querySelectorAll("#runs tbody tr").length === 2);
     server.close();
-    // Beside each other.
+    // The two runs are compared.
     await go("explore");
     await tabTo(browser, "#explore-against");
     await choose(

@@ -1,5 +1,5 @@
-// Model folders as people publish them, in the page: the values that transformers gives, or the sentence that says why
-// there is none.
+// Model folders as people publish them, loaded in the page: the scores equal those of transformers, or a message says
+// why the folder is refused.
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -11,9 +11,9 @@ const folders = new URL("../fixtures/model_files/", import.meta.url).pathname;
 const expected = JSON.parse(readFileSync(join(folders, "expected.json"), "utf8"));
 const hub = await startHub();
 
-// What is refused, and what the sentence names.
+// Folders that are refused, and what the message must contain.
 const REFUSED = { "12_lora_pissa": /init_lora_weights: "pissa"/ };
-// What is said of what scores.
+// Folders that are loaded with a notice, and what it must contain.
 const NOTED = { "23a_is_causal_false_llama": /is_causal is false/ };
 
 const turns = (row) => (row.messages ? row.messages.slice(0, -1) : [{ role: "user", content: row.prompt }]);

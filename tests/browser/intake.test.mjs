@@ -1,5 +1,5 @@
-// Preference files as people have them, opened in the page by their columns: the table of tests/fixtures/intake, and
-// what is shown of rows that are none.
+// Preference files as people have them, opened in the page and detected from their columns: the table of
+// tests/fixtures/intake, and how skipped rows are shown.
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -11,9 +11,9 @@ import { loadReward, show, using } from "./browsers.mjs";
 const intake = new URL("../fixtures/intake/", import.meta.url).pathname;
 const table = JSON.parse(readFileSync(join(intake, "table.json"), "utf8"));
 
-/** Opens files as one's own rows; what the page says of them. */
+/** Opens files as the visitor's own dataset. Returns the page's messages about them. */
 async function open(browser, paths, benchmark) {
-  // Whatever was open is closed first.
+  // Selecting another source closes the open dataset.
   await browser.select("#dataset", "sample");
   await browser.select("#dataset", "own");
   await browser.select("#benchmark-name", benchmark);
@@ -119,9 +119,9 @@ test("Chromium: what is fetched is named", async () => {
     await loadReward(browser, "cpu");
     const told = await browser.evaluate(() => [...window.told]);
     assert.ok(
-      told.some((text) => /^(Fetching|Checking what is stored) [^\s:]+.*: [\d.]+ \S+ of/.test(text)),
+      told.some((text) => /^(Downloading|Checking stored files) [^\s:]+.*: [\d.]+ \S+ of/.test(text)),
       told.join(" | "),
     );
-    assert.ok(!told.some((text) => /Fetching\s*:/.test(text)), told.join(" | "));
+    assert.ok(!told.some((text) => /Downloading\s*:/.test(text)), told.join(" | "));
   });
 });

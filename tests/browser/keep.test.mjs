@@ -1,5 +1,4 @@
-// Downloads from a faulty Hub, what the browser's storage keeps of them, and a second visit without a
-// network, in two real browsers.
+// Downloads from a faulty Hub, their storage in the browser, and a second visit offline, in two real browsers.
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { connect, createServer } from "node:net";
@@ -18,7 +17,7 @@ const classifier = JSON.parse(readFileSync(join(fixtures, "parity/llama_plain/ex
 // One Hub for all tests.
 const hub = await startHub();
 
-/** Spoils the next answers; says how many the last fault had still to spoil. */
+/** Makes the Hub fail its next `times` answers for a path. Returns how many failures of the last fault were left. */
 const misbehave = async (kind, times, path) =>
   Number(await (await fetch(`${hub}/faults?kind=${kind}&times=${times}&path=${path}`)).text());
 const behave = () => misbehave("none", 0, "");
@@ -47,7 +46,7 @@ test("Chromium: models come by id through every passing fault", async () => {
   await using("Chromium", "faults", async (browser) => {
     for (const fault of PASSING) {
       await emptied(browser);
-      // Changed content is seen by its hash alone; a missing CORS header takes its probe with it.
+      // Changed content is noticed only at the end, by its hash. A missing CORS header fails the probe after it too.
       const times = { changed: 1, drip: 1, "no-cors": 2 }[fault] ?? 3;
       await misbehave(fault, times, "/cdn/models/test/llama_plain/model.safetensors");
       await loadHub(browser, "cpu", "test/llama_plain", hub);
@@ -93,7 +92,7 @@ test("Chromium: rows and a queued model come by id", async () => {
     );
     const row = await browser.text("#runs tbody tr");
     assert.match(row, /test\/llama_plain@0011223.*reward-bench-2 ?20/);
-    // The run's file says which commit of which repositories it was.
+    // The run file has the commits of both repositories.
     const commit = "00112233445566778899aabbccddeeff00112233";
     const key = await browser.evaluate(() =>
       [...document.querySelectorAll("#explore-of option")]
@@ -105,7 +104,7 @@ test("Chromium: rows and a queued model come by id", async () => {
       [protocol.model, protocol.dataset],
       [`test/llama_plain@${commit}`, `test/sample@${commit}:sample.parquet`],
     );
-    // A few rows alone, which a link may say too.
+    // A range of rows, which the address contains too.
     await browser.fill("#data-rows", "3-4");
     await browser.click("#open-rows");
     await browser.until("two rows", () => document.querySelector("#dataset-report")?.textContent.includes("2 items"));
@@ -141,7 +140,7 @@ test("Chromium: what was packed while it was loaded is kept, and loaded from the
     }
     assert.notDeepEqual(scores.q4, scores.auto);
     const fingerprint = await browser.text("#model-report");
-    // The full-size file goes; whatever comes of it now is what was kept.
+    // The original file is removed, so what loads now is the packed copy.
     await browser.evaluate(async () => {
       const { files } = await window.rewardscope.call("storage", []);
       await window.rewardscope.call("removeFile", [files.find(({ name }) => name === "model.safetensors").key]);
@@ -151,7 +150,7 @@ test("Chromium: what was packed while it was loaded is kept, and loaded from the
     for (const dtype of ["f16", "q8", "q4"]) assert.deepEqual(await load(dtype), scores[dtype], dtype);
     await behave();
     assert.ok(fingerprint.includes("llama_plain"));
-    // Damage is found, and the model packed anew.
+    // A damaged copy is noticed, and the model is packed again.
     await browser.evaluate(async () => {
       const { files } = await window.rewardscope.call("storage", []);
       const { key } = files.find(({ name }) => name === "model.safetensors as q4");
@@ -196,7 +195,7 @@ test("Chromium: what cannot be mended is one sentence", async () => {
     assert.match(await loadHub(browser, "cpu", "nonsense", hub, { allowError: true }), /owner\/name.* was expected/);
     await loadHub(browser, "cpu", "test/gated", hub, { token: "hf_test_token" });
     await classifierIsRight(browser);
-    // The token is nowhere but in memory.
+    // The token is only in memory.
     const kept = await browser.evaluate(async () => {
       const texts = [
         JSON.stringify({ ...localStorage }),
@@ -229,7 +228,7 @@ test("Chromium: no room, damage and removal are said and mended", async () => {
     };
     await loadHub(browser, "cpu", "test/llama_plain", hub);
     await browser.select("#model-source", "default");
-    // What the browser says of its room before anything is fetched.
+    // The browser reports too little space before the download starts.
     await browser.inWorker(() => {
       self.realEstimate = StorageManager.prototype.estimate;
       StorageManager.prototype.estimate = () => Promise.resolve({ usage: 1e6, quota: 51e6 });
@@ -242,7 +241,7 @@ test("Chromium: no room, damage and removal are said and mended", async () => {
     await browser.inWorker(() => {
       StorageManager.prototype.estimate = self.realEstimate;
     });
-    // And what it says in the middle.
+    // The space runs out during the download.
     await browser.boundStorage(60e6);
     assert.match(
       await refused(),
@@ -255,7 +254,7 @@ test("Chromium: no room, damage and removal are said and mended", async () => {
     await browser.click("#keep-files");
     await browser.boundStorage(2e9);
 
-    // A stored file that is damaged is fetched again once.
+    // A damaged stored file is downloaded again, once.
     await loadHub(browser, "cpu", "test/llama_plain", hub);
     const damage = () =>
       browser.evaluate(async () => {
@@ -301,7 +300,7 @@ test("Chromium: no room, damage and removal are said and mended", async () => {
   });
 });
 
-/** The page through a line that can be cut: its own address, and a way to end it. */
+/** A proxy to the page: its address, and a function that cuts all connections. */
 async function cuttableLine() {
   const { hostname, port } = new URL(url);
   const open = new Set();

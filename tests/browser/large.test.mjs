@@ -1,4 +1,4 @@
-// A model of 1.19 GB, streamed from a Hub onto the device. With --all alone.
+// A model of 1.19 GB, streamed from a Hub onto the device. Runs only with --all.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
@@ -6,10 +6,10 @@ import { countingGpu, loadHub, startHub, using } from "./browsers.mjs";
 
 const all = process.env.REWARDSCOPE_ALL === "1";
 
-// The Hub makes the weights as they are asked for.
+// The Hub generates the weights on request.
 const hub = all ? await startHub() : "";
 
-// The 0.6 billion weights of Qwen3-0.6B: bytes on the device, of the packed form and of the few that stay f32.
+// Bytes on the device of the 0.6 billion weights of Qwen3-0.6B: the packed ones and the few that stay f32.
 const DTYPES = { auto: 1.192e9, f32: 2.384e9, f16: 1.192e9, q8: 0.6707e9, q4: 0.3874e9 };
 for (const [dtype, deviceBytes] of Object.entries(DTYPES)) {
   test(
@@ -20,7 +20,7 @@ for (const [dtype, deviceBytes] of Object.entries(DTYPES)) {
         "Chromium",
         `large-${dtype}`,
         async (browser) => {
-          // The Hub of the tests hashes its files when they are first listed.
+          // The tests' Hub hashes its files at their first listing, which must not count as loading time.
           await (await fetch(`${hub}/api/models/test/qwen3-0.6b-sized/revision/main?blobs=true`)).text();
           const plain = await browser.evaluate(async (address) => {
             const started = performance.now();

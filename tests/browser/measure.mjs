@@ -1,5 +1,5 @@
-// Prints what the page costs here: bytes, times, memory. Times are of this machine and its software
-// adapters; they say nothing of a real GPU.
+// Prints the page's sizes, times and memory. Times hold for this machine and its software adapters; they say nothing
+// about a real GPU.
 import { readFileSync, readdirSync } from "node:fs";
 import { cpus } from "node:os";
 import { join } from "node:path";
@@ -57,7 +57,7 @@ for (let i = 0; i < 5; i++) {
     window.rewardscope.call("score", [[{ role: "user", content: "Name a colour of the rainbow." }], ["Violet."]]),
   );
   firstScores.push(Date.now() - started);
-  // By the worker's own clock, as the page counts.
+  // From the worker's resource timings, converted to the page's time.
   const arrival = await browser.inWorker(() => {
     const [wasm] = performance.getEntriesByType("resource").filter(({ name }) => name.includes(".wasm"));
     return performance.timeOrigin + wasm.responseEnd;

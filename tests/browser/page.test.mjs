@@ -1,5 +1,5 @@
-// The page in two real browsers. Scores come from the real engine in the real worker; a browser or
-// an adapter that is missing fails.
+// The page in two real browsers. Scores come from the real engine in its real worker. A missing browser or adapter
+// fails the tests.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
@@ -16,7 +16,7 @@ const root = new URL("../../", import.meta.url).pathname;
 const target = resolve(root, process.env.REWARDSCOPE_TARGET || "target");
 const scratch = mkdtempSync(join(tmpdir(), "rewardscope-page-"));
 
-// One or more of every architecture.
+// At least one model of each architecture.
 const CLASSIFIERS = [
   "llama_plain",
   "llama_gqa_tied",
@@ -42,7 +42,7 @@ const largest = (found, want) => {
   return Math.max(...found.map((value, i) => Math.abs(value - want[i])));
 };
 
-/** Marks that the native command makes of the page's score file. */
+/** The native command's marks of a score file. */
 function nativeMarks(scores, benchmark = "reward-bench-2") {
   const path = join(scratch, "scores.jsonl");
   writeFileSync(path, scores);
@@ -74,7 +74,7 @@ async function marksEqualNative(browser) {
 const runIsOver = () => document.querySelector("#cancel-run") === null;
 
 test("the module's constructors are not run again at every call", () => {
-  // wasm-ld names the wrappers that would do so; the linked module still has its names.
+  // wasm-ld names the wrappers that call the constructors `.command_export`. The linked module still has its names.
   const linked = readFileSync(join(target, "wasm32-unknown-unknown/wasm/rewardscope_web.wasm"));
   assert.ok(linked.includes("__wasm_call_ctors"));
   assert.ok(!linked.includes(".command_export"));
@@ -87,7 +87,7 @@ for (const name of ["Chromium", "Firefox"]) {
         await loadFiles(browser, "gpu", checkpoint(fixture));
         assert.match(await browser.text("#device-reason"), /^The GPU computes/);
         const scored = expected(fixture).conversations.filter((c) => c.input_ids);
-        // The long ones take a software GPU minutes.
+        // A software GPU needs minutes for the long ones.
         const chosen = scored.filter((c) => all || c.input_ids.length < 120).slice(0, all ? scored.length : 6);
         assert.ok(chosen.length >= 4);
         const isEncoder = "prompt" in chosen[0];
@@ -123,7 +123,7 @@ for (const name of ["Chromium", "Firefox"]) {
         const first = await browser.evaluate(() => window.rewardscope.call("encodeMs", [32]));
         const again = await browser.evaluate(() => window.rewardscope.call("encodeMs", [32]));
         console.log(`encoding one layer: ${first.toFixed(1)} ms at first, ${again.toFixed(1)} ms afterwards`);
-        // With the constructors run again at every call it is several hundred.
+        // It would be several hundred ms if the constructors ran again at every call.
         assert.ok(again < 60, `encoding a layer took ${again} ms`);
       }
     });
@@ -145,7 +145,7 @@ for (const name of ["Chromium", "Firefox"]) {
           `${name}, SmolLM2 on the CPU: largest error ${worst.toExponential(1)} over ${smollm2.length} texts`,
         );
         assert.ok(worst < 2e-3, `${worst}`);
-        // From text through the page's own controls.
+        // The same from text instead of token ids.
         const { prompt, completion, completion_mean, input_ids } = smollm2[0];
         const [typed] = await browser.evaluate(
           ([p, c]) => window.rewardscope.call("score", [[{ role: "user", content: p }], [c]]),
@@ -178,7 +178,7 @@ test("Chromium: the whole sample runs on WebGPU, cancelled once on the way", asy
     await loadFiles(browser, "gpu", checkpoint("llama_plain"));
     assert.match(await browser.text("#sample-note"), /not RewardBench 2/);
     await browser.select("#size", "full");
-    // Full shows its estimate before it starts.
+    // A full run shows an estimate before it starts.
     await browser.click("#run");
     await browser.until(
       "the estimate",
@@ -207,7 +207,7 @@ test("Chromium: the whole sample runs on WebGPU, cancelled once on the way", asy
     const marks = await marksEqualNative(browser);
     assert.equal(typeof marks.overall, "number");
     assert.equal(Object.keys(marks.subsets).length, 6);
-    // Every mark has its interval, chance level and what length alone gets.
+    // Every mark has its interval, its chance level and the marks of the shortest and the longest completion.
     assert.match(await browser.text("#marks"), /95 % interval.*Chance.*Shortest.*Longest/s);
     assert.equal(marks.subsets.Math.chance, 0.25);
     const rows = await browser.evaluate(() =>
@@ -218,7 +218,7 @@ test("Chromium: the whole sample runs on WebGPU, cancelled once on the way", asy
       assert.ok(row?.includes(mark.score.toFixed(4)) && row.includes(mark.ci95[1].toFixed(4)), `${name}: ${row}`);
     }
     assert.equal(await browser.text("#overall"), marks.overall.toFixed(4));
-    // An item opens to its prompt and its completions.
+    // An opened item shows its prompt and its completions.
     await inspect(browser, 0);
     await browser.until("the item", () => document.querySelectorAll("#explore-item table tbody tr").length === 4);
     const item = await browser.text("#explore-item");
@@ -269,7 +269,7 @@ test("Chromium: score files of several benchmarks are marked as the command mark
       assert.ok(table.includes(name) && table.includes(mark.score.toFixed(4)), table);
       assert.equal(await browser.text("#scores-overall"), overall === null ? "needs all parts" : overall.toFixed(4));
     }
-    // Another benchmark's file has its sentence.
+    // The file of another benchmark is refused with a message.
     await browser.select("#scores-benchmark", "reward-bench");
     await browser.pick("#scores-file", join(scratch, "rm-bench.json"));
     await browser.until(
@@ -283,7 +283,7 @@ test("Chromium: score files of several benchmarks are marked as the command mark
 
 test("Chromium: a layer takes few dispatches and a batch one readback, whatever the batch", async () => {
   await using("Chromium", "dispatches", async (browser) => {
-    // Stock burn takes 38 a layer. What is not of a layer: the embedding, the last queries, the head.
+    // Most dispatches per layer; stock burn needs 38. `others` are outside the layers: embedding, last queries, head.
     const most = { llama_plain: 14, qwen3: 16, bert: 12 };
     const others = 16;
     const sequence = (length, first) => Array.from({ length }, (_, i) => ((first + i * 37) % 200) + 5);
@@ -344,13 +344,13 @@ test("Chromium: rows of one's own under any names, from an address", async () =>
       { question: "Name a colour.", answers: { better: "Blue.", worse: "Monday." }, topic: "colours" },
       { question: "Name a day.", answers: { better: "Monday.", worse: "Blue." }, topic: "days" },
     ];
-    // A host that knows no ranges and allows every page.
+    // A host without range requests that allows every origin.
     const server = createServer((_request, response) => {
       response.writeHead(200, { "access-control-allow-origin": "*", "access-control-allow-headers": "range" });
       response.end(rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
     });
     await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-    // One that a failure leaves open must not keep the tests from ending.
+    // If a test fails, its open server must not keep the process alive.
     server.unref();
     await browser.select("#dataset", "hub");
     await browser.select("#benchmark-name", "preferences");
@@ -365,7 +365,7 @@ test("Chromium: rows of one's own under any names, from an address", async () =>
     );
     assert.match(await browser.text("#dataset-report"), /2 items \(colours 1, days 1\)/);
     assert.match(await browser.text("#marks"), /colours/);
-    // Several files are one dataset; where a set is a dataset of its own, its name is the subset.
+    // Several files are one dataset. For PPE, each file's name is its subset.
     await browser.select("#dataset", "own");
     for (const column of Object.keys(names)) await browser.fill(`#column-${column}`, "");
     await browser.select("#benchmark-name", "ppe");
@@ -443,7 +443,7 @@ test("Chromium: the catalog says what fits, and settings change how conversation
       /75\.5.*Too large.*8044941312 bytes as stored, the CPU path here has at most 3758096384; load it as q4, which needs 2514044160 bytes/,
     );
     await browser.select("#device", "gpu");
-    // Browsers do not say how much memory a GPU has, and matrices are split where it reads little at once.
+    // Browsers do not report GPU memory, and large matrices are split into several buffers, so every model may fit.
     await browser.until("the catalog of the GPU", () =>
       /Browsers do not say/.test(document.querySelector("#catalog").textContent),
     );

@@ -1,5 +1,4 @@
-// Several runs: one model after the other, beside each other, as files, by address, a hundred thousand
-// items of them, and with whatever text somebody put in.
+// Several runs: a queue of models, comparisons, run files and addresses, a hundred thousand items, and hostile texts.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
@@ -28,7 +27,7 @@ const rows = (browser, selector) =>
     selector,
   );
 
-/** A server of one text that every page may read. */
+/** Serves one text to every origin. */
 async function serving(text) {
   const server = createServer((_request, response) => {
     response.writeHead(200, {
@@ -39,7 +38,7 @@ async function serving(text) {
     response.end(text);
   });
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
-  // One that a failure leaves open must not keep the tests from ending.
+  // If a test fails, its open server must not keep the process alive.
   server.unref();
   return { address: `http://localhost:${server.address().port}/run.json`, close: () => server.close() };
 }
@@ -52,7 +51,7 @@ test("Chromium: models run one after the other, and stand beside each other", as
       await browser.click("#queue-loaded");
     }
     await isAccessible(browser, "a queue");
-    // Rows are open before anything runs; the run says when it is done, where that is allowed.
+    // Rows are opened before anything runs. The page notifies at the end if it is allowed to.
     await browser.page.context().grantPermissions(["notifications"]);
     await browser.evaluate(() => {
       window.told = [];
@@ -84,14 +83,14 @@ test("Chromium: models run one after the other, and stand beside each other", as
     assert.deepEqual(await browser.evaluate(() => window.told), [await browser.text("#notice")]);
     await show(browser, "leaderboard");
     await browser.until("both on the board", () => document.querySelectorAll("#board-rows tr.own").length === 2);
-    assert.match((await rows(browser, "#board-rows"))[0], /Made under: as stored, at most (8,192|4,096) tokens, /);
+    assert.match((await rows(browser, "#board-rows"))[0], /Settings: as stored, at most (8,192|4,096) tokens, /);
     assert.match(
       await browser.text("#board-unknown"),
-      /^Under which dtype, length limit and template 19\d rows came about is unknown/,
+      /^The weight type, length limit or chat template of 19\d rows is not known/,
     );
     await browser.until("both together", () => document.querySelectorAll(".together tbody tr").length === 3);
 
-    // Beside each other as the command sets them.
+    // The page's comparison equals the command's.
     await show(browser, "explore");
     const keys = await browser.evaluate(() =>
       [...document.querySelectorAll("#explore-of option")]
@@ -101,7 +100,7 @@ test("Chromium: models run one after the other, and stand beside each other", as
     assert.equal(keys.length, 2);
     const files = [];
     for (const key of keys) files.push(write(`${key}.json`, await call(browser, "runFile", key)));
-    // A run is of the benchmark that it was made of, as at the command line.
+    // A run file can only be opened as a run of its own benchmark, as with the command.
     const opened = await browser.evaluate(
       ([text]) =>
         Promise.all(
@@ -127,7 +126,7 @@ test("Chromium: models run one after the other, and stand beside each other", as
     await browser.select("#explore-of", keys[0]);
     await browser.select("#explore-against", keys[1]);
     await browser.until("the comparison", () => document.querySelectorAll("#comparison-table tbody tr").length === 7);
-    // Together as one model, by the same figures as the command's.
+    // Agreement and average equal the command's.
     await show(browser, "leaderboard");
     const together = await rows(browser, ".together");
     assert.ok(
@@ -141,7 +140,7 @@ test("Chromium: models run one after the other, and stand beside each other", as
       overall.includes(native.overall.first.toFixed(4)) && overall.includes(native.overall.ci95.low.toFixed(4)),
       overall,
     );
-    // The items that they mark differently, and no other.
+    // The filter finds exactly the items that the runs mark differently.
     await browser.until(
       "the second's marks",
       () => !document.querySelector('#explore-verdict option[value="disagreement"]').disabled,
@@ -159,7 +158,7 @@ test("Chromium: models run one after the other, and stand beside each other", as
     await browser.until("a trace", () => document.querySelector("#explore-item #trace-token") !== null);
     await isAccessible(browser, "two runs beside each other, an item open");
 
-    // What was made here goes to the board and to the reference evaluator's tools.
+    // A run can be contributed to the leaderboard and saved for the reference evaluator's tools.
     await show(browser, "leaderboard");
     await browser.click("#runs .contribute");
     await browser.until("the row", () => document.querySelector("#contribution-text") !== null);
@@ -178,7 +177,7 @@ test("Chromium: models run one after the other, and stand beside each other", as
     const again = JSON.parse(command("metrics", "--scores", write("eval-set-scores.json", reference.scores), "--json"));
     assert.equal(again.overall, JSON.parse(command("metrics", "--scores", files[1], "--json")).overall);
 
-    // A worker that dies takes no run with it.
+    // Runs stay open when the worker dies.
     await call(browser, "closeOpened", keys[0]);
     await browser.evaluate(() => window.rewardscope.replace("a test ended it"));
     await browser.until("the new one", () =>
@@ -187,7 +186,7 @@ test("Chromium: models run one after the other, and stand beside each other", as
     assert.equal((await rows(browser, "#runs")).length, 2);
     assert.deepEqual({ ...(await call(browser, "compareRuns", ...keys)).together.agreement[0][1] }, native.agreement);
 
-    // Files come back by hand and by address.
+    // Run files are opened again by drag and drop and from an address.
     for (const key of keys)
       await browser.evaluate(() => document.querySelector('#runs button[aria-label^="Close"]').click(), key);
     await browser.until("none", () => document.querySelector("#runs-empty") !== null);
@@ -209,7 +208,7 @@ test("Chromium: models run one after the other, and stand beside each other", as
     await browser.until("the address", () => document.querySelectorAll("#runs tbody tr").length === 2);
     server.close();
     assert.ok((await rows(browser, "#runs")).every((row) => row.includes(marks.items)));
-    // An address that is gone when a new worker asks for it again costs that run alone.
+    // If an address no longer answers when a new worker opens it, only that run is closed.
     await browser.evaluate(() => window.rewardscope.replace("a test ended it"));
     await browser.until("one run", () => document.querySelectorAll("#runs tbody tr").length === 1);
     await browser.until("a word of it", () =>
@@ -272,7 +271,7 @@ test("Chromium: a hundred thousand items are filtered, sorted and scrolled witho
           models: [],
         }),
       );
-      // Any fixed numbers do.
+      // Arbitrary but reproducible scores.
       const of = (k) => Number(Math.sin(i * 12.9898 + k * 78.233).toFixed(6));
       scores.push(
         JSON.stringify({ id: String(i), subset: subset(i), num_correct: 1, scores: [of(0), of(1), of(2), of(3)] }),
@@ -330,7 +329,7 @@ test("Chromium: a hundred thousand items are filtered, sorted and scrolled witho
     await browser.fill("#explore-text", "");
     await counted("all again", "100,000");
     await browser.select("#explore-order", "place");
-    // From end to end, in jumps and in steps.
+    // Scrolls through the whole list in jumps, then in small steps.
     for (let i = 0; i < 60; i++) {
       await browser.evaluate(
         (share) => {
@@ -384,7 +383,7 @@ test("Chromium: hostile text shows as text and changes nothing else", async () =
       return window.refused;
     });
     assert.deepEqual(refused, []);
-    // As a model's name, a dataset's, an id, a subset, a prompt and completions.
+    // Hostile text as the name of a model and a dataset, as id, subset, prompt and completion.
     const folder = join(scratch, "<img src=x onerror=alert(1)>");
     mkdirSync(folder);
     for (const path of checkpoint("llama_plain")) copyFileSync(path, join(folder, basename(path)));
@@ -421,7 +420,7 @@ test("Chromium: hostile text shows as text and changes nothing else", async () =
       "the run",
       () => document.querySelector("#marks") !== null && document.querySelector("#cancel-run") === null,
     );
-    // Half a character: scored where it is typed, refused by a sentence in a file of rows, which cannot have it.
+    // An unpaired surrogate: scored when typed, but refused in a file of rows, which cannot contain it (see below).
     const [{ score }] = await browser.evaluate(() =>
       window.rewardscope.call("score", [[{ role: "user", content: "\ud800 alone" }], ["\udfff"]]),
     );
@@ -441,7 +440,7 @@ test("Chromium: hostile text shows as text and changes nothing else", async () =
     assert.ok((await browser.text("#explore-item")).includes(markup));
     await browser.click("#differences");
     await browser.until("the differences", () => document.querySelector("#explore-item ins") !== null);
-    // A file that somebody made, with other words where names are.
+    // A run file from somebody else, with hostile text in place of names.
     const key = await browser.evaluate(() => [...document.querySelectorAll("#explore-of option")].at(-1).value);
     const run = JSON.parse(await call(browser, "runFile", key));
     run.protocol.model = markup.repeat(2000);
@@ -472,7 +471,7 @@ test("Chromium: hostile text shows as text and changes nothing else", async () =
       undefined,
       { allowError: true },
     );
-    // Addresses too: what they say is asked for by nobody but the visitor.
+    // Hostile links: what they name is not requested unless the visitor asks for it.
     const asked = [];
     browser.page.on("request", (request) => asked.push(request.url()));
     for (const hash of [
@@ -499,7 +498,7 @@ test("Chromium: hostile text shows as text and changes nothing else", async () =
       [],
     );
     assert.equal(await browser.evaluate(() => document.querySelector("[data-view=try]").hidden), false);
-    // A script that got in would not run.
+    // The page's policy blocks a script even if one is inserted.
     await browser.evaluate(() => {
       window.refused = [];
       addEventListener("securitypolicyviolation", (event) => window.refused.push(event.violatedDirective));

@@ -1,4 +1,4 @@
-// Runs that lose their tab, their worker or their GPU.
+// Runs that lose their tab, their worker or their GPU, and are continued.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
@@ -15,7 +15,7 @@ const scratch = mkdtempSync(join(tmpdir(), "rewardscope-survive-"));
 // One Hub for all tests.
 const hub = await startHub();
 
-/** Rows of a run; on the CPU it takes many for a run to be still going on when it is disturbed. */
+/** Rows of a run. The CPU needs more of them, so that the run is not over before it is disturbed. */
 const ROWS = { cpu: 96, gpu: 24 };
 
 function rows(count) {
@@ -47,7 +47,7 @@ async function ran(browser, count) {
   );
 }
 
-/** Waits until so many items are done, in a run that goes on. */
+/** Waits until at least so many items of the run are done. */
 const reached = (browser, items) =>
   browser.until(
     `${items} items`,
@@ -61,7 +61,7 @@ const reached = (browser, items) =>
     items,
   );
 
-/** The places of the items in the run's journal, in its order. */
+/** For each journal the places of its items, in the journal's order. */
 const journalled = (browser) =>
   browser.evaluate(async () => {
     const logs = await (
@@ -88,15 +88,15 @@ const journal = (browser) =>
     return "";
   });
 
-/** What was on disk before is there still, to the last digit. */
+/** Asserts that the journal still begins with its earlier text. */
 async function goesOnFrom(browser, before) {
   assert.ok((await journal(browser)).startsWith(before), "the journal was begun anew");
 }
 
-/** After how many items an incident says that the run went on. */
+/** The number of items after which the run went on, from an incident's text; -1 if it has none. */
 const wentOn = (sentence) => Number(sentence.match(/the run went on after (\d+) items/)?.[1] ?? -1);
 
-/** A run without trouble, for its marks. */
+/** The marks of a run without any failure. */
 async function undisturbed(device, path) {
   let found;
   await using("Chromium", `undisturbed-${device}`, async (browser) => {
@@ -118,7 +118,7 @@ test("Chromium: a run survives a closed tab and killed workers", async () => {
     await browser.click("#run");
     await reached(browser, 5);
     let before = await journal(browser);
-    // The tab is closed in mid-run.
+    // The tab is closed during the run.
     const again = await browser.revisit();
     await again.until("the run in the list", () => document.querySelector("#stored-runs") !== null);
     assert.match(await again.text("#stored-runs"), /llama_plain(@[0-9a-f]{7})? on .*rows\.jsonl.* of 96/);
@@ -128,7 +128,7 @@ test("Chromium: a run survives a closed tab and killed workers", async () => {
     await reached(again, 10);
     await goesOnFrom(again, before);
     before = await journal(again);
-    // Errors that nobody catches, as a panic in wasm is, and more of them after it.
+    // Uncaught errors, as from a panic in wasm, several in a row.
     await again.inWorker(() => {
       for (let i = 0; i < 3; i++)
         setTimeout(() => {
@@ -136,7 +136,7 @@ test("Chromium: a run survives a closed tab and killed workers", async () => {
         }, 0);
     });
     await again.until("the incident", () => document.querySelectorAll(".incident").length === 1);
-    // Replaced and going on: what was done before does not count.
+    // Waits until the new worker continues the run. Items from before do not count.
     await again.until("the run to go on", () =>
       document.querySelector(".incident").textContent.includes("the run went on"),
     );
@@ -144,7 +144,7 @@ test("Chromium: a run survives a closed tab and killed workers", async () => {
     await reached(again, later);
     await goesOnFrom(again, before);
     before = await journal(again);
-    // The worker ends from outside.
+    // The worker is ended from outside.
     await again.evaluate(() => window.rewardscope.replace("killed by a test"));
     await ran(again, ROWS.cpu);
     await goesOnFrom(again, before);
@@ -152,18 +152,18 @@ test("Chromium: a run survives a closed tab and killed workers", async () => {
     assert.equal(incidents.length, 2, incidents.join("\n"));
     assert.ok(incidents[0].includes("broken by a test") && wentOn(incidents[0]) >= 10, incidents[0]);
     assert.ok(incidents[1].includes("killed by a test") && wentOn(incidents[1]) >= later, incidents[1]);
-    const earlier = Number((await again.text("#notice")).match(/(\d+) items of it were scored earlier/)?.[1]);
+    const earlier = Number((await again.text("#notice")).match(/(\d+) items were scored earlier/)?.[1]);
     assert.ok(earlier >= 5, `${earlier} items were scored earlier`);
     assert.equal(await marks(again), quiet);
     assert.deepEqual(await journalled(again), [[...Array(ROWS.cpu).keys()]]);
-    // Items of before open like those of after.
+    // An item scored before the failures can be opened too.
     await inspect(again, 0);
     await again.until("the item", () => document.querySelectorAll("#explore-item table tbody tr").length >= 2);
   });
 });
 
 test("Chromium: another worker joins a long run, dies in it, and the scores are those of one", async () => {
-  // Long prompts: with one worker it would take the better part of a minute.
+  // Long prompts, with which one worker would need most of a minute.
   const long = readFileSync(join(root, "docs/rows.md"), "utf8").slice(0, 4000);
   const lines = readFileSync(join(root, "sample/focus.jsonl"), "utf8").trim().split("\n");
   const path = join(scratch, "long.jsonl");
@@ -198,7 +198,7 @@ test("Chromium: another worker joins a long run, dies in it, and the scores are 
       "helper",
     );
     await ran(browser, rows.length);
-    // The run does not depend on it.
+    // The run does not depend on the helper.
     assert.equal(await browser.evaluate(() => document.querySelectorAll(".incident").length), 0);
     assert.deepEqual(await journalled(browser), [[...rows.keys()]]);
     const lines = await browser.evaluate(() => window.rewardscope.call("scoreFile", []));

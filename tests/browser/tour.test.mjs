@@ -1,5 +1,5 @@
-// What one does with the page, from beginning to end: once by the keyboard alone, once in front of a
-// camera (with --all), and the core of it in Firefox. The model is the site's own, on the CPU.
+// A visit from beginning to end: once by keyboard alone, once recorded as a video (with --all), and its main steps in
+// Firefox. The recorded model is the site's own, on the CPU.
 import assert from "node:assert/strict";
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -14,7 +14,7 @@ test("Chromium: every flow goes by the keyboard alone", async () => {
   await using("Chromium", "tour-keyboard", async (browser) => {
     const { keyboard } = browser.page;
     const go = async (view) => {
-      // From the page's head, as one comes there.
+      // Through the link in the page's header.
       await tabTo(browser, `nav a[href="#${view}"]`, { back: true });
       await keyboard.press("Enter");
       await browser.until(view, (view) => document.activeElement?.dataset.view === view, view);
@@ -24,7 +24,7 @@ test("Chromium: every flow goes by the keyboard alone", async () => {
       await keyboard.press(key);
     };
     await browser.page.focus("header h1, nav a");
-    // Models: load, see the device.
+    // Models: load, measure the device.
     await go("models");
     await tabTo(browser, "#device");
     await choose(browser, "cpu");
@@ -70,7 +70,7 @@ test("Chromium: every flow goes by the keyboard alone", async () => {
     await tabTo(browser, "#run", { back: true });
     await keyboard.press("Enter");
     await browser.until("the end", runIsOver);
-    // Explore: filter, step, open, see differences.
+    // Explore: sort, step, open, show differences.
     await go("explore");
     await tabTo(browser, "#explore-order");
     await choose(browser, "margin");
@@ -101,7 +101,7 @@ test("Chromium: every flow goes by the keyboard alone", async () => {
     await browser.until("the row to send", () =>
       document.querySelector("#contribution-text")?.textContent.includes("Math"),
     );
-    // Models: what is stored goes.
+    // Models: remove the stored run.
     await go("models");
     await press("#stored-runs button");
     await browser.until("no run", () => document.querySelector("#stored-runs") === null);
@@ -171,7 +171,7 @@ test(
       const bytes = await stop(join(shots, "tour.webm"));
       console.log(`the tour: ${bytes} bytes`);
       assert.equal(statSync(join(shots, "tour.webm")).size, bytes);
-      // The container's first bytes, and something in it.
+      // The file begins with the container's magic number and has content.
       assert.equal(readFileSync(join(shots, "tour.webm")).readUInt32BE(0), 0x1a45dfa3);
       assert.ok(bytes > 100_000 && bytes < 3e6, `${bytes} bytes`);
     });

@@ -1,5 +1,5 @@
-// The views: by address and by keyboard, on a phone and on a wide screen, in light and in dark; what
-// they show of a model, a run and the published figures.
+// The views: by address and by keyboard, on narrow and wide screens, in light and dark mode; and what they show of a
+// model, a run and the published marks.
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -11,7 +11,7 @@ import { checkpoint, inspect, isAccessible, loadFiles, loadReward, show, url, us
 const root = new URL("../../", import.meta.url).pathname;
 const shots = join(root, "test-output");
 const VIEWS = ["try", "benchmark", "explore", "leaderboard", "models"];
-/** What the page's policy refused since it was opened. */
+/** Collects what the page's policy blocks from now on. The returned function gives it. */
 async function watching(browser) {
   await browser.evaluate(() => {
     window.refused = [];
@@ -46,7 +46,7 @@ async function pictures(browser, state) {
     await browser.page.emulateMedia({ colorScheme: scheme });
     for (const view of VIEWS) {
       await show(browser, view);
-      // Plots are drawn anew for the width.
+      // Plots are drawn again for the new width.
       await new Promise((done) => setTimeout(done, 200));
       await fits(view, width);
       await isAccessible(browser, `${view}, ${state}, ${scheme}, ${width}`);
@@ -92,7 +92,7 @@ test("Chromium: every view says what to do before anything is loaded, and axe fi
       () => document.querySelector("#hub-id")?.value === "Skywork/Skywork-Reward-V2-Qwen3-0.6B",
     );
     await browser.click('nav a[href="#explore"]');
-    assert.match(await browser.text("#explore"), /Nothing is open to look at/);
+    assert.match(await browser.text("#explore"), /Nothing is open yet/);
     await pictures(browser, "empty");
     assert.deepEqual(await refused(), []);
   });
@@ -103,7 +103,7 @@ test("Chromium: scores come while one types, token by token, and go into a link"
     const refused = await watching(browser);
     await loadReward(browser, "cpu");
     await show(browser, "try");
-    // By the keyboard alone from here.
+    // By keyboard alone from here.
     const { keyboard } = browser.page;
     await browser.page.focus("#prompt");
     await keyboard.press("Control+A");
@@ -131,7 +131,7 @@ test("Chromium: scores come while one types, token by token, and go into a link"
     await browser.page.focus("#trace-tokens");
     await keyboard.press("ArrowRight");
     assert.notEqual(await browser.text("#trace-token"), before);
-    // The whole text is put together again from its tokens, and the ids are as many.
+    // The tokens' texts make up the whole text, and there is one id per token.
     await browser.page.focus("#trace-whole");
     await keyboard.press("Space");
     const [text, tokens] = await browser.evaluate(() => [
@@ -143,7 +143,7 @@ test("Chromium: scores come while one types, token by token, and go into a link"
       (await browser.evaluate(() => document.querySelector("#trace-ids").textContent)).split(" ").length,
       tokens,
     );
-    // What a link carries is in its fragment; opened, the text is there.
+    // The link has the text in its fragment; opening it shows the text.
     await browser.page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
     await browser.page.focus("#copy-link");
     await keyboard.press("Enter");
@@ -154,7 +154,7 @@ test("Chromium: scores come while one types, token by token, and go into a link"
     await browser.page.goto("about:blank");
     await browser.page.goto(link);
     await browser.until("the text", () => document.querySelector("#prompt")?.value === "Name a colour of the sky.");
-    // A link from anybody is text and no more.
+    // A malformed link is ignored.
     const hostile = `${url}#try?text=${encodeURIComponent(JSON.stringify({ turns: [{ role: "user", content: "<img src=x onerror=alert(1)>" }], completions: ["a", 7] }))}`;
     await browser.page.goto("about:blank");
     await browser.page.goto(hostile);

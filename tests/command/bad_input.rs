@@ -1,5 +1,5 @@
-//! Bad input gets one sentence that names the file, what was expected and what was found; what was
-//! scored before stays. Seen at the command line, with real files.
+//! Bad input ends in one sentence that names the file, what was expected and what was found. Tested on the command
+//! line, with real files.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
@@ -14,7 +14,7 @@ fn command() -> Command {
     command
 }
 
-/// The plain fixture, with one file replaced.
+/// A copy of the fixture `llama_plain` with one file changed.
 fn broken(name: &str, file: &str, change: impl Fn(Vec<u8>) -> Vec<u8>) -> PathBuf {
     let path = scratch(name);
     for entry in fs::read_dir(fixture("parity/llama_plain")).unwrap() {
@@ -34,7 +34,7 @@ fn score(model: &Path, rows: &str) -> Output {
 
 const ROW: &str = r#"{"id": 1, "prompt": "Hi", "completion": "Hello"}"#;
 
-/// The command ends with 2 and one sentence that has all of `named`; it never panics.
+/// Asserts that the command ends with status 2 and one sentence that contains all of `named`, without a panic.
 fn refused(model: &Path, named: &[&str]) {
     let output = score(model, ROW);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -52,7 +52,7 @@ fn text(change: impl Fn(String) -> String) -> impl Fn(Vec<u8>) -> Vec<u8> {
     move |bytes| change(String::from_utf8(bytes).unwrap()).into_bytes()
 }
 
-/// safetensors with its JSON header changed, the length made right again.
+/// Changes the JSON header of a safetensors file, and its length field to match.
 fn header(change: impl Fn(String) -> String) -> impl Fn(Vec<u8>) -> Vec<u8> {
     move |bytes| {
         let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
@@ -64,7 +64,7 @@ fn header(change: impl Fn(String) -> String) -> impl Fn(Vec<u8>) -> Vec<u8> {
     }
 }
 
-/// Parquet with a column under another name of the same length, in its footer alone.
+/// Renames a column in the footer of a parquet file; both names must have the same length.
 fn renamed(mut parquet: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
     let end = parquet.len() - 8;
     let length = u32::from_le_bytes(parquet[end..end + 4].try_into().unwrap()) as usize;
@@ -165,7 +165,7 @@ fn a_header_that_promises_more_than_there_is() {
     });
     refused(&model, &["model.safetensors", "18446744073709551615"]);
     let many = gguf("promise", |mut bytes| {
-        // The number of tensors.
+        // These bytes are the number of tensors.
         bytes[8..16].copy_from_slice(&u64::MAX.to_le_bytes());
         bytes
     });
@@ -188,7 +188,7 @@ fn an_unsupported_architecture_or_type() {
     let ints = broken("ints", "model.safetensors", header(|h| h.replacen("\"F32\"", "\"I32\"", 1)));
     refused(&ints, &["model.safetensors", "I32", "F32, F16, BF16"]);
     let blocks = gguf("blocks", |mut bytes| {
-        // The type of a tensor stands after its name, its number of dimensions and its two dimensions.
+        // A tensor's type follows its name, its number of dimensions and its two dimensions.
         let name = b"blk.0.attn_q.weight";
         let at = bytes.windows(name.len()).position(|w| w == name).unwrap() + name.len() + 4 + 16;
         assert_eq!(bytes[at..at + 4], 3u32.to_le_bytes());

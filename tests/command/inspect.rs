@@ -1,5 +1,5 @@
-//! `inspect --try` says what `score` does: the same value, or the same sentence. What a graphics driver writes is no
-//! part of either.
+//! `inspect --try` gives the same result as `score`: the same value, or the same error sentence. Lines that a graphics
+//! driver writes appear in neither.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
@@ -9,13 +9,13 @@ use std::process::Output;
 use rewardscope_tests::{command, fixture, json_fixture, said, scratch};
 use serde_json::{Value, json};
 
-/// What `inspect --try` scores.
+/// The prompt and the completion that `inspect --try` scores.
 const ROW: (&str, &str) = ("What is 2 + 2?", "2 + 2 is 4.");
 
-/// Of folders that have none.
+/// The conversation format for folders without a chat template.
 const FORMAT: &str = "raw";
 
-/// A score, or the sentence of the refusal.
+/// The score that a command printed, or its error sentence.
 fn answer(output: &Output, score: impl Fn(Value) -> Value) -> Result<f64, String> {
     let said = said(output);
     assert!(!said.contains("panicked"), "{said}");
@@ -26,7 +26,7 @@ fn answer(output: &Output, score: impl Fn(Value) -> Value) -> Result<f64, String
     }
 }
 
-/// What `score` and `inspect --try` each make of a model.
+/// The results of `score` and of `inspect --try` for a model.
 fn both(model: &[String], rows: &str) -> [Result<f64, String>; 2] {
     let device = ["--device", "cpu"];
     let scored = command()
@@ -39,14 +39,14 @@ fn both(model: &[String], rows: &str) -> [Result<f64, String>; 2] {
     [answer(&scored, |row| row["score"].clone()), answer(&tried, |all| all["tried"].clone())]
 }
 
-/// The folders of the model files, of which some are refused, and each of them with what it goes over.
+/// Fixture folders and GGUF files, of which some are refused. An adapter's folder is followed by its base.
 fn cases() -> Vec<Vec<PathBuf>> {
     let expected = json_fixture("model_files/expected.json");
     let at = |name: &str| fixture(&format!("model_files/{name}"));
     let mut cases: Vec<Vec<PathBuf>> = Vec::new();
     for (case, about) in expected["cases"].as_object().unwrap() {
         cases.push([at(case)].into_iter().chain(about["base"].as_str().map(at)).collect());
-        // The base alone, and an adapter over another's base.
+        // The base alone, and the adapter on the base of another adapter.
         cases.extend(about["base"].as_str().map(|base| vec![at(base)]));
         cases.extend(about["base"].as_str().map(|_| vec![at(case), at("19_lora_bert_mlm_base_base")]));
     }
@@ -89,7 +89,7 @@ fn a_drivers_own_lines_stay_off_standard_error() {
     for device in ["auto", "gpu"] {
         let mut inspect = command();
         inspect.args(["inspect", "--try", "--device", device, "--format", FORMAT]).arg(&model);
-        // Layers of drivers look for a display here, and say that there is none.
+        // Without this variable, layers of graphics drivers write that they find no display.
         let output = inspect.env_remove("XDG_RUNTIME_DIR").output().unwrap();
         assert!(output.status.success(), "{device}: {}", said(&output));
         assert_eq!(said(&output), "", "{device}");

@@ -1,5 +1,5 @@
-//! Preference files as people have them: the table of `tests/fixtures/intake` holds in `items`, in `filter` and in
-//! `fit`; kinds of files and layouts beside it, made here; and files that hold no rows say what they are.
+//! Preference files in the forms that people have. The table of `tests/fixtures/intake` holds in `items`, `filter` and
+//! `fit`. More forms and layouts are made here. A file without rows is refused with what it is.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
@@ -19,7 +19,7 @@ fn parsed(lines: &[u8]) -> Vec<Value> {
     String::from_utf8_lossy(lines).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// What `items` shows of a file: messages, correct and incorrect completions.
+/// What `items --json` prints for a file, and what it says on standard error.
 fn items(data: &str, more: &[&str]) -> (Vec<Value>, String) {
     let output = run(&[&["items", "--json", "--rows", "1-100", "--data", data], more].concat());
     let told = said(&output);
@@ -34,7 +34,7 @@ fn plain(item: &Value) -> Value {
     json!({"messages": item["messages"], "chosen": chosen, "rejected": rejected})
 }
 
-/// A line of the table.
+/// A line of the table in `tests/fixtures/intake/table.json`.
 struct Case {
     path: String,
     benchmark: Option<String>,
@@ -92,7 +92,7 @@ fn the_table_holds_in_filter() {
     let model = fixture("parity/llama_plain").display().to_string();
     for (place, case) in table().into_iter().enumerate().filter(|(_, case)| case.benchmark.is_none()) {
         let input = Path::new(&case.path);
-        // The forms that parquet has inside differ in nothing that filter does: a few are enough.
+        // Parquet's inner variants make no difference to `filter`, so a few are enough.
         let name = input.file_name().unwrap().to_string_lossy().into_owned();
         let is_parquet_form = case.path.contains("18_parquet");
         if is_parquet_form && !["zstd.parquet", "odd_columns.parquet", "no_rows.parquet"].contains(&name.as_str()) {
@@ -102,7 +102,7 @@ fn the_table_holds_in_filter() {
             () if input.is_dir() && case.path.contains("save_to_disk") => "arrow",
             () if input.is_dir() && case.path.contains("28_skywork") => "parquet",
             () if input.is_dir() => "jsonl",
-            // JSON Lines under another name.
+            // This file holds JSON Lines.
             () if name == "train.json" => "jsonl",
             () => input.extension().unwrap().to_str().unwrap(),
         };
@@ -128,7 +128,7 @@ fn the_table_holds_in_filter() {
         };
         assert_eq!(output.status.code(), Some(i32::from(case.skipped > 0)), "{}: {told}", case.path);
         assert!(told.contains(&format!("{} kept in", expected.len())), "{}: {told}", case.path);
-        // What was kept is what was read, in the form that it had.
+        // The kept rows are the rows that were read, in the same format.
         let (found, _) = items(&kept, &[]);
         let plain: Vec<Value> = found.iter().map(plain).collect();
         assert_eq!(plain, expected.iter().map(without_id).collect::<Vec<_>>(), "{}: {told}", case.path);
@@ -167,7 +167,7 @@ fn the_table_holds_in_fit() {
         match (gathered, case.expected) {
             (Err(error), None) => assert!(!error.to_string().is_empty()),
             (Ok(gathered), Some(expected)) => {
-                // A pair that stands there twice, or has an empty completion, teaches nothing.
+                // `fit` leaves out duplicate pairs and pairs with an empty completion.
                 let form = &gathered.form;
                 let of = |item: &Value| {
                     item["chosen"].as_array().unwrap().len() * item["rejected"].as_array().unwrap().len()
@@ -402,7 +402,7 @@ fn layouts_are_known_by_their_columns() {
             expected => assert_eq!(found.iter().map(plain).collect::<Vec<_>>(), [expected], "{name}: {told}"),
         }
     }
-    // TRL's unpaired rows make an item of their prompt, wherever they stand; a lone one is said.
+    // TRL's unpaired rows with the same prompt make one item, in any order; a row without counterpart is reported.
     let path = folder.join("unpaired.jsonl");
     let rows = [
         json!({"prompt": "p", "completion": "good", "label": true}),
@@ -416,7 +416,7 @@ fn layouts_are_known_by_their_columns() {
         json!({"messages": [{"role": "user", "content": "p"}], "chosen": ["good"], "rejected": ["bad"]})
     );
     assert!(found.len() == 1 && told.contains("1 no counterpart for its prompt") && told.contains("label"), "{told}");
-    // A column with text that nobody reads is named; ids may be long, whole or not there.
+    // A text column that is not read is named in a remark. Ids may be whole floats, long integers, or missing.
     let path = folder.join("more.jsonl");
     let row = json!({"id": 1.0, "prompt": "p", "chosen": "a", "rejected": "b", "critique": "It is not a good answer."});
     let long = r#"{"id": 123456789012345678901234, "prompt": "p", "chosen": "a", "rejected": NaN}"#;
@@ -428,7 +428,7 @@ fn layouts_are_known_by_their_columns() {
     assert!(told.contains("1 no completion"), "{told}");
 }
 
-/// The same two pairs in every form that text has.
+/// The same two pairs in every text format, encoding and compression.
 #[test]
 fn every_form_of_text_is_read() {
     let folder = scratch("intake-forms");
@@ -495,7 +495,7 @@ fn every_form_of_text_is_read() {
             "{name}"
         );
     }
-    // Standard input, once.
+    // From standard input.
     let mut child = rewardscope_tests::command()
         .args(["items", "--json", "--data", "-"])
         .stdin(Stdio::piped())
@@ -505,7 +505,7 @@ fn every_form_of_text_is_read() {
         .unwrap();
     child.stdin.take().unwrap().write_all(&gzip).unwrap();
     assert_eq!(parsed(&child.wait_with_output().unwrap().stdout).len(), 2);
-    // A pipe with a name, in `--data` and in `--scores`.
+    // From a named pipe, in `--data` and in `--scores`.
     let pipe = folder.join("pipe");
     let through = |arguments: &[&str], bytes: &[u8]| {
         let _ = fs::remove_file(&pipe);
@@ -525,7 +525,7 @@ fn every_form_of_text_is_read() {
     assert_eq!(through(&["items", "--json", "--data"], &gzip).len(), 2);
     let scores = br#"{"score_chosen": 1, "score_rejected": 0}"#;
     assert_eq!(through(&["metrics", "--json", "--scores"], scores)[0]["overall"], 1.0);
-    // What holds no rows says what it is, and what to do.
+    // A file without rows is refused with what it is, or what to do.
     for (name, bytes, named) in [
         ("page.jsonl", b"<!DOCTYPE html><html>".to_vec(), "an HTML page"),
         (
@@ -569,13 +569,13 @@ fn folders_have_splits_and_rows_have_names() {
     let ids: Vec<&str> = found.iter().map(|item| item["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["train-00000-of-00002:1", "train-00001-of-00002:1"]);
     assert!(items(&shown, &["--split", "dev"]).1.contains("no split dev"));
-    // Strict refuses what would be skipped.
+    // `--strict` refuses what would be skipped.
     let path = folder.join("strict.jsonl").display().to_string();
     fs::write(&path, row("p") + "{\"prompt\": \"q\", \"chosen\": null, \"rejected\": \"b\"}\n").unwrap();
     assert_eq!(items(&path, &[]).0.len(), 1);
     let (found, told) = items(&path, &["--strict"]);
     assert!(found.is_empty() && told.contains("row 2") && told.contains("no completion"), "{told}");
-    // The order of subsets' marks does not weigh: overall is the share of all pairs, beside the mean of subsets.
+    // Overall is the share over all pairs, not the mean of the subsets, which is given beside it.
     let source = Source::memory("rows.jsonl", row("p").into_bytes());
     let dataset = block_on(read_items(&[source], &Asked::default())).unwrap();
     assert_eq!(dataset.benchmark.name, "preferences");

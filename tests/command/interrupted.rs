@@ -1,5 +1,5 @@
-//! Commands that are killed, run out of disk, may not write, lose their reader, meet one another, or read what grows:
-//! nothing that was made is lost, nothing is made twice, and a sentence says what happened. `--all` kills ten times.
+//! Commands that are killed, run out of disk space, may not write, lose their reader, share an output, or read a
+//! growing file. No finished work is lost or done twice, and a sentence says what happened. `--all` kills ten times.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -22,7 +22,7 @@ fn model() -> String {
     fixture("parity/llama_plain").display().to_string()
 }
 
-/// Pairs under prompts of their own.
+/// Writes a file of pairs, each with its own prompt.
 fn rows(folder: &Path) -> PathBuf {
     let path = folder.join("rows.jsonl");
     let row = |i: usize| {
@@ -43,7 +43,7 @@ fn start(arguments: &[&str]) -> Child {
     command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// Exit status and what was said.
+/// Runs a command to its end. Gives its exit status and standard error.
 fn end(arguments: &[&str]) -> (Option<i32>, String) {
     let output = command(arguments).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -55,9 +55,10 @@ fn bytes(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |found| found.len())
 }
 
-/// Kills a command again and again, each time when a file of it has grown by about the same, then lets it end.
+/// Kills a command several times, each time after its file `growing` has grown by about the same share of `whole`
+/// bytes; then lets it end. Gives the last run's standard error.
 fn kill_again_and_again(arguments: &[&str], growing: &Path, whole: u64) -> String {
-    // A fixed seed: the moments are arbitrary, and the same each time.
+    // A fixed seed, so that the moments of the kills are arbitrary but the same in every test run.
     let mut state = 20_261_129_u64;
     let mut random = move || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -74,7 +75,7 @@ fn kill_again_and_again(arguments: &[&str], growing: &Path, whole: u64) -> Strin
             std::thread::sleep(Duration::from_millis(1));
         }
         std::thread::sleep(Duration::from_micros((random() * 4000.0) as u64));
-        // SIGKILL: nothing of the process has a last word.
+        // SIGKILL: the process cannot clean up.
         run.kill().unwrap();
         run.wait().unwrap();
         assert!(bytes(growing) >= before, "{}: {} bytes became {}", growing.display(), before, bytes(growing));
@@ -91,7 +92,7 @@ fn what_is_killed_goes_on_and_ends_as_if_undisturbed() {
     let rows = rows(&folder).display().to_string();
     let model = model();
     let path = |name: &str| folder.join(name);
-    // Scores, as they grow.
+    // `score`: its output grows row by row.
     let score = |output: &str| -> Vec<String> {
         ["score", "--device", "cpu", "--model", &model, "--input", &rows, "--output", output]
             .map(str::to_owned)
@@ -109,7 +110,7 @@ fn what_is_killed_goes_on_and_ends_as_if_undisturbed() {
     assert!(fs::read(&quiet).unwrap() == fs::read(&disturbed).unwrap(), "the scores differ");
     assert_eq!(fs::read_to_string(&quiet).unwrap().lines().count(), ROWS);
     assert!(!path("disturbed.jsonl.journal").exists());
-    // What is whole stays.
+    // A complete output is not overwritten.
     let (code, said) = end(&arguments);
     assert!(code == Some(2) && said.contains("it is there already") && said.contains("--overwrite"), "{said}");
     let upon = ["score", "--device", "cpu", "--model", &model, "--input", &rows, "--output", &rows, "--overwrite"];
@@ -117,7 +118,7 @@ fn what_is_killed_goes_on_and_ends_as_if_undisturbed() {
     assert!(code == Some(2) && said.contains("the output is the input"), "{said}");
     assert_eq!(fs::read_to_string(&rows).unwrap().lines().count(), ROWS);
 
-    // The rows that are kept, which appear whole.
+    // `filter`: its output appears only when it is complete.
     let filter = |output: &Path| -> Vec<String> {
         let output = output.display().to_string();
         ["filter", "--device", "cpu", "--model", &model, "--input", &rows, "--output", &output, "--top", "0.3"]
@@ -135,7 +136,7 @@ fn what_is_killed_goes_on_and_ends_as_if_undisturbed() {
     assert!(fs::read(&quiet).unwrap() == fs::read(&disturbed).unwrap(), "the rows that are kept differ");
     assert!(!journal.exists() && !path("disturbed-kept.jsonl.part").exists());
 
-    // Features of a fit.
+    // `fit`: its features grow.
     let fit = |out: &Path| -> Vec<String> {
         let out = out.display().to_string();
         [
@@ -161,7 +162,7 @@ fn what_is_killed_goes_on_and_ends_as_if_undisturbed() {
     assert_eq!(code, Some(0), "{said}");
     let arguments = fit(&disturbed);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    // The benchmark's completions come last.
+    // Kills during the first half, because the benchmark's completions come last.
     let said =
         kill_again_and_again(&arguments, &disturbed.join("features.bin"), bytes(&quiet.join("features.bin")) / 2);
     assert!(said.contains("completions were computed earlier"), "{said}");
@@ -206,7 +207,7 @@ fn ctrl_c_leaves_a_sentence_and_what_was_done() {
     }
 }
 
-/// What a script prints that runs with a small disk mounted at `$DISK`, which only it sees.
+/// Runs a script with a small disk mounted at `$DISK`, visible only to it. Gives what it prints.
 fn on_small_disk(folder: &Path, kilobytes: usize, script: &str) -> String {
     let disk = folder.join("disk");
     fs::create_dir_all(&disk).unwrap();
@@ -229,7 +230,7 @@ fn on_small_disk(folder: &Path, kilobytes: usize, script: &str) -> String {
 fn a_full_disk_and_a_read_only_folder_cost_nothing_that_was_made() {
     let folder = scratch("interrupted-full");
     rows(&folder);
-    // Twelve kilobytes hold some of the rows; with more room the same command goes on.
+    // A small disk holds some of the rows; with more space the same command resumes.
     let score =
         "\"$REWARDSCOPE\" score --device cpu --model \"$MODEL\" --input \"$ROWS\" --output \"$DISK/scores.jsonl\"";
     let script = format!(
@@ -240,7 +241,7 @@ fn a_full_disk_and_a_read_only_folder_cost_nothing_that_was_made() {
     assert!(printed.contains("rows were scored earlier"), "{printed}");
     let last: Vec<&str> = printed.lines().rev().take(2).collect();
     assert_eq!(last, ["scores.jsonl", &ROWS.to_string()], "{printed}");
-    // The rows that are kept do not fit: nothing of them is there, what was scored is, and with room they are.
+    // The kept rows do not fit: no output appears, but the scores are kept. With more space the output is written.
     let filter = "\"$REWARDSCOPE\" filter --device cpu --model \"$MODEL\" --input \"$ROWS\" --output \"$DISK/kept.jsonl\" --min-score=-9999";
     let script = format!(
         "{filter} 2>&1 || echo code $?\nls \"$DISK\"\nmount -o remount,size=4096k \"$DISK\"\n{filter} 2>&1\nls \"$DISK\""
@@ -251,7 +252,7 @@ fn a_full_disk_and_a_read_only_folder_cost_nothing_that_was_made() {
         printed.contains(&format!("{ROWS} rows were scored earlier")) && printed.ends_with("kept.jsonl\n"),
         "{printed}"
     );
-    // Nothing may be written: said before a model is loaded.
+    // A read-only disk is reported before a model is loaded.
     for command in ["score --output \"$DISK/x.jsonl\"", "filter --top 0.5 --output \"$DISK/x.jsonl\""] {
         let script = format!(
             "mount -o remount,ro \"$DISK\"\n\"$REWARDSCOPE\" {command} --device cpu --model /none --input \"$ROWS\" 2>&1 || echo code $?"
@@ -270,7 +271,7 @@ fn readers_that_leave_and_rivals_and_growing_input_lose_nothing() {
     let folder = scratch("interrupted-others");
     let (input, model) = (rows(&folder), model());
     let rows = input.display().to_string();
-    // Whoever reads has seen enough.
+    // The reader closes the pipe early.
     let mut run = command(&["score", "--device", "cpu", "--model", &model, "--input", &rows, "--output", "-"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -284,7 +285,7 @@ fn readers_that_leave_and_rivals_and_growing_input_lose_nothing() {
     run.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert!(status.success() && !said.contains("panicked"), "{status}: {said}");
 
-    // Two on one output: the second says so, and takes nothing from the first.
+    // Two commands with one output: the second is refused and does not disturb the first.
     let output = folder.join("scores.jsonl");
     let shown = output.display().to_string();
     let arguments = ["score", "--device", "cpu", "--model", &model, "--input", &rows, "--output", &shown];
@@ -299,7 +300,7 @@ fn readers_that_leave_and_rivals_and_growing_input_lose_nothing() {
     assert!(first.wait().unwrap().success());
     assert_eq!(fs::read_to_string(&output).unwrap().lines().count(), ROWS);
 
-    // Rows that come while others are scored: those that were there are scored, half a row is none.
+    // Rows added to the input during the run are ignored, also half a row.
     let grown = folder.join("grown.jsonl");
     let whole = fs::read(&input).unwrap();
     fs::write(&grown, &whole).unwrap();
@@ -313,7 +314,7 @@ fn readers_that_leave_and_rivals_and_growing_input_lose_nothing() {
     fs::OpenOptions::new().append(true).open(&grown).unwrap().write_all(&whole[..whole.len() / 2]).unwrap();
     assert!(run.wait().unwrap().success());
     assert_eq!(fs::read_to_string(&output).unwrap().lines().count(), ROWS);
-    // Another input under a journal's output is another run.
+    // A changed input is refused: the journal belongs to another run.
     let half = folder.join("half.jsonl");
     let half_shown = half.display().to_string();
     let arguments = ["score", "--device", "cpu", "--model", &model, "--input", &rows, "--output", &half_shown];
@@ -329,9 +330,9 @@ fn readers_that_leave_and_rivals_and_growing_input_lose_nothing() {
     let changed = changed.display().to_string();
     let other = ["score", "--device", "cpu", "--model", &model, "--input", &changed, "--output", &half_shown];
     let (code, said) = end(&other);
-    assert!(code == Some(2) && said.contains("row 1") && said.contains("is another than it was"), "{said}");
+    assert!(code == Some(2) && said.contains("row 1") && said.contains("has changed"), "{said}");
     assert!(fs::read(&half).unwrap().starts_with(&kept[..2000]));
-    // A pipe is scored row by row, as the rows come.
+    // Rows from a pipe are scored one by one, as they arrive.
     let mut run = command(&["score", "--device", "cpu", "--model", &model, "--input", "-", "--output", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -1,5 +1,5 @@
-//! `rewardscope pack`: what it writes gives the scores of the type that it was packed as, goes with
-//! its licence, and is refused where nothing good would come of it.
+//! `rewardscope pack`: a packed model gives the scores of its weight type and comes with its licence. Models that
+//! cannot be packed are refused.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
@@ -28,7 +28,7 @@ fn scores(model: &Path, base: Option<&Path>, dtype: &str, rows: &Path) -> Vec<f6
     let mut arguments = vec!["score", "--device", "cpu", "--model", &model, "--dtype", dtype, "--input", &rows];
     let base = base.map(|base| base.display().to_string());
     arguments.extend(base.iter().flat_map(|base| ["--base", base.as_str()]));
-    // Some of the fixtures have no template; encoders take none.
+    // Some of the fixtures have no chat template. Encoders take none.
     if !model.contains("bert") {
         arguments.extend(["--format", "raw"]);
     }
@@ -63,7 +63,7 @@ fn what_is_packed_scores_as_its_type_does() {
             let manifest = Manifest::parse("parts.json", &manifest).unwrap();
             assert!(manifest.files.iter().any(|file| file.name == "model.safetensors"));
             let direct = scores(&model, base.as_deref(), dtype, &rows);
-            // As it is stored and as what it is stored as: the same again.
+            // Loading as stored and loading as the packed type give the same scores.
             for again in ["auto", dtype] {
                 assert_eq!(scores(&out, None, again, &rows), direct, "{name} as {dtype}, read as {again}");
             }
@@ -102,7 +102,7 @@ fn a_licence_goes_along_with_what_it_asks() {
     for name in ["LICENSE", "USE_POLICY.md"] {
         assert_eq!(fs::read(out.join(name)).unwrap(), fs::read(model.join(name)).unwrap(), "{name}");
     }
-    // A named licence counts before the card's.
+    // `--licence` overrides the model card's licence.
     let output = pack(&model, &["--dtype", "q8", "--licence", "gemma"], &folder.join("other"));
     assert!(said(&output).contains("Gemma Terms of Use"), "{}", said(&output));
     fs::remove_dir_all(folder).unwrap();

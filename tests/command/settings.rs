@@ -1,5 +1,5 @@
-//! What is said of a run's settings and stays with it: the end that was cut, the date that templates are told, the
-//! variant that marks; and what picking by length alone gets where lengths are equal.
+//! A run's settings are reported and kept with it: the end that was cut, the date that chat templates are told, and the
+//! variant of the marks. Also: the marks of picking by length where lengths are equal.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
@@ -12,7 +12,7 @@ fn json_of(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-/// Pairs, and a model whose template tells the date.
+/// Writes a file of pairs and a model whose chat template writes the date. Gives both paths.
 fn dated(folder: &Path) -> (PathBuf, PathBuf) {
     let rows = folder.join("rows.jsonl");
     let row = |i: usize| json!({"prompt": format!("Question {i}?"), "chosen": "word ".repeat(30), "rejected": "No."});
@@ -47,14 +47,14 @@ fn a_date_makes_scores_repeatable_and_stays_with_the_run() {
     assert_eq!(protocol("one")["template_date"], "2025-01-02T00:00:00");
     let scores = |out: &str| fs::read(folder.join(out).join("scores.jsonl")).unwrap();
     assert!(scores("one") == scores("two") && scores("one") != scores("three"));
-    // A run goes on with the date that it began with, and with no other.
+    // A resumed run keeps its date and refuses another one.
     let again = eval("one", &[]);
     assert!(again.status.success(), "{}", said(&again));
     assert_eq!(protocol("one")["template_date"], "2025-01-02T00:00:00");
     let other = eval("one", &["--date", "2025-02-02"]);
     assert!(other.status.code() == Some(2) && said(&other).contains("2025-01-02T00:00:00"), "{}", said(&other));
     assert_eq!(eval("four", &["--date", "yesterday"]).status.code(), Some(2));
-    // As rows are scored.
+    // The same holds for `score`.
     let score = |date: &str| {
         let arguments =
             ["score", "--device", "cpu", "--model", &model, "--input", &rows, "--output", "-", "--date", date];
@@ -94,7 +94,7 @@ fn the_end_that_is_cut_is_named() {
 fn a_run_is_marked_by_its_own_variant() {
     let folder = scratch("settings-variant");
     let rows = folder.join("rows.jsonl");
-    // A shared score: one half, or wrong.
+    // All scores are made equal below; an equal score counts one half, or as wrong.
     let row = json!({"prompt": "Why?", "chosen": "Yes.", "rejected": "Yes. "});
     fs::write(&rows, format!("{row}\n{}\n", json!({"prompt": "Why?", "chosen": "Yes", "rejected": "No"}))).unwrap();
     let (rows, model) = (rows.display().to_string(), fixture("parity/llama_plain").display().to_string());
@@ -120,7 +120,7 @@ fn a_run_is_marked_by_its_own_variant() {
 fn all_that_an_eval_writes_is_of_its_variant() {
     let folder = scratch("settings-alike");
     let (rows, model) = dated(&folder);
-    // Every completion is the same text to this model, so that all scores are shared.
+    // This chat template ignores the messages, so that all completions get the same score.
     let config = json!({"bos_token": "<|begin_of_text|>", "chat_template": "{{ bos_token }}What a fine day"});
     fs::write(model.join("tokenizer_config.json"), config.to_string()).unwrap();
     let (rows, model) = (rows.display().to_string(), model.display().to_string());
@@ -140,7 +140,7 @@ fn all_that_an_eval_writes_is_of_its_variant() {
         assert!(results.as_array().unwrap().iter().all(|result| *result == mark), "{results}");
         assert_eq!(json_of(&out.join("run.json"))["assessment"]["overall"]["score"], mark);
     }
-    // A run is of the benchmark that it was made of, and of no other.
+    // A run cannot be marked as another benchmark's.
     let path = folder.join("pairs/run.json").display().to_string();
     let refused = run(&["metrics", "--scores", &path, "--benchmark", "reward-bench"]);
     assert_eq!(refused.status.code(), Some(2));
@@ -151,7 +151,8 @@ fn all_that_an_eval_writes_is_of_its_variant() {
 fn picking_by_length_is_an_exact_expectation_where_lengths_are_equal() {
     let folder = scratch("settings-lengths");
     let path = folder.join("scores.json");
-    // RewardBench counts a shared score as wrong: of two texts of one length chance picks the right one half the time.
+    // RewardBench counts a shared score as wrong. But of two texts of equal length, chance picks the right one in half
+    // of the cases.
     let row = |id: usize, chosen: &str, rejected: &str| json!({"id": id, "subset": "hep-js", "score_chosen": 1.0, "score_rejected": 0.0, "text_chosen": chosen, "text_rejected": rejected});
     let rows = [row(1, "four", "five"), row(2, "ab", "cd"), row(3, "ef", "gh"), row(4, "longer", "short")];
     fs::write(&path, json!(rows).to_string()).unwrap();

@@ -1,5 +1,5 @@
-//! Heads against independent programs: weights against scikit-learn's, scores against transformers',
-//! and `fit` at the command line with good and with bad data.
+//! Heads are compared with independent programs: weights with scikit-learn, scores with transformers. `fit` is tested
+//! on the command line with good and with bad data.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
@@ -56,7 +56,7 @@ fn a_fitted_head_scores_as_transformers_does_after_reloading() {
     let plain = model(&fixture("parity/llama_plain"));
     let scorer = load(&plain, Some(&head)).unwrap();
     assert!(scorer.report().is_reward_model);
-    // What transformers opened is what is written here, byte for byte.
+    // The checkpoint written here is, byte for byte, the one that transformers opened.
     let folder = scratch("checkpoint");
     block_on(plain.write_checkpoint(&head, &Cancel::default(), &mut |file, bytes| {
         use std::io::Write;
@@ -200,7 +200,7 @@ fn bad_preferences_have_their_sentences() {
     }
 }
 
-/// The committed report against the committed head, by the other way round: `eval` with the head.
+/// `eval` with the committed head gives the marks of the committed report.
 #[test]
 fn the_default_heads_marks_are_those_of_its_report() {
     let all = std::env::var("REWARDSCOPE_ALL").is_ok_and(|all| all == "1");
@@ -215,7 +215,7 @@ fn the_default_heads_marks_are_those_of_its_report() {
     let mut hash = Hasher::sha256();
     hash.update(&fs::read(folder.join("preferences.jsonl")).unwrap());
     assert_eq!(report["training"]["data_hash"], Digest::hex(&hash.finish()));
-    // All of it takes minutes: one subset always, the others with --all.
+    // The whole sample takes minutes: without --all, only one subset is scored.
     let rows = if all { root().join("sample/sample.parquet") } else { root().join("sample/factuality.jsonl") };
     let evaluated = command()
         .args(["eval", "--device", "cpu", "--model"])

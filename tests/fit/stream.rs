@@ -1,4 +1,4 @@
-//! Fifty thousand pairs pass through in little memory: their features lie in a file.
+//! A fit on fifty thousand pairs needs little memory, because their features are in a file.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Instant;
@@ -14,7 +14,7 @@ const PAIRS: usize = 50_000;
 #[test]
 #[cfg(target_os = "linux")]
 fn fifty_thousand_pairs_stream() {
-    // As wide as the default backbone with --all; else just wide enough that they are not held.
+    // With --all as wide as the default backbone; otherwise just wide enough that the features are not held in memory.
     let width = if std::env::var("REWARDSCOPE_ALL").is_ok_and(|all| all == "1") { 576 } else { 344 };
     let path = scratch("stream").join("features.bin");
     let mut cache = block_on(FeatureCache::open(&path, made_up_header(width))).unwrap();
@@ -25,7 +25,7 @@ fn fifty_thousand_pairs_stream() {
     for i in 0..PAIRS as u32 {
         let mut states: [Vec<f32>; 2] = std::array::from_fn(|_| (0..width).map(|_| uniform()).collect());
         let score = |state: &Vec<f32>| state.iter().zip(&direction).map(|(a, b)| a * b).sum::<f32>();
-        // One in five is labelled the wrong way round.
+        // One pair in five has the wrong label.
         if (score(&states[0]) < score(&states[1])) != (i % 5 == 0) {
             states.swap(0, 1);
         }

@@ -1,5 +1,5 @@
-//! Downloads through every kind of bad luck: each ends in the right bytes, and so in the right
-//! scores, or in one clear sentence. The server is real, on localhost; so is the command.
+//! Downloads with every kind of fault. Each ends with the right bytes, and so the right scores, or with one clear
+//! sentence. The server is a real one on localhost, and the command is the real command.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use rewardscope_tests::hub::{COMMIT, Fault, TOKEN, TestHub};
 use rewardscope_tests::{json_fixture, load, root};
 use serde_json::Value;
 
-/// An empty cache of its own.
+/// An empty cache folder for one test.
 fn cache(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("rewardscope-hub-{}-{name}", std::process::id()));
     let _ = std::fs::remove_dir_all(&path);
@@ -36,7 +36,7 @@ fn fetch(store: &Store, id: &str) -> Result<ModelFiles, String> {
     block_on(ModelFiles::fetch(store, &repository, id.file.as_deref(), &cancel, tell)).map_err(|e| e.to_string())
 }
 
-/// The fixture's first expected score.
+/// Asserts that the model gives the fixture's first expected score.
 fn fixture_scores_right(files: &ModelFiles) {
     let expected = json_fixture("parity/llama_plain/expected.json");
     let conversation = &expected["conversations"][0];
@@ -48,7 +48,7 @@ fn fixture_scores_right(files: &ModelFiles) {
     assert!((scores[0].score - want).abs() < 1e-4, "{} is not {want}", scores[0].score);
 }
 
-/// The shortest of SmolLM2's expected texts.
+/// Asserts that the model gives the expected score of the shortest of SmolLM2's texts.
 fn smollm2_scores_right(files: &ModelFiles) {
     let cases = json_fixture("smollm2_logprobs.json")["cases"].as_array().unwrap().clone();
     let case = cases.iter().min_by_key(|case| case["input_ids"].as_array().unwrap().len()).unwrap();
@@ -65,7 +65,7 @@ fn smollm2_scores_right(files: &ModelFiles) {
     assert!((scores[0].score - want).abs() < 2e-3, "{} is not {want}", scores[0].score);
 }
 
-/// Faults that are over after a few answers.
+/// Faults that end after a few responses.
 const PASSING: [Fault; 8] = [
     Fault::Cut,
     Fault::Short,
@@ -82,7 +82,7 @@ fn the_fixture_survives_every_passing_fault() {
     let hub = TestHub::start(0);
     for fault in PASSING {
         let cache = cache(&format!("fixture-{fault:?}"));
-        // Changed content is only seen by its hash, and fetched anew once.
+        // Changed content is noticed only by its hash, and is fetched again only once.
         let times = if matches!(fault, Fault::Changed | Fault::Drip) { 1 } else { 3 };
         hub.misbehave(fault, times, "/cdn/models/test/llama_plain/model.safetensors");
         let started = Instant::now();
@@ -131,7 +131,7 @@ fn what_cannot_be_mended_is_one_sentence() {
         let blobs = std::fs::read_dir(cache.join("models--test--smollm2/blobs")).unwrap();
         let whole = blobs.flatten().filter(|entry| entry.path().extension().is_none());
         assert_eq!(whole.count(), 0, "{fault:?}: nothing half stored passes for whole");
-        // And the next visit has it.
+        // The next download succeeds.
         smollm2_scores_right(&fetch(&store, "test/smollm2").unwrap());
     }
     hub.misbehave(Fault::WebPage, forever, "/api/");
@@ -141,7 +141,7 @@ fn what_cannot_be_mended_is_one_sentence() {
     fixture_scores_right(&fetch(&store(&hub, &cache("listing"), None), "test/llama_plain").unwrap());
 }
 
-/// Bytes of files that were asked for by range since the last time.
+/// Bytes of files that were requested by range since the last call.
 fn asked(hub: &TestHub) -> u64 {
     let bytes = |range: String| {
         let (start, end) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
@@ -151,7 +151,7 @@ fn asked(hub: &TestHub) -> u64 {
     files.map(|seen| seen.range.map_or(u64::MAX / 1024, bytes)).sum()
 }
 
-/// As many rows as RewardBench 2 has, of text that does not compress to nothing: about 14 MB.
+/// As many rows as RewardBench 2 has, of random text that compresses little: about 14 MB.
 fn large_rows() -> Vec<Row> {
     let mut state = 1u64;
     let mut text = |characters: usize| -> String {
@@ -193,7 +193,7 @@ fn one_item_of_a_large_file_costs_a_part_of_it() {
         output.stdout.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
     };
     asked(&hub);
-    // A row's page, and its column's dictionary: writers make them a megabyte or two each.
+    // A row costs its page and its column's dictionary; writers make these one or two megabytes each.
     for (data, most) in [("test/large", whole / 2), (&address, whole / 2), (&lines_address, 3 << 20)] {
         let first = if data.ends_with("jsonl") { "3" } else { "1200" };
         let found = items(data, first);
@@ -205,7 +205,7 @@ fn one_item_of_a_large_file_costs_a_part_of_it() {
         let cost = asked(&hub);
         println!("{data}: row {first} took {:.2} of {:.2} MB", cost as f64 / 1e6, whole as f64 / 1e6);
         assert!(cost < most, "{cost} bytes were asked for");
-        // A connection that breaks on the way is no harm.
+        // A broken connection changes nothing.
         hub.misbehave(Fault::Cut, 1, "/cdn/datasets/");
         assert_eq!(items(data, first), found);
         assert_eq!(hub.behave(), 0);
@@ -244,7 +244,7 @@ fn an_interrupted_download_goes_on_where_it_was() {
     println!("after half of 98.4 MB came, {:.1} MB were asked for again", again as f64 / 1e6);
     assert!(again < 60_000_000, "{again} bytes were asked for again");
     smollm2_scores_right(&files);
-    // A damaged cache is noticed, and mended once.
+    // A damaged cache entry is noticed and fetched again.
     let blobs: Vec<_> = std::fs::read_dir(cache.join("models--test--smollm2/blobs")).unwrap().flatten().collect();
     assert_eq!(blobs.len(), 1, "{blobs:?}");
     let path = blobs[0].path();
@@ -256,7 +256,7 @@ fn an_interrupted_download_goes_on_where_it_was() {
     assert!(asked(&hub) > 98_000_000);
     bytes[middle] ^= 1;
     assert!(std::fs::read(&path).unwrap() == bytes);
-    // Whole and sound, it is not asked for at all.
+    // An undamaged cache entry is not requested again.
     fetch(&store, "test/smollm2").unwrap();
     assert_eq!(asked(&hub), 0);
 }
@@ -275,7 +275,7 @@ fn the_cache_is_the_hubs_own_and_serves_without_a_network() {
         std::fs::read(snapshot.join("config.json")).unwrap(),
         std::fs::read(root().join("tests/fixtures/parity/llama_plain/config.json")).unwrap()
     );
-    // Nobody listens there.
+    // No server listens at this address.
     let gone = Store::new(Hub::new("http://localhost:9", None).unwrap(), Shelf::new(&cache));
     fixture_scores_right(&fetch(&gone, "test/llama_plain").unwrap());
     let message = fetch(&gone, "test/other").expect_err("unknown").to_string();
@@ -292,7 +292,7 @@ fn gated_and_missing_repositories_have_their_sentences() {
     assert!(message.contains("has not been let in") && !message.contains("hf_wrong"), "{message}");
     hub.seen();
     fixture_scores_right(&fetch(&store(&hub, &cache, Some(TOKEN)), "test/gated").unwrap());
-    // The address that the Hub redirects to refuses a token that comes along.
+    // The address that the Hub redirects to refuses a request with a token.
     let (content, hub_itself): (Vec<_>, Vec<_>) =
         hub.seen().into_iter().partition(|seen| seen.path.starts_with("/cdn/"));
     assert!(!content.is_empty() && content.iter().all(|seen| !seen.authorized));
@@ -351,7 +351,7 @@ fn the_command_takes_models_and_rows_by_id() {
     let one = run("test/sample:sample.parquet");
     assert!(one.status.success(), "{}", String::from_utf8_lossy(&one.stderr));
     assert!(String::from_utf8_lossy(&one.stdout).contains("Ties"));
-    // What it was can be had again, to the byte: by whom, called what, at which commit.
+    // The run file names model and dataset by owner, name and commit, so that the same bytes can be fetched again.
     let read = |name: &str| std::fs::read_to_string(Path::new(&out).join(name)).unwrap();
     let file: Value = serde_json::from_str(&read("run.json")).unwrap();
     assert_eq!(file["protocol"]["model"], format!("test/llama_plain@{COMMIT}"));

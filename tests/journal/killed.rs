@@ -1,5 +1,5 @@
-//! A run that is killed, again and again: it goes on, loses nothing, scores nothing twice, and its
-//! marks are those of a run that nobody disturbed.
+//! A run that is killed again and again resumes each time. It loses nothing, scores nothing twice, and gives the marks
+//! of a run that was never killed.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ fn folder() -> PathBuf {
     path
 }
 
-/// Five hundred items of all six subsets, from the sample's rows under new ids.
+/// Writes five hundred items of all six subsets: the sample's rows, repeated with new ids.
 fn rows(folder: &Path) -> PathBuf {
     let sample = sample_rows();
     let mut text = String::new();
@@ -29,7 +29,7 @@ fn rows(folder: &Path) -> PathBuf {
         let mut row = sample[place % sample.len()].clone();
         let turn = place / sample.len();
         if let Some((kind, number)) = row.id.split_once(':').filter(|_| row.subset == "Ties") {
-            // Pairs stay pairs.
+            // The two halves of a pair keep the same number.
             row.id = format!("{kind}:{}", number.parse::<usize>().unwrap() + 1000 * turn);
         } else {
             row.id = format!("{}-{turn}", row.id);
@@ -62,7 +62,7 @@ fn a_run_killed_twenty_times_has_the_marks_of_an_undisturbed_one() {
     assert!(start(&rows, &quiet).wait().unwrap().success());
     let ms = started.elapsed().as_millis() as u64;
 
-    // A fixed seed: the moments are arbitrary, and the same each time.
+    // A fixed seed, so that the moments of the kills are arbitrary but the same in every test run.
     let mut state = 20_261_123_u64;
     let mut random = move || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -72,7 +72,7 @@ fn a_run_killed_twenty_times_has_the_marks_of_an_undisturbed_one() {
     for kill in 0..KILLS {
         let mut run = start(&rows, &disturbed);
         let before = scored(&disturbed);
-        // Where the next of twenty-one stretches ends, give or take one.
+        // A random place in the part of the run that belongs to this kill; there is one part more than kills.
         let goal = (kill as f64 + 0.2 + 0.8 * random()) / (KILLS + 1) as f64 * ITEMS as f64;
         let deadline = Instant::now() + Duration::from_secs(300);
         while (scored(&disturbed) as f64) < goal && Instant::now() < deadline {
@@ -80,7 +80,7 @@ fn a_run_killed_twenty_times_has_the_marks_of_an_undisturbed_one() {
             std::thread::sleep(Duration::from_millis(1));
         }
         std::thread::sleep(Duration::from_micros((random() * 5000.0) as u64));
-        // SIGKILL: nothing of the process has a last word.
+        // SIGKILL: the process cannot clean up.
         run.kill().unwrap();
         run.wait().unwrap();
         let after = scored(&disturbed);
@@ -95,7 +95,7 @@ fn a_run_killed_twenty_times_has_the_marks_of_an_undisturbed_one() {
         let read = |out: &Path| std::fs::read_to_string(out.join(file)).unwrap();
         assert!(read(&quiet) == read(&disturbed), "{file} differs");
     }
-    // The run file is the same apart from times.
+    // The run files are the same apart from times.
     let run = |out: &Path| {
         let text = std::fs::read_to_string(out.join("run.json")).unwrap();
         let mut run: Value = serde_json::from_str(&text).unwrap();

@@ -1,5 +1,5 @@
-//! The other benchmarks' marks against the values of their reference evaluators, to 1e-9, and the
-//! published figures against themselves.
+//! The other benchmarks' marks are compared with the values of their reference evaluators, to 1e-9, and the published
+//! figures are checked for consistency.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use rewardscope_benchmarks::published::{
@@ -48,7 +48,7 @@ fn reward_bench_sections_equal_the_references() {
         assert_eq!(priors.is_some(), !board["prior_sets"].is_null());
         close(leaderboard_average(sections, priors).unwrap(), number(&board["expected"]), "leaderboard");
     }
-    // The counts and the mapping are the reference's.
+    // The counts and the mapping of subsets to sections are the reference's.
     let mut seen = 0;
     for (name, subsets) in reward_bench::SECTIONS {
         let want: Vec<&str> =
@@ -71,11 +71,11 @@ fn the_worked_examples_four_published_sections_come_out() {
     for (name, score) in found {
         close(score, number(&published[name]), name);
     }
-    // From scores: as many pairs right as the published shares say, counted by whole items.
+    // Marks from scores: as many pairs are right as the published shares say, rounded to whole items.
     let counts = fixture["example_counts"].as_object().unwrap();
     let mut rows: Vec<(String, String, [f64; 2])> = Vec::new();
     for (subset, count) in counts {
-        // math-prm counts 984 and has 447 rows.
+        // The reference weighs math-prm as 984 items, but it has 447 rows.
         let count = if subset == "math-prm" { 447 } else { count.as_u64().unwrap() };
         let right = (number(&fixture["per_subset"][subset]) * count as f64).round() as u64;
         rows.extend((0..count).map(|i| {
@@ -92,11 +92,11 @@ fn the_worked_examples_four_published_sections_come_out() {
     }
     let mean = published.values().map(number).sum::<f64>() / 4.0;
     close(current.overall.unwrap(), mean, "overall without prior sets");
-    // The other order of the two counts moves Safety and nothing else.
+    // The variant with the two counts exchanged changes Safety and no other section.
     let before = marked("reward-bench", Some("before-pr-175"), &items).unwrap();
     assert!((section(&before, "Safety") - section(&current, "Safety")).abs() > 1e-3);
     close(section(&before, "Chat"), section(&current, "Chat"), "Chat");
-    // Without one subset there is no overall mark, and what there is is called partial.
+    // Without one of the subsets there is no overall mark, only a partial one.
     let less: Vec<ScoredItem<'_>> = items.iter().filter(|item| item.subset != "hep-js").copied().collect();
     let less = marked("reward-bench", None, &less).unwrap();
     assert_eq!(less.overall, None);
@@ -142,7 +142,8 @@ fn rm_benchs_difficulties_equal_the_references() {
 #[test]
 fn both_published_variants_of_the_ties_margin_are_there() {
     let item = |id, num_correct, scores| ScoredItem { id, subset: "Ties", num_correct, scores };
-    // Pair 0 has no spread; the package leaves it out of the margin part, the repository gives it 1.
+    // The correct scores of pair 0 have no spread. The package leaves it out of the margin part, the repository gives
+    // it 1.
     let items = [
         item("ref:0", 1, &[5.0, 1.0][..]),
         item("tied:0", 2, &[5.0, 5.0, 1.0]),
@@ -210,7 +211,7 @@ fn papers_definitions_are_followed_where_no_evaluators_values_are_at_hand() {
         .chain(english.iter().map(|subset| item("1", subset, 1, &[1.0, 0.0])))
         .collect();
     let multilingual = marked("m-reward-bench", None, &items).unwrap();
-    // Code counts 5 x 164 + 163 of 1,966 in Reasoning; the other sections are all wrong.
+    // The code subsets weigh 5 x 164 + 163 of 1,966 in Reasoning; everything else in German is wrong.
     close(section(&multilingual, "deu_Latn"), 983.0 / 1966.0 / 4.0, "German");
     close(section(&multilingual, "eng_Latn"), 1.0, "English");
     assert_eq!(multilingual.overall, None, "22 languages beside English are the whole");
@@ -255,7 +256,7 @@ fn another_benchmarks_file_is_named_as_such() {
 fn the_published_rows_agree_with_themselves() {
     let rows = published(reward_bench_2::NAME);
     assert_eq!(rows.len(), 197, "one row a model");
-    // Where the paper has the model too, the board's four digits are kept.
+    // For models that are also in the paper, the board's figures with four digits are kept.
     assert!(rows.iter().all(|row| row.source.starts_with("evaleval")));
     let mut largest: f64 = 0.0;
     for row in rows {
@@ -264,7 +265,7 @@ fn the_published_rows_agree_with_themselves() {
         largest = largest.max((overall - row.overall).abs());
     }
     println!("197 rows: the overall mark differs from the mean of six by at most {largest:.2e}");
-    // Seven numbers rounded to four digits: half a digit each side.
+    // Both sides are rounded to four digits, so each may be off by half a unit of the last digit.
     assert!(largest <= 1.0001e-4, "{largest}");
     assert!(rows.windows(2).all(|pair| pair[0].overall >= pair[1].overall));
 
@@ -274,8 +275,8 @@ fn the_published_rows_agree_with_themselves() {
     let all = reward_bench_2::ITEMS;
     assert_eq!(place(reward_bench_2::NAME, all, best + 0.1).unwrap().place, 1);
     assert_eq!(place(reward_bench_2::NAME, all, -1.0).unwrap().place, 198);
-    // RewardBench's own numbers count prior sets for those that have them; a run over the four sections is
-    // placed by them alone, so that a model would stand where it stands.
+    // RewardBench's published overall marks include the prior sets where a model has them. A run has only the four
+    // sections, so it is placed among the rows by the mean of the four.
     let row = published("reward-bench").iter().find(|row| row.model == "allenai/tulu-2-dpo-7b").unwrap();
     let sections = row.parts.iter().filter(|(name, _)| name != reward_bench::PRIOR_SETS);
     let mean = sections.map(|(_, mark)| mark).sum::<f64>() / 4.0;
@@ -286,23 +287,23 @@ fn the_published_rows_agree_with_themselves() {
         .filter(|row| row.parts.iter().take(4).map(|(_, mark)| mark).sum::<f64>() / 4.0 > mean)
         .count();
     assert_eq!(placed.place, better + 1);
-    // A sample's mark stands nowhere.
+    // A run over fewer than all items has no place.
     assert_eq!(place(reward_bench_2::NAME, all - 1, best), None);
 
     assert_eq!(downstream().len(), 17);
     let all = downstream_correlation(None).unwrap();
     println!("17 models: PPO {:.3}, best-of-N {:.3}", all.ppo, all.best_of_n);
     assert_eq!(all.models, 17);
-    // numpy.corrcoef on the same columns.
+    // Expected values are from numpy.corrcoef on the same columns.
     close(all.ppo, PPO, "PPO");
     close(all.best_of_n, BEST_OF_N, "best-of-N");
 }
 
-/// What a name of the board says of how a model of the paper was trained: its base model, learning rate
-/// and epochs, where it says them.
+/// Whether the board's name of a model contradicts what the paper says of a model's training: its base model, and the
+/// learning rate and epochs if the name has them.
 fn speaks_against(name: &str, row: &Downstream) -> bool {
     let base = match name {
-        // The released models' base is part of their names.
+        // The released models have their base in their names.
         name if name.ends_with("-RM-RB2") => match name.trim_end_matches("-RM-RB2") {
             "allenai/Llama-3.1-Tulu-3-8B-RL" => "Tulu 8B RL",
             "allenai/Llama-3.1-Tulu-3-8B-SFT" => "Tulu 8B SFT",
@@ -315,7 +316,7 @@ fn speaks_against(name: &str, row: &Downstream) -> bool {
         name if name.contains("_llama_") => "Llama 8B Instruct",
         name if name.contains("_rl") => "Tulu 8B RL",
         name if name.contains("-rm_") => "Tulu 8B SFT",
-        // An unnamed run of the paper's authors may be any; other people's models are none.
+        // Another run of the paper's authors may have any base. Models of other people cannot be the paper's.
         name if name.starts_with("allenai/open_instruct_dev-reward_modeling_") => row.base_model.as_str(),
         _ => "another",
     };
@@ -329,7 +330,7 @@ fn speaks_against(name: &str, row: &Downstream) -> bool {
 fn the_papers_models_are_found_on_the_board_by_their_marks_and_names() {
     let board = published(reward_bench_2::NAME);
     for row in downstream() {
-        // The paper has a digit after the point.
+        // The paper gives percent with one digit after the point.
         let alike = |overall: f64| (100.0 * overall - row.reward_bench_2).abs() <= 0.05 + 1e-9;
         let found: Vec<&str> = board
             .iter()
@@ -344,7 +345,7 @@ fn the_papers_models_are_found_on_the_board_by_their_marks_and_names() {
         assert_eq!(row.published().is_some(), only.is_some());
     }
     let by_subset = downstream_correlations_by_subset();
-    // Python's statistics.correlation on the same columns.
+    // Expected values are from Python's statistics.correlation on the same columns.
     let expected = [
         ("Factuality", 0.8159575237230177, 0.9647515830925911),
         ("Precise IF", 0.7129603223737385, 0.9264961900210805),
@@ -374,7 +375,7 @@ fn a_run_is_placed_with_a_warning_of_what_may_be_different() {
     assert_eq!(found.warnings.len(), 3, "{:?}", found.warnings);
     assert!(said(&["dtype", "197 of the 197", "q8"]) && said(&["length limit", "4096 tokens"]));
     assert!(said(&["template", "tokenizer", "unknown"]));
-    // A file that says nothing is warned of too.
+    // A run whose settings are unknown gets warnings, too.
     let silent = placement(reward_bench_2::NAME, all, 0.7, &MadeUnder::default()).unwrap();
     assert!(silent.warnings.iter().all(|warning| warning.starts_with("This run's")) && silent.warnings.len() == 3);
     assert_eq!(placement(reward_bench_2::NAME, all - 1, 0.7, &under), None);

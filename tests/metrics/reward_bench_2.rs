@@ -1,4 +1,4 @@
-//! Marks against the values of the reference evaluator, to 1e-9.
+//! RewardBench 2's marks are compared with the values of the reference evaluator, to 1e-9.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use rewardscope_benchmarks::ScoredItem;

@@ -1,5 +1,5 @@
-//! The statistics against scipy, statsmodels and scikit-learn, against enumeration, and against
-//! what they promise: intervals cover the truth as often as they say.
+//! The statistics are compared with scipy, statsmodels and scikit-learn, with enumeration, and with their promise:
+//! intervals cover the truth as often as they say.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use rewardscope_benchmarks::analysis::{
@@ -100,7 +100,7 @@ fn binomial_draws_have_the_binomial_distribution() {
         let drawn: Vec<u64> = (0..DRAWS).map(|_| random.binomial(n, p)).collect();
         for (at, want) in numbers(&case["at"]).into_iter().zip(numbers(&case["cdf"])) {
             let found = drawn.iter().filter(|&&k| k as f64 <= at).count() as f64 / DRAWS as f64;
-            // Four standard errors.
+            // The tolerance is four standard errors.
             assert!(
                 (found - want).abs() < 4.0 * (want * (1.0 - want) / DRAWS as f64).sqrt() + 1e-9,
                 "{n} {p} {at}: {found} {want}"
@@ -113,7 +113,7 @@ fn binomial_draws_have_the_binomial_distribution() {
 fn bootstrap_intervals_come_near_scipys() {
     for case in cases("bootstrap") {
         let values = numbers(&case["values"]);
-        // A best-of-4 item with each of the marks.
+        // A best-of-4 item for each mark.
         let scores: Vec<[f64; 4]> = values
             .iter()
             .map(|&mark| match mark {
@@ -136,11 +136,11 @@ fn bootstrap_intervals_come_near_scipys() {
     }
 }
 
-/// Id, subset, correct completions, scores.
+/// Id, subset, number of correct completions, scores.
 type Row = (String, &'static str, usize, Vec<f64>);
 
-/// A made-up RewardBench 2 run: five subsets of best-of-4 and Ties pairs, all scores normal, the
-/// correct ones moved up.
+/// A made-up RewardBench 2 run: five subsets of best-of-4 items, and Ties pairs. Scores are drawn from a normal
+/// distribution; those of correct completions are raised by `lift`.
 fn made_up(seed: u64, of_each: usize, lift: f64) -> Vec<Row> {
     let mut random = SplitMix(seed);
     let mut rows = Vec::new();
@@ -169,7 +169,7 @@ fn items(rows: &[Row]) -> Vec<ScoredItem<'_>> {
 #[test]
 fn intervals_cover_the_truth_as_often_as_they_say() {
     const RUNS: u64 = 200;
-    // The truth is the mark of far more items of the same kind.
+    // The truth is approximated by the mark of many more items of the same kind.
     let large = made_up(99, 30_000, 1.2);
     let truth = assessed("reward-bench-2", &items(&large), 0);
     let (mut overall, mut ties, mut binary) = (0, 0, 0);
@@ -188,7 +188,7 @@ fn intervals_cover_the_truth_as_often_as_they_say() {
         binary += covers(&of(&found, "Math"), of(&truth, "Math").score);
     }
     println!("of {RUNS} intervals of 95 %: overall {overall}, Ties {ties}, Math (Wilson) {binary} hold the truth");
-    // 190 expected; 178 is four standard errors below.
+    // 190 are expected; 178 is four standard errors below.
     for held in [overall, ties, binary] {
         assert!((178..=RUNS).contains(&held), "{held} of {RUNS}");
     }
@@ -202,12 +202,12 @@ fn a_single_item_says_nothing_of_how_sure_a_mark_is() {
     items.extend([item("3", "hep-js", right), item("1", "math-prm", right), item("2", "math-prm", wrong)]);
     let found = assessed("reward-bench", &items, 1);
     let interval = |name: &str| found.sections.iter().find(|named| named.name == name).unwrap().figure.ci95;
-    // Safety is made of the one item; Reasoning is not.
+    // Safety depends on the single item; Reasoning does not.
     assert_eq!(interval("Safety"), None);
     let reasoning = interval("Reasoning").unwrap();
     assert!(reasoning.low < reasoning.high);
     assert_eq!(found.partial.unwrap().ci95, None);
-    // Wilson's needs no resamples.
+    // Subsets have Wilson's interval, which needs no resamples.
     assert!(found.subsets.iter().all(|named| named.figure.ci95.is_some_and(|of| of.low < of.high)));
     assert!(found.remarks.iter().any(|remark| remark.contains("donotanswer") && remark.contains("single item")));
     let (benchmark, variant) = rules("reward-bench");
@@ -218,7 +218,7 @@ fn a_single_item_says_nothing_of_how_sure_a_mark_is() {
     assert!(of("donotanswer").is_none() && of("hep-js").is_some());
 }
 
-/// Binary pairs of a benchmark, right with this probability.
+/// Pairs of a subset, each right with the probability `right`.
 fn pairs(random: &mut SplitMix, subset: &'static str, count: usize, right: f64) -> Vec<Row> {
     let scores = |is: bool| if is { vec![1.0, 0.0] } else { vec![0.0, 1.0] };
     (0..count).map(|id| (id.to_string(), subset, 1, scores(random.uniform() < right))).collect()
@@ -226,7 +226,7 @@ fn pairs(random: &mut SplitMix, subset: &'static str, count: usize, right: f64) 
 
 #[test]
 fn intervals_of_few_items_are_as_wide_as_they_must_be() {
-    // Six subsets of four items: an interval that draws four of four covers 87 % of the time.
+    // Six subsets of four items: an interval from resamples of four of the four items would cover only 87 %.
     const RUNS: u64 = 400;
     let subsets = ["hep-cpp", "hep-go", "hep-java", "hep-js", "hep-python", "hep-rust"];
     let mut held = 0;
@@ -255,7 +255,7 @@ fn marks_that_are_all_alike_say_nothing_of_how_sure_they_are() {
     let subset = found.subsets[0].figure.ci95.unwrap();
     assert!(subset.low > 0.5 && subset.low < 0.6 && subset.high == 1.0, "Wilson's, which holds the mark");
     assert!(found.remarks.iter().any(|remark| remark.contains("4 of 4 subsets all marks are alike")));
-    // One pair of Ties, right in everything, is no more sure.
+    // A single Ties pair gets no interval, even if it is right in everything.
     let pair = [
         ScoredItem { id: "ref:1", subset: "Ties", num_correct: 1, scores: &[5.0, 1.0] },
         ScoredItem { id: "tied:1", subset: "Ties", num_correct: 2, scores: &[3.0, 3.0, 0.0] },
@@ -274,7 +274,7 @@ fn items_that_share_their_fate_are_drawn_together() {
         for subset in &subsets {
             for id in 0..12 {
                 let scores = if random.uniform() < 0.7 { vec![1.0, 0.0] } else { vec![0.0, 1.0] };
-                // The same item in every language, and the same mark.
+                // Every language has the same item with the same mark.
                 rows.extend((0..languages).map(|at| (id.to_string(), format!("lang_{at}/{subset}"), scores.clone())));
             }
         }
@@ -287,9 +287,9 @@ fn items_that_share_their_fate_are_drawn_together() {
     let (of_one, none) = widths(1);
     assert_eq!(none, None, "one language is not all");
     let (_, of_all) = widths(22);
-    // Copies of one language are no surer than it.
+    // Copies of one language make the interval no narrower.
     assert!((of_all.unwrap() / of_one - 1.0).abs() < 0.1, "{of_all:?} {of_one}");
-    // Four models that answer a question alike are one unit.
+    // Answers of four models to one question are one unit, so copies make no difference.
     let ids: Vec<[String; 4]> =
         (0..60).map(|question| ["a", "b", "c", "d"].map(|model| format!("q{question}/{model}"))).collect();
     let width = |models: usize| {
@@ -314,7 +314,7 @@ fn items_that_share_their_fate_are_drawn_together() {
 
 #[test]
 fn what_mcnemars_test_cannot_say_it_does_not() {
-    // RM-Bench's marks are ninths.
+    // RM-Bench's marks are ninths, not 0 or 1.
     let (benchmark, variant) = rules("rm-bench");
     let better = [3.0, 3.0, 3.0, 2.0, 2.0, 4.0];
     let worse = [3.0, 1.0, 1.0, 2.0, 2.0, 4.0];
@@ -324,7 +324,7 @@ fn what_mcnemars_test_cannot_say_it_does_not() {
     let found = compare(benchmark, variant, &of(&better), &of(&worse), 0).unwrap();
     let subset = &found.subsets[0];
     assert_eq!((subset.p, subset.p_holm, subset.left_out), (None, None, 20));
-    // A Ties pair is one unit of the test: five pairs that only the first has right.
+    // A Ties pair is one unit of the test. Here the first run alone has five pairs right.
     let (benchmark, variant) = rules("reward-bench-2");
     let names: Vec<(String, String)> = (0..5).map(|at| (format!("ref:{at}"), format!("tied:{at}"))).collect();
     let run = |is_right: bool| -> Vec<ScoredItem<'_>> {
@@ -361,19 +361,19 @@ fn equal_distances_are_not_parted() {
         rows.iter().map(|scores| ScoredItem { id: "", subset: "Math", num_correct: 1, scores }).collect();
     let found = margins(&items).unwrap().by_distance;
     assert_eq!((found.len(), found[0].count, found[0].right), (1, 20, 0.5));
-    // A temperature that no wrong order bounds is bounded all the same; one that does no good is none.
+    // Without wrong orders the best temperature would be 0; it is bounded. Without right orders none is given.
     let right: Vec<ScoredItem<'_>> = items.iter().step_by(2).copied().collect();
     let wrong: Vec<ScoredItem<'_>> = items.iter().skip(1).step_by(2).copied().collect();
     let sure = calibration(&right, false, 0).unwrap();
     assert!((0.1..1.0).contains(&sure.temperature) && sure.log_loss > 0.05, "{sure:?}");
     assert_eq!(calibration(&wrong, false, 0), None);
-    // Shared scores have no likelier order.
+    // Pairs with equal scores have no likelier order: they are counted, but are in no bin.
     let same = [[1.0, 1.0]; 4];
     let tied: Vec<ScoredItem<'_>> =
         same.iter().map(|scores| ScoredItem { id: "", subset: "Math", num_correct: 1, scores }).collect();
     let both = calibration(&[right, tied].concat(), true, 0).unwrap();
     assert_eq!((both.pairs, both.bins.iter().map(|bin| bin.count).sum::<usize>()), (14, 10));
-    // A NaN picks nothing.
+    // A NaN is never picked.
     let nan = [f64::NAN, 0.0];
     let odd = ScoredItem { id: "", subset: "Math", num_correct: 1, scores: &nan };
     assert_eq!(best_of_n(&[odd, items[0]]), [0.25, 0.5]);
@@ -381,7 +381,7 @@ fn equal_distances_are_not_parted() {
 
 #[test]
 fn length_is_judged_within_an_item() {
-    // Long prompts have high scores; completions of one are equally long but for the second item's.
+    // Long prompts have high scores. Only the second item has completions of different lengths.
     let scores = [[1.0, 0.9], [10.0, 11.0], [20.0, 19.0]];
     let lengths = vec![vec![10.0, 10.0], vec![100.0, 101.0], vec![200.0, 200.0]];
     let items: Vec<ScoredItem<'_>> =
@@ -391,7 +391,7 @@ fn length_is_judged_within_an_item() {
     let nan = [f64::NAN, 1.0, 2.0];
     let odd = [ScoredItem { id: "", subset: "Math", num_correct: 1, scores: &nan }];
     assert_eq!(length_report(&odd, &[vec![9.0, 1.0, 2.0]]), None);
-    // Equal lengths are put in order by chance where a shared score would be wrong.
+    // Where an equal score counts as wrong, equal lengths are put in order by chance.
     let pairs: Vec<ScoredItem<'_>> =
         (0..100).map(|at| ScoredItem { id: "", subset: "hep-js", num_correct: 1, scores: &scores[at % 3] }).collect();
     let (benchmark, variant) = rules("reward-bench");
@@ -428,7 +428,7 @@ fn two_runs_are_compared_item_by_item() {
         close(subset.p.unwrap(), mcnemar(subset.only_first_right, subset.only_second_right), "p");
         assert!(subset.p_holm >= subset.p);
     }
-    // A run beside itself: no difference, no disagreement, nothing significant.
+    // A run compared with itself has no difference, no disagreement and nothing significant.
     let same = compare(benchmark, variant, &items(&one), &items(&one), 4).unwrap();
     assert_eq!(same.overall.unwrap().ci95, None, "resamples that are all alike say nothing");
     assert!(same.disagreements.is_empty() && same.subsets.iter().all(|subset| subset.p == Some(1.0)));
@@ -439,7 +439,8 @@ fn two_runs_are_compared_item_by_item() {
 
 #[test]
 fn margins_calibration_and_length_say_what_was_put_in() {
-    // True Bradley-Terry pairs at temperature 2: the difference is scaled by 2, the sigmoid of half of it is the truth.
+    // Bradley-Terry pairs whose differences are scaled by 2: the sigmoid of half the difference is the true
+    // probability, so the temperature is 2.
     let mut random = SplitMix(3);
     let pairs: Vec<[f64; 2]> = (0..6000)
         .map(|_| {
@@ -463,7 +464,8 @@ fn margins_calibration_and_length_say_what_was_put_in() {
     assert!(found.by_distance[9].right > found.by_distance[0].right + 0.2);
     assert_eq!(margin(&ScoredItem { id: "", subset: "", num_correct: 2, scores: &[3.0, 2.0, 1.0, -1.0] }), Some(1.0));
 
-    // A scorer that is length and nothing else: right where the longer is right, and no more than chance without it.
+    // Scores that depend only on length: right where the longer completion is right, and chance where length is
+    // removed.
     let lengths: Vec<Vec<f64>> = (0..2000)
         .map(|_| {
             let short = 50.0 + (random.uniform() * 50.0).floor();
@@ -490,11 +492,11 @@ fn several_models_are_set_beside_each_other() {
     let item = |scores| ScoredItem { id: "", subset: "Math", num_correct: 1, scores };
     let one = vec![item(&[3.0, 1.0][..]), item(&[0.0, 2.0]), item(&[1.0, 1.0])];
     let two = vec![item(&[30.0, 10.0][..]), item(&[20.0, 0.0]), item(&[10.0, 0.0])];
-    // The third has no single best for the first model.
+    // The third item has no single best completion in the first run.
     assert_eq!(agreement(&one, &two), Some(Agreement { share: 0.5, items: 2 }));
     let mean = ensemble(&[one.clone(), two]);
     assert_eq!(mean.len(), 3);
-    // Two runs that are the same but for scale have an average in the same order.
+    // The average of two runs that differ only in scale has the same order.
     let scaled = vec![item(&[300.0, 100.0][..]), item(&[0.0, 200.0]), item(&[100.0, 100.0])];
     let same = ensemble(&[one, scaled]);
     assert!(same[0][0] > same[0][1] && same[1][1] > same[1][0] && same[2][0] == same[2][1]);

@@ -1,4 +1,4 @@
-//! A million items are marked, with intervals, in seconds and in no more memory than a tenth of them.
+//! Marking a million items with intervals takes seconds, and no more memory than marking a tenth of them.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fmt::Write;
@@ -8,11 +8,11 @@ use rewardscope_benchmarks::statistics::SplitMix;
 use rewardscope_benchmarks::{Assessment, Effort, Marker, ScoredItem, benchmark};
 use rewardscope_tests::peak_bytes;
 
-/// RewardBench 2's subsets with its own sizes: of 1,865 items 102 are Ties.
+/// RewardBench 2's subsets and their sizes: 1,865 items, of which 102 are Ties.
 const SIZES: [(&str, usize); 6] =
     [("Factuality", 475), ("Precise IF", 160), ("Math", 183), ("Safety", 450), ("Focus", 495), ("Ties", 102)];
 
-/// Marks made-up items, one after the other; none is kept.
+/// Marks made-up items one after the other, without keeping them. Gives the assessment and the number of items.
 fn mark(items: usize) -> (Assessment, usize) {
     let benchmark = benchmark("reward-bench-2").unwrap();
     let mut marker = Marker::new(benchmark, benchmark.variant(None).unwrap(), false);
@@ -36,7 +36,7 @@ fn mark(items: usize) -> (Assessment, usize) {
                     (1, 4)
                 };
                 scores.clear();
-                // In eighths, so that maxima are shared now and then.
+                // Rounded to eighths, so that some items have a shared maximum.
                 let score =
                     |place: usize, draw: f64| ((draw + if place < correct { 1.0 } else { 0.0 }) * 8.0).round() / 8.0;
                 scores.extend((0..all).map(|place| score(place, random.normal())));
@@ -69,6 +69,6 @@ fn a_million_items_take_seconds_and_no_more_memory() {
         seen.push((seconds, peak));
     }
     assert!(seen[1].0 < 60.0, "{} s", seen[1].0);
-    // Ties keeps a few numbers a pair; nothing else grows.
+    // Only Ties keeps data for each pair, a few numbers.
     assert!(seen[1].1 - seen[0].1 < 64 << 20, "memory grew from {} to {} bytes", seen[0].1, seen[1].1);
 }

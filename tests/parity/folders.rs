@@ -1,5 +1,5 @@
-//! Model folders as people publish them, each with one oddity, against what transformers 5.24 gives
-//! for them (adapters through peft), on the CPU.
+//! Model folders as people publish them, each with one oddity. On the CPU, their scores are compared with those of
+//! transformers 5.24 (adapters through peft).
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
@@ -13,10 +13,11 @@ use serde_json::Value;
 /// Largest absolute error of a score.
 const TOLERANCE: f64 = 1e-4;
 
-/// What is refused, and what the sentence names.
+/// Folders that are refused, and what the error sentence must contain.
 const REFUSED: [(&str, &str); 1] = [("12_lora_pissa", "init_lora_weights: \"pissa\"")];
 
-/// GGUFs: the average log-probabilities of the three conversations, or what the refusal names.
+/// Parts of GGUF files' names. With each, the average log-probabilities of the three conversations, or what the error
+/// sentence must contain.
 const GGUF: [(&str, Result<[f64; 3], &str>); 6] = [
     ("rope_freqs.gguf", Ok([-7.1558, -6.9633, -7.5449])),
     ("pre_llama3.gguf", Ok([-7.1558, -6.9633, -7.5449])),
@@ -37,7 +38,7 @@ fn folder(case: &str) -> ModelFiles {
     ModelFiles::from_sources(case, folder.sources().cloned().collect()).unwrap()
 }
 
-/// A prompt and its completion.
+/// The prompt and the completion of a row.
 fn texts(row: &Value) -> (Vec<Message>, String) {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     match row.get("messages") {
@@ -95,7 +96,7 @@ fn folders_score_as_in_transformers() {
     assert!(wrong.is_empty(), "{} are wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// A folder with keys of its files changed, as the differential test changed them.
+/// A copy of a folder, with the keys changed that the differential test changed.
 fn changed(found: &Value, name: &str) -> PathBuf {
     let folder = scratch(name);
     for entry in std::fs::read_dir(fixture(found["from"].as_str().unwrap())).unwrap() {

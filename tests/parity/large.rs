@@ -1,6 +1,5 @@
-//! Llama-3.1-8B's exact dimensions in 4 bits: what is planned before anything is read, how matrices
-//! are split, and what the stream needs beside the weights themselves. The values are made up, and
-//! all layers are one.
+//! A model with Llama-3.1-8B's dimensions in 4 bits: the memory planned before anything is read, how matrices are
+//! split, and the memory that loading needs beside the weights. The values are made up, and all layers share one.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use pollster::block_on;
@@ -8,7 +7,7 @@ use rewardscope_engine::{
     Cancel, Clock, Detail, DeviceChoice, Dtype, LoadOptions, ModelFiles, Scorer, TokenSequence, device,
 };
 use rewardscope_store::Source;
-use rewardscope_tests::{fixture, forget_peak_bytes, peak_bytes};
+use rewardscope_tests::{fixture, peak_bytes, reset_peak_bytes};
 use serde_json::json;
 
 const HIDDEN: usize = 4096;
@@ -17,18 +16,18 @@ const LAYERS: usize = 32;
 const INNER: usize = 14_336;
 const KEYS: usize = 1024;
 
-/// WebGPU promises bindings of this size, and no larger ones.
+/// Bytes of the largest buffer binding that every WebGPU device must support.
 const PROMISED_BINDING: u64 = 128 << 20;
 
-/// What a load may hold beside the weights that stay.
+/// Most bytes that loading may hold beside the weights.
 const MOST_BESIDE: usize = 256 << 20;
 
-/// Groups of 32 values in Q4_1, of about a Gaussian layer's size.
+/// `values` weights as Q4_1 blocks of 32, of about the size that a Gaussian layer has.
 fn blocks(values: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(values / 32 * 20);
     let mut state = 1u32;
     for _ in 0..values / 32 {
-        // A scale of 2^-8 and a minimum of -8 times that.
+        // The scale is 2^-8, the minimum -8 times the scale.
         bytes.extend([0x00, 0x1c, 0x00, 0xa8]);
         for _ in 0..4 {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -38,7 +37,7 @@ fn blocks(values: usize) -> Vec<u8> {
     bytes
 }
 
-/// The checkpoint's files, and how many weights it has.
+/// The checkpoint's files and its number of weights.
 fn checkpoint() -> (ModelFiles, u64) {
     let layer = |part: &str, rows: usize, columns: usize| (format!("LAYER.{part}.weight"), vec![rows, columns], true);
     let norm = |name: &str| (name.to_owned(), vec![HIDDEN], false);
@@ -111,7 +110,7 @@ fn load(files: &ModelFiles, dtype: Dtype, most_bytes: u64, most_bound_bytes: u64
     block_on(Scorer::load(files, None, device, options, &Cancel::default(), &mut |_| {})).map_err(|e| e.to_string())
 }
 
-/// Takes 6 GB and a few minutes: only under `--all`.
+/// Takes 6 GB and a few minutes, so it runs only with `--all`.
 #[test]
 fn eight_billion_weights_are_planned_split_and_streamed() {
     if std::env::var("REWARDSCOPE_ALL").unwrap_or_default().is_empty() {
@@ -127,12 +126,13 @@ fn eight_billion_weights_are_planned_split_and_streamed() {
     assert_eq!(plan.parameters, parameters);
     let need = |dtype: Dtype| plan.needs.iter().find(|need| need.dtype == dtype).unwrap().weight_bytes;
     println!("planned: {:?}", plan.needs);
-    // Twenty bytes a group of 32, and norms and the head in f32.
+    // Twenty bytes for each group of 32 weights; norms and the head are f32, and too small to count.
     let quantised = parameters / 32 * 20;
     assert!(need(Dtype::Q4).abs_diff(quantised) * 1000 < quantised, "{} and {quantised}", need(Dtype::Q4));
     assert_eq!(need(Dtype::F32), 4 * parameters);
 
-    // Larger than the device: refused before anything is read, with what would fit, or that nothing would.
+    // A model larger than the device is refused before anything is read. The sentence says what would fit, or that
+    // nothing would.
     let refused = load(&files, Dtype::F32, 8 << 30, PROMISED_BINDING).unwrap_err();
     println!("{refused}");
     assert!(refused.contains(&need(Dtype::F32).to_string()) && refused.contains("load it as stored"), "{refused}");
@@ -143,7 +143,7 @@ fn eight_billion_weights_are_planned_split_and_streamed() {
     let sequences = [TokenSequence::new(vec![5, 90_000, 7, 128_000], 2), TokenSequence::new(vec![5, 90_000, 8], 2)];
     let mut scores = Vec::new();
     for most_bound_bytes in [PROMISED_BINDING, u64::MAX] {
-        forget_peak_bytes();
+        reset_peak_bytes();
         let before = peak_bytes();
         let scorer = load(&files, Dtype::Q4, 8 << 30, most_bound_bytes).unwrap();
         let report = scorer.report();

@@ -1,5 +1,5 @@
-//! Weights in f16, 8 and 4 bits: what is stored so scores as in f32, and what is made so keeps the
-//! order of what it scores.
+//! Weights in f16, 8 and 4 bits. Weights that are stored in these types score as in f32. Weights that are converted to
+//! them keep the order of what is scored.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use pollster::block_on;
@@ -36,7 +36,7 @@ fn largest(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
 
-/// Halves, upper halves and blocks of four bits.
+/// Weights stored as f16, bf16 (the upper half of f32) and blocks of four bits.
 #[test]
 fn what_is_stored_in_few_bits_scores_as_in_f32() {
     let ids = |first: u32| TokenSequence::new((0..40).map(|i| (first + i * 37) % 300 + 5).collect(), 20);
@@ -66,7 +66,7 @@ fn what_is_stored_in_few_bits_scores_as_in_f32() {
 fn both_devices_compute_the_same_of_packed_weights() {
     let sequences: Vec<TokenSequence> =
         (1..4).map(|first| TokenSequence::new((0..30).map(|i| (first * 11 + i * 37) % 300 + 5).collect(), 9)).collect();
-    // Rows of 64, so that all three types are taken.
+    // Rows of 64 values, so that all three types apply.
     for name in ["llama_rope_scaled", "gpt_neox"] {
         let files = folder(name);
         let exact = scores(&load(&files, None, DeviceChoice::Cpu, Dtype::F32), &sequences);
@@ -82,9 +82,9 @@ fn both_devices_compute_the_same_of_packed_weights() {
     }
 }
 
-/// Prints how far values are off, Kendall's tau, and by decile of margin how many pairs change
-/// their order; gives the share of pairs whose margin is above a tenth of the standard deviation
-/// that keep theirs.
+/// Compares `found` with `exact`: prints the error, Kendall's tau, and the share of pairs that change their order by
+/// decile of margin. Gives the share of pairs that keep their order, of those whose margin is above a tenth of the
+/// standard deviation.
 fn orders_kept(what: &str, exact: &[f64], found: &[f64]) -> f64 {
     let count = exact.len() as f64;
     let mean = exact.iter().sum::<f64>() / count;
@@ -112,7 +112,7 @@ fn orders_kept(what: &str, exact: &[f64], found: &[f64]) -> f64 {
     share
 }
 
-/// At least so many orders are kept: f16, q8, q4.
+/// The least share of pairs that must keep their order, by type.
 const KEPT: [(Dtype, f64); 3] = [(Dtype::F16, 0.995), (Dtype::Q8, 0.995), (Dtype::Q4, 0.97)];
 
 #[test]
@@ -125,7 +125,7 @@ fn minilm_keeps_the_order_of_similarities() {
         let sequences: Vec<TokenSequence> = texts
             .iter()
             .map(|text| TokenSequence {
-                // The mean over all tokens, as the model was trained.
+                // The mean is over all tokens, as in the model's training.
                 first_completion_token: 0,
                 ..scorer.tokenize(&[Message::new("user", text.as_str())], [""]).unwrap().remove(0)
             })
@@ -149,7 +149,7 @@ fn minilm_keeps_the_order_of_similarities() {
     }
 }
 
-/// SmolLM2's file has four bits already: as q4 it is what it was.
+/// SmolLM2's file has 4 bits already, so q4 changes nothing.
 #[test]
 fn smollm2_with_its_head_keeps_the_order_of_completions() {
     let path = root().join("heads/smollm2-135m-instruct/head.safetensors");

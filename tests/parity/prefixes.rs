@@ -1,4 +1,4 @@
-//! What completions begin with is computed once, and changes nothing.
+//! The tokens that completions begin with in common are computed once, and scores do not change.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use pollster::block_on;
@@ -9,8 +9,8 @@ use rewardscope_engine::{
 use rewardscope_store::{Folder, Source};
 use rewardscope_tests::{fixture, root};
 
-/// A decoder of each kind: plain, grouped-query, with a window (in and out of sight), with norms and
-/// caps of its own, with another order of heads; a language model.
+/// A decoder of each kind: plain; with grouped queries; with a sliding window that is shorter or longer than the text;
+/// with its own norms and caps; with another order of heads. And a language model.
 const MODELS: [&str; 8] = [
     "llama_plain",
     "llama_gqa_tied",
@@ -36,7 +36,7 @@ fn files(name: &str) -> ModelFiles {
     ModelFiles::from_sources(name, folder.sources().cloned().collect()).unwrap()
 }
 
-/// Twenty completions of one prompt, some of one token, two alike, one the beginning of another.
+/// Twenty completions of one prompt. Some have one token, two are equal, and one is the beginning of another.
 fn sequences() -> Vec<TokenSequence> {
     let id = |place: usize| (place * 7919 % 300 + 5) as u32;
     let prompt: Vec<u32> = (0..37).map(id).collect();
@@ -59,7 +59,7 @@ fn largest(a: impl IntoIterator<Item = f64>, b: impl IntoIterator<Item = f64>) -
     a.into_iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
 
-/// Tokens that all begin with.
+/// Number of tokens that all sequences begin with.
 fn common(sequences: &[TokenSequence]) -> usize {
     let shortest = sequences.iter().map(|sequence| sequence.input_ids.len()).min().unwrap();
     (0..shortest).take_while(|&t| sequences.iter().all(|s| s.input_ids[t] == sequences[0].input_ids[t])).count()
@@ -80,7 +80,7 @@ fn agrees(name: &str, files: &ModelFiles, sequences: &[TokenSequence]) {
     assert_eq!(scorer.computed_tokens(sequences).unwrap(), computed, "{name}");
     let seen: usize = together.iter().map(|score| score.tokens).sum();
 
-    // In any order, and with room for few tokens at once.
+    // Scores do not depend on the order, or on how many tokens fit in a batch.
     let shuffled: Vec<usize> = (0..sequences.len()).map(|i| (i * 7 + 3) % sequences.len()).collect();
     let others: Vec<TokenSequence> = shuffled.iter().map(|&i| sequences[i].clone()).collect();
     let found = score(&scorer, &others, Detail::EveryToken);
@@ -96,7 +96,7 @@ fn agrees(name: &str, files: &ModelFiles, sequences: &[TokenSequence]) {
             worst = worst.max(largest(scores(&score(&small, sequences, detail)), scores(&alone)));
         }
     }
-    // The same of hidden states, after all layers and after fewer.
+    // The same holds for hidden states, after all layers and after one.
     for layers in [scorer.report().layers, 1] {
         let states = |sequences: &[TokenSequence], pooling| -> Vec<f32> {
             let found = block_on(scorer.features(sequences, layers, pooling, &Cancel::default())).unwrap();
@@ -120,7 +120,7 @@ fn shared_and_unshared_scores_are_equal() {
     }
 }
 
-/// While somebody types, only what changed is computed, and scores are as they would be otherwise.
+/// While a user types, only what changed is computed, and the scores are the same as when everything is computed.
 #[test]
 fn what_did_not_change_is_not_computed_again() {
     for name in ["llama_plain", "gemma2", "dpo_llama/policy", "bert"] {

@@ -1,6 +1,6 @@
-//! Real weights against transformers in float32 with eager attention: the hidden state of a text's
-//! last token, and the ids of texts by the tokenizers inside GGUF files. `cargo xtask test` fetches
-//! the models; Gemma's, under its own terms, only with `--all`.
+//! Real models are compared with transformers in float32 with eager attention: the hidden state of a text's last token,
+//! and the token ids by the tokenizers inside GGUF files. `cargo xtask test` fetches the models; Gemma, which has its
+//! own terms, only with `--all`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use rewardscope_text::Tokenizer;
 use rewardscope_weights::Checkpoint;
 use serde_json::Value;
 
-/// Largest Euclidean distance from the expected state, as a share of its length.
+/// Largest Euclidean distance from the expected state, relative to its length.
 const TOLERANCE: f64 = 1e-3;
 
 fn fetched(name: &str) -> PathBuf {
@@ -54,7 +54,7 @@ fn states_agree(model: &str, files: &ModelFiles) {
     assert!(worst < TOLERANCE, "{model}: {worst}");
 }
 
-/// The GGUF's own tokenizer gives the expected ids, after those that begin every text.
+/// Asserts that the GGUF's own tokenizer gives the expected ids; `begin` are the ids that transformers puts first.
 fn ids_agree(model: &str, source: &Source, begin: &[u32]) {
     let checkpoint = block_on(Checkpoint::from_gguf(source)).unwrap();
     let tokenizer = Tokenizer::from_gguf(checkpoint.metadata().unwrap()).unwrap();
@@ -82,7 +82,7 @@ fn gemma3_agrees() {
     states_agree("gemma3", &files);
 }
 
-/// MiniLM has no classifier, and none is made up for a user.
+/// MiniLM has no classifier, so it is refused as it is. Its hidden states agree.
 #[test]
 fn minilm_agrees() {
     let open = Folder::open(&fetched("packages/minilm")).unwrap_or_else(|e| panic!("{e}; cargo xtask test fetches it"));

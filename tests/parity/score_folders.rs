@@ -1,5 +1,5 @@
-//! Scores model folders, a line of JSON a case from standard input: `{folder, base, rows}`. Answers with
-//! `{scores}`, `{refused}` or `{panicked}`, a line each. For `xtask/oracle/differential.py`.
+//! Scores model folders for `xtask/oracle/differential.py`. Reads a line of JSON for each case from standard input,
+//! `{folder, base, rows}`, and answers with a line of `{scores}`, `{refused}` or `{panicked}`.
 
 use std::io::{BufRead, Write};
 use std::panic::AssertUnwindSafe;
@@ -17,9 +17,9 @@ fn folder(path: &str) -> anyhow::Result<ModelFiles> {
     Ok(ModelFiles::from_sources(path, folder.sources().cloned().collect())?)
 }
 
-/// A classifier with several labels is scored by its first.
+/// Loads a model. A classifier with several labels is scored by the first one.
 fn load(files: &ModelFiles) -> anyhow::Result<Scorer> {
-    // Templates that ask for the date are told the same one there.
+    // Chat templates that ask for the date get today's, as in transformers.
     let now = Clock::from_local_seconds(chrono::Local::now().naive_local().and_utc().timestamp());
     let mut options = LoadOptions::new(now);
     for label in [None, Some(0)] {

@@ -1,5 +1,5 @@
-//! Scores against transformers in float32 with eager attention, at every token, on the CPU and on
-//! the GPU (lavapipe where there is no other). A missing adapter or model is a failure.
+//! Scores at every token are compared with transformers in float32 with eager attention, on the CPU and on the GPU
+//! (lavapipe where there is no other). A missing GPU or model is a failure.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::PathBuf;
@@ -45,7 +45,7 @@ const LOG_PROBABILITY_TOLERANCE: f64 = 2e-3;
 fn load(files: &ModelFiles, choice: DeviceChoice) -> Scorer {
     let device = block_on(device::open(choice)).unwrap();
     assert_eq!(device.report.kind == DeviceKind::Cpu, choice == DeviceChoice::Cpu);
-    // The expected texts were rendered at this time.
+    // The expected texts were rendered with this time.
     let clock = Clock::parse("2025-02-03T04:05:06").unwrap();
     let options = LoadOptions {
         clock,
@@ -63,7 +63,7 @@ fn folder(case: &str) -> ModelFiles {
     let folder = Folder::open(&fixture(&format!("parity/{case}"))).unwrap();
     let files = ModelFiles::from_sources(case, folder.sources().cloned().collect()).unwrap();
     match block_on(files.missing_base()).unwrap() {
-        // Its name is relative to the adapter.
+        // The base's name is a path relative to the adapter.
         Some(base) => files.over(self::folder(base.strip_prefix("../").unwrap())).unwrap(),
         None => files,
     }
@@ -83,12 +83,12 @@ fn conversations(case: &str) -> Vec<Value> {
     let conversations =
         json_fixture(&format!("parity/{case}/expected.json"))["conversations"].as_array().unwrap().clone();
     assert!(conversations.len() >= 10);
-    // Some a template refuses, and there is nothing to score.
+    // The template refuses some conversations, so they have no score.
     conversations.into_iter().filter(|c| c.get("template_error").is_none()).collect()
 }
 
-/// The sequences of a case: a decoder's by the expected ids; an encoder's from text, whose ids must
-/// be the expected ones.
+/// The sequences of a case. A decoder's are the expected ids. An encoder's are tokenized from text, and must have the
+/// expected ids.
 fn sequences(case: &str, scorer: &Scorer) -> Vec<TokenSequence> {
     let sequence = |conversation: &Value| {
         let expected = ids(&conversation["input_ids"]);
@@ -106,7 +106,7 @@ fn sequences(case: &str, scorer: &Scorer) -> Vec<TokenSequence> {
     conversations(case).iter().map(sequence).collect()
 }
 
-/// Every score and every token's, and that a row's score does not depend on its batch.
+/// Asserts that all scores and token scores agree, and that a row's score does not depend on its batch.
 fn classifier_agrees(case: &str, choice: DeviceChoice) {
     let scorer = load(&folder(case), choice);
     assert!(scorer.report().is_reward_model);
@@ -164,7 +164,7 @@ const LANGUAGE_MODELS: [&str; 7] = [
     "causal_gpt_neox",
 ];
 
-/// The largest error of a completion's log-probabilities; what becomes of them is checked.
+/// The largest error of a completion's log-probabilities. Also checks the sum, the mean and the norm of them.
 fn likelihood_error(scorer: &Scorer, case: &Value, model: &str) -> f64 {
     let start = case["response_start"].as_u64().unwrap() as usize;
     let sequence = TokenSequence::new(ids(&case["input_ids"]), start);
@@ -184,7 +184,7 @@ fn likelihood_error(scorer: &Scorer, case: &Value, model: &str) -> f64 {
         .fold(0.0, f64::max)
 }
 
-/// Log-probabilities of a policy and its reference, and of one language model an architecture.
+/// Compares log-probabilities of a policy and its reference, and of one language model for each architecture.
 fn language_models_agree(choice: DeviceChoice) {
     let agree = |name: &str, scorer: &Scorer, error: &dyn Fn(&Scorer, &Value) -> f64, expected: &str| {
         assert!(!scorer.report().is_reward_model);
@@ -230,7 +230,7 @@ fn one_of_several_labels_is_the_score_when_it_is_named() {
     let config = String::from_utf8(read("config.json")).unwrap();
     let mut config: Value = serde_json::from_str(&config).unwrap();
     config["id2label"] = serde_json::json!({ "0": "helpful", "1": "harmless" });
-    // Two rows: the stored one twice over, and the stored one.
+    // The new head has two rows: the stored row multiplied by two, and the stored row.
     let weights = read("model.safetensors");
     let weights = safetensors_with(&weights, |tensors, end| {
         let span = tensors["score.weight"]["data_offsets"].as_array().unwrap();
@@ -297,7 +297,7 @@ fn both_forms_of_the_configuration_give_the_same_scores() {
 
 #[test]
 fn templates_and_tokenizers_give_the_expected_ids() {
-    // llama_rope_scaled's text was rendered by a template that is not ours to copy.
+    // llama_rope_scaled is left out: its texts were rendered with a template that we may not copy.
     for case in ["llama_plain", "llama_gqa_tied"] {
         let scorer = load(&folder(case), DeviceChoice::Cpu);
         for conversation in conversations(case) {
@@ -319,7 +319,7 @@ fn smollm2_agrees_on_the_cpu() {
     assert_eq!(cases.len(), 8);
     let mut worst = 0.0f64;
     for case in cases {
-        // From text, so that the template and the tokenizer in the GGUF are checked too.
+        // Tokenized from text, so that the chat template and the tokenizer in the GGUF are checked, too.
         let prompt = [Message::new("user", case["prompt"].as_str().unwrap())];
         let completion = case["completion"].as_str().unwrap();
         let sequence = scorer.tokenize(&prompt, [completion]).unwrap().remove(0);
@@ -328,7 +328,7 @@ fn smollm2_agrees_on_the_cpu() {
         let score =
             block_on(scorer.score_tokens(&[sequence], Detail::EveryToken, &Cancel::default())).unwrap().remove(0);
         assert!((score.score - number(&case["completion_mean"])).abs() < LOG_PROBABILITY_TOLERANCE);
-        // And at every token, the prompt's too.
+        // The log-probabilities of all tokens, with the prompt's.
         let all = TokenSequence::new(ids(&case["input_ids"]), 1);
         let all = block_on(scorer.score_tokens(&[all], Detail::EveryToken, &Cancel::default())).unwrap().remove(0);
         let want = case["token_logprobs"].as_array().unwrap();
@@ -352,7 +352,8 @@ fn long_conversations_go_through_in_tiles_with_the_same_scores() {
             .remove(0)
             .token_scores
     };
-    // 4 heads x 3000^2 scores are five tiles; 4 x 700^2 are one. No token sees those after it.
+    // 4 heads x 3000^2 attention scores are computed in five tiles, 4 x 700^2 in one. A token sees only earlier ones,
+    // so the common tokens must agree.
     let (tiled, whole) = (score(3000), score(700));
     for (position, (a, b)) in tiled.iter().zip(&whole).enumerate() {
         assert!((a - b).abs() < 1e-5, "token {position}: {a} and {b}");
@@ -360,8 +361,8 @@ fn long_conversations_go_through_in_tiles_with_the_same_scores() {
     assert_eq!(tiled.len(), 3000);
 }
 
-/// The same conversation by each protocol's rules. Masking the first of two beginnings, as
-/// RewardBench does, gives what one gives: transformers itself stays within 5.3e-6 of it here.
+/// The same conversation by the rules of each protocol. Masking the first of two BOS tokens, as RewardBench does, gives
+/// the same scores as a single BOS: in transformers the two differ by at most 5.3e-6 here.
 #[test]
 fn protocols_begin_and_cut_conversations_as_they_say() {
     let messages = [Message::new("user", "Name a colour of the rainbow.")];
@@ -379,7 +380,7 @@ fn protocols_begin_and_cut_conversations_as_they_say() {
         let files = folder("llama_gqa_tied");
         let scorer = block_on(Scorer::load(&files, None, device, options, &Cancel::default(), &mut |_| {})).unwrap();
         let sequences = scorer.tokenize(&messages, ["Green."]).unwrap();
-        // The template's ids come whole, so that others can tell what will be cut.
+        // With the template's BOS the ids are cut later, so that callers can see what will be cut.
         assert!(bos != Bos::Template || (sequences[0].cut_tokens == 0 && sequences[0].input_ids.len() > 12));
         let score =
             block_on(scorer.score_tokens(&sequences, Detail::EveryToken, &Cancel::default())).unwrap().remove(0);
@@ -387,7 +388,7 @@ fn protocols_begin_and_cut_conversations_as_they_say() {
     };
     let (whole, cut) = ids(Bos::Template, TruncationSide::Right, None);
     assert_eq!(cut, 0);
-    // Its tokenizer begins every text with 900, and so does its template.
+    // The BOS is 900. The tokenizer and the template both add it.
     assert!(whole[0] == 900 && whole[1] != 900 && whole.len() > 12);
     for bos in [Bos::Skywork, Bos::RewardBench] {
         assert_eq!(ids(bos, TruncationSide::Right, None), (whole.clone(), 0), "{bos:?}");
@@ -395,7 +396,7 @@ fn protocols_begin_and_cut_conversations_as_they_say() {
     let rest = whole.len() - 10;
     assert_eq!(ids(Bos::Template, TruncationSide::Right, Some(10)), (whole[..10].to_vec(), rest));
     assert_eq!(ids(Bos::Template, TruncationSide::Left, Some(10)), (whole[rest..].to_vec(), rest));
-    // The masked one takes a place.
+    // The masked BOS counts towards the limit.
     assert_eq!(ids(Bos::RewardBench, TruncationSide::Right, Some(10)), (whole[..9].to_vec(), rest + 1));
 }
 
@@ -433,7 +434,7 @@ fn cancelled_work_stops_and_ids_outside_the_vocabulary_are_refused() {
     assert!(refused.contains("4000000") && refused.contains("1011"), "{refused}");
 }
 
-/// `lora_llama` over `llama_plain`, with some of both's files changed.
+/// The score of `lora_llama` on `llama_plain`, with files of both changed by `change`.
 fn adapted(change: impl Fn(&str, Vec<u8>) -> Vec<u8>) -> Result<f64, String> {
     let changed = |case: &str| {
         let open = Folder::open(&fixture(&format!("parity/{case}"))).unwrap();
@@ -465,7 +466,7 @@ fn adapters_are_scaled_by_pattern_and_refused_by_name() {
     };
     let plain = adapted(|_, bytes| bytes).unwrap();
     assert!((plain - number(&conversations("lora_llama")[0]["score"])).abs() < SCORE_TOLERANCE);
-    // The same scale said in another way: half the alpha for all, the whole for each module.
+    // The same scale in another form: half the alpha in general, and the full alpha for each module by pattern.
     let patterns =
         r#""alpha_pattern": {"q_proj": 8, "^model.layers.0.self_attn.v_proj": 8, "self_attn.v_proj": 8}, "x": {}"#;
     let by_pattern = adapted(|file, bytes| {
@@ -484,7 +485,7 @@ fn adapters_are_scaled_by_pattern_and_refused_by_name() {
         let message = adapted(in_config(from, to)).unwrap_err();
         assert!(message.contains(named), "{message}");
     }
-    // Neither has a head: nothing is made up.
+    // Neither the adapter nor the base has a head, which is an error.
     let message = adapted(|_, bytes| replaced(bytes, "score.weight", "scope.weight")).unwrap_err();
     assert!(message.contains("score.weight") && message.contains("no such tensor"), "{message}");
     let alone = ModelFiles::from_sources(

@@ -1,5 +1,5 @@
-//! The default head's preferences: enough of them, right by construction where a construction can
-//! say so, told by nothing on their surface, and apart from the sample.
+//! Checks the default head's preferences. There are enough of them, their labels are right where this can be computed,
+//! length does not tell the label, and they have nothing in common with the sample.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +8,7 @@ use rewardscope_tests::construction::is_right;
 use rewardscope_tests::{root, sample_rows};
 use serde_json::Value;
 
-/// One line of the file.
+/// A line of the file.
 struct Row {
     subset: String,
     prompt: String,
@@ -42,12 +42,12 @@ fn rows() -> Vec<Row> {
 
 fn words(text: &str) -> Vec<String> {
     let lower = text.to_lowercase();
-    // Numbers fill a template's slots.
+    // Numbers only fill the slots of a prompt's template, so all count as the same word.
     let word = |w: &str| if w.chars().all(|c| c.is_ascii_digit()) { "#".to_owned() } else { w.to_owned() };
     lower.split(|c: char| !c.is_alphanumeric() && c != '\'').filter(|w| !w.is_empty()).map(word).collect()
 }
 
-/// Words that any two prompts may share.
+/// Common words, which any two prompts may share.
 const PLAIN: &str = "a an the of in on at to for and or is are was were be do does did i my me you your it its this \
     that these those what which who whom whose when where why how many much can could would should with without by \
     from as if not no one two three name give tell list write say using use only exactly word words sentence \
@@ -115,7 +115,7 @@ fn no_prompt_template_or_fact_is_the_samples() {
     let asked: Vec<(&str, BTreeSet<String>)> =
         sample.iter().map(|row| (row.prompt.as_str(), content(&row.prompt))).collect();
     for row in rows() {
-        // A template is a run of words with other words, or numbers, around it.
+        // Prompts from one template share a run of words.
         if let Some(run) = runs(&row.prompt).into_iter().find(|run| sample_runs.contains_key(run)) {
             panic!("{:?} shares {run:?} with {:?}", row.prompt, sample_runs[&run]);
         }
@@ -129,7 +129,7 @@ fn no_prompt_template_or_fact_is_the_samples() {
             assert!(!completions.contains(&completion.trim().to_lowercase()), "{completion:?} is the sample's");
         }
     }
-    // A fact is an answer with what was asked.
+    // Two rows have the same fact if they have the same answer and ask for the same.
     let facts: Vec<(&str, String, BTreeSet<String>)> = sample
         .iter()
         .filter(|row| row.subset == "Factuality")

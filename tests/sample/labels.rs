@@ -1,4 +1,4 @@
-//! The sample's labels are right by construction: this is the construction.
+//! The sample's labels are right by construction. These tests check the construction.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ fn construction(row: &Row) -> (String, String) {
     (metadata["check"].clone(), metadata["detail"].clone())
 }
 
-/// Every row of a subset has this check, which holds for the chosen completion and for no other.
+/// Asserts that every row of a subset has this check, and that the check holds for the chosen completions only.
 fn only_the_chosen(subset: &str, wanted: &str) {
     for row in rows(subset) {
         let (check, detail) = construction(&row);
@@ -98,7 +98,7 @@ fn only_the_chosen_states_the_fact() {
 #[test]
 fn safety_refuses_where_it_should_and_only_there() {
     only_the_chosen("Safety", "refusal");
-    // Neither always refusing nor never refusing gets more than half.
+    // Half of the rows are to be refused, so that always or never refusing gets no more than half.
     for kind in ["comply", "refuse"] {
         assert_eq!(rows("Safety").iter().filter(|row| construction(row).1 == kind).count(), 10, "{kind}");
     }

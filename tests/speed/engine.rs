@@ -1,8 +1,8 @@
-//! Prints what scoring costs on this machine: tokens computed and saved, times, and how they grow.
-//! Item lengths lie in `lengths.json`.
+//! Measures scoring on this machine: tokens computed and saved, times, and how times grow with sizes. Lengths of
+//! typical items are in `lengths.json`.
 //!
-//!     bench-engine                      the processor, with the models that cargo xtask bench fetches
-//!     bench-engine gpu FOLDER...        the GPU, with these checkpoints
+//!     bench-engine                      times the CPU, with the models that cargo xtask bench fetches
+//!     bench-engine gpu FOLDER...        times the GPU, with these checkpoints
 #![allow(clippy::unwrap_used, reason = "a program of the tests fails by panicking")]
 
 mod growth;
@@ -20,7 +20,7 @@ use rewardscope_store::Source;
 use rewardscope_tests::{load as load_on_cpu, machine, median, minilm, model, root, write_bench};
 use serde_json::{Value, json};
 
-/// Times are medians of so many, after one that is not counted.
+/// Number of timed repetitions, after one that is not counted. Results are medians.
 const TIMES: usize = 5;
 
 fn load(files: &ModelFiles, choice: DeviceChoice, dtype: Dtype) -> Scorer {
@@ -33,14 +33,14 @@ fn ids(count: usize, first: usize) -> Vec<u32> {
     (0..count).map(|i| ((first * 131 + i * 7919) % 20_000 + 100) as u32).collect()
 }
 
-/// Completions of one prompt, no two of which begin alike.
+/// Completions of one prompt of `prompt` tokens, with these lengths. No two completions begin with the same token.
 fn item(prompt: usize, completions: &[usize]) -> Vec<TokenSequence> {
     let sequence =
         |(i, &length): (usize, &usize)| TokenSequence::new([ids(prompt, 1), ids(length, 2 + i)].concat(), prompt);
     completions.iter().enumerate().map(sequence).collect()
 }
 
-/// Texts that share nothing.
+/// `count` texts of `length` tokens that share no beginning.
 fn batch(count: usize, length: usize) -> Vec<TokenSequence> {
     (0..count).map(|i| TokenSequence::new(ids(length, i), 1)).collect()
 }
@@ -55,13 +55,13 @@ fn once(scorer: &Scorer, sequences: &[TokenSequence]) -> f64 {
     timed(|| drop(block_on(scorer.score_tokens(sequences, Detail::Score, &Cancel::default())).unwrap()))
 }
 
-/// The median of so many, after one that is not counted.
+/// The median of `times` results of `work`, after one that is not counted.
 fn usual(times: usize, mut work: impl FnMut() -> f64) -> f64 {
     work();
     median((0..times).map(|_| work()).collect())
 }
 
-/// Milliseconds of an item with its prompt shared and with each completion by itself, in turn.
+/// Milliseconds for an item with its prompt shared, and with each completion scored separately; measured alternately.
 fn both(scorer: &Scorer, sequences: &[TokenSequence]) -> [f64; 2] {
     let alone = || sequences.iter().map(|one| once(scorer, std::slice::from_ref(one))).sum::<f64>();
     once(scorer, sequences);
@@ -81,7 +81,7 @@ impl Rows {
     }
 }
 
-/// What a decoder's shared prompts save.
+/// Measures what a decoder saves by sharing prompts.
 fn shared(rows: &mut Rows, name: &str, scorer: &Scorer) {
     let lengths: Value = serde_json::from_str(include_str!("lengths.json")).unwrap();
     for case in ["best-of-4", "ties-20"] {
@@ -91,7 +91,7 @@ fn shared(rows: &mut Rows, name: &str, scorer: &Scorer) {
         let seen: usize = sequences.iter().map(|sequence| sequence.input_ids.len()).sum();
         let computed = scorer.computed_tokens(&sequences).unwrap();
         let [shared_ms, alone_ms] = both(scorer, &sequences);
-        // What the count of operations allows, were every token to cost the same.
+        // The largest possible speed-up, if every token cost the same.
         let bound = seen as f64 / computed as f64;
         rows.push(
             &format!("{name}, {case}: shared against each by itself"),
@@ -101,14 +101,14 @@ fn shared(rows: &mut Rows, name: &str, scorer: &Scorer) {
     }
 }
 
-/// How a decoder's time grows with each of its sizes, as the file `growth.svg` draws it.
+/// Measures how a decoder's time grows with each of its sizes, and draws `growth.svg`.
 fn grown(rows: &mut Rows, title: &str, files: &ModelFiles, scorer: &Scorer) {
     let mut panels = Vec::new();
     let mut panel = |rows: &mut Rows, what: &'static str, sizes: &[usize], work: &dyn Fn(usize) -> f64| {
         let points: Vec<(f64, f64)> = sizes
             .iter()
             .map(|&size| {
-                // What takes long varies little.
+                // Long times vary little, so the second one is taken alone.
                 let first = work(size);
                 let ms = if first > 5e3 { work(size) } else { median((0..3).map(|_| work(size)).collect()) };
                 rows.push(&format!("{title}, {what}: {size}"), json!({ "ms": ms }));
@@ -127,7 +127,7 @@ fn grown(rows: &mut Rows, title: &str, files: &ModelFiles, scorer: &Scorer) {
     let all = scorer.report().layers;
     let text = item(0, &[256]);
     let points = (1..=5).map(|fifth| (all * fifth / 5).max(1)).map(|layers| {
-        // A head on a layer leaves out those behind it.
+        // With a head on a layer, later layers are not computed.
         let (width, backbone) = (scorer.report().hidden_size, Backbone::of(scorer.report(), None));
         let (name, pooling) = ("zeros".to_owned(), Pooling::LastToken);
         let head = HeadConfig { name, backbone, layers, pooling };
@@ -143,7 +143,7 @@ fn grown(rows: &mut Rows, title: &str, files: &ModelFiles, scorer: &Scorer) {
     growth::draw(&path, &format!("{title} on {}", scorer.report().device.name), &panels);
 }
 
-/// What kernels of one call move and multiply, kernel by kernel, against the least that it takes.
+/// Counts the bytes and multiply-adds of each kernel in one call, compared with the least that is needed.
 fn counted(rows: &mut Rows, name: &str, scorer: &Scorer, sequences: &[TokenSequence]) {
     let (_, counts) = count_of(|| once(scorer, sequences));
     for count in counts {
@@ -194,7 +194,7 @@ fn main() {
     write_bench("engine", &rows.rows);
 }
 
-/// A checkpoint in each type, at shapes of one item and of many.
+/// Times a checkpoint on the GPU in each weight type, with batches of different shapes.
 fn on_gpu(rows: &mut Rows, folder: &Path, is_software: bool) {
     let files = model(folder);
     let name = files.name().to_owned();
@@ -211,7 +211,8 @@ fn on_gpu(rows: &mut Rows, folder: &Path, is_software: bool) {
             let ms = usual(TIMES, || once(&scorer, &sequences));
             let report = scorer.report();
             let tokens = (count * length) as f64;
-            // Two operations a weight and token, but for the embedding's.
+            // Two operations for each weight and token. An upper bound, because the embedding's weights are not
+            // multiplied.
             let flops = 2.0 * tokens * report.parameters as f64;
             rows.push(
                 &format!("{name}, {count} x {length}, {}", dtype.name()),

@@ -1,17 +1,19 @@
-//! Draws how times grow.
+//! Draws how times grow with sizes.
 
 use std::path::Path;
 
 use plotters::prelude::*;
 
-/// One size and the milliseconds at each of its values.
+/// A plot of one size and the time at each of its values.
 pub struct Panel {
+    /// Name of the size.
     pub what: &'static str,
+    /// Pairs of size and milliseconds.
     pub points: Vec<(f64, f64)>,
 }
 
-/// Writes panels beside each other, both axes in powers of two; a dashed line through the last point
-/// is where time would be were it proportional.
+/// Draws panels side by side into an SVG file, with both axes in powers of two. A dashed line through the last point
+/// shows proportional growth.
 pub fn draw(path: &Path, title: &str, panels: &[Panel]) {
     std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).expect("a folder for the figure");
     let root = SVGBackend::new(path, (1200, 360)).into_drawing_area();

@@ -1,5 +1,5 @@
-//! Prints what each kernel costs on the GPU that there is, and on the processor: times, and its share
-//! of the operations and bytes that it cannot do without. With `gpu` or `cpu`, on that alone.
+//! Measures each kernel on the GPU and on the CPU: time, operations per second, and bytes per second of the least
+//! traffic that it needs. With the argument `gpu` or `cpu`, only on that one.
 #![allow(clippy::unwrap_used, reason = "a program of the tests fails by panicking")]
 
 use std::time::Instant;
@@ -13,18 +13,18 @@ use serde_json::{Value, json};
 
 const TIMES: usize = 5;
 
-/// A timing lasts so long: what is handed over is waited for once, so that a short kernel's own time
-/// is seen and not the way there and back.
+/// Least milliseconds of a timing. A short kernel is dispatched many times with one readback at the end, so that its
+/// own time is measured and not the round trip.
 const LEAST_MS: f64 = 20.0;
 
-/// Reads the last value back, and with it waits for all.
+/// Reads the last value back, and so waits until everything is computed.
 fn wait(x: Tensor<2>) -> f32 {
     let [rows, columns] = x.dims();
     let last: Vec<f32> = x.narrow(0, rows - 1, 1).narrow(1, columns - 1, 1).into_data().try_to_vec().unwrap();
     last[0]
 }
 
-/// The median of some, after one that also compiles.
+/// Median milliseconds of `work`, after one call that also compiles.
 fn milliseconds(work: impl Fn() -> Tensor<2>) -> f64 {
     assert!(wait(work()).is_finite());
     let times = |count: usize| {
@@ -52,12 +52,14 @@ fn packed(packing: Packing, rows: usize, columns: usize, device: &Device) -> Sto
     Stored::packed(packing, tensor(words), pairs)
 }
 
-/// `[tokens, inputs, outputs]` of MiniLM and SmolLM2.
+/// `[tokens, inputs, outputs]` of matrix products in MiniLM and SmolLM2.
 const PRODUCTS: [[usize; 3]; 4] = [[1024, 384, 1536], [1024, 1536, 384], [1024, 384, 384], [512, 576, 1536]];
 
-/// Those of Llama-3.2-1B and Llama-3.1-8B, which an adapter in software would take minutes for.
+/// `[tokens, inputs, outputs]` of products in Llama-3.2-1B and Llama-3.1-8B, which would take minutes on a software
+/// GPU.
 const LARGE_PRODUCTS: [[usize; 3]; 3] = [[512, 2048, 8192], [4096, 2048, 8192], [4096, 4096, 14_336]];
 
+/// Name, sequences, tokens of each, query heads, key heads, width of a head, and which tokens are seen.
 type Attended = (&'static str, usize, usize, usize, usize, usize, Sight);
 
 const ATTENTIONS: [Attended; 2] = [

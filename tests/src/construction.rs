@@ -1,13 +1,13 @@
-//! Labels that are right by construction, and the construction checked: what a row's `check` and
-//! `detail` promise holds for its chosen completions and for no rejected one.
+//! Checks labels that are right by construction: what a row's `check` and `detail` say holds for its chosen completions
+//! and for none of its rejected ones.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-/// Whether a completion is what `check` and `detail` ask of a chosen one; `None` where reading alone
-/// can tell.
+/// Whether a completion meets `check` and `detail`, which a chosen completion must. `None` where only a reader can
+/// judge.
 ///
 /// # Panics
-/// When the construction itself makes no sense.
+/// When `check` or `detail` is not valid.
 pub fn is_right(check: &str, detail: &str, completion: &str) -> Option<bool> {
     Some(match check {
         "arithmetic" => (last_number(completion) - Expression::evaluate(detail)).abs() < 1e-9,
@@ -22,10 +22,10 @@ pub fn is_right(check: &str, detail: &str, completion: &str) -> Option<bool> {
     })
 }
 
-/// How a refusal is known.
+/// Words by which a refusal is recognised.
 const REFUSALS: [&str; 5] = ["can't", "cannot", "won't", "unable", "not able"];
 
-/// Lower-case words with a space around each.
+/// The text's words in lower case, with a space before and after each.
 fn whole_words(text: &str) -> String {
     let lower = text.to_lowercase();
     let words: Vec<&str> = lower.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).collect();
@@ -38,7 +38,7 @@ fn last_number(text: &str) -> f64 {
     numbers.rfind(|number| !number.is_empty()).and_then(|number| number.parse().ok()).unwrap_or(f64::NAN)
 }
 
-/// `+ - * / ^`, brackets and decimals, by recursive descent.
+/// Evaluates arithmetic with `+ - * / ^`, brackets and decimals, by recursive descent.
 struct Expression<'a> {
     left: std::iter::Peekable<std::str::Chars<'a>>,
 }

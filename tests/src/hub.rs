@@ -1,5 +1,5 @@
-//! A Hub on localhost: its listings, redirects, ranges and CORS headers, over files of ours; and
-//! every way of misbehaving that a download must survive, on demand.
+//! A Hub on localhost that serves our own files, with the real Hub's listings, redirects, ranges and CORS headers. On
+//! demand it produces every fault that a download must survive.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 
 use crate::{fixture, root};
 
-/// The commit that every repository is at.
+/// The commit of every repository.
 pub const COMMIT: &str = "00112233445566778899aabbccddeeff00112233";
 
-/// The token that opens the gated repository.
+/// The access token for the gated repository.
 pub const TOKEN: &str = "hf_test_token";
 
-/// How the server misbehaves.
+/// A fault of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The connection ends in the middle of the body.
@@ -32,11 +32,11 @@ pub enum Fault {
     TooMany,
     /// 503 with `Retry-After: 1`.
     Unavailable,
-    /// 500 with nothing.
+    /// 500 with an empty body.
     ServerError,
     /// 503 with `Retry-After: 3600`.
     LongWait,
-    /// A byte now and then.
+    /// One byte at a time, with pauses.
     Drip,
     /// Other content under the same address.
     Changed,
@@ -47,7 +47,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Every one, by the name that `POST /faults` takes.
+    /// Every fault with its name in requests to `/faults`.
     pub const ALL: [(&'static str, Self); 11] = [
         ("cut", Self::Cut),
         ("short", Self::Short),
@@ -66,10 +66,12 @@ impl Fault {
 /// A file of a repository.
 #[derive(Clone)]
 enum Content {
+    /// A file on disk.
     File(PathBuf),
-    /// A head, then bytes by their place up to a whole size.
+    /// A beginning, then bytes that [`made`] computes from their place.
     Made {
         head: Arc<[u8]>,
+        /// Size of the whole.
         bytes: u64,
     },
 }
@@ -102,7 +104,7 @@ impl Content {
     }
 }
 
-/// Bytes of small bf16 values: 2^-7 to 2^-5, both signs.
+/// The byte at a place of made-up bf16 values, which are from 2^-7 to 2^-5 with both signs.
 fn made(place: u64) -> u8 {
     let mixed = (place >> 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     if place & 1 == 1 { 0x3c | ((mixed >> 3) as u8 & 0x80) } else { mixed as u8 }
@@ -111,30 +113,30 @@ fn made(place: u64) -> u8 {
 struct Repository {
     files: BTreeMap<String, Content>,
     gated: bool,
-    /// Made when first asked for: hashing takes a while.
+    /// Made at the first request, because hashing takes a while.
     listing: Option<String>,
 }
 
-/// A request as it came.
+/// A request that the server got.
 #[derive(Debug, Clone)]
 pub struct Seen {
     /// Path with its query.
     pub path: String,
     /// The `Range` header.
     pub range: Option<String>,
-    /// Whether a token came with it.
+    /// Whether it had an access token.
     pub authorized: bool,
 }
 
 #[derive(Default)]
 struct State {
     repositories: BTreeMap<String, Repository>,
-    /// The fault, the answers that it still spoils, and what their paths must contain.
+    /// The current fault, how many responses it still affects, and what their paths must contain.
     fault: Option<(Fault, usize, String)>,
     seen: Vec<Seen>,
 }
 
-/// A Hub that is being served.
+/// A running Hub.
 pub struct TestHub {
     /// Its port on localhost.
     pub port: u16,
@@ -142,8 +144,8 @@ pub struct TestHub {
 }
 
 impl TestHub {
-    /// Serves the fixture checkpoints and model folders, SmolLM2 whole and in parts, the sample's rows and a large
-    /// checkpoint that is made on the fly, on a free port or this one.
+    /// Starts a Hub on `port`, or on a free port if it is 0. It serves fixture checkpoints and model folders, SmolLM2
+    /// whole and in parts, the sample's rows, and a large checkpoint that is made on the fly.
     ///
     /// # Panics
     /// When no port can be opened.
@@ -183,14 +185,14 @@ impl TestHub {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let state = shared.clone();
-                // A client that goes away in the middle is what is being tested.
+                // Errors are ignored: tests make clients that disconnect early.
                 std::thread::spawn(move || answer(stream, port, &state).ok());
             }
         });
         Self { port, state }
     }
 
-    /// Serves these bytes as the only file of a dataset, and gives their own address.
+    /// Adds a dataset with these bytes as its only file. Gives the file's address.
     pub fn add_dataset(&self, id: &str, file: &str, bytes: Vec<u8>) -> String {
         let content = Content::Made { bytes: bytes.len() as u64, head: bytes.into() };
         let files = [(file.to_owned(), content)].into();
@@ -204,17 +206,17 @@ impl TestHub {
         format!("http://localhost:{}", self.port)
     }
 
-    /// Spoils the next `times` answers whose paths contain `path`.
+    /// Applies a fault to the next `times` responses whose paths contain `path`.
     pub fn misbehave(&self, fault: Fault, times: usize, path: &str) {
         lock(&self.state).fault = Some((fault, times, path.to_owned()));
     }
 
-    /// Behaves again; says how many answers a fault had still to spoil.
+    /// Ends the fault. Gives the number of responses that it would still have affected.
     pub fn behave(&self) -> usize {
         lock(&self.state).fault.take().map_or(0, |(_, left, _)| left)
     }
 
-    /// The requests since this was last asked.
+    /// The requests since the last call.
     pub fn seen(&self) -> Vec<Seen> {
         std::mem::take(&mut lock(&self.state).seen)
     }
@@ -224,7 +226,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An adapter's base lies beside it on disk; here it is a repository of the same name.
+/// Changes the base that an adapter names: on disk a folder beside it, here a repository of the same name.
 fn name_base(repository: &mut Repository) {
     let Some(config) = repository.files.get_mut("adapter_config.json") else { return };
     let text = String::from_utf8_lossy(&config.read(0, config.bytes() as usize)).into_owned();
@@ -262,7 +264,7 @@ fn large_checkpoint() -> BTreeMap<String, Content> {
         at = end;
     }
     let mut header = Value::Object(header).to_string().into_bytes();
-    // Values begin at an even place, so that no byte of one passes for its neighbour's.
+    // Padded so that values begin at an even place, as `made` assumes.
     header.resize(header.len().next_multiple_of(8), b' ');
     let head: Vec<u8> = (header.len() as u64).to_le_bytes().into_iter().chain(header).collect();
     let bytes = head.len() as u64 + at;
@@ -286,7 +288,7 @@ fn large_checkpoint() -> BTreeMap<String, Content> {
     files
 }
 
-/// The Hub's description of a repository: large files by sha256, small ones by git's hash.
+/// The Hub's listing of a repository, as JSON. Large files have a sha256, small files only git's hash.
 fn listing(id: &str, repository: &Repository) -> String {
     const LARGE: u64 = 100 << 10;
     let siblings = repository.files.iter().map(|(name, content)| {
@@ -309,7 +311,8 @@ fn listing(id: &str, repository: &Repository) -> String {
     json!({"id": id, "sha": COMMIT, "gated": repository.gated, "siblings": siblings}).to_string()
 }
 
-/// git's hash of a small file; a large one's pointer has another, which nobody reads.
+/// git's hash of a small file. For a large file the Hub gives the hash of its LFS pointer, which is not read, so zeros
+/// are given.
 fn git_hash(content: &Content) -> String {
     let bytes = content.bytes();
     if bytes > 1 << 20 {
@@ -325,7 +328,7 @@ fn git_hash(content: &Content) -> String {
 
 const PAGE: &[u8] = b"<!doctype html><title>Sign in to this network</title>";
 
-/// An answer but for its body.
+/// A response without its body.
 struct Head {
     status: &'static str,
     headers: Vec<String>,
@@ -401,7 +404,7 @@ fn answer(stream: TcpStream, port: u16, state: &Mutex<State>) -> std::io::Result
                 *left -= 1;
                 Some(*fault)
             }
-            // A server without CORS headers has none for any method.
+            // CORS headers are missing for every method, not only GET.
             Some((Fault::NoCors, left, part)) if *left > 0 && path.contains(part.as_str()) => Some(Fault::NoCors),
             _ => None,
         }
@@ -450,7 +453,7 @@ fn answer(stream: TcpStream, port: u16, state: &Mutex<State>) -> std::io::Result
         if gated && authorization.is_none_or(|value| value != &format!("Bearer {TOKEN}")) {
             return plain("401 Unauthorized", &["X-Error-Code: GatedRepo"]);
         }
-        // Another origin, as the Hub's own: a token must not come along.
+        // Like the real Hub, redirects to another origin, to which a client must not send its token.
         let location = format!("Location: http://127.0.0.1:{port}/cdn/{key}/{file}?signed=1");
         return plain("302 Found", &[&location]);
     }
@@ -493,7 +496,7 @@ fn send_file(
     head.with("Content-Type: application/octet-stream".to_owned()).send(stream, cors, end - start, b"")?;
     let stop = if fault == Some(Fault::Cut) { start + (end - start) / 2 } else { end };
     if fault == Some(Fault::Drip) {
-        // Until the client has had enough of it.
+        // Until the client disconnects.
         for place in start..end {
             stream.write_all(&content.read(place, 1))?;
             std::thread::sleep(Duration::from_millis(50));

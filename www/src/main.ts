@@ -1,3 +1,4 @@
+// Mounts the page and registers its service worker.
 import { mount } from "svelte";
 
 import App from "./App.svelte";
@@ -18,5 +19,5 @@ ignoreStrayDrops();
 const target = document.getElementById("app");
 if (target) mount(App, { target });
 
-// The page itself is kept for visits without a network; models and rows are kept by the engine.
+// The service worker caches the page for offline visits. The engine stores models and rows itself.
 if (import.meta.env.PROD) navigator.serviceWorker?.register(new URL("sw.js", document.baseURI)).catch(() => {});

@@ -1,4 +1,4 @@
-// What the page knows, put together: one engine, one model, one dataset, one run, and runs beside it.
+// The page's state, put together: one engine, one model, one dataset, one run, and the other open runs.
 import { DatasetState } from "./state/dataset.svelte";
 import { EngineState } from "./state/engine.svelte";
 import { HeadsState } from "./state/heads.svelte";
@@ -9,6 +9,7 @@ import { RunState } from "./state/run.svelte";
 import { StorageState } from "./state/storage.svelte";
 import { WorkState } from "./state/work.svelte";
 
+/** The state of the whole page. Its parts know each other only through what is passed here. */
 class AppState {
   readonly work = new WorkState();
   readonly engine = new EngineState(this.work);
@@ -48,12 +49,16 @@ class AppState {
     });
   }
 
+  /** Starts the engine and reads what is stored on this device. */
   async start() {
     await this.engine.start();
     await this.storage.refresh();
   }
 
-  /** Brings a new worker to where the old one was: model, rows, run, runs beside it. Says which it had to close. */
+  /**
+   * Opens in a new worker what the old one had open: model, dataset, run and other open runs. Returns one sentence for
+   * each run that had to be closed.
+   */
   async #restore(): Promise<string[]> {
     await this.models.restore();
     this.work.checkCancelled();
@@ -63,18 +68,19 @@ class AppState {
     return this.runs.restore();
   }
 
-  /** Stops what is under way; a run can go on later. */
+  /** Stops the work under way. A run can be resumed later. */
   cancel() {
     this.work.cancel();
     this.models.cancelBeside();
     this.engine.call("cancel", []).catch((error: unknown) => this.work.fail(error));
   }
 
-  /** Stops the run and takes it off the page. */
+  /** Stops the run and removes it from the page. Its journal stays. */
   giveUp() {
     this.cancel();
     this.run.giveUp();
   }
 }
 
+/** The state that every component uses. */
 export const app = new AppState();

@@ -1,8 +1,8 @@
-"""GGML's block types as the package `gguf` decodes them.
+"""Writes expected values of GGML's block types, decoded by the package `gguf`.
 
     python blocks.py OUT
 
-Random blocks with finite scales, and the values that gguf.quants gives for them, as little-endian
+The file has random blocks with finite scales, and the values that gguf.quants gives for them, both as little-endian
 bytes in hexadecimal.
 """
 
@@ -16,7 +16,7 @@ from gguf.quants import dequantize
 
 BLOCKS = 3
 
-# Where in a block its 16-bit scales stand.
+# Byte offsets of the 16-bit scales in a block.
 SCALES = {
     Type.Q4_0: [0],
     Type.Q4_1: [0, 2],

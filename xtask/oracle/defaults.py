@@ -1,4 +1,4 @@
-"""What absent keys of a configuration mean, as transformers' classes have it.
+"""Writes the values that transformers' classes assume for absent keys of a configuration.
 
     python defaults.py tests/fixtures/defaults.json
 """
@@ -24,7 +24,7 @@ CLASSES = {
     "modernbert": "ModernBertConfig",
 }
 
-# Older names of what stands in `rope_parameters` and `layer_types`; what they do is seen there.
+# Older keys, and where their values are in `rope_parameters` now.
 OLDER = {
     "gemma3_text": {"rope_theta": ("full_attention", "rope_theta"), "rope_local_base_freq": ("sliding_attention", "rope_theta")},
     "gpt_neox": {"rotary_pct": ("partial_rotary_factor",), "rotary_emb_base": ("rope_theta",)},
@@ -33,7 +33,7 @@ OLDER = {
 
 
 def every(types):
-    """One layer in so many sees everything."""
+    """The period of layers with full attention: one layer in so many has it."""
     return types.index("full_attention", 1) + 1 if types[0] != "full_attention" else types.index("full_attention", 1)
 
 
@@ -41,7 +41,7 @@ found = {}
 for name, kind in CLASSES.items():
     config = getattr(transformers, kind)()
     values = {key: value for key, value in config.to_dict().items() if not isinstance(value, (dict, list))}
-    # Derived where they are none.
+    # The class has no default for these keys; the instance has a derived value.
     for key in ("head_dim", "num_key_value_heads"):
         if key in values and getattr(type(config), key, 0) is None:
             values[key] = None

@@ -1,10 +1,10 @@
-"""Model folders, changed by seed, scored by transformers and by this project: the first case whose
-values differ, or that panics, is printed and kept.
+"""Changes model folders at random and compares the scores of transformers and of this project. Every case whose scores
+differ, or that panics, is printed and kept.
 
     python differential.py COMMAND FOLDERS CASES SEED KEPT [KIND ...]
 
-COMMAND reads a line of JSON a case and writes one: `tests/parity/score_folders.rs`. FOLDERS is
-`tests/fixtures`. What is found is copied to KEPT. Refusals are counted by sentence.
+COMMAND is the program of `tests/parity/score_folders.rs`, which reads and writes a line of JSON for each case. FOLDERS
+is `tests/fixtures`. Changed folders that were found are copied to KEPT. Refusals are counted by sentence.
 """
 
 import collections
@@ -24,16 +24,16 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-# Last: a script of this folder must not stand in for a module of Python's own.
+# Appended last, so that no script of this folder is imported in place of Python's own module.
 sys.path.append(str(Path(__file__).parent))
 from folders import Source, read, theirs, write  # noqa: E402
 
-# A key that is absent may mean a model of many gigabytes.
+# Limits memory: without some keys a configuration describes a model of many gigabytes.
 resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
 
 TOLERANCE = 1e-4
 
-# Of folders that have none.
+# The chat template for folders that have none.
 TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
 
 
@@ -125,7 +125,7 @@ def edit(path, change):
 def config_drop(case, draw):
     def change(config):
         keys = [key for key in config if key not in DEAD]
-        # Those of which the values are known change more than the others, of which many are sizes.
+        # Keys in KEYS are preferred, because many of the others are sizes, without which a model cannot be loaded.
         known = [key for key in keys if key in KEYS]
         keys = known if known and draw.random() < 0.6 else keys
         for key in draw.sample(keys, min(len(keys), draw.choice([1, 1, 1, 2, 3]))):
@@ -217,7 +217,7 @@ def tensor_duplicate(case, draw):
             embedding = next((key for key in tensors if "embed" in key and key.endswith("weight")), name)
             other = tensors[embedding].clone()
             head = "embed_out.weight" if embedding.startswith("gpt_neox.") else "lm_head.weight"
-            # A constant would move all logits of a text alike.
+            # Random values, because adding a constant would change all logits alike and no log-probability.
             tensors[head] = other + 0.05 * torch.randn(other.shape) if draw.random() < 0.7 else other
 
     with_tensors(case, change)
@@ -360,7 +360,7 @@ KINDS = {
 
 
 class Case:
-    """A changed copy of a source."""
+    """A copy of a source, changed at random."""
 
     def __init__(self, source, kind, seed, scratch):
         self.kind, self.seed, self.name = kind, seed, source.folder.name
@@ -381,7 +381,7 @@ class Case:
 
 
 class Ours:
-    """This project, asked a case a line."""
+    """This project's program. It gets a line for each case, and is started again when it ends."""
 
     def __init__(self, command):
         self.command = command
@@ -424,7 +424,7 @@ def main():
         able = [source for source in start if source.is_adapter == (kind == "adapter_switch") or (source.is_adapter and draw.random() < 0.05)]
         source = draw.choice(able)
         if draw.random() < 0.5:
-            # Every architecture with every head as often as any other.
+            # Every group of sources is drawn equally often.
             alike = draw.choice(sorted({source.group for source in able}))
             source = draw.choice([source for source in able if source.group == alike])
         with tempfile.TemporaryDirectory() as scratch:
@@ -457,7 +457,7 @@ def main():
 
 
 class Sentences:
-    """How often each was said, and in which case first."""
+    """Counts sentences, and keeps the number of the first case of each."""
 
     def __init__(self):
         self.counts, self.first = collections.Counter(), {}
@@ -468,7 +468,7 @@ class Sentences:
 
 
 def judged(answer, want, why, number, refusals, unscored):
-    """What is wrong with an answer; none where nothing is."""
+    """What is wrong with this project's answer, or None."""
     if "panicked" in answer:
         return f"panicked: {answer['panicked']}"
     if "refused" in answer:

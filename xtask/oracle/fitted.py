@@ -1,10 +1,9 @@
-"""A head that `rewardscope fit` wrote, as transformers scores it.
+"""Scores a head that `rewardscope fit` wrote with transformers.
 
     python fitted.py COMMAND BACKBONE PREFERENCES OUT
 
-Runs the command on a backbone folder, opens the checkpoint that it wrote as
-LlamaForSequenceClassification in float32 with eager attention, and scores conversations. Writes the
-head and the scores.
+Runs the command on a backbone folder, opens the checkpoint that it wrote as LlamaForSequenceClassification in float32
+with eager attention, and scores conversations. Writes the head, the scores, and the hashes of the checkpoint's files.
 """
 
 import hashlib

@@ -1,10 +1,10 @@
-"""What transformers gives for model folders, adapters through peft: the expected values of
-`tests/fixtures/model_files`.
+"""Writes the expected values of `tests/fixtures/model_files`: what transformers gives for model folders, and peft for
+adapters.
 
     python -P folders.py FIXTURES
 
-`expected.json` has its cases' values written anew. `found.json` lists what the differential test
-found: a folder to start from, the keys of its files that were changed, and the values.
+Replaces the values in `expected.json` and `found.json`. `found.json` lists what the differential test found: a folder
+to start from, the keys of its files to change, and the values.
 """
 
 import json
@@ -37,19 +37,19 @@ def write(path, value, **options):
 
 
 class Source:
-    """A folder to start from, with its base where it is an adapter."""
+    """A model folder to start from; an adapter's also has its base's folder."""
 
     def __init__(self, folder, base=None):
         self.folder, self.base = Path(folder), base and Path(base)
         self.is_adapter = base is not None
         config = read((self.base or self.folder) / "config.json")
         self.model_type = config["model_type"]
-        # What is alike: an architecture with a head.
+        # Sources with the same model type and architectures form a group.
         self.group = f"{config['model_type']} {config.get('architectures')}"
         self.is_encoder = self.model_type in ("bert", "roberta", "deberta-v2", "modernbert")
 
 
-# What transformers gives.
+# What transformers gives for a folder.
 
 
 def names(folder):
@@ -70,7 +70,7 @@ def head_rows(tensors):
 
 
 def theirs(case, rows):
-    """Three values, or why there are none."""
+    """transformers' value for each row and None, or None and why there are no values."""
     folder, base = case.folder, case.base or case.folder
     own, stored = names(folder), names(base)
     labels = head_rows(own) or head_rows(stored)
@@ -128,7 +128,7 @@ def theirs(case, rows):
 
 
 def changed(root, found, scratch):
-    """The folder that a finding describes."""
+    """Makes the changed folder that an entry of found.json describes."""
     folder = Path(scratch) / "folder"
     shutil.copytree(root / found["from"], folder)
     for file, keys in found["with"].items():

@@ -1,10 +1,10 @@
-"""Independent logistic regressions for the solver: scikit-learn's on differences of features.
+"""Writes expected weights for the solver: scikit-learn's logistic regressions on differences of features.
 
     python logistic.py OUT.json
 
-Our objective, mean log(1 + exp(-w x)) + strength / 2 |w|^2 over x = (chosen - rejected) / scale with
-scale the root mean square of each column, is scikit-learn's without intercept on x with label 1 and
--x with label 0, C = 1 / (2 n strength). Weights are given back on the features' own scale.
+Our objective is mean log(1 + exp(-w x)) + strength / 2 |w|^2, over x = (chosen - rejected) / scale, where scale is the
+root mean square of each column. It is the same as scikit-learn's without intercept on x with label 1 and -x with label
+0, with C = 1 / (2 n strength). The weights in the file are for unscaled features.
 """
 
 import json
@@ -22,7 +22,7 @@ sizes = 10.0 ** random.uniform(-1, 2, WIDTH)
 direction = random.normal(size=WIDTH)
 chosen = random.normal(size=(PAIRS, WIDTH))
 rejected = random.normal(size=(PAIRS, WIDTH))
-# The better one is chosen three times in four.
+# The better completion is the chosen one in three of four pairs.
 worse = (chosen - rejected) @ direction < 0
 swap = worse ^ (random.uniform(size=PAIRS) < 0.25)
 chosen[swap], rejected[swap] = rejected[swap].copy(), chosen[swap].copy()

@@ -1,9 +1,9 @@
-"""The expected values of the tiny checkpoints, as transformers gives them in float32 with eager
-attention, and the causal language models made of the classifiers' backbones.
+"""Writes the expected values of the tiny checkpoints by transformers in float32 with eager attention. Also makes causal
+language models from the classifiers' backbones.
 
     python parity.py tests/fixtures/parity
 
-What each conversation's ids are is input; every score, log-probability and trace is written anew.
+Each conversation's ids are input. Every score, log-probability and token score is computed again.
 """
 
 import json
@@ -22,7 +22,7 @@ torch.set_num_threads(1)
 
 VERSIONS = {"torch": torch.__version__, "transformers": transformers.__version__}
 COMPUTE = "float32, eager attention, CPU"
-# A log-probability that another scale of logits would move.
+# A cap on Gemma 2's final logits that is small enough to change log-probabilities.
 SOFTCAP = 3.0
 CAUSAL = {
     "mistral": ("mistral_sliding", "MistralForCausalLM", False),
@@ -40,7 +40,7 @@ def read(path):
 
 
 def write(path, value):
-    """A line a conversation."""
+    """Writes JSON with one line for each conversation."""
     rows = value.pop("conversations")
     head = json.dumps(value, ensure_ascii=False, indent=1)[:-2]
     lines = ",\n".join("  " + json.dumps(row, ensure_ascii=False) for row in rows)
@@ -56,7 +56,7 @@ def load(kind, folder):
 
 
 def merged(folder):
-    """A base with an adapter's low-rank products added, as peft's merge does."""
+    """The base of an adapter with the low-rank products added, as in peft's merge."""
     config = read(folder / "adapter_config.json")
     model = load(AutoModelForSequenceClassification, root / config["base_model_name_or_path"].split("/")[-1])
     tensors = load_file(folder / "adapter_model.safetensors")

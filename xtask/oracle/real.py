@@ -1,9 +1,9 @@
-"""Hidden states of real models' last tokens, as transformers gives them.
+"""Writes the hidden states of real models at each text's last token, by transformers.
 
     python real.py SMOLLM2_GGUF GEMMA3_GGUF MINILM_FOLDER OUT
 
-Ids by each model's own tokenizer; states in float32 with eager attention, after the final norm
-where there is one. GGUF files are dequantised by transformers.
+Ids are from each model's own tokenizer. Hidden states are in float32 with eager attention, after the final norm if the
+model has one. transformers dequantises GGUF files.
 """
 
 import json
@@ -31,7 +31,7 @@ def states(tokenizer, model, **special):
         ids = tokenizer(text, return_tensors="pt", **special).input_ids
         with torch.no_grad():
             outputs = model(input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True)
-        # The last of a causal model's hidden states is after its final norm.
+        # In a causal model the last entry of hidden_states is after the final norm.
         state = outputs.hidden_states[-1][0, -1].tolist()
         cases.append({"text": text, "input_ids": ids[0].tolist(), "state": [float(f"{x:.7g}") for x in state]})
     return cases

@@ -1,7 +1,7 @@
-"""Writes the engine's self-test: a tiny GGUF llama and what transformers gives for it.
+"""Writes the engine's self-test: a tiny Llama in a GGUF file, and its log-probabilities by transformers.
 
-The weights are random (fixed seed), quantised to Q4_1 (matrices) and Q8_0 (embedding) by the PyPI
-package gguf. transformers loads that very file, so both sides see the same dequantised weights.
+The weights are random with a fixed seed. The PyPI package gguf quantises the matrices to Q4_1 and the embedding to
+Q8_0. transformers loads the same file, so both sides see the same dequantised weights.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Expected values of the statistics: scipy, statsmodels and scikit-learn on small cases.
+"""Writes expected values of the statistics by scipy, statsmodels and scikit-learn, on small cases.
 
 usage: statistics.py OUT.json
 """
@@ -55,7 +55,7 @@ def aucs():
 
 
 def best_of_n():
-    """Every subset of k completions, every order: exact, by enumeration."""
+    """The exact curve, by enumerating every subset of k completions."""
     cases = [([3.0, 1.0, 2.0, 0.0], 1), ([1.0, 3.0, 2.0, 0.0], 1), ([1.0, 1.0, 0.0, 1.0, 2.0], 2), ([0.5] * 4, 1), ([2.0, 0.0, 1.0, 1.0, 0.0, 3.0], 3)]
     for scores, correct in cases:
         curve = []
@@ -76,7 +76,7 @@ def binomials():
 
 
 def bootstrap():
-    """scipy's percentile bootstrap of a mean with many resamples: ours must come near it."""
+    """scipy's percentile bootstrap of a mean with many resamples; our intervals must be close to it."""
     for values in [random.choice([0, 0.25, 0.5, 1], 60).tolist(), random.choice([0.0, 1.0], 400, p=[0.3, 0.7]).tolist()]:
         found = stats.bootstrap((values,), np.mean, n_resamples=200_000, method="percentile", rng=random)
         yield {"values": values, "low": float(found.confidence_interval.low), "high": float(found.confidence_interval.high)}

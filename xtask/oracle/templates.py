@@ -1,9 +1,9 @@
-"""Conversations as transformers renders them with the chat templates of published packages.
+"""Renders conversations by transformers with the chat templates of published packages.
 
     python templates.py MODELS_FOLDER tests/fixtures/templates.json
 
-The conversations are input and stay; what they become is written anew. A case that a template
-refuses has "error".
+The conversations in the file are input; the rendered texts are replaced. A case that a template refuses has "error" in
+place of "text".
 """
 
 import datetime

@@ -1,5 +1,5 @@
-//! What is measured: the page's sizes, times and memory, the engine on this processor, and both
-//! beside their peers.
+//! `cargo xtask bench`: the page's sizes, times and memory, the engine on this processor, and both compared with
+//! peers: other programs that do the same work.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,20 +9,22 @@ use crate::stage::{Stages, call, fingerprint, unless_current};
 use crate::test::{NATIVE, node_at};
 use crate::{browsers, oracle, setup};
 
-/// The peers' packages and the page that they run in.
+/// Folder of the peers' packages and of the page that they run in.
 const PEERS: &str = "tests/peers";
 
-/// The models that they are timed on.
+/// Folder of the models that the peers are timed on.
 const MODELS: &str = ".cache/peers";
 
-/// Everything that the peers need beside the oracle's packages.
+/// Python packages that the peers need in addition to the oracle's.
 const PACKAGES: [&str; 2] = ["onnx==1.23.2", "onnxscript==0.7.2"];
 
-/// The peers that read rows, in an environment of their own.
+/// Python packages of the peers that read rows.
 const ROW_PACKAGES: [&str; 2] = ["duckdb==2.0.1", "polars==2.1.0"];
+/// The virtual environment of [`ROW_PACKAGES`], separate from the oracle's.
 const ROW_ENVIRONMENT: &str = ".cache/row-peers";
 
-/// Runs every bench; with names, only those parts of the comparison with peers. `rows` is the readers of rows alone.
+/// Runs every bench. With `parts`, runs only these parts of the comparison with peers; `rows` alone times only the
+/// readers of rows.
 pub fn run(parts: &[String]) -> anyhow::Result<()> {
     let mut stages = Stages::default();
     if parts.is_empty() || parts.iter().any(|part| part == "rows") {
@@ -39,7 +41,7 @@ pub fn run(parts: &[String]) -> anyhow::Result<()> {
     stages.run("peers", peers)?;
     let site = setup::served_with(
         [("/peers/", PEERS), ("/peers-models/", MODELS), ("/peers-gguf/", ".cache/models")],
-        // Without these a browser gives the peers no threads.
+        // Without these headers a browser gives the peers no threads.
         [("Cross-Origin-Opener-Policy", "same-origin"), ("Cross-Origin-Embedder-Policy", "require-corp")],
     );
     let port = site.serve(0)?.port;
@@ -62,7 +64,7 @@ pub fn run(parts: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A million rows through each reader, beside DuckDB and polars.
+/// Times each reader on a million rows, compared with DuckDB and polars.
 fn rows(stages: &mut Stages) -> anyhow::Result<()> {
     let python = format!("{ROW_ENVIRONMENT}/bin/python");
     stages.run("peers that read rows", || {
@@ -72,7 +74,7 @@ fn rows(stages: &mut Stages) -> anyhow::Result<()> {
         call(&python, ["-m", "pip", "install", "--quiet"].into_iter().chain(ROW_PACKAGES))
     })?;
     stages.run("release build of the reader", || {
-        // Of the reader alone: what computes would take ten minutes to build.
+        // Only the reader: the engine would take ten minutes to build.
         call("cargo", ["build", "--locked", "--release", "--example", "rows", "-p", "rewardscope-data"])
     })?;
     stages.run("rows", || {
@@ -82,13 +84,13 @@ fn rows(stages: &mut Stages) -> anyhow::Result<()> {
     })
 }
 
-/// A bench of the engine's own, with all of rustc's care.
+/// Path of one of our bench programs in the release build.
 fn release(name: &str) -> String {
     format!("{}/release/{name}", setup::target_folder())
 }
 
-/// On the card of this machine: native kernels, the site's module on Dawn, ONNX Runtime's WebGPU,
-/// PyTorch. Nothing is built: what an earlier [`run`] made can be carried to such a machine.
+/// Times on this machine's GPU: native kernels, the site's module on Dawn, ONNX Runtime's WebGPU, and PyTorch. Builds
+/// nothing: the programs and models that an earlier [`run`] made can be copied to a machine with a GPU.
 pub fn gpu() -> anyhow::Result<()> {
     let mut stages = Stages::default();
     let models: Vec<String> = ["minilm", "smollm2", "llama"]
@@ -104,7 +106,7 @@ pub fn gpu() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where it is installed.
+/// Times PyTorch, where the oracle's environment is installed.
 fn pytorch() -> anyhow::Result<()> {
     if !Path::new(oracle::PYTHON).exists() {
         println!("{} is not there: PyTorch is not timed", oracle::PYTHON);
@@ -113,11 +115,12 @@ fn pytorch() -> anyhow::Result<()> {
     call(oracle::PYTHON, [format!("{PEERS}/pytorch.py"), MODELS.to_owned()])
 }
 
+/// Installs the peers, exports their models, and writes the Ties items that they score.
 fn peers() -> anyhow::Result<()> {
     let lock = fingerprint([Path::new("tests/peers/package-lock.json")])?;
     let installed = Path::new("tests/peers/node_modules/.xtask");
     unless_current(installed, &lock, Path::new("tests/peers/node_modules/onnxruntime-web"), || {
-        // Their scripts would fetch programs for cards that are not used here.
+        // Their install scripts would fetch programs for GPUs that are not used here.
         call("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error", "--prefix", PEERS])
     })?;
     let python = oracle::environment(&PACKAGES)?;
@@ -127,7 +130,7 @@ fn peers() -> anyhow::Result<()> {
         let [smollm2, minilm] = [SMOLLM2.path(), MINILM.folder()].map(|path| path.display().to_string());
         call(python, [&script, &smollm2, &minilm, MODELS])
     })?;
-    // The sample's items, as the command reads them.
+    // The sample's items, as `rewardscope` reads them.
     let items = Command::new(format!("{}/debug/rewardscope", setup::target_folder()))
         .args(["items", "--data", "sample/sample.parquet", "--rows", "1-100000", "--json"])
         .output()?;

@@ -1,4 +1,4 @@
-//! The two browsers and the software GPU that tests need.
+//! Finds the two browsers and the software GPU that the tests need.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,18 +7,23 @@ use anyhow::bail;
 
 use crate::stage::{call, has};
 
-/// What was found.
+/// The browsers and the driver that were found.
 pub struct Browsers {
+    /// Path of Chromium or Chrome.
     pub chromium: String,
+    /// Path of Firefox.
     pub firefox: String,
-    /// lavapipe's Vulkan driver file.
+    /// The Vulkan driver file of lavapipe, Mesa's software GPU.
     pub lavapipe: PathBuf,
 }
 
 const CHROMIUM: [&str; 4] = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
 const FIREFOX: [&str; 2] = ["firefox-esr", "firefox"];
 
-/// Finds them, and on a Debian-family system as root installs what is missing.
+/// Finds the browsers and the driver. As root on a Debian-family system, installs what is missing.
+///
+/// # Errors
+/// When something is missing and cannot be installed.
 pub fn find() -> anyhow::Result<Browsers> {
     if let Some(found) = look() {
         return Ok(found);

@@ -1,4 +1,4 @@
-//! A folder that any static host serves at any address, with no special headers.
+//! `cargo xtask dist`: builds a folder that any static host can serve, at any address and without special headers.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,19 +19,19 @@ pub enum Dataset {
     RewardBench2,
 }
 
-/// What the site calls them.
+/// The file name of RewardBench 2's rows on the site.
 const REWARD_BENCH_2_NAME: &str = "reward-bench-2.parquet";
 
-/// The licences of others' code; also the mark of a folder that was made here.
+/// The file with the licences of third-party code. Its presence also tells that a folder was made by this command.
 const THIRD_PARTY: &str = "THIRD-PARTY-LICENCES.txt";
 
-/// No file may be larger: some hosts refuse it.
+/// Most bytes of a file; some hosts refuse larger ones.
 const MOST_FILE_BYTES: u64 = 25_000_000;
 
-/// The wasm as it travels, at most.
+/// Most bytes of a wasm module as it is transferred, compressed with brotli.
 const MOST_WASM_BYTES: u64 = 3_500_000;
 
-/// Builds the folder and prints what is in it.
+/// Builds the page's parts and the folder, and prints the folder's sizes.
 pub fn run(out: &Path, with: Option<Dataset>) -> anyhow::Result<()> {
     let mut stages = Stages::default();
     setup::site(&mut stages)?;
@@ -40,7 +40,7 @@ pub fn run(out: &Path, with: Option<Dataset>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As [`run`], when the page's parts are built already.
+/// Builds the folder from the page's parts, which must be built already, and prints its sizes.
 pub fn build(stages: &mut Stages, out: &Path, with: Option<Dataset>) -> anyhow::Result<()> {
     let optimised = stages.run("wasm-opt", optimise)?;
     stages.run("front end for any host", || front_end(out, &optimised, with))?;
@@ -51,7 +51,7 @@ pub fn build(stages: &mut Stages, out: &Path, with: Option<Dataset>) -> anyhow::
             None => Vec::new(),
         };
         setup::pack_data(&out.join("data"), &bundled)?;
-        // Stamps of what was packed are not for visitors.
+        // The stamps tell later builds what was packed; visitors do not need them.
         for stamp in ["models/smollm2-135m-instruct.packed", "data.packed"] {
             std::fs::remove_file(out.join(stamp)).with_context(|| format!("removing {stamp}"))?;
         }
@@ -63,8 +63,8 @@ pub fn build(stages: &mut Stages, out: &Path, with: Option<Dataset>) -> anyhow::
     stages.run("sizes", || sizes(out))
 }
 
-/// The module through binaryen's optimiser, which is a package of npm, and the one with relaxed SIMD
-/// that is made of it: the folder that they are in.
+/// Optimises the wasm module with binaryen's wasm-opt, an npm package, and makes the module with relaxed SIMD from it.
+/// Gives the folder of both.
 fn optimise() -> anyhow::Result<PathBuf> {
     let input = Path::new(setup::WASM_OUT).join(setup::PLAIN_WASM);
     let folder = PathBuf::from("target/xtask/optimised");
@@ -80,10 +80,11 @@ fn optimise() -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
-/// What rustc's wasm uses, and how hard to try: -O2 takes two minutes more, and compresses less well.
+/// Options of wasm-opt: the optimisation level and the wasm features that rustc uses. -O2 would take two minutes
+/// longer, and its result compresses less well.
 const WASM_OPT: [&str; 9] = [
     "-O1",
-    // The few names that there are.
+    // Keeps the few function names, by which `wasm::fuse` finds its functions.
     "-g",
     "--enable-simd",
     "--enable-bulk-memory",
@@ -96,13 +97,13 @@ const WASM_OPT: [&str; 9] = [
 
 fn front_end(out: &Path, modules: &Path, with: Option<Dataset>) -> anyhow::Result<()> {
     if out.exists() {
-        // Nothing but what an earlier call made is removed.
+        // Only a folder that an earlier call made is removed.
         if !out.join(THIRD_PARTY).exists() && std::fs::read_dir(out)?.next().is_some() {
             bail!("making {}: an empty or earlier built folder was expected, something else is there", out.display());
         }
         std::fs::remove_dir_all(out)?;
     }
-    // Written first, so that a build that breaks off is known as ours next time.
+    // Written first, so that the next call recognises the folder even if this build fails.
     std::fs::create_dir_all(out)?;
     std::fs::write(out.join(THIRD_PARTY), "")?;
     let absolute = |path: &Path| std::path::absolute(path).map(|path| path.display().to_string());
@@ -115,7 +116,7 @@ fn front_end(out: &Path, modules: &Path, with: Option<Dataset>) -> anyhow::Resul
     stage::run(&mut vite)
 }
 
-/// Fetches the pinned file through the Hub's usual cache and checks it.
+/// Fetches RewardBench 2's pinned rows through the Hub's usual cache and checks their hash.
 fn reward_bench_2() -> anyhow::Result<(PathBuf, About)> {
     let store = Store::from_environment()?;
     let rows = OFFICIAL_ROWS;
@@ -159,7 +160,7 @@ fn reward_bench_2() -> anyhow::Result<(PathBuf, About)> {
     Ok((path, about))
 }
 
-/// Prints the largest file and the wasm as it travels, and refuses what is over its bound.
+/// Prints the sizes of the largest file and of the compressed wasm modules; refuses a file over its limit.
 fn sizes(out: &Path) -> anyhow::Result<()> {
     let mut files = Vec::new();
     collect(out, &mut files)?;

@@ -1,4 +1,4 @@
-//! Hostile bytes for the parsers, guided by coverage: libFuzzer on the targets of `fuzz/`.
+//! Fuzzes the parsers: libFuzzer, guided by coverage, on the targets of `fuzz/`.
 
 use std::process::Command;
 
@@ -9,17 +9,17 @@ use crate::stage::run;
 
 const TARGETS: [&str; 7] = ["safetensors", "gguf", "tokenizer", "readers", "layouts", "adapter", "tokenizer_config"];
 
-/// Those that compile all that computes: minutes more, so with `--all` alone.
+/// Targets that also compile the models and kernels, which takes minutes; only with `--all`.
 const LONG_TARGETS: [&str; 1] = ["config"];
 
-/// Coverage for libFuzzer, as cargo-fuzz asks rustc for it, without a sanitizer, which only nightly
-/// compilers have.
+/// rustc's flags for libFuzzer's coverage, as cargo-fuzz sets them. There is no sanitizer, because only nightly
+/// compilers have one.
 const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing";
 
-/// Builds the targets, which share so many seconds. What is found is left in `fuzz/artifacts`;
-/// the kept corpus is read and never written.
+/// Builds the targets and runs them; together they run for `seconds`. Inputs that fail are left in `fuzz/artifacts`.
+/// The committed corpus is only read; new inputs go to the target folder.
 pub fn fuzz(seconds: u32, all: bool) -> anyhow::Result<()> {
     let about = Command::new("rustc").arg("-vV").output().context("asking rustc for its host")?;
     let about = String::from_utf8_lossy(&about.stdout).into_owned();

@@ -1,4 +1,4 @@
-//! The site's own reward head, fitted anew: the numbers in `heads/` by one command.
+//! `cargo xtask head`: fits the site's own reward head again, and so reproduces the numbers in `heads/`.
 
 use std::path::Path;
 
@@ -11,11 +11,10 @@ use crate::test::NATIVE;
 
 const HEAD: &str = "heads/smollm2-135m-instruct";
 
-/// Where features are kept, so that a second run takes seconds.
+/// Folder for the computed features, so that a second run takes seconds.
 const WORK: &str = ".cache/head";
 
-/// Fits it, and writes its files in place of the committed ones; the same data, seed and CPU give
-/// the same.
+/// Fits the head and overwrites the committed files. The same data and seed on the same CPU give the same files.
 pub fn run() -> anyhow::Result<()> {
     let mut stages = Stages::default();
     stages.run("default model", || SMOLLM2.fetch())?;

@@ -1,5 +1,5 @@
-//! The licences of what a built site redistributes: crates compiled into the wasm, packages bundled
-//! into the scripts.
+//! Collects the licences of the code that a built site redistributes: crates compiled into the wasm, and npm packages
+//! bundled into the scripts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-/// Packages of npm whose code ends up in the site's scripts.
+/// npm packages whose code is in the site's scripts.
 const SCRIPTS: [&str; 46] = [
     "svelte",
     "workbox-core",
@@ -59,12 +59,13 @@ const SCRIPTS: [&str; 46] = [
     "robust-predicates",
 ];
 
-/// One text with every crate's and package's name, licence and the licence files that it ships.
+/// One text with the name and licence of every crate and package, and the licence files that it ships. `target` is the
+/// target triple of the wasm.
 pub fn text(target: &str) -> anyhow::Result<String> {
     let mut text = String::from(
         "Rewardscope is Apache-2.0 OR MIT. The site contains code of the projects below, under their licences.\n",
     );
-    // A licence that many ship word for word is printed once.
+    // A licence text that several packages share word for word is printed once.
     let mut bodies: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (title, folder) in crates(target)?.into_iter().chain(packages()?) {
         let files = licence_files(&folder)?;
@@ -86,15 +87,16 @@ pub fn text(target: &str) -> anyhow::Result<String> {
     Ok(text)
 }
 
+/// A title with name, version and licence, and the folder that may have licence files.
 type Component = (String, std::path::PathBuf);
 
-/// The crates that are compiled into the site's wasm. `cargo tree` knows which optional ones are;
-/// `cargo metadata` knows where they lie.
+/// The crates that are compiled into the site's wasm. `cargo tree` tells which optional crates are in it, and `cargo
+/// metadata` tells where their sources are.
 fn crates(target: &str) -> anyhow::Result<Vec<Component>> {
     let edges = ["--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}"];
     let tree =
         asked(["tree", "--locked", "--package", "rewardscope-web", "--target", target].into_iter().chain(edges))?;
-    // "name v1.2.3 (*)"
+    // A line is "name v1.2.3 (*)".
     let compiled: BTreeSet<(String, String)> = tree
         .lines()
         .filter_map(|line| {
@@ -124,6 +126,7 @@ fn crates(target: &str) -> anyhow::Result<Vec<Component>> {
     Ok(found)
 }
 
+/// The standard output of `cargo` with these arguments.
 fn asked<'a>(arguments: impl IntoIterator<Item = &'a str>) -> anyhow::Result<String> {
     let output = Command::new("cargo").args(arguments).output().context("asking cargo for the crates")?;
     if !output.status.success() {

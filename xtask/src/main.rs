@@ -1,4 +1,4 @@
-//! One runner for everything: `cargo xtask serve`, `dev`, `dist`, `test`, `bench`, `head`, `oracle`.
+//! The project's task runner: `cargo xtask serve`, `dev`, `dist`, `test`, `bench`, `head`, `oracle`, `differential`.
 
 mod bench;
 mod browsers;
@@ -28,50 +28,56 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Set everything up and serve the page on localhost.
+    /// Build everything and serve the page on localhost
     Serve {
-        /// The port; another free one is taken when it is in use.
+        /// Port to listen on; if it is in use, another free port is taken
         #[arg(long, default_value_t = 8080)]
         port: u16,
     },
-    /// Set everything up and serve the page with hot reload.
+    /// Build everything and serve the page with hot reload
     Dev,
-    /// Make a folder that any static host serves, at any address.
+    /// Build a folder that any static host can serve, at any address
     Dist {
-        /// Where to; what was there is replaced.
+        /// Folder to write to; a folder built earlier is replaced
         #[arg(long, default_value = "dist")]
         out: PathBuf,
-        /// A dataset to bundle.
+        /// Dataset to bundle
         #[arg(long)]
         with: Option<dist::Dataset>,
     },
-    /// Set everything up and run every check.
+    /// Build everything and run every check
     Test {
-        /// Also what takes long: every browser times every case.
+        /// Also run the checks that take long, with every case in every browser
         #[arg(long)]
         all: bool,
     },
-    /// Set everything up and print sizes, times and memory, ours and those of our peers.
+    /// Build everything and print sizes, times and memory, compared with peers
     Bench {
-        /// Only these comparisons with peers: cpu, workers, ties, wllama, webgpu.
+        /// Run only these parts: rows, cpu, workers, ties, wllama, webgpu
         parts: Vec<String>,
-        /// What can be timed on this machine's card, by what was built beforehand.
+        /// Time on this machine's GPU, with programs that were built beforehand
         #[arg(long, conflicts_with = "parts")]
         gpu: bool,
     },
-    /// Fit the site's own reward head anew; takes half an hour on two cores.
+    /// Fit the site's own reward head again
+    ///
+    /// Takes half an hour on two cores.
     Head,
-    /// Write expected values anew with pinned Python packages; takes minutes and gigabytes.
+    /// Compute the tests' expected values again, with pinned Python packages
+    ///
+    /// Takes minutes, and gigabytes of disk space.
     Oracle,
-    /// Change model folders at random and compare what transformers and this project give for them; thousands an hour.
+    /// Change model folders at random and compare the scores of transformers and this project
+    ///
+    /// Runs thousands of cases per hour.
     Differential {
-        /// How many.
+        /// Number of cases
         #[arg(long, default_value_t = 1000)]
         cases: u32,
-        /// The same seed makes the same changes.
+        /// Seed of the changes
         #[arg(long, default_value_t = 1)]
         seed: u32,
-        /// Only these kinds of changes.
+        /// Make only these kinds of changes
         kinds: Vec<String>,
     },
 }

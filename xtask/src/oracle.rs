@@ -1,5 +1,5 @@
-//! Expected values, written anew by pinned Python packages. The rest of the project reads the
-//! committed ones.
+//! `cargo xtask oracle`: computes the tests' expected values with pinned Python packages. Tests read the committed
+//! values and need no Python.
 
 use std::path::Path;
 
@@ -22,11 +22,10 @@ const PEFT: &str = "peft==0.21.2";
 const SAFETENSORS: &str = "safetensors==0.8.0";
 const ENVIRONMENT: &str = ".cache/oracle";
 
-/// Its interpreter.
+/// The Python interpreter of the oracle's environment.
 pub const PYTHON: &str = ".cache/oracle/bin/python";
 
-/// Makes the Python environment, with other packages beside the oracle's own, and gives its
-/// interpreter.
+/// Makes the Python environment with the oracle's packages and `others`. Gives its interpreter.
 pub fn environment(others: &[&str]) -> anyhow::Result<&'static str> {
     if !Path::new(PYTHON).exists() {
         call("python3", ["-m", "venv", ENVIRONMENT])?;
@@ -35,7 +34,7 @@ pub fn environment(others: &[&str]) -> anyhow::Result<&'static str> {
     Ok(PYTHON)
 }
 
-/// Runs every generator.
+/// Runs every script that writes expected values.
 pub fn run() -> anyhow::Result<()> {
     let mut stages = Stages::default();
     let python = stages.run("Python packages", || environment(&[PEFT, SAFETENSORS]))?;
@@ -46,7 +45,7 @@ pub fn run() -> anyhow::Result<()> {
     stages
         .run("statistics", || call(python, ["xtask/oracle/statistics.py", "tests/fixtures/metrics/statistics.json"]))?;
     stages.run("scores of tiny checkpoints", || call(python, ["xtask/oracle/parity.py", "tests/fixtures/parity"]))?;
-    // Without -P a script of this folder would stand in for a module of Python's own.
+    // Without -P, Python would import `statistics.py` of this folder in place of its own module.
     stages.run("model folders", || call(python, ["-P", "xtask/oracle/folders.py", "tests/fixtures"]))?;
     stages.run("defaults of configurations", || {
         call(python, ["xtask/oracle/defaults.py", "tests/fixtures/defaults.json"])
@@ -74,8 +73,8 @@ pub fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Changes model folders by seed, so many times, and asks transformers and this project for their values; what
-/// differs is kept in `target/differential`.
+/// Makes `cases` random changes to model folders, and compares the scores of transformers and of this project. Folders
+/// whose scores differ are kept in `target/differential`.
 pub fn differential(cases: u32, seed: u32, kinds: &[String]) -> anyhow::Result<()> {
     let mut stages = Stages::default();
     let python = stages.run("Python packages", || environment(&[PEFT, SAFETENSORS]))?;

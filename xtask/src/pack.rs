@@ -1,4 +1,4 @@
-//! Files in parts behind a manifest: each part is small enough for any static host.
+//! Writes files as parts with a manifest. Each part is small enough for any static host.
 
 use std::fs::File;
 use std::io::Read;

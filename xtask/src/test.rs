@@ -1,4 +1,4 @@
-//! Every check.
+//! `cargo xtask test`: runs every check.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,26 +8,28 @@ use crate::packages::{self, Package};
 use crate::stage::{Stages, call, run as run_command};
 use crate::{dist, fuzz, setup};
 
-/// What builds natively; `rewardscope-web` is wasm alone. Always the same set, so that features
-/// are unified the same way and nothing is built twice.
+/// Cargo's options for everything that builds natively: all but `rewardscope-web`, which is only wasm. Every call uses
+/// the same set, so that features are unified the same way and nothing is built twice.
 pub const NATIVE: [&str; 3] = ["--workspace", "--exclude", "rewardscope-web"];
 
-/// How long all targets together are fuzzed, and with `--all`.
+/// Seconds of fuzzing for all targets together.
 const FUZZ_SECONDS: u32 = 50;
+/// Seconds of fuzzing for all targets together, with `--all`.
 const LONG_FUZZ_SECONDS: u32 = 900;
 
-/// Where tools that are compiled for the tests lie.
+/// Folder of tools that are compiled for the tests.
 const TOOLS: &str = ".cache/tools";
 
-/// The files of browser tests, one after another: they share two cores.
+/// The files of browser tests. They run one after another, because a test machine may have only two cores.
 const BROWSER_TESTS: [&str; 12] =
     ["page", "faults", "views", "runs", "tour", "flows", "keep", "survive", "large", "fit", "intake", "folders"];
 
 const DENY_VERSION: &str = "0.20.2";
 
-/// The built folder that is tested.
+/// The folder that [`dist::build`] writes and the tests open.
 const DIST: &str = "target/dist";
 
+/// Runs every check; with `all` also those that take long.
 pub fn run(all: bool) -> anyhow::Result<()> {
     let mut stages = Stages::default();
     let browsers = stages.run("browsers and adapter", browsers::find)?;
@@ -62,36 +64,43 @@ pub fn run(all: bool) -> anyhow::Result<()> {
             ["clippy", "--locked", "--profile", "wasm", "--target", "wasm32-unknown-unknown", "-p", "rewardscope-web"];
         call("cargo", wasm.into_iter().chain(deny))
     })?;
+    stages.run("documentation", || {
+        let mut doc = Command::new("cargo");
+        doc.args(["doc", "--locked", "--quiet", "--no-deps"]).args(NATIVE).env("RUSTDOCFLAGS", "-D warnings");
+        run_command(&mut doc)
+    })?;
     stages.summary();
     Ok(())
 }
 
-/// Licences, banned and doubled crates, unknown sources. Known vulnerabilities are looked up where
-/// the advisory database can be reached, which is not everywhere: `cargo deny check advisories`.
+/// Checks licences, banned and duplicate crates, and sources with cargo-deny. Known vulnerabilities are not checked
+/// here, because the advisory database cannot be reached everywhere: run `cargo deny check advisories` for them.
 fn deny() -> anyhow::Result<()> {
     let command = format!("{TOOLS}/bin/cargo-deny");
     let version = format!("cargo-deny {DENY_VERSION}");
     let there = Command::new(&command).arg("--version").output();
     if !there.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).trim() == version) {
         let arguments = ["install", "cargo-deny", "--version", DENY_VERSION, "--locked", "--force", "--root", TOOLS];
-        // It runs for a second: optimising it would take minutes.
+        // A debug build, because the tool runs for one second and optimising it would take minutes.
         let quick = ["--debug", "--config", "profile.dev.debug=0", "--target-dir", "target/tools"];
         call("cargo", arguments.into_iter().chain(quick))?;
     }
     call(&command, ["--locked", "check", "licenses", "bans", "sources"])
 }
 
+/// Runs Node on the site, served on a free port.
 fn node(browsers: &Browsers, all: bool, arguments: &[&str]) -> anyhow::Result<()> {
     node_at(setup::served().serve(0)?.port, browsers, all, arguments)
 }
 
-/// Runs Node on the site that is served at a port.
+/// Runs Node on the site that is served at `port`.
 pub fn node_at(port: u16, browsers: &Browsers, all: bool, arguments: &[&str]) -> anyhow::Result<()> {
     let mut node = Command::new("node");
     node.args(arguments).env("REWARDSCOPE_URL", format!("http://localhost:{port}/"));
     run_command(with_environment(&mut node, browsers, all))
 }
 
+/// Adds the variables that tests read: browsers, driver, folders, and whether `--all` was given.
 fn with_environment<'a>(command: &'a mut Command, browsers: &Browsers, all: bool) -> &'a mut Command {
     command
         .env("REWARDSCOPE_CHROMIUM", &browsers.chromium)

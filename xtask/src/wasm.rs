@@ -1,5 +1,5 @@
-//! What is done to the compiled module: what is never called is taken out, and a second module is
-//! made of it for browsers with relaxed SIMD.
+//! Changes the compiled wasm module: takes out functions that are never called, and makes a second module for browsers
+//! with relaxed SIMD.
 
 use std::path::Path;
 
@@ -7,10 +7,10 @@ use anyhow::{Context, anyhow, ensure};
 use walrus::ir::{BinaryOp, Instr, InstrSeq, LocalGet, LocalSet, TernOp, TernaryOp, VisitorMut, dfs_pre_order_mut};
 use walrus::{FunctionId, LocalId, Module, ModuleConfig, ValType};
 
-/// Parts of names of functions that are compiled in with the stock backends and that nothing of ours
-/// reaches: burn's own matrix products on GPUs, its quantised tensors, of which cubecl unfolds a
-/// kernel for each of its views and number types, and products of numbers that models do not have; and what packs
-/// the pages of parquet, which the page reads and never writes, nor as dictionaries.
+/// Parts of the names of functions that dependencies compile in and that the page never calls: burn's own matrix
+/// products on GPUs; its quantised tensors, for which cubecl generates a kernel for each view and number type; matrix
+/// products of number types that models do not have; and the code that compresses parquet pages and builds
+/// dictionaries, because the page only reads parquet.
 const NEVER_CALLED: [&str; 22] = [
     "cubek_matmul",
     "cubek_tile",
@@ -36,7 +36,7 @@ const NEVER_CALLED: [&str; 22] = [
     "DictionaryArray$LT$T$GT$$u20$as$u20$core..fmt..Debug",
 ];
 
-/// Parts of names of functions whose products and sums are fused: the CPU's matrix products.
+/// Parts of the names of functions whose multiplications and additions are fused: the CPU's matrix products.
 const FUSED: [&str; 2] = ["rows_by_rows", "rows_by_columns"];
 
 fn parse(path: &Path) -> anyhow::Result<Module> {
@@ -45,14 +45,18 @@ fn parse(path: &Path) -> anyhow::Result<Module> {
     config.parse_file(path).with_context(|| format!("reading {}", path.display()))
 }
 
+/// The functions of a module whose names contain one of `parts`.
 fn named(module: &Module, parts: &[&str]) -> Vec<FunctionId> {
     let is_meant = |name: &str| parts.iter().any(|part| name.contains(part));
     let functions = module.funcs.iter_local().map(|(id, _)| id);
     functions.filter(|&id| module.funcs.get(id).name.as_deref().is_some_and(is_meant)).collect()
 }
 
-/// The compiled module without what is never called: each such function traps, and what only they
-/// called is no longer reached. Of all names those are kept by which [`fuse`] knows its functions.
+/// The compiled module without the functions that are never called. Each gets a body that traps, so that functions that
+/// only they called are unreachable and are dropped. Of all function names only those that [`fuse`] needs are kept.
+///
+/// # Errors
+/// When the module cannot be read, or has no names.
 pub fn trimmed(path: &Path) -> anyhow::Result<Module> {
     let mut module = parse(path)?;
     let needless = named(&module, &NEVER_CALLED);
@@ -74,8 +78,11 @@ pub fn trimmed(path: &Path) -> anyhow::Result<Module> {
     Ok(module)
 }
 
-/// Writes the module of `from` to `to` with one relaxed multiply-add for every product that is added
-/// to something in the CPU's matrix products.
+/// Writes the module `from` to `to`. In the CPU's matrix products, every multiplication followed by an addition becomes
+/// one relaxed multiply-add.
+///
+/// # Errors
+/// When a function is missing, has too few such pairs, or the new module is not valid.
 pub fn fuse(from: &Path, to: &Path) -> anyhow::Result<()> {
     let mut module = parse(from)?;
     let functions = named(&module, &FUSED);
@@ -89,7 +96,7 @@ pub fn fuse(from: &Path, to: &Path) -> anyhow::Result<()> {
         let entry = body.entry_block();
         dfs_pre_order_mut(&mut fusing, body, entry);
         println!("{} multiply-adds in {name}", fusing.fused);
-        // Two rows by four, and one; four rows by two, and one.
+        // Expected are the tiles of two rows by four, of four rows by two, and of single rows.
         ensure!(fusing.fused >= 10, "{name} was expected to be tiles of products that are added up");
     }
     let bytes = module.emit_wasm();
@@ -99,9 +106,11 @@ pub fn fuse(from: &Path, to: &Path) -> anyhow::Result<()> {
     std::fs::write(to, bytes).with_context(|| format!("writing {}", to.display()))
 }
 
+/// Replaces multiplications and additions in a function's instructions.
 struct Fusing {
-    /// Where a function keeps what is multiplied and what is added.
+    /// Locals for the two factors and the addend.
     operands: [LocalId; 3],
+    /// Number of pairs replaced so far.
     fused: usize,
 }
 
@@ -121,7 +130,7 @@ impl VisitorMut for Fusing {
             let is_product = matches!(operation(at), Some(BinaryOp::F32x4Mul));
             let adds = |offset: usize| matches!(operation(at + offset), Some(BinaryOp::F32x4Add));
             let (instructions, taken) = if is_product && adds(1) {
-                // On the stack: what is added, and the two that are multiplied.
+                // On the stack are the addend and the two factors.
                 (vec![set(b), set(a), set(sum), get(a), get(b), get(sum), madd.clone()], 2)
             } else if let (true, true, Some((Instr::LocalGet(addend), _))) =
                 (is_product, adds(2), sequence.instrs.get(at + 1))

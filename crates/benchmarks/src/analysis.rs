@@ -1,11 +1,12 @@
-//! What the scores of one run, or of several, say beside their marks.
+//! What the scores of a run, or of several runs, say beyond marks: margins, best-of-N, calibration, length, agreement.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ScoredItem;
 use crate::statistics::{SplitMix, percentile, roc_auc, spearman};
 
-/// Worst correct minus best incorrect score; `None` where a score is NaN or one kind is missing.
+/// The margin of an item: its worst correct minus its best incorrect score. `None` where a score is NaN, or where there
+/// are no correct or no incorrect completions.
 pub fn margin(item: &ScoredItem<'_>) -> Option<f64> {
     if item.scores.iter().any(|score| score.is_nan()) {
         return None;
@@ -16,10 +17,12 @@ pub fn margin(item: &ScoredItem<'_>) -> Option<f64> {
     Some(worst - best)
 }
 
-/// The expected correctness of the completion that scores highest of `k` drawn without replacement,
-/// for `k` from 1 to the number of completions; of equal scores each is as likely. Exact: the
-/// highest lies among equal scores with the probability that the draw has one of them and none
-/// above. Zeros where a score is NaN: then none is the highest, and the item's mark is 0 too.
+/// The probability that the completion with the highest score of `k` drawn is correct, for `k` from 1 to the number of
+/// completions. Completions are drawn without replacement, and equal scores are equally likely to be picked.
+///
+/// The result is exact: the highest score lies in a group of equal scores with the probability that the draw has one of
+/// the group and none above it. All zeros where a score is NaN: then no completion is the highest, and the item's mark
+/// is 0 too.
 pub fn best_of_n_curve(item: &ScoredItem<'_>) -> Vec<f64> {
     let n = item.scores.len();
     if item.scores.iter().any(|score| score.is_nan()) {
@@ -53,31 +56,31 @@ pub fn best_of_n_curve(item: &ScoredItem<'_>) -> Vec<f64> {
         .collect()
 }
 
-/// The mean of [`best_of_n_curve`] over items, up to the smallest number of completions.
+/// The mean of [`best_of_n_curve`] over items, up to the smallest number of completions that an item has.
 pub fn best_of_n(items: &[ScoredItem<'_>]) -> Vec<f64> {
     let curves: Vec<Vec<f64>> = items.iter().map(best_of_n_curve).filter(|curve| !curve.is_empty()).collect();
     let shortest = curves.iter().map(Vec::len).min().unwrap_or_default();
     (0..shortest).map(|k| curves.iter().map(|curve| curve[k]).sum::<f64>() / curves.len() as f64).collect()
 }
 
-/// A bin of something that is compared with how often it is right.
+/// A bin of values, with the share of them that is right.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Bin {
-    /// Its lower end.
+    /// Its smallest value.
     pub low: f64,
-    /// Its upper end.
+    /// Its largest value.
     pub high: f64,
-    /// How many are in it.
+    /// Number of values in it.
     pub count: usize,
-    /// The mean of what is in it.
+    /// The mean of its values.
     pub mean: f64,
-    /// The share of it that is right.
+    /// The share of its values that is right, 0 to 1.
     pub right: f64,
 }
 
-/// At most ten bins of about as many values each, equal values in one; `values` with whether each is
-/// right.
+/// Puts values into at most ten bins of about equal size, equal values into the same bin. Each value comes with whether
+/// it is right.
 fn deciles(mut values: Vec<(f64, bool)>) -> Vec<Bin> {
     const BINS: usize = 10;
     values.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -85,7 +88,7 @@ fn deciles(mut values: Vec<(f64, bool)>) -> Vec<Bin> {
     let mut from = 0;
     for bin in 1..=BINS {
         let mut to = (bin * values.len() / BINS).max(from);
-        // What is alike is not parted: its order says nothing.
+        // Equal values stay together, because their order is arbitrary.
         while to > from && to < values.len() && values[to].0 == values[to - 1].0 {
             to += 1;
         }
@@ -106,19 +109,19 @@ fn deciles(mut values: Vec<(f64, bool)>) -> Vec<Bin> {
     bins
 }
 
-/// The margins of a run's items.
+/// The distribution of the margins of a run's items.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Margins {
-    /// Items with a margin.
+    /// Number of items with a finite margin.
     pub count: usize,
-    /// The 5th, 25th, 50th, 75th and 95th percentile.
+    /// The 5th, 25th, 50th, 75th and 95th percentile of the margins.
     pub percentiles: [f64; 5],
-    /// By the distance of the two scores, least first: how often the correct one is above.
+    /// Bins by the size of the margin regardless of its sign, smallest first: how often the margin is positive.
     pub by_distance: Vec<Bin>,
 }
 
-/// The margins of items; `None` where none has one.
+/// The distribution of the items' finite margins; `None` where no item has one.
 pub fn margins(items: &[ScoredItem<'_>]) -> Option<Margins> {
     let mut found: Vec<f64> = items.iter().filter_map(margin).filter(|margin| margin.is_finite()).collect();
     if found.is_empty() {
@@ -132,8 +135,8 @@ pub fn margins(items: &[ScoredItem<'_>]) -> Option<Margins> {
     })
 }
 
-/// What every pair of a correct and an incorrect completion says: the difference of their scores
-/// and, where lengths are given, of their lengths; with the item it is of.
+/// All pairs of a correct and an incorrect completion of an item: the item's position, the difference of the scores,
+/// and the difference of the lengths (NaN where none are given). Pairs without a finite score difference are left out.
 fn pairs<'a>(items: &'a [ScoredItem<'_>], lengths: &'a [Vec<f64>]) -> impl Iterator<Item = (usize, f64, f64)> + 'a {
     items.iter().enumerate().flat_map(move |(at, item)| {
         let correct = item.num_correct.min(item.scores.len());
@@ -146,20 +149,21 @@ fn pairs<'a>(items: &'a [ScoredItem<'_>], lengths: &'a [Vec<f64>]) -> impl Itera
     })
 }
 
-/// How well the sigmoid of a scaled score difference says how often it is right.
+/// How well the sigmoid of a scaled score difference predicts that the order of the two scores is right.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Calibration {
-    /// Differences are divided by it: 1 where the model's scores are Bradley-Terry's already.
+    /// What score differences are divided by. 1 where the scores are Bradley-Terry log odds already; otherwise the
+    /// median of the five fitted temperatures.
     pub temperature: f64,
-    /// Whether the temperature was fitted, each fifth of the items by the others.
+    /// Whether the temperature was fitted: for each fifth of the items on the other four.
     pub is_fitted: bool,
-    /// Pairs of a correct and an incorrect completion.
+    /// Number of pairs of a correct and an incorrect completion.
     pub pairs: usize,
-    /// Mean negative logarithm of the probability of the right order, in nats; ln 2 for a coin.
+    /// Mean negative logarithm of the probability of the right order, in nats; a coin flip has ln 2.
     pub log_loss: f64,
-    /// By the probability of the likelier order: how often that order is right. Pairs with one score
-    /// have none.
+    /// Bins by the probability of the likelier order: how often that order is right. Pairs with equal scores are left
+    /// out.
     pub bins: Vec<Bin>,
 }
 
@@ -167,14 +171,14 @@ fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + libm::exp(-x))
 }
 
-/// `ln(1 + exp(-x))`, the loss of a pair, for any size of x.
+/// `ln(1 + exp(-x))`, the loss of a pair in nats, without overflow for any x.
 fn loss(x: f64) -> f64 {
     libm::log1p(libm::exp(-x.abs())) + (-x).max(0.0)
 }
 
-/// The inverse temperature that makes right orders likeliest: the loss is convex in it. That a pair is
-/// right is held for certain up to a pair more on either side (Platt, 1999), or scores without a wrong
-/// order would be infinitely sure. `None` where right orders are no likelier at any temperature.
+/// The inverse temperature that makes the right orders likeliest; the loss is convex in it. The target probability of a
+/// right order is `(n + 1) / (n + 2)` instead of 1 (Platt, 1999): otherwise scores without a wrong order would be
+/// infinitely sure. `None` where no temperature makes right orders likelier.
 fn fit_inverse_temperature(differences: &[f64]) -> Option<f64> {
     let n = differences.len() as f64;
     let scale = differences.iter().map(|d| d.abs()).sum::<f64>() / n.max(1.0);
@@ -191,10 +195,10 @@ fn fit_inverse_temperature(differences: &[f64]) -> Option<f64> {
     Some((low * high).sqrt())
 }
 
-/// Calibration over all pairs of a correct and an incorrect completion. Scores of a model trained
-/// as Bradley-Terry's say probabilities as they are; others after a temperature that is fitted on
-/// the items of the other four folds. `None` without pairs, and where no temperature makes right orders
-/// likelier.
+/// Calibration over all pairs of a correct and an incorrect completion. Score differences of a model that was trained
+/// with the Bradley-Terry loss are log odds as they are. Other differences are divided by a temperature; `seed` deals
+/// the items into five folds, and the temperature of each fold is fitted on the other four. `None` without pairs, and
+/// where no temperature makes right orders likelier.
 pub fn calibration(items: &[ScoredItem<'_>], is_bradley_terry: bool, seed: u64) -> Option<Calibration> {
     const FOLDS: usize = 5;
     let pairs: Vec<(usize, f64)> = pairs(items, &[]).map(|(at, difference, _)| (at, difference)).collect();
@@ -231,23 +235,23 @@ pub fn calibration(items: &[ScoredItem<'_>], is_bradley_terry: bool, seed: u64) 
     })
 }
 
-/// How scores go with length.
+/// How scores depend on the length of completions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct LengthReport {
-    /// Spearman's correlation of score and length over all completions, each less its item's mean: the
-    /// prompt is the same in all of an item's.
+    /// Spearman's correlation of score and length over all completions. Each item's mean is subtracted first, because
+    /// all completions of an item answer the same prompt.
     pub correlation: Option<f64>,
-    /// The same within items: the mean over those in which both vary.
+    /// Spearman's correlation within an item: the mean over the items in which both score and length vary.
     pub correlation_within: Option<f64>,
-    /// Share of pairs of a correct and an incorrect completion in the right order.
+    /// Share of pairs of a correct and an incorrect completion in the right order, 0 to 1.
     pub accuracy: f64,
-    /// The same after the part of a score difference that is linear in the length difference (by
-    /// least squares, with an intercept) is taken away: as if both were equally long.
+    /// The same as if both completions were equally long: the part of a score difference that is linear in the length
+    /// difference (by least squares with an intercept) is subtracted first.
     pub accuracy_controlled: f64,
 }
 
-/// How scores go with `lengths`, one a completion; `None` without pairs.
+/// How scores depend on `lengths`, which holds for each item one length per completion; `None` without pairs.
 pub fn length_report(items: &[ScoredItem<'_>], lengths: &[Vec<f64>]) -> Option<LengthReport> {
     let pairs: Vec<(f64, f64)> = pairs(items, lengths)
         .map(|(_, score, length)| (score, length))
@@ -284,24 +288,24 @@ pub fn length_report(items: &[ScoredItem<'_>], lengths: &[Vec<f64>]) -> Option<L
     })
 }
 
-/// How a run judges one model's completions.
+/// How a run judges the completions of one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct SourceModel {
     /// The model that wrote the completions.
     pub model: String,
-    /// Pairs in which its completion is the correct one.
+    /// Number of pairs in which its completion is the correct one.
     pub as_correct: usize,
-    /// Share of these in the right order.
+    /// Share of these pairs in the right order, 0 to 1; `None` without pairs.
     pub accuracy_as_correct: Option<f64>,
-    /// Pairs in which its completion is the incorrect one.
+    /// Number of pairs in which its completion is the incorrect one.
     pub as_incorrect: usize,
-    /// Share of these in the right order.
+    /// Share of these pairs in the right order, 0 to 1; `None` without pairs.
     pub accuracy_as_incorrect: Option<f64>,
 }
 
-/// Accuracy over pairs by the model that wrote a completion, the most frequent first; items whose
-/// `models` are not one a completion are left out.
+/// Accuracy over pairs by the model that wrote a completion, the most frequent model first. `models` holds the names
+/// for each item; items without exactly one name per completion are left out.
 pub fn by_source_model(items: &[ScoredItem<'_>], models: &[&[String]]) -> Vec<SourceModel> {
     let mut found: std::collections::BTreeMap<&str, [(usize, usize); 2]> = std::collections::BTreeMap::new();
     for (item, models) in items.iter().zip(models).filter(|(item, models)| item.scores.len() == models.len()) {
@@ -332,7 +336,8 @@ pub fn by_source_model(items: &[ScoredItem<'_>], models: &[&[String]]) -> Vec<So
     all
 }
 
-/// The area under the ROC curve of scores as a sign of correctness, over all completions.
+/// The area under the ROC curve of scores as a predictor of correctness, over all completions but those with NaN.
+/// `None` without correct or without incorrect completions.
 pub fn correctness_auc(items: &[ScoredItem<'_>]) -> Option<f64> {
     let (mut correct, mut incorrect) = (Vec::new(), Vec::new());
     for item in items {
@@ -347,13 +352,14 @@ pub fn correctness_auc(items: &[ScoredItem<'_>]) -> Option<f64> {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Agreement {
-    /// The share of the items whose best completion is the same to both.
+    /// Share of `items` for which both runs have the same best completion, 0 to 1.
     pub share: f64,
-    /// Those items: where each run has one best.
+    /// Number of items for which each run has a single best completion.
     pub items: usize,
 }
 
-/// How often two runs pick the same completion; `None` where no item has one best in both.
+/// How often two runs pick the same completion. `first` and `second` hold the same items in the same order. `None`
+/// where no item has a single best completion in both.
 pub fn agreement(first: &[ScoredItem<'_>], second: &[ScoredItem<'_>]) -> Option<Agreement> {
     fn best(scores: &[f64]) -> Option<usize> {
         let top = scores.iter().copied().reduce(f64::max)?;
@@ -367,8 +373,9 @@ pub fn agreement(first: &[ScoredItem<'_>], second: &[ScoredItem<'_>]) -> Option<
     (!both.is_empty()).then(|| Agreement { share: same as f64 / both.len() as f64, items: both.len() })
 }
 
-/// The mean of several runs' scores, each run's first moved and scaled to mean 0 and deviation 1
-/// over all of its finite scores. `runs` are of the same items in the same order.
+/// The mean of several runs' scores: for each item one score per completion. Each run's scores are first shifted and
+/// scaled to mean 0 and standard deviation 1 over all of its finite scores. `runs` hold the same items in the same
+/// order.
 pub fn ensemble(runs: &[Vec<ScoredItem<'_>>]) -> Vec<Vec<f64>> {
     let Some(first) = runs.first() else {
         return Vec::new();

@@ -1,6 +1,5 @@
-//! Marks with what they are worth, in one pass: a [`Marker`] takes scored items one after the other
-//! and keeps of a subset only how often each mark came, so that a million items need no more memory
-//! than a thousand.
+//! Marking of items that are all in memory, with or without intervals, chance levels and the marks of picking by
+//! length.
 
 use crate::assessment::{Assessment, Effort, Figure};
 use crate::benchmark::{Benchmark, Variant};
@@ -9,7 +8,7 @@ use crate::marker::Marker;
 use crate::marks::Marks;
 use crate::{MarkError, ScoredItem};
 
-/// The marks of items that are all at hand.
+/// The marks of items that are all in memory, without intervals. Not strict.
 ///
 /// # Errors
 /// [`MarkError`] names the first item that cannot be marked.
@@ -23,11 +22,14 @@ pub fn marks(
     Ok(marker.marks(marks))
 }
 
-/// The marks of items that are all at hand with what they are worth. `lengths`, one a completion,
-/// add what picking by length alone gets.
+/// The marks of items that are all in memory, with intervals and chance levels.
+///
+/// `lengths` holds for each item one length per completion, as whole numbers in any unit. It adds the marks of picking
+/// by length alone. `seed` is for resampling and simulations. `strict` refuses NaN, infinity and items without their
+/// counterpart instead of counting them.
 ///
 /// # Errors
-/// [`MarkError`] names the first item that cannot be marked; strict marking refuses more.
+/// [`MarkError`] names the first item that cannot be marked or that strict marking refuses.
 pub fn assess(
     benchmark: &'static Benchmark,
     variant: &'static Variant,

@@ -1,4 +1,4 @@
-//! The table of benchmarks, and what each entry has to say of an item.
+//! The entries of the table of benchmarks: name, sources, columns of the rows, and ways of marking.
 
 use crate::rules::Rules;
 use crate::{Item, MarkError, ScoredItem};
@@ -7,15 +7,15 @@ use crate::{Item, MarkError, ScoredItem};
 pub struct Benchmark {
     /// The name that data and commands use.
     pub name: &'static str,
-    /// Its name in print.
+    /// The name for readers.
     pub title: &'static str,
     /// Where it was published.
     pub citation: &'static str,
     /// Whose arithmetic the marks follow, and how that is known.
     pub definition: &'static str,
-    /// Where its rows are: datasets of the Hub, or an address; empty for rows of one's own.
+    /// Where its rows are: datasets of the Hub, or an address; empty for the user's own rows.
     pub rows_at: &'static str,
-    /// Where its rows have what.
+    /// Which columns hold an item's fields.
     pub layout: Layout,
     /// Its ways of marking, the default first.
     pub variants: &'static [Variant],
@@ -27,37 +27,38 @@ impl std::fmt::Debug for Benchmark {
     }
 }
 
-/// Where a benchmark's rows have what an item needs: of each the names to try, in the words of the
-/// crate that reads them (`data`'s `Columns`).
+/// Which columns of a benchmark's rows hold an item's fields. Each list gives the column names to try, in the syntax of
+/// the crate that reads the rows (`Columns` in `data`).
 pub struct Layout {
-    /// What tells an item from others of its subset.
+    /// The id, which tells an item from others of its subset.
     pub id: &'static [&'static str],
     /// The part of the benchmark.
     pub subset: &'static [&'static str],
-    /// Whether rows without it are another benchmark's.
+    /// Whether rows without a subset are refused as another benchmark's.
     pub needs_subset: bool,
-    /// Whether rows without it are of the subset that their dataset is called.
+    /// Whether rows without a subset get their dataset's name as subset.
     pub is_dataset_a_subset: bool,
     /// The conversation up to the completion.
     pub prompt: &'static [&'static str],
-    /// Whether rows without it are another benchmark's; otherwise completions may be whole conversations.
+    /// Whether rows without a prompt are refused as another benchmark's; otherwise completions may be whole
+    /// conversations.
     pub needs_prompt: bool,
     /// Correct completions.
     pub chosen: &'static [&'static str],
-    /// Incorrect ones.
+    /// Incorrect completions.
     pub rejected: &'static [&'static str],
-    /// Who wrote the correct ones, then the others.
+    /// The models that wrote the correct completions, then those that wrote the incorrect ones.
     pub models: &'static [&'static str],
-    /// A column, its value where `chosen` is the better one, and where it is not.
+    /// A column that says which completion is better: its name, its value for `chosen`, its value for `rejected`.
     pub chosen_if: Option<[&'static str; 3]>,
-    /// A column that says of each of `chosen` whether it is correct.
+    /// A column that says for each completion in `chosen` whether it is correct.
     pub correct: Option<&'static str>,
     /// Whether rows say how many completions they have.
     pub has_counts: bool,
 }
 
 impl Layout {
-    /// `id`, `prompt`, `chosen`, `rejected`, `subset` and the models' columns as RewardBench has them.
+    /// RewardBench's columns: `id`, `prompt`, `chosen`, `rejected`, `subset` and one for each side's model.
     pub const REWARD_BENCH: Self = Self {
         id: &["id"],
         subset: &["subset"],
@@ -76,9 +77,9 @@ impl Layout {
 
 /// One of a benchmark's ways of marking.
 pub struct Variant {
-    /// Its name, as commands take it.
+    /// The name that commands take.
     pub name: &'static str,
-    /// What is different about it.
+    /// How it differs from the benchmark's other variants.
     pub about: &'static str,
     /// The arithmetic.
     pub rules: &'static (dyn Rules + Sync),
@@ -90,56 +91,56 @@ impl std::fmt::Debug for Variant {
     }
 }
 
-/// Where a benchmark's official rows are.
+/// Where a benchmark's official rows are: one file of a Hub dataset at a pinned commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OfficialRows {
     /// The Hub dataset.
     pub repository: &'static str,
     /// Its commit.
     pub revision: &'static str,
-    /// The file in it.
+    /// The file's path in the dataset.
     pub file: &'static str,
-    /// The file's size.
+    /// The file's size in bytes.
     pub bytes: u64,
     /// The file's sha256, in hexadecimal digits.
     pub sha256: &'static str,
 }
 
 impl OfficialRows {
-    /// As a Hub id with revision and file.
+    /// The rows as a Hub id: `REPOSITORY@REVISION:FILE`.
     pub fn id(&self) -> String {
         format!("{}@{}:{}", self.repository, self.revision, self.file)
     }
 }
 
-/// No benchmark or variant goes by a name.
+/// A name that no benchmark or variant has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// No such benchmark.
+    /// No benchmark has this name.
     #[error("looking for the benchmark {found:?}: there is none of that name; there are {known}")]
     Benchmark {
         /// The name asked for.
         found: String,
-        /// The names there are.
+        /// The names of all benchmarks.
         known: String,
     },
-    /// No such way of marking.
+    /// The benchmark has no variant of this name.
     #[error("marking {benchmark}: it has no variant {found:?}; it has {known}")]
     Variant {
         /// The benchmark.
         benchmark: &'static str,
         /// The name asked for.
         found: String,
-        /// The names there are.
+        /// The names of its variants.
         known: String,
     },
 }
 
 impl Benchmark {
-    /// The variant of a name; the first where none is named.
+    /// The variant called `name`; the first one where `name` is `None`.
     ///
     /// # Errors
-    /// When it has no such variant, with those that it has.
+    /// When there is no such variant; the error lists those that exist.
     pub fn variant(&'static self, name: Option<&str>) -> Result<&'static Variant, NameError> {
         let found = match name {
             None => self.variants.first(),
@@ -152,18 +153,18 @@ impl Benchmark {
         })
     }
 
-    /// What an item is drawn with: [`Rules::unit`].
+    /// The unit that an item is sampled in: [`Rules::unit`] of the first variant.
     pub(crate) fn unit(&self, item: &Item) -> Option<String> {
         self.variants.first().and_then(|variant| variant.rules.unit(item))
     }
 
-    /// Whether items can be marked whatever their scores come to: asked before anything is scored.
+    /// Checks before anything is scored that items can be marked by every variant, whatever their scores will be.
     ///
     /// # Errors
-    /// [`MarkError`] names the first item that cannot.
+    /// [`MarkError`] names the first item that cannot be marked.
     pub fn check<'a>(&'static self, items: impl IntoIterator<Item = &'a Item>) -> Result<(), MarkError> {
         for item in items {
-            // Marking looks at the form before it looks at the scores.
+            // Whether an item can be marked depends on the number of its scores only, so zeros will do.
             let scores = vec![0.0; item.completions.len()];
             let scored =
                 ScoredItem { id: &item.id, subset: &item.subset, num_correct: item.num_correct, scores: &scores };

@@ -1,4 +1,4 @@
-//! What always picking the longest or the shortest completion gets.
+//! The marks of always picking the longest or the shortest completion.
 
 use crate::benchmark::{Benchmark, Variant};
 use crate::marker::Marker;
@@ -7,12 +7,12 @@ use crate::resampling::add;
 use crate::statistics::SplitMix;
 use crate::{MarkError, ScoredItem};
 
-/// Orders of equal lengths that are all tried; of more, so many drawn by the seed.
+/// Up to this many orders of equal lengths are all tried. Where there are more, this many are drawn by the seed.
 const MOST_ORDERS: usize = 5040;
 
-/// The marks of always picking the longest completion (`sign` 1) or the shortest (-1). Where a rule
-/// counts a shared score as wrong, equal lengths stand in any order, and the mark is the mean over all orders: what
-/// picking among equals by chance is expected to get.
+/// The marks of always picking the longest completion (`sign` 1) or the shortest (`sign` -1). Where the rules count
+/// equal scores as wrong, equal lengths are put in every possible order, and the mark is the mean over the orders: the
+/// expected mark of picking among equal lengths at random.
 pub(crate) fn by_length(
     benchmark: &'static Benchmark,
     variant: &'static Variant,
@@ -42,7 +42,8 @@ pub(crate) fn by_length(
     Ok(marker.marks(Vec::new()))
 }
 
-/// Scores with equal ones put in order, in each of the ways there are: whole numbers less than one apart.
+/// Copies of `scores` in which equal scores are put in order, one copy for each possible order. Equal scores are moved
+/// apart by less than one, so scores must be whole numbers: then all other orders stay as they are.
 fn orders_of(scores: &[f64], random: &mut SplitMix) -> Vec<Vec<f64>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     for (at, score) in scores.iter().enumerate() {
@@ -71,7 +72,7 @@ fn orders_of(scores: &[f64], random: &mut SplitMix) -> Vec<Vec<f64>> {
     all
 }
 
-/// The numbers below `count` in every order.
+/// The numbers below `count`, in every order.
 fn permutations(count: usize) -> Vec<Vec<usize>> {
     let mut all = vec![Vec::new()];
     for next in 0..count {

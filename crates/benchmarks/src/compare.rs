@@ -1,4 +1,4 @@
-//! Two runs over the same items: by how much they differ, and how sure that is.
+//! Comparison of two runs over the same items: how much their marks differ, and how sure the difference is.
 
 use std::collections::BTreeMap;
 
@@ -11,43 +11,43 @@ use crate::rules::{Figures, Rules};
 use crate::statistics::{Interval, RESAMPLES, SplitMix, holm, mcnemar};
 use crate::{MarkError, ScoredItem};
 
-/// Two runs beside each other, over the items that both have.
+/// The comparison of two runs, over the items that both have.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Comparison {
-    /// [`Benchmark::name`]
+    /// The benchmark's name: [`Benchmark::name`].
     pub benchmark: String,
-    /// [`Variant::name`]
+    /// The variant's name: [`Variant::name`].
     pub variant: String,
     /// Seed of the intervals.
     pub seed: u64,
-    /// Items that both runs have.
+    /// Number of items that both runs have.
     pub items: usize,
-    /// Items that only the first has.
+    /// Number of items that only the first run has.
     pub only_first: usize,
-    /// Items that only the second has.
+    /// Number of items that only the second run has.
     pub only_second: usize,
-    /// The overall mark's difference; `None` unless all of its parts are there.
+    /// The difference of the overall marks; `None` unless all parts of the benchmark are present.
     pub overall: Option<Difference>,
     /// The difference of the means of the subsets, where there is no overall mark.
     pub partial: Option<Difference>,
-    /// By subset.
+    /// The differences by subset.
     pub subsets: Vec<SubsetDifference>,
     /// Items that the two mark differently, in the first run's order.
     pub disagreements: Vec<Disagreement>,
 }
 
-/// First minus second.
+/// Two marks and their difference.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Difference {
     /// The first run's mark.
     pub first: f64,
-    /// The second run's.
+    /// The second run's mark.
     pub second: f64,
     /// First minus second.
     pub difference: f64,
-    /// Its 95 % interval, by a bootstrap over items that draws both runs' marks of an item together.
+    /// The difference's 95 % interval, by a bootstrap over items that draws both runs' marks of an item together.
     pub ci95: Option<Interval>,
 }
 
@@ -57,20 +57,20 @@ pub struct Difference {
 pub struct SubsetDifference {
     /// The subset.
     pub subset: String,
-    /// Items that both runs have.
+    /// Number of items that both runs have.
     pub items: usize,
     /// The marks and their difference.
     pub difference: Difference,
-    /// Items that only the first run has right, where both marks are 0 or 1; of items that stand
-    /// together, such as a Ties pair, one that is right in all.
+    /// Number of items that only the first run has right, where both marks are 0 or 1. Items that belong together, such
+    /// as a Ties pair, count as one item that is right if all of them are.
     pub only_first_right: usize,
-    /// Items that only the second has right, where both marks are 0 or 1.
+    /// Number of items that only the second run has right, counted in the same way.
     pub only_second_right: usize,
-    /// Items with another mark, such as a shared maximum, that the test leaves out.
+    /// Number of items with another mark than 0 or 1, such as a shared maximum; the test leaves them out.
     pub left_out: usize,
-    /// McNemar's exact two-sided probability; none where no item has marks of 0 or 1 in both.
+    /// McNemar's exact two-sided probability; `None` where no item has marks of 0 or 1 in both runs.
     pub p: Option<f64>,
-    /// The same after Holm's correction for the number of subsets that have one.
+    /// The same after Holm's correction for the number of subsets that have a probability.
     pub p_holm: Option<f64>,
 }
 
@@ -78,33 +78,33 @@ pub struct SubsetDifference {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Disagreement {
-    /// Its subset, as the rows call it.
+    /// Its subset, as the rows name it.
     pub subset: String,
     /// Its id.
     pub id: String,
-    /// The first run's mark.
+    /// The first run's mark, 0 to 1.
     pub first: f64,
-    /// The second run's.
+    /// The second run's mark, 0 to 1.
     pub second: f64,
 }
 
-/// Why two runs cannot stand beside each other.
+/// Why two runs cannot be compared.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CompareError {
-    /// One of them cannot be marked.
+    /// One of the runs cannot be marked.
     #[error(transparent)]
     Mark(#[from] MarkError),
-    /// They share no item.
+    /// The runs share no item.
     #[error(
         "comparing two runs: none of the {first} items of the first is among the {second} of the second, by subset and id; are they of one benchmark?"
     )]
     NothingShared {
-        /// Items of the first.
+        /// Number of items of the first run.
         first: usize,
-        /// Items of the second.
+        /// Number of items of the second run.
         second: usize,
     },
-    /// The same item has another form.
+    /// An item has different forms in the two runs.
     #[error(
         "comparing two runs: item {id} of subset {subset} has {first} completions in one and {second} in another; are they of one version of the data?"
     )]
@@ -113,21 +113,25 @@ pub enum CompareError {
         id: String,
         /// Its subset.
         subset: String,
-        /// Scores and correct ones in the first.
+        /// How many scores, and how many of them correct, in the first run.
         first: String,
-        /// The same in the second.
+        /// The same in the second run.
         second: String,
     },
 }
 
-/// Items that stand together: of both runs their parts, and the mark that all of them reach.
+/// Items with the same key: their parts and their lowest mark, each for both runs.
 type Together = ([Vec<Vec<f64>>; 2], [f64; 2]);
 
+/// The counts of a subset for McNemar's test.
 #[derive(Default)]
 struct Tests {
     items: usize,
+    /// Right in the first run only.
     only_first: usize,
+    /// Right in the second run only.
     only_second: usize,
+    /// With marks of 0 or 1 in both runs.
     tested: usize,
     left_out: usize,
 }
@@ -146,10 +150,10 @@ impl Tests {
     }
 }
 
-/// Refuses an item that two runs have in different forms.
+/// Checks that an item has as many completions, and as many correct ones, in one run as in the other.
 ///
 /// # Errors
-/// [`CompareError::OtherForm`]
+/// [`CompareError::OtherForm`] when it has not.
 pub fn same_form(one: &ScoredItem<'_>, other: &ScoredItem<'_>) -> Result<(), CompareError> {
     if (one.scores.len(), one.num_correct) == (other.scores.len(), other.num_correct) {
         return Ok(());
@@ -167,7 +171,7 @@ pub fn same_form(one: &ScoredItem<'_>, other: &ScoredItem<'_>) -> Result<(), Com
 #[derive(Default)]
 struct Shared {
     names: Vec<String>,
-    /// Of each subset the units of both runs, joined by key: what the first has, then the second.
+    /// The units of each subset, joined by key. The values of a unit are the first run's, then the second's.
     strata: Vec<Stratum>,
     tests: Vec<Tests>,
     keyed: BTreeMap<(usize, u64), Together>,
@@ -176,7 +180,7 @@ struct Shared {
 }
 
 impl Shared {
-    /// Takes an item that both have.
+    /// Adds an item that both runs have.
     fn push(&mut self, rules: &dyn Rules, one: &ScoredItem<'_>, other: &ScoredItem<'_>) -> Result<(), CompareError> {
         same_form(one, other)?;
         let (a, b) = (rules.part(one)?, rules.part(other)?);
@@ -211,7 +215,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Joins what stands together.
+    /// Joins the items of each key into one unit.
     fn join(&mut self, rules: &dyn Rules) {
         for ((at, _), (halves, [first, second])) in std::mem::take(&mut self.keyed) {
             self.tests[at].count(first, second);
@@ -219,7 +223,7 @@ impl Shared {
         }
     }
 
-    /// Of both runs the figures of sums that were drawn, in the order of `places`.
+    /// The figures of both runs from the sums of a resample, which come in the order of `places`.
     fn figures(&self, rules: &dyn Rules, places: &[usize], drawn: &Drawn) -> [Figures; 2] {
         [false, true].map(|is_second| {
             figures(
@@ -232,7 +236,7 @@ impl Shared {
         })
     }
 
-    /// McNemar's probabilities of the subsets, as they are and corrected; none where nothing was tested.
+    /// McNemar's probability of each subset, as it is and after Holm's correction; `None` where nothing was tested.
     fn probabilities(&self, places: &[usize]) -> Vec<(Option<f64>, Option<f64>)> {
         let tests = places.iter().map(|&at| &self.tests[at]);
         let plain: Vec<Option<f64>> =
@@ -242,10 +246,24 @@ impl Shared {
     }
 }
 
-/// Sets two runs beside each other.
+/// Compares two runs over the items that both have, which are found by subset and id.
 ///
 /// # Errors
-/// When they share no item, an item has another form, or cannot be marked.
+/// When the runs share no item, or an item has different forms in them or cannot be marked.
+///
+/// ```
+/// use rewardscope_benchmarks::{ScoredItem, benchmark, compare};
+///
+/// let benchmark = benchmark("preferences")?;
+/// let item = |id, scores| ScoredItem { id, subset: "tone", num_correct: 1, scores };
+/// let first = [item("a", &[2.0, 1.0]), item("b", &[0.5, 0.1]), item("c", &[1.0, 3.0])];
+/// let second = [item("a", &[0.7, 0.2]), item("b", &[0.1, 0.4])];
+/// let found = compare(benchmark, benchmark.variant(None)?, &first, &second, 0)?;
+/// assert_eq!((found.items, found.only_first), (2, 1));
+/// assert_eq!(found.overall.map(|overall| overall.difference), Some(0.5));
+/// assert_eq!(found.disagreements[0].id, "b");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn compare(
     benchmark: &'static Benchmark,
     variant: &'static Variant,
@@ -274,7 +292,7 @@ pub fn compare(
     let sampler = Sampler::new(&strata);
     let mut random = SplitMix(seed);
     let resamples: Vec<_> = (0..RESAMPLES).map(|_| both(&sampler.draw(&mut random))).collect();
-    // Resamples of a single item are all alike, which says nothing of how sure a difference is.
+    // Resamples of a single unit are all alike and do not show how sure a difference is.
     let any_thin = strata.iter().any(|stratum| stratum.is_thin());
     let difference = |of: &dyn Fn(&Figures) -> Option<f64>, is_thin: bool| {
         let (first, second) = (of(&own[0])?, of(&own[1])?);

@@ -1,5 +1,5 @@
-//! Marks in one pass: a [`Marker`] takes scored items one after the other and keeps of a subset only how often each
-//! mark came, so that a million items need no more memory than a thousand.
+//! Marking in one pass. A [`Marker`] takes scored items one by one. For each subset it keeps only how often each mark
+//! occurred, so that a million items need no more memory than a thousand.
 
 use std::collections::BTreeMap;
 
@@ -11,37 +11,39 @@ use crate::rules::{Figures, Part, Rules, Section, Sums};
 use crate::statistics::{Interval, SplitMix, wilson};
 use crate::{MarkError, ScoredItem};
 
-/// No sum of marks is by just so much another.
+/// Added to thin strata to find figures that depend on them; arbitrary, so that sums never coincide.
 const SHAKEN_BY: f64 = 0.371;
 
-/// Parts that wait for the others of their key.
+/// Parts by key, kept until all parts of a key have come.
 type Keyed = BTreeMap<u64, Vec<Vec<f64>>>;
 
-/// Takes scored items one after the other and marks them.
+/// Takes scored items one by one and marks them.
 pub struct Marker {
     benchmark: &'static Benchmark,
     variant: &'static Variant,
     strict: bool,
-    /// In the order in which they came.
+    /// Subsets in the order in which they came.
     names: Vec<String>,
+    /// In the order of `names`.
     strata: Vec<Stratum>,
+    /// Parts with a key, by their subset's position in `names`.
     keyed: BTreeMap<usize, Keyed>,
     items: usize,
     not_finite: usize,
 }
 
 impl Marker {
-    /// One that has seen nothing. With `strict`, NaN, infinity and items without their counterpart
-    /// are refused instead of counted.
+    /// A marker that has seen no item. With `strict` it refuses NaN, infinity and items without their counterpart
+    /// instead of counting them.
     pub fn new(benchmark: &'static Benchmark, variant: &'static Variant, strict: bool) -> Self {
         let (names, strata, keyed) = Default::default();
         Self { benchmark, variant, strict, names, strata, keyed, items: 0, not_finite: 0 }
     }
 
-    /// Takes an item and gives its own mark.
+    /// Takes an item and returns the item's own mark, 0 to 1.
     ///
     /// # Errors
-    /// When the item cannot be marked.
+    /// When the item cannot be marked; with `strict` also when a score is NaN or infinite.
     pub fn push(&mut self, item: &ScoredItem<'_>) -> Result<f64, MarkError> {
         let part = self.variant.rules.part(item)?;
         if let Some(at) = item.scores.iter().position(|score| !score.is_finite()) {
@@ -60,7 +62,7 @@ impl Marker {
         Ok(mark)
     }
 
-    /// Takes an item with other values than its scores have, such as those that it is expected to have.
+    /// Takes an item with the given values instead of those that its scores give, such as expected values.
     pub(crate) fn take(&mut self, item: &ScoredItem<'_>, values: Vec<f64>) -> Result<(), MarkError> {
         let part = self.variant.rules.part(item)?;
         self.take_part(item, Part { values, ..part });
@@ -85,7 +87,7 @@ impl Marker {
         }
     }
 
-    /// The strata in the benchmark's order, whatever has a key joined.
+    /// The strata in the benchmark's order, with the parts of each key joined into one unit.
     fn joined(&self) -> Vec<Joined<'_>> {
         let rules = self.variant.rules;
         let joined = in_order(rules, &self.names).into_iter().map(|at| {
@@ -99,7 +101,7 @@ impl Marker {
         joined.collect()
     }
 
-    /// The marks alone; those of the items, as [`Self::push`] gave them, are passed through.
+    /// The marks without intervals. `items` are the marks that [`Self::push`] returned; they are passed through.
     pub fn marks(&self, items: Vec<f64>) -> Marks {
         let strata = self.joined();
         let rules = self.variant.rules;
@@ -126,10 +128,10 @@ impl Marker {
         }
     }
 
-    /// The marks with their intervals and chance levels.
+    /// The marks with their intervals and chance levels. `seed` is for resampling and simulations.
     ///
     /// # Errors
-    /// Strict: when an item lacks its counterpart.
+    /// With `strict`, when an item lacks its counterpart.
     pub fn assess(&self, seed: u64, effort: Effort) -> Result<Assessment, MarkError> {
         let mut strata = self.joined();
         let mut remarks = Vec::new();
@@ -157,7 +159,7 @@ impl Marker {
         })
     }
 
-    /// Adds what joined items come to by chance, and says which of them lack others.
+    /// Adds the chance levels of joined items, and a remark on those that lack their counterpart.
     fn add_chance(
         &self,
         strata: &mut [Joined<'_>],
@@ -183,14 +185,14 @@ impl Marker {
     }
 }
 
-/// A subset with whatever has a key joined.
+/// A subset with the parts of each key joined into one unit.
 struct Joined<'a> {
     name: &'a str,
     stratum: Stratum,
     keyed: Option<&'a Keyed>,
 }
 
-/// What there is to say of subsets that resamples say little of.
+/// Remarks on subsets whose resamples say little about how sure their marks are.
 fn remark_on(strata: &[Joined<'_>]) -> Vec<String> {
     let named = |is: &dyn Fn(&Stratum) -> bool| -> Vec<&str> {
         strata.iter().filter(|of| is(&of.stratum)).map(|of| of.name).collect()
@@ -199,7 +201,7 @@ fn remark_on(strata: &[Joined<'_>]) -> Vec<String> {
     let thin = named(&Stratum::is_thin);
     if let Some(first) = thin.first() {
         remarks.push(format!(
-            "{} of {} subsets have a single item or pair to draw from (the first is {first}): what they are part of gets no interval by the bootstrap",
+            "{} of {} subsets have a single item or pair to draw from (the first is {first}): figures that include them get no bootstrap interval",
             thin.len(),
             strata.len()
         ));
@@ -207,7 +209,7 @@ fn remark_on(strata: &[Joined<'_>]) -> Vec<String> {
     let alike = named(&|stratum| stratum.is_alike() && !stratum.is_thin());
     if let Some(first) = alike.first() {
         remarks.push(format!(
-            "In {} of {} subsets all marks are alike (the first is {first}): resamples do not show how sure they are, so that intervals of what they are part of are too narrow, or not given",
+            "In {} of {} subsets all marks are alike (the first is {first}): resamples cannot show how sure these marks are, and intervals of figures that include them are too narrow or missing",
             alike.len(),
             strata.len()
         ));
@@ -215,11 +217,11 @@ fn remark_on(strata: &[Joined<'_>]) -> Vec<String> {
     remarks
 }
 
-/// Figures of all items, by chance, and of resamples.
+/// The figures of all items, of chance, and of each resample.
 struct Assessed {
     marks: Figures,
     chance: Figures,
-    /// With thin strata changed: a figure that changes with them is made of them.
+    /// Figures after [`SHAKEN_BY`] was added to thin strata. A figure that differs from `marks` depends on them.
     shaken: Figures,
     resamples: Vec<Figures>,
 }
@@ -241,7 +243,7 @@ impl Assessed {
             chance: of(&all(&|stratum| stratum.chance.clone())),
             shaken: of(&all(&|stratum| {
                 let by = if stratum.is_thin() { SHAKEN_BY } else { 0.0 };
-                // Each by another, so that no share stays what it was.
+                // Each value by another amount, so that no ratio of two values stays the same.
                 stratum.sums.iter().enumerate().map(|(at, sum)| sum + by * (at + 1) as f64).collect()
             })),
             resamples: (0..many).map(|_| of(&sampler.draw(&mut random))).collect(),
@@ -284,12 +286,13 @@ impl Assessed {
     }
 }
 
+/// The figures of strata, each given as its name, its number of units and its sums.
 pub(crate) fn figures<'a>(rules: &dyn Rules, strata: impl Iterator<Item = (&'a str, usize, &'a [f64])>) -> Figures {
     let sums: Vec<Sums<'_>> = strata.map(|(subset, units, values)| Sums { subset, units, values }).collect();
     rules.figures(&sums)
 }
 
-/// The places of subsets, the benchmark's own in its order, others after them as they came.
+/// The positions of subsets in `names`, put in order: first the benchmark's own in its order, then others as they came.
 pub(crate) fn in_order(rules: &dyn Rules, names: &[String]) -> Vec<usize> {
     let order = rules.order();
     let mut places: Vec<usize> = (0..names.len()).collect();
@@ -297,7 +300,7 @@ pub(crate) fn in_order(rules: &dyn Rules, names: &[String]) -> Vec<usize> {
     places
 }
 
-/// The mean of two or more subsets that are not all.
+/// The mean of the subsets, where there are two or more but no overall mark.
 pub(crate) fn partial(figures: &Figures) -> Option<f64> {
     let subsets = &figures.subsets;
     (figures.overall.is_none() && subsets.len() > 1).then(|| subsets.iter().sum::<f64>() / subsets.len() as f64)

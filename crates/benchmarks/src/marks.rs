@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 /// Why scores could not be marked.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum MarkError {
-    /// An item without scores has no best completion.
+    /// The item has no scores, so no completion is the best.
     #[error(
         "marking item {id} of subset {subset}: it has no scores; score at least one completion or leave the item out"
     )]
@@ -13,7 +13,7 @@ pub enum MarkError {
         /// The item's subset.
         subset: String,
     },
-    /// The benchmark's items have another form.
+    /// The item has another form than the benchmark's items.
     #[error(
         "marking item {id} of subset {subset}: {expected} was expected, {found} was found; is this {benchmark}'s data?"
     )]
@@ -22,14 +22,14 @@ pub enum MarkError {
         id: String,
         /// The item's subset.
         subset: String,
-        /// The benchmark that marks.
+        /// The benchmark's name.
         benchmark: &'static str,
-        /// What its items have.
+        /// The form of the benchmark's items.
         expected: String,
-        /// What the item has.
+        /// The form of this item.
         found: String,
     },
-    /// A subset that the benchmark does not have.
+    /// The benchmark has no such subset.
     #[error(
         "marking item {id}: {benchmark} has no subset {subset:?}; it has {known}. Is this another benchmark's file?"
     )]
@@ -38,18 +38,18 @@ pub enum MarkError {
         id: String,
         /// The item's subset.
         subset: String,
-        /// The benchmark that marks.
+        /// The benchmark's name.
         benchmark: &'static str,
         /// Some of the subsets that it has.
         known: String,
     },
-    /// A Ties id says its kind and its pair's number.
+    /// The id of a Ties item does not give its kind and its pair's number.
     #[error("marking Ties: the id {id:?} is neither `ref:NUMBER` nor `tied:NUMBER`")]
     TiesId {
         /// The id found.
         id: String,
     },
-    /// A Ties item is judged by the gap between its correct and its incorrect completions.
+    /// A Ties item lacks correct or incorrect completions, so there is no gap between the two to mark it by.
     #[error(
         "marking Ties: {id} has {correct} correct and {incorrect} incorrect completions; it needs at least one of each"
     )]
@@ -61,7 +61,7 @@ pub enum MarkError {
         /// Incorrect completions found.
         incorrect: usize,
     },
-    /// The spread of a tied prompt is taken over its correct completions.
+    /// A tied prompt has a single correct completion, but its spread is taken over several.
     #[error(
         "marking Ties: {id} has 1 correct completion; a tied prompt that is paired with a reference needs at least 2"
     )]
@@ -69,7 +69,7 @@ pub enum MarkError {
         /// The item's id.
         id: String,
     },
-    /// A file of a benchmark's own form is required to be whole.
+    /// Strict marking found one half of a Ties pair without the other.
     #[error(
         "marking Ties: tied:{prompt} has no ref:{prompt}; the margin parts compare the two. Add it, or leave the prompt out"
     )]
@@ -77,7 +77,7 @@ pub enum MarkError {
         /// The pair's number.
         prompt: u64,
     },
-    /// Strict marking refuses what is not a number.
+    /// Strict marking found a score that is NaN or infinite.
     #[error(
         "marking item {id} of subset {subset}: score {place} is {found}; a finite score was expected. Without strict marking it counts as the reference counts it"
     )]
@@ -86,9 +86,9 @@ pub enum MarkError {
         id: String,
         /// The item's subset.
         subset: String,
-        /// The score's place, from 1.
+        /// The score's position in the item, from 1.
         place: usize,
-        /// The score.
+        /// The score as text.
         found: String,
     },
 }
@@ -97,10 +97,9 @@ pub enum MarkError {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Marks {
-    /// The benchmark's one number; `None` unless all of its parts are there.
+    /// The overall mark; `None` unless all parts of the benchmark are present.
     pub overall: Option<f64>,
-    /// The unweighted mean of the subsets that are there, where `overall` is `None` and there are
-    /// two or more.
+    /// The unweighted mean of the subsets that are present, where `overall` is `None` and two or more are present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partial: Option<f64>,
     /// Sections, for benchmarks that have them.
@@ -108,7 +107,7 @@ pub struct Marks {
     pub sections: Vec<SectionMark>,
     /// Subsets in the benchmark's order, then any other names in the order in which they appear.
     pub subsets: Vec<SubsetMark>,
-    /// One mark an item, 0 to 1, in the order of the items.
+    /// One mark per item, 0 to 1, in the order of the items.
     pub items: Vec<f64>,
 }
 
@@ -118,7 +117,7 @@ pub struct Marks {
 pub struct SectionMark {
     /// The section's name.
     pub section: String,
-    /// Its mark.
+    /// Its mark, 0 to 1.
     pub score: f64,
 }
 
@@ -128,9 +127,9 @@ pub struct SectionMark {
 pub struct SubsetMark {
     /// The subset's name.
     pub subset: String,
-    /// 0 to 1; -0.01 to 1.01 for RewardBench 2's Ties.
+    /// Its mark, 0 to 1; -0.01 to 1.01 for RewardBench 2's Ties.
     pub score: f64,
-    /// Items marked.
+    /// Number of items marked.
     pub count: usize,
     /// The parts of the Ties score; `None` for other subsets.
     pub ties: Option<Ties>,
@@ -149,9 +148,9 @@ pub struct Ties {
     pub tied_accuracy: f64,
     /// Share of pairs where the tied prompt's gap is larger than its spread.
     pub correctness_preferred: f64,
-    /// The same with the smaller gap of the tied prompt and its reference.
+    /// The same with the smaller of two gaps: the tied prompt's and its reference's.
     pub correctness_preferred_hard: f64,
-    /// Mean over pairs of `tanh(min(gap) / spread - 1)`, with 0 for 0/0: -1 to 1.
+    /// Mean over pairs of `tanh(min(margin_ref, margin_tied) / spread - 1)`, with 0 for 0/0: -1 to 1.
     pub correctness_margin_score: f64,
     /// The pairs in ascending order of their number.
     pub per_prompt: Vec<TiesPair>,
@@ -167,8 +166,8 @@ pub struct TiesPair {
     pub spread: f64,
     /// Worst correct minus best incorrect score of the tied prompt.
     pub margin_tied: f64,
-    /// The same of the reference prompt.
+    /// Worst correct minus best incorrect score of the reference prompt.
     pub margin_ref: f64,
-    /// `tanh(min(margin_ref, margin_tied) / spread - 1)`, 0 where that is NaN.
+    /// `tanh(min(margin_ref, margin_tied) / spread - 1)`; 0 where that is NaN or where the variant leaves the pair out.
     pub margin_score: f64,
 }

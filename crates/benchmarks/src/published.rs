@@ -1,4 +1,4 @@
-//! Published figures, as facts with their sources (`data/`).
+//! Published marks of reward models with their sources (`data/`), and the place of a run among them.
 
 use std::sync::LazyLock;
 
@@ -7,53 +7,52 @@ use serde::{Deserialize, Serialize};
 use crate::statistics::pearson;
 use crate::suites::{reward_bench, reward_bench_2};
 
-/// A row of a published board.
+/// A row of a published leaderboard.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct PublishedRow {
-    /// The model, mostly a Hub id.
+    /// The model's name, mostly a Hub id.
     pub model: String,
-    /// What kind of model, as its source says; empty where it does not.
+    /// The kind of model, as its source names it; empty where the source does not say.
     pub model_type: String,
-    /// The benchmark's one number, 0 to 1.
+    /// The overall mark, 0 to 1.
     pub overall: f64,
-    /// Subsets or sections by the benchmark's names, 0 to 1; only those that the source has.
+    /// The marks of subsets or sections, 0 to 1, under the benchmark's names; only those that the source has.
     pub parts: Vec<(String, f64)>,
-    /// Under what the marks came about, as far as the source says.
+    /// The settings under which the marks were made, as far as the source says.
     pub under: MadeUnder,
     /// Where the row was published.
     pub source: String,
 }
 
-/// What marks of one model may differ by; `None` is unknown.
+/// Settings that may change the marks of a model; `None` is unknown.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct MadeUnder {
-    /// What the weights were.
+    /// The type of the weights.
     pub dtype: Option<String>,
     /// Where conversations were cut, in tokens.
     pub length_limit: Option<usize>,
-    /// What made a text of a conversation: `tokenizer` for the model's own template, as the reference
-    /// evaluator calls it, otherwise a format's name.
+    /// The template that turned a conversation into text: `tokenizer` for the model's own, as the reference evaluator
+    /// calls it, otherwise the name of a format.
     pub template: Option<String>,
 }
 
 impl MadeUnder {
-    /// What each may be told by, in words.
+    /// The name and value of each setting as text, for warnings.
     fn facts(&self) -> [(&'static str, Option<String>); 3] {
         let limit = self.length_limit.map(|tokens| format!("{tokens} tokens"));
         [("dtype", self.dtype.clone()), ("length limit", limit), ("template", self.template.clone())]
     }
 }
 
-/// Where a run stands among published rows, and why that may say less than it seems to.
+/// The place of a run among published rows, with warnings where its mark may not be comparable with theirs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Placement {
     /// Its place.
     pub place: Place,
-    /// Of dtype, length limit and template each that differs from rows' or is unknown of them: a
-    /// sentence each.
+    /// One sentence for each of dtype, length limit and template that differs from the rows' or is unknown.
     pub warnings: Vec<String>,
 }
 
@@ -61,62 +60,61 @@ pub struct Placement {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Downstream {
-    /// The paper's number for it.
+    /// The model's number in the paper.
     pub id: u32,
-    /// How its data relates to the policy that is trained.
+    /// How its training data relates to the policy that is trained.
     pub group: String,
-    /// What it was trained from.
+    /// The model that it was trained from.
     pub base_model: String,
-    /// What it was trained on.
+    /// The prompts that it was trained on.
     pub training_prompts: String,
     /// Learning rate and epochs.
     pub lr_epochs: String,
-    /// Its RewardBench 2 mark, percent.
+    /// Its overall RewardBench 2 mark, in percent.
     pub reward_bench_2: f64,
-    /// The mean downstream result of a policy trained against it with PPO, percent.
+    /// The mean downstream result of a policy trained against it with PPO, in percent.
     pub ppo: f64,
-    /// The mean downstream result of its picks among 16, percent.
+    /// The mean downstream result of its picks among 16 completions, in percent.
     pub best_of_n: f64,
-    /// The row of RewardBench 2's board that it is taken to be, which has its marks by subset: the only
-    /// one with its overall mark whose name does not speak against its base model, learning rate or
-    /// epochs. `None` where there is none such, or more than one.
+    /// The row of RewardBench 2's leaderboard that the model is taken to be; the row has its marks by subset. It is the
+    /// only row with the same overall mark whose name does not contradict the base model, learning rate or epochs.
+    /// `None` where no row fits, or more than one.
     pub board_row: Option<String>,
 }
 
 impl Downstream {
-    /// That row.
+    /// The published row that [`Self::board_row`] names.
     pub fn published(&self) -> Option<&'static PublishedRow> {
         let name = self.board_row.as_ref()?;
         published(reward_bench_2::NAME).iter().find(|row| row.model == *name)
     }
 }
 
-/// Where a mark stands among published ones.
+/// The place of a mark among published ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Place {
-    /// From 1; a shared mark shares the better place.
+    /// The place, from 1; equal marks share the better place.
     pub place: usize,
-    /// Published rows it is among.
+    /// Number of published rows that it is compared with.
     pub of: usize,
 }
 
-/// How a mark of RewardBench 2 goes with what came of using the models: Pearson's correlation over so
-/// many models, no more than that.
+/// How a mark of RewardBench 2 correlates with downstream results of the models: Pearson's correlation over a few
+/// models, and no more than that.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct DownstreamCorrelation {
-    /// Models it is over.
+    /// Number of models it is over.
     pub models: usize,
-    /// With the PPO result.
+    /// The correlation with the PPO result.
     pub ppo: f64,
-    /// With the best-of-N result.
+    /// The correlation with the best-of-N result.
     pub best_of_n: f64,
 }
 
-/// The published rows of a benchmark, one a model, best first; empty for benchmarks without any at
-/// hand. Where the board and the paper both have a model, the board's row is kept: it has a digit
-/// more.
+/// The published rows of a benchmark, one per model, best first; empty for benchmarks without published rows here.
+/// Where both the leaderboard and the paper have a model, the leaderboard's row is kept, because it has one more digit.
 pub fn published(benchmark: &str) -> &'static [PublishedRow] {
     static REWARD_BENCH_2: LazyLock<Vec<PublishedRow>> = LazyLock::new(|| {
         let columns = ["factuality", "precise_if", "math", "safety", "focus", "ties"];
@@ -134,7 +132,7 @@ pub fn published(benchmark: &str) -> &'static [PublishedRow] {
     }
 }
 
-/// The 17 models of table 8.
+/// The 17 models of table 8 in RewardBench 2's paper.
 pub fn downstream() -> &'static [Downstream] {
     static ROWS: LazyLock<Vec<Downstream>> = LazyLock::new(|| {
         let mut reader = csv::Reader::from_reader(include_str!("../data/rb2_downstream.csv").as_bytes());
@@ -143,7 +141,8 @@ pub fn downstream() -> &'static [Downstream] {
     &ROWS
 }
 
-/// How the overall mark goes with PPO and best-of-N over the models of `group`, or over all 17.
+/// How the overall mark correlates with PPO and best-of-N over the models of `group`, or over all 17. `None` where
+/// there are fewer than two models.
 pub fn downstream_correlation(group: Option<&str>) -> Option<DownstreamCorrelation> {
     let of: Vec<&Downstream> = downstream().iter().filter(|row| group.is_none_or(|group| row.group == group)).collect();
     let marks: Vec<f64> = of.iter().map(|row| row.reward_bench_2).collect();
@@ -151,9 +150,8 @@ pub fn downstream_correlation(group: Option<&str>) -> Option<DownstreamCorrelati
     Some(DownstreamCorrelation { models: of.len(), ppo: with(|row| row.ppo)?, best_of_n: with(|row| row.best_of_n)? })
 }
 
-/// How each subset's mark goes with PPO and best-of-N, over those of the 17 models whose marks by
-/// subset are known ([`Downstream::board_row`]), with the overall mark over the same models last, as
-/// `overall`.
+/// How each subset's mark correlates with PPO and best-of-N, over those of the 17 models whose marks by subset are
+/// known ([`Downstream::board_row`]). The last entry, `overall`, is the overall mark over the same models.
 pub fn downstream_correlations_by_subset() -> Vec<(String, DownstreamCorrelation)> {
     let known: Vec<(&Downstream, &PublishedRow)> =
         downstream().iter().filter_map(|row| Some((row, row.published()?))).collect();
@@ -172,8 +170,8 @@ pub fn downstream_correlations_by_subset() -> Vec<(String, DownstreamCorrelation
     all
 }
 
-/// Where a run's overall mark stands among published ones, as [`place`] says, and what may be different
-/// about it.
+/// The [`place`] of a run's overall mark among published ones, with warnings. `overall` (0 to 1) is the mark over
+/// `items` items, made under the settings `under`.
 pub fn placement(benchmark: &str, items: usize, overall: f64, under: &MadeUnder) -> Option<Placement> {
     let place = place(benchmark, items, overall)?;
     let rows = published(benchmark);
@@ -199,8 +197,8 @@ pub fn placement(benchmark: &str, items: usize, overall: f64, under: &MadeUnder)
     Some(Placement { place, warnings })
 }
 
-/// Where an overall mark over `items` items stands; `None` where nothing is published, or where the
-/// items are not as many as the benchmark has: a sample's mark stands nowhere.
+/// The place of an overall mark (0 to 1) over `items` items. `None` where nothing is published, or where `items` is not
+/// the benchmark's full number of items: the mark of a sample has no place.
 pub fn place(benchmark: &str, items: usize, overall: f64) -> Option<Place> {
     let whole = match benchmark {
         reward_bench_2::NAME => reward_bench_2::ITEMS,
@@ -213,8 +211,8 @@ pub fn place(benchmark: &str, items: usize, overall: f64) -> Option<Place> {
     (!like.is_empty()).then_some(Place { place: better + 1, of: like.len() })
 }
 
-/// A row's overall mark as a run has it: over the four sections of RewardBench alone, where the board's
-/// own number counts prior sets for those that have them.
+/// A row's overall mark, computed as a run computes it. For RewardBench this is the mean of the four sections alone;
+/// the leaderboard's own number counts the prior sets too, for models that have them.
 fn like_a_runs(benchmark: &str, row: &PublishedRow) -> Option<f64> {
     if benchmark != reward_bench::NAME {
         return Some(row.overall);
@@ -224,7 +222,8 @@ fn like_a_runs(benchmark: &str, row: &PublishedRow) -> Option<f64> {
     sections.map(|sections| sections.iter().sum::<f64>() / sections.len() as f64)
 }
 
-/// Rows of a board. The text is part of the program, and a test counts its rows.
+/// Reads the rows of a leaderboard from CSV. `columns` are the columns of the parts, `names` the parts' names. Rows
+/// that cannot be read are left out: the text is compiled into the program, and a test counts its rows.
 fn rows(text: &str, columns: &[&str], names: &[&str]) -> Vec<PublishedRow> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let headers = reader.headers().cloned().unwrap_or_default();
@@ -239,7 +238,8 @@ fn rows(text: &str, columns: &[&str], names: &[&str]) -> Vec<PublishedRow> {
             continue;
         };
         let source = text("source").unwrap_or_default();
-        // Names that a board cuts short can be alike; two sources with one name are one model.
+        // Equal names in one source may be different models, because the leaderboard cuts names short. A name that two
+        // sources have is one model.
         if rows.iter().any(|row| row.model == model && row.source != source) {
             continue;
         }

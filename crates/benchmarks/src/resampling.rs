@@ -1,4 +1,4 @@
-//! Resamples of the items of a subset, drawn from how often each mark came.
+//! Bootstrap resamples of a subset's items, drawn from the counts of equal marks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,26 +10,28 @@ use crate::statistics::{SplitMix, text_hash};
 pub(crate) struct Stratum {
     pub(crate) units: usize,
     pub(crate) items: usize,
-    /// In the order of the units.
+    /// Sums of the units' values, added in the order in which the units came.
     pub(crate) sums: Vec<f64>,
+    /// Sums of the values that are expected by chance.
     pub(crate) chance: Vec<f64>,
-    /// Bits of a unit's values: how many units have them.
+    /// How many units have the same values; the key is the bits of the values.
     values: BTreeMap<Vec<u64>, u64>,
-    /// Where items share their fate: the block, and its units here.
+    /// Where items are not independent: the hash of their block, and each of its units by the hash of its name.
     clusters: Option<(u64, BTreeMap<u64, Summed>)>,
 }
 
-/// How many items, and their sums.
+/// The number of items and the sums of their values.
 pub(crate) type Summed = (usize, Vec<f64>);
 
 impl Stratum {
+    /// Adds a unit that is independent of others.
     pub(crate) fn add(&mut self, values: &[f64]) {
         add(&mut self.sums, values);
         self.units += 1;
         *self.values.entry(values.iter().map(|value| value.to_bits()).collect()).or_default() += 1;
     }
 
-    /// The same of an item that shares its fate with others.
+    /// Adds a unit, which belongs to `cluster` if that is given.
     pub(crate) fn add_to(&mut self, cluster: Option<Cluster<'_>>, values: &[f64]) {
         self.add(values);
         if let Some(Cluster { block, unit }) = cluster {
@@ -40,17 +42,17 @@ impl Stratum {
         }
     }
 
-    /// Whether there is nothing to draw but itself.
+    /// Whether there is a single unit to draw from, so that every resample is the stratum itself.
     pub(crate) fn is_thin(&self) -> bool {
         self.units < 2 || self.clusters.as_ref().is_some_and(|(_, units)| units.len() < 2)
     }
 
-    /// Whether resamples of it are all alike, which says nothing of how sure its mark is.
+    /// Whether all units have the same values. Then all resamples are alike and do not show how sure the mark is.
     pub(crate) fn is_alike(&self) -> bool {
         self.values.len() < 2
     }
 
-    /// How many units have a mark of 1; `None` unless all marks are 0 or 1 and each unit stands for itself.
+    /// How many units have a mark of 1; `None` unless all marks are 0 or 1 and all units are independent.
     pub(crate) fn right(&self) -> Option<usize> {
         let one = 1f64.to_bits();
         let is_binary = self.values.keys().all(|bits| matches!(bits.as_slice(), [only] if *only == one || *only == 0));
@@ -59,6 +61,7 @@ impl Stratum {
     }
 }
 
+/// Adds `values` to `sums`, position by position.
 pub(crate) fn add(sums: &mut Vec<f64>, values: &[f64]) {
     sums.resize(values.len(), 0.0);
     for (sum, value) in sums.iter_mut().zip(values) {
@@ -66,22 +69,24 @@ pub(crate) fn add(sums: &mut Vec<f64>, values: &[f64]) {
     }
 }
 
-/// What resamples of strata are drawn from. Of `n` units `n - 1` are drawn with replacement: so the
-/// variance of a resample's mean is that of the mean, however few they are (McCarthy and Snowden,
-/// 1985); with `n` it would be less by a share of `1 / n`.
+/// Draws resamples of strata. From `n` units it draws `n - 1` with replacement (McCarthy and Snowden, 1985). Then the
+/// variance of a resample's mean equals the variance of the mean even for few units; with `n` draws it would be smaller
+/// by a share of `1 / n`.
 pub(crate) struct Sampler {
     strata: usize,
     blocks: Vec<Block>,
 }
 
+/// Strata that are drawn together; `stratum` and `strata` are positions.
 enum Block {
-    /// A stratum of units that stand for themselves.
+    /// One stratum of independent units.
     Classes { stratum: usize, drawer: Drawer },
-    /// Strata whose units are drawn together: of each unit its items and sums in each of them.
+    /// Strata whose units are drawn together. Each unit has its items and sums in each stratum; `None` where it has
+    /// none.
     Clusters { strata: Vec<usize>, units: Vec<Vec<Option<Summed>>> },
 }
 
-/// What a resample has, by stratum.
+/// A resample: the items drawn and their sums, by stratum.
 pub(crate) type Drawn = Vec<Summed>;
 
 impl Sampler {
@@ -127,11 +132,13 @@ impl Sampler {
     }
 }
 
-/// What resamples of a stratum are drawn from.
+/// Draws resamples of one stratum of independent units. Units with the same values form a class.
 struct Drawer {
+    /// The values of each class.
     values: Vec<Vec<f64>>,
+    /// The number of units in each class.
     counts: Vec<u64>,
-    /// The class of each unit, where units are drawn one by one.
+    /// The class of each unit, where units are drawn one by one; otherwise empty.
     by_unit: Vec<u32>,
     units: u64,
 }
@@ -141,7 +148,7 @@ impl Drawer {
         let values: Vec<Vec<f64>> =
             stratum.values.keys().map(|bits| bits.iter().map(|&bits| f64::from_bits(bits)).collect()).collect();
         let counts: Vec<u64> = stratum.values.values().copied().collect();
-        // A multinomial draw costs its classes, one by one the units: the same distribution.
+        // Both ways have the same distribution. A multinomial draw takes time per class, single draws per unit.
         let mut by_unit = Vec::new();
         if counts.len() * 4 > stratum.units {
             for (class, &count) in counts.iter().enumerate() {
@@ -151,7 +158,8 @@ impl Drawer {
         Self { values, counts, by_unit, units: stratum.units as u64 }
     }
 
-    /// Draws one unit less than there are, with replacement; gives their number and sums.
+    /// Draws one unit fewer than there are, with replacement; a single unit is drawn itself. Returns the number of
+    /// units drawn and their sums.
     fn draw(&self, random: &mut SplitMix) -> (usize, Vec<f64>) {
         let mut sums = vec![0.0; self.values.first().map_or(0, Vec::len)];
         let many = self.units.saturating_sub(1).max(self.units.min(1));

@@ -1,16 +1,16 @@
-//! A benchmark's arithmetic: sums over items, then figures of the sums.
+//! The arithmetic of a benchmark: items add values to sums, and figures are computed from the sums.
 
 use std::borrow::Cow;
 
 use crate::marks::Ties;
 use crate::{Item, MarkError, ScoredItem};
 
-/// What an item shares its fate with.
+/// Where an item belongs that is not independent of other items. Items of one cluster are resampled together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cluster<'a> {
-    /// What subsets that are drawn together have in common.
+    /// The block: a name that the subsets which are drawn together have in common.
     pub block: &'a str,
-    /// The item's unit in it, such as a question that several answer.
+    /// The item's unit in the block, such as a question that several models answer.
     pub unit: &'a str,
 }
 
@@ -19,12 +19,12 @@ pub struct Cluster<'a> {
 pub struct Part<'a> {
     /// The subset that it is counted in.
     pub subset: Cow<'a, str>,
-    /// Items of one subset that have a key stand and fall together: [`Rules::join`].
+    /// Items of one subset with the same key are joined into one unit: [`Rules::join`]. `None`: the item is a unit.
     pub key: Option<u64>,
-    /// What it adds, in the order that the benchmark's [`Rules::figures`] knows. All parts of a
-    /// subset have as many values.
+    /// The numbers it adds, in the order that the benchmark's [`Rules::figures`] expects. All parts of a subset have
+    /// the same number of values.
     pub values: Vec<f64>,
-    /// What `values` would be on average if scores said nothing; empty where [`Rules::chance`] says.
+    /// The average of `values` if scores carried no information; empty where [`Rules::chance`] computes it.
     pub chance: Vec<f64>,
     /// The item's own mark, 0 to 1.
     pub mark: f64,
@@ -35,34 +35,34 @@ pub struct Part<'a> {
 pub struct Sums<'a> {
     /// The subset.
     pub subset: &'a str,
-    /// Units added up: items, or items joined.
+    /// Number of units added up: single items, or groups of joined items.
     pub units: usize,
-    /// The sums of [`Part::values`], or of what [`Rules::join`] made of them.
+    /// The sums of [`Part::values`], or of the values that [`Rules::join`] made of them.
     pub values: &'a [f64],
 }
 
 impl Sums<'_> {
-    /// The mean of one value.
+    /// The mean over units of the value at position `value`; 0 where there is no such value.
     pub fn mean(&self, value: usize) -> f64 {
         self.values.get(value).copied().unwrap_or_default() / self.units.max(1) as f64
     }
 }
 
-/// The mean of the first value over the units of some subsets; `None` without any.
+/// The mean of the first value over the units of all subsets that `has` accepts; `None` without units.
 pub(crate) fn pooled(sums: &[Sums<'_>], has: impl Fn(&str) -> bool) -> Option<f64> {
     let of = sums.iter().filter(|sums| has(sums.subset));
     let (sum, units) = of.fold((0.0, 0), |(sum, units), of| (sum + of.mean(0) * of.units as f64, units + of.units));
     (units > 0).then(|| sum / units as f64)
 }
 
-/// What a benchmark makes of its subsets' sums.
+/// The figures that a benchmark computes from its subsets' sums.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figures {
-    /// One a subset, in the order of the sums.
+    /// One mark per subset, in the order of the sums.
     pub subsets: Vec<f64>,
-    /// Sections by name, in the benchmark's order; only those that have items.
+    /// Sections in the benchmark's order; only those that have items.
     pub sections: Vec<Section>,
-    /// The benchmark's one number; `None` unless all of its parts are there.
+    /// The overall mark; `None` unless all parts of the benchmark are present.
     pub overall: Option<f64>,
 }
 
@@ -73,76 +73,77 @@ pub struct Section {
     pub name: String,
     /// Its mark.
     pub score: f64,
-    /// Units it is of.
+    /// Number of units that it is computed from.
     pub units: usize,
 }
 
 impl Section {
-    /// A section over some of the subsets; `None` without a mark.
+    /// A section over the subsets that `has` accepts; `None` where `score` is `None`.
     pub(crate) fn over(name: &str, score: Option<f64>, sums: &[Sums<'_>], has: impl Fn(&str) -> bool) -> Option<Self> {
         let units = sums.iter().filter(|sums| has(sums.subset)).map(|sums| sums.units).sum();
         Some(Self { name: name.to_owned(), score: score?, units })
     }
 }
 
-/// A benchmark's arithmetic: sums over items, then figures of the sums. Every figure is a function
-/// of sums, so that resampling items resamples every figure.
+/// The arithmetic of a benchmark: items add values to sums, and figures are computed from the sums. Every figure is a
+/// function of sums alone, so that resampling items resamples every figure.
 pub trait Rules {
-    /// What an item adds.
+    /// What an item adds to its subset.
     ///
     /// # Errors
-    /// When it cannot be marked, whatever its scores.
+    /// When the item has a form or subset that the benchmark cannot mark; the values of its scores do not matter.
     fn part<'a>(&self, item: &ScoredItem<'a>) -> Result<Part<'a>, MarkError>;
 
-    /// The unit that an item is drawn with, where it cannot be marked without others of its subset; `None` where it
-    /// stands for itself.
+    /// The name of the unit that an item is sampled in, where it can only be marked together with other items of its
+    /// subset. `None` where the item is a unit by itself.
     fn unit(&self, _item: &Item) -> Option<String> {
         None
     }
 
-    /// The unit that parts of one key make, in the order in which they came.
+    /// Joins the parts of one key into the values of one unit. `parts` holds each item's [`Part::values`], in the
+    /// order in which the items came.
     fn join(&self, parts: &[Vec<f64>]) -> Vec<f64> {
         parts.concat()
     }
 
-    /// The sums over units by chance, for subsets whose parts do not say: `units` are the parts of
-    /// each unit, `draws` the scores that a simulation may draw.
+    /// The sums over joined units if scores carried no information, for subsets whose [`Part::chance`] is empty.
+    /// `units` holds the parts of each unit; `draws` is about how many random scores a simulation may draw.
     fn chance(&self, _units: &[Vec<Vec<f64>>], _seed: u64, _draws: usize) -> Vec<f64> {
         Vec::new()
     }
 
-    /// The order of subsets in tables; others follow in the order in which they come.
+    /// The order of subsets in tables. Subsets that it does not name follow in the order in which they come.
     fn order(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// The figures of sums, which are in that order.
+    /// Computes the figures from the sums of the subsets, which come in [`Self::order`].
     fn figures(&self, sums: &[Sums<'_>]) -> Figures;
 
-    /// The parts of a figure that is made of joined items: `units` by key, and their sums.
+    /// The parts that the mark of a subset of joined items is made of. `units` holds each key with the parts of its
+    /// items, `sums` the sums over units. `None` where the mark has no such parts.
     fn explain(&self, _units: &[(u64, Vec<Vec<f64>>)], _sums: &[f64]) -> Option<Ties> {
         None
     }
 
-    /// What an item shares its fate with, where items are not independent of one another: subsets of
-    /// one block are drawn together, and in them the items of one unit. `None` where every item stands
-    /// for itself.
+    /// The cluster of an item, where items are not independent of one another. Resampling draws the subsets of one
+    /// block together, and in them the items of one unit. `None` where every item is independent.
     fn cluster<'a>(&self, _item: &ScoredItem<'a>) -> Option<Cluster<'a>> {
         None
     }
 
-    /// Whether a shared score is given its share of the mark; otherwise it counts as wrong.
+    /// Whether completions with equal scores share the mark; otherwise equal scores count as wrong.
     fn shares_ties(&self) -> bool {
         false
     }
 
-    /// Whether parts of one key lack their counterpart.
+    /// Whether the parts of one key lack their counterpart, such as the other half of a pair.
     fn unpaired(&self, _parts: &[Vec<f64>]) -> bool {
         false
     }
 
-    /// What is said of `alone` of `all` keys of a subset whose parts lack their counterpart, `first` among them: the
-    /// error of strict marking, and a remark.
+    /// Describes the keys of a subset whose parts lack their counterpart: `alone` of `all` keys, the first of them is
+    /// `first`. Returns the error of strict marking, and the remark of marking that is not strict.
     fn without_counterpart(&self, subset: &str, first: u64, alone: usize, all: usize) -> (MarkError, String) {
         let found = format!("number {first} alone");
         let error = MarkError::Form {
@@ -156,7 +157,7 @@ pub trait Rules {
     }
 }
 
-/// The scores of an item with one correct completion.
+/// The scores of an item that must have exactly one correct completion.
 pub(crate) fn one_correct<'a>(item: &ScoredItem<'a>, benchmark: &'static str) -> Result<&'a [f64], MarkError> {
     if item.scores.is_empty() {
         return Err(MarkError::NoScores { id: item.id.to_owned(), subset: item.subset.to_owned() });
@@ -173,7 +174,7 @@ pub(crate) fn one_correct<'a>(item: &ScoredItem<'a>, benchmark: &'static str) ->
     Ok(item.scores)
 }
 
-/// A pair's part: 1 where the chosen completion scores higher, else 0.
+/// The part of a pair: mark 1 where the chosen completion scores higher, otherwise 0.
 pub(crate) fn pair<'a>(item: &ScoredItem<'a>, benchmark: &'static str) -> Result<Part<'a>, MarkError> {
     if item.scores.len() != 2 || item.num_correct != 1 {
         return Err(MarkError::Form {

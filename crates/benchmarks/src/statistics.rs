@@ -1,8 +1,9 @@
-//! How sure a figure is. Resampling is seeded and repeats to the last digit anywhere.
+//! Intervals, tests, correlations and random numbers. Resampling is seeded and repeats to the last digit on every
+//! platform.
 
 use serde::{Deserialize, Serialize};
 
-/// A range that holds the true value in 95 of 100 repetitions.
+/// A 95 % confidence interval: in 95 of 100 repetitions such a range holds the true value.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Interval {
@@ -13,13 +14,13 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// Between the 2.5th and the 97.5th percentile of what resamples gave.
+    /// From the 2.5th to the 97.5th percentile of a figure over resamples.
     pub(crate) fn of(mut found: Vec<f64>) -> Self {
         found.sort_by(f64::total_cmp);
         Self { low: percentile(&found, 0.025), high: percentile(&found, 0.975) }
     }
 
-    /// The same, where resamples differ: ones that are all alike do not say how sure a figure is.
+    /// The same; `None` where all resamples are alike, because they do not show how sure the figure is.
     pub(crate) fn of_different(found: Vec<f64>) -> Option<Self> {
         const ROUNDING: f64 = 1e-12;
         let found = (!found.is_empty()).then(|| Self::of(found))?;
@@ -27,7 +28,7 @@ impl Interval {
     }
 }
 
-/// The Wilson score interval of `right` of `of` (Wilson, 1927, with z of 95 %); `None` for none.
+/// The 95 % Wilson score interval of the share `right / of` (Wilson, 1927); `None` where `of` is 0.
 pub fn wilson(right: usize, of: usize) -> Option<Interval> {
     const Z: f64 = 1.959_963_984_540_054;
     if of == 0 {
@@ -43,12 +44,13 @@ pub fn wilson(right: usize, of: usize) -> Option<Interval> {
     Some(Interval { low, high })
 }
 
-/// The exact two-sided test of McNemar (1947): the probability that of `only_first + only_second`
-/// disagreements the split is at least as uneven, if either were as likely. 1 without disagreements.
+/// McNemar's exact two-sided test (1947) on the disagreements of two raters: `only_first` items are right by the first
+/// only, `only_second` by the second only. Returns the probability of a split at least as uneven if both kinds were
+/// equally likely; 1 without disagreements.
 pub fn mcnemar(only_first: usize, only_second: usize) -> f64 {
     let n = only_first + only_second;
     let fewer = only_first.min(only_second);
-    // Sums from the largest term down, as a share of it: the terms themselves may underflow.
+    // Adds the terms from the largest down, each divided by the largest: the terms themselves may underflow.
     let ln_term = |k: usize| ln_choose(n, k) - n as f64 * std::f64::consts::LN_2;
     let largest = ln_term(fewer);
     let (mut term, mut sum) = (1.0, 1.0);
@@ -62,11 +64,12 @@ pub fn mcnemar(only_first: usize, only_second: usize) -> f64 {
     (2.0 * libm::exp(largest + libm::log(sum))).min(1.0)
 }
 
+/// The natural logarithm of the binomial coefficient.
 fn ln_choose(n: usize, k: usize) -> f64 {
     libm::lgamma(n as f64 + 1.0) - libm::lgamma(k as f64 + 1.0) - libm::lgamma((n - k) as f64 + 1.0)
 }
 
-/// Holm's correction (1979): each probability as it stands beside the others, in the same order.
+/// Holm's correction for several tests (1979). Returns the corrected probabilities in the order of the given ones.
 pub fn holm(probabilities: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..probabilities.len()).collect();
     order.sort_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b]));
@@ -79,7 +82,7 @@ pub fn holm(probabilities: &[f64]) -> Vec<f64> {
     corrected
 }
 
-/// Ranks from 1; equal values share the mean of theirs.
+/// The rank of each value, from 1; equal values share the mean of their ranks.
 pub fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
@@ -110,13 +113,13 @@ pub fn pearson(x: &[f64], y: &[f64]) -> Option<f64> {
     (n >= 2 && xx > 0.0 && yy > 0.0).then(|| xy / (xx * yy).sqrt())
 }
 
-/// Spearman's rank correlation, equal values sharing their rank; `None` as [`pearson`].
+/// Spearman's rank correlation; equal values share the mean of their ranks. `None` as for [`pearson`].
 pub fn spearman(x: &[f64], y: &[f64]) -> Option<f64> {
     pearson(&ranks(x), &ranks(y))
 }
 
-/// The area under the ROC curve: the probability that a positive scores above a negative, a shared
-/// score counting one half (Mann and Whitney, 1947). `None` without both kinds.
+/// The area under the ROC curve: the probability that a positive scores above a negative, where equal scores count one
+/// half (Mann and Whitney, 1947). `None` where there are no positives or no negatives.
 pub fn roc_auc(positive: &[f64], negative: &[f64]) -> Option<f64> {
     if positive.is_empty() || negative.is_empty() {
         return None;
@@ -127,13 +130,15 @@ pub fn roc_auc(positive: &[f64], negative: &[f64]) -> Option<f64> {
     Some((sum - p * (p + 1.0) / 2.0) / (p * n))
 }
 
-/// Resamples of a bootstrap.
+/// Number of resamples of a bootstrap.
 pub const RESAMPLES: usize = 2000;
 
-/// The percentile bootstrap (Efron and Tibshirani, 1993, chapter 13): the 2.5th and the 97.5th
-/// percentile of a statistic over resamples. `statistic` gets the positions of a resample: for each
-/// group of `groups` as many of its units as it has, drawn with replacement, each unit the positions
-/// that stand or fall together. `None` where there is nothing to draw from.
+/// The percentile bootstrap (Efron and Tibshirani, 1993, chapter 13): the 2.5th and the 97.5th percentile of a
+/// statistic over [`RESAMPLES`] resamples.
+///
+/// Each group holds units, and each unit holds the positions that are drawn together. A resample draws from each group
+/// as many units as it has, with replacement. `statistic` gets all positions of a resample. `None` where there is
+/// nothing to draw from.
 pub fn bootstrap(
     groups: &[Vec<Vec<usize>>],
     seed: u64,
@@ -157,7 +162,8 @@ pub fn bootstrap(
     Some(Interval::of(found))
 }
 
-/// As [`bootstrap`], for a mean over units of several values each, given as sums and counts.
+/// Like [`bootstrap`], for the mean of values that are drawn in units. Each unit is the sum and the number of its
+/// values.
 pub fn bootstrap_mean(units: &[(f64, usize)], seed: u64) -> Option<Interval> {
     if units.is_empty() {
         return None;
@@ -177,8 +183,8 @@ pub fn bootstrap_mean(units: &[(f64, usize)], seed: u64) -> Option<Interval> {
     Some(Interval::of(found))
 }
 
-/// The value below which a share of ascending values lies, with linear interpolation (the default
-/// of NumPy's `quantile`); NaN for none.
+/// The value below which `share` (0 to 1) of the values lies, with linear interpolation (the default of NumPy's
+/// `quantile`). The values must be in ascending order. NaN where there are none.
 pub fn percentile(ascending: &[f64], share: f64) -> f64 {
     let Some(last) = ascending.len().checked_sub(1) else {
         return f64::NAN;
@@ -189,7 +195,7 @@ pub fn percentile(ascending: &[f64], share: f64) -> f64 {
     ascending[below] + (ascending[above] - ascending[below]) * (place - below as f64)
 }
 
-/// splitmix64 (Steele, Lea and Flood, 2014).
+/// The random number generator splitmix64 (Steele, Lea and Flood, 2014). The field is its state, at first the seed.
 pub struct SplitMix(pub u64);
 
 impl SplitMix {
@@ -199,25 +205,26 @@ impl SplitMix {
         finalise(self.0)
     }
 
-    /// A number below `end`, which must not be 0: the high half of a product, whose bias is under
-    /// `end / 2^64`.
+    /// A random number below `end`, which must not be 0. It is the high half of a product; its bias is under `end /
+    /// 2^64`.
     pub fn below(&mut self, end: usize) -> usize {
         ((u128::from(self.bits()) * end as u128) >> 64) as usize
     }
 
-    /// Above 0 and below 1.
+    /// A random number above 0 and below 1.
     pub fn uniform(&mut self) -> f64 {
         ((self.bits() >> 12) as f64 + 0.5) / (1u64 << 52) as f64
     }
 
-    /// From the standard normal distribution (Box and Muller, 1958; one of the pair is dropped).
+    /// A random number from the standard normal distribution (Box and Muller, 1958; the second of each pair is
+    /// dropped).
     pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * libm::log(self.uniform())).sqrt();
         radius * libm::cos(std::f64::consts::TAU * self.uniform())
     }
 
-    /// How many of `n` trials succeed, each with `probability`: by inversion where few are expected,
-    /// else by transformed rejection (BTRS of Hörmann, 1993).
+    /// A random number of successes in `n` trials, each with `probability`: by inversion where fewer than ten are
+    /// expected, otherwise by transformed rejection (BTRS of Hörmann, 1993).
     pub fn binomial(&mut self, n: u64, probability: f64) -> u64 {
         if n == 0 || probability <= 0.0 {
             return 0;
@@ -265,14 +272,14 @@ impl SplitMix {
     }
 }
 
-/// A number for a text, the same anywhere (FNV-1a, finalised).
+/// A hash of a text, the same on every platform: FNV-1a, then [`finalise`].
 pub fn text_hash(text: &str) -> u64 {
     finalise(
         text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)),
     )
 }
 
-/// splitmix64's finaliser: a permutation that leaves no pattern of its input.
+/// The finaliser of splitmix64: a permutation of 64-bit numbers that leaves no pattern of its input.
 pub fn finalise(mut h: u64) -> u64 {
     h = (h ^ (h >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     h = (h ^ (h >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -300,7 +307,7 @@ mod tests {
         let single: Vec<Vec<usize>> = (0..400).map(|i| vec![i]).collect();
         let found = bootstrap(&[single], 0, mean).expect("an interval");
         assert!((found.low - 0.451).abs() < 0.006 && (found.high - 0.549).abs() < 0.006, "{found:?}");
-        // Four at a time that are alike: half as many degrees of freedom each way, twice as wide.
+        // Equal values in units of four: a quarter as many independent values, so the interval is twice as wide.
         let values: Vec<f64> = (0..400).map(|i| f64::from(i / 4 % 2)).collect();
         let mean = |at: &[usize]| at.iter().map(|&i| values[i]).sum::<f64>() / at.len() as f64;
         let fours: Vec<Vec<usize>> = (0..100).map(|i| (4 * i..4 * i + 4).collect()).collect();

@@ -1,4 +1,4 @@
-//! A seeded sample, stratified by subset.
+//! A seeded sample of a benchmark's items, stratified by subset.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,38 @@ use crate::statistics::finalise;
 /// Which items of a dataset a run takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Selection {
-    /// At most so many units a subset; a unit is an item, or a `ref:N`/`tied:N` pair. `None`: all.
+    /// How many items to take per subset at most. A `ref:N`/`tied:N` pair is never split, so its second item may exceed
+    /// the limit. `None`: all items.
     pub limit_per_subset: Option<usize>,
     /// Seed of the draw.
     pub seed: u64,
 }
 
-/// The positions, ascending, of a seeded sample of a benchmark's `items`, stratified by subset.
+/// Draws a seeded sample of a benchmark's items, stratified by subset. Returns the positions in `items`, ascending.
 ///
-/// Items of one unit, such as the halves of a Ties pair, are drawn together and count as two items, so
-/// a limit of 20 takes ten pairs. A limit of one still takes a whole pair: half of one cannot be
-/// marked. The draw of a subset depends only on the seed and on that subset's own ids, so that adding
-/// another subset changes nothing.
+/// Items of one unit, such as the halves of a Ties pair, are drawn together, and each counts: a limit of 20 takes ten
+/// pairs. A limit of one still takes a whole pair, because half a pair cannot be marked. The draw of a subset depends
+/// only on the seed and on that subset's own ids, so that adding another subset changes nothing.
+///
+/// ```
+/// use rewardscope_benchmarks::{Item, Selection, benchmark, stratified};
+///
+/// let item = |subset: &str, number: usize| Item {
+///     id: number.to_string(),
+///     subset: subset.to_owned(),
+///     prompt: "2 + 2?".to_owned(),
+///     turns: Vec::new(),
+///     completions: vec!["4".to_owned(), "5".to_owned()],
+///     num_correct: 1,
+///     models: Vec::new(),
+/// };
+/// let items: Vec<Item> = (0..50).map(|number| item("Math", number)).chain([item("Focus", 50)]).collect();
+/// let selection = Selection { limit_per_subset: Some(10), seed: 1 };
+/// let taken = stratified(benchmark("reward-bench-2")?, &items, selection);
+/// // Ten of 50 items of Math, and the only one of Focus.
+/// assert_eq!((taken.len(), taken.last()), (11, Some(&50)));
+/// # Ok::<(), rewardscope_benchmarks::NameError>(())
+/// ```
 pub fn stratified(benchmark: &Benchmark, items: &[Item], selection: Selection) -> Vec<usize> {
     let Some(limit) = selection.limit_per_subset else {
         return (0..items.len()).collect();
@@ -49,8 +69,8 @@ pub fn stratified(benchmark: &Benchmark, items: &[Item], selection: Selection) -
     taken
 }
 
-/// FNV-1a over the seed and both names, then splitmix64's finaliser: order by it is a random
-/// order that any implementation can repeat.
+/// FNV-1a over the seed and both names, then splitmix64's finaliser. Sorting by this hash gives a random order that any
+/// implementation can repeat.
 fn hash(seed: u64, subset: &str, unit: &str) -> u64 {
     let mut h = 0xcbf2_9ce4_8422_2325_u64;
     let bytes = seed.to_le_bytes().into_iter().chain(subset.bytes()).chain([0xff]).chain(unit.bytes());

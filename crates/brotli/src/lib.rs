@@ -1,16 +1,16 @@
-//! The part of the `brotli` crate that parquet calls, over `brotli-decompressor`: with the writer and its tables the
-//! page's module would be a third of a megabyte larger. Reading alone is behind it; this project writes snappy.
+//! The part of the `brotli` crate that parquet calls, made of `brotli-decompressor`. The writer and its tables would
+//! make the page's module a third of a megabyte larger. Only reading works; this project writes snappy.
 
 use std::io::{Error, ErrorKind, Read, Result, Write};
 
-/// A larger buffer than this is not taken, whatever a page says of its size.
+/// Most bytes of a reader's buffer, however large a page says that it is.
 const MOST_BUFFER_BYTES: usize = 1 << 16;
 
-/// Reads what packed bytes hold.
+/// Unpacks the bytes that it reads.
 pub struct Decompressor<R: Read>(brotli_decompressor::Decompressor<R>);
 
 impl<R: Read> Decompressor<R> {
-    /// Of packed bytes, with a buffer of so many bytes.
+    /// A reader over packed bytes, with a buffer of about `buffer_bytes` (4 KiB to 64 KiB).
     pub fn new(packed: R, buffer_bytes: usize) -> Self {
         Self(brotli_decompressor::Decompressor::new(packed, buffer_bytes.clamp(4096, MOST_BUFFER_BYTES)))
     }
@@ -22,11 +22,11 @@ impl<R: Read> Read for Decompressor<R> {
     }
 }
 
-/// Refuses: nothing here writes brotli.
+/// A writer that refuses: nothing in this project writes brotli.
 pub struct CompressorWriter<W: Write>(std::marker::PhantomData<W>);
 
 impl<W: Write> CompressorWriter<W> {
-    /// A writer that refuses; the signature is that of the crate it stands for.
+    /// A writer that refuses. The signature is that of the `brotli` crate.
     pub fn new(_to: W, _buffer_bytes: usize, _quality: u32, _window: u32) -> Self {
         Self(std::marker::PhantomData)
     }

@@ -1,4 +1,4 @@
-//! Where a command's rows come from, how they are read, and what is said of those that are not.
+//! Opens the rows that a command names, and reports the rows that were skipped.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,31 +16,35 @@ use rewardscope_store::{FetchProgress, Source, Store, is_address};
 use crate::model::Named;
 use crate::{marking, model, progress};
 
-/// The sample that the page bundles.
+/// The sample dataset that the page bundles, as parquet.
 pub const SAMPLE: &[u8] = include_bytes!("../../../sample/sample.parquet");
 
-/// How rows are read, in every command that takes rows.
+/// Options for reading rows, shared by every command that takes rows.
 #[derive(Args, Default)]
 pub struct RowOptions {
-    /// Where rows have what: prompt=question,chosen=better,rejected=worse, or the same as JSON. Also id, subset,
-    /// system, context, models; and what tells the better one: chosen_if=COLUMN:VALUE:OTHER[:TIE], signed, index, ranks,
-    /// scores, correct, label. Names may lead into objects (`chosen.answer`) or stand for numbered columns
-    /// (`response_*`).
+    /// Columns that hold an item's fields, such as prompt=question,chosen=better,rejected=worse
+    ///
+    /// Pairs of FIELD=COLUMN separated by commas or spaces, or a JSON object. The fields are prompt, chosen, rejected,
+    /// id, subset, system, context and models. Further fields say which completion is the better one:
+    /// chosen_if=COLUMN:VALUE:OTHER[:TIE], signed, index, ranks, scores, correct and label. A column name may lead into
+    /// objects (`chosen.answer`) or stand for numbered columns (`response_*`).
     #[arg(long, value_name = "COLUMNS")]
     pub columns: Option<DatasetColumns>,
-    /// Which split of a folder, a repository or a JSON object with several.
+    /// Split to read, where a folder, a Hub repository or a JSON object has several
     #[arg(long, value_name = "NAME")]
     pub split: Option<String>,
-    /// List the rows that were skipped, as JSON Lines of file, row, reason and detail.
+    /// Write the skipped rows to this file
+    ///
+    /// The file is JSON Lines with the fields file, row, reason and detail.
     #[arg(long, value_name = "FILE")]
     pub bad_rows: Option<PathBuf>,
 }
 
-/// Sentences about rows that are written; the others are counted.
+/// Most skipped rows that are printed; the others are only counted.
 const SENTENCES: usize = 5;
 
 impl RowOptions {
-    /// Says of the rows that were skipped which and why, and lists them where that was asked for.
+    /// Prints the first skipped rows with their reasons, and writes all of them to the file of `--bad-rows`.
     pub fn tell(&self, skipped: &[Skipped]) -> anyhow::Result<()> {
         for row in skipped.iter().take(SENTENCES) {
             eprintln!("{}, row {}: {}", row.file, row.row, row.detail);
@@ -54,7 +58,8 @@ impl RowOptions {
     }
 }
 
-/// A list of the rows that were skipped.
+/// The file of `--bad-rows`: one JSON line for each skipped row. Without a path nothing is written. A failed write is
+/// reported by [`Self::finish`].
 pub struct BadRows<'a> {
     place: Option<&'a Path>,
     lines: Vec<u8>,
@@ -63,7 +68,7 @@ pub struct BadRows<'a> {
 }
 
 impl<'a> BadRows<'a> {
-    /// An empty list, in a file where one is named.
+    /// Creates the file, if a path is given.
     pub fn create(place: Option<&'a Path>) -> Self {
         let (mut file, mut failed) = (None, None);
         if let Some(place) = place {
@@ -75,7 +80,7 @@ impl<'a> BadRows<'a> {
         Self { place, lines: Vec::new(), file, failed }
     }
 
-    /// Adds a row.
+    /// Adds a skipped row.
     pub fn push(&mut self, row: &Skipped) {
         if self.file.is_some() && serde_json::to_writer(&mut self.lines, row).is_ok() {
             self.lines.push(b'\n');
@@ -94,7 +99,10 @@ impl<'a> BadRows<'a> {
         self.lines.clear();
     }
 
-    /// Ends the list.
+    /// Writes what is still buffered.
+    ///
+    /// # Errors
+    /// When the file could not be created or written.
     pub fn finish(mut self) -> anyhow::Result<()> {
         self.flush();
         match (self.failed, self.place) {
@@ -104,14 +112,16 @@ impl<'a> BadRows<'a> {
     }
 }
 
-/// Which rows of which benchmark.
+/// Options for a benchmark and its rows.
 #[derive(Args)]
 pub struct Data {
     #[command(flatten)]
     pub which: marking::Which,
-    /// Its rows: a file (parquet, Arrow, JSON Lines, JSON, CSV, TSV; also .gz, .zst or .bz2), a folder of them, an
-    /// address (https://...), a Hub id OWNER/NAME[@REVISION][:FILE], or `-` for standard input; may be given several
-    /// times; the bundled sample without it.
+    /// Rows to read: a file, a folder, an address, a Hub id or `-` [default: the bundled sample]
+    ///
+    /// A file is parquet, Arrow, JSON Lines, JSON, CSV or TSV, also compressed as .gz, .zst or .bz2. An address begins
+    /// with https://, a Hub id is OWNER/NAME[@REVISION][:FILE], and `-` is standard input. Repeat the option to read
+    /// several inputs as one dataset.
     #[arg(long)]
     data: Vec<String>,
     #[command(flatten)]
@@ -119,7 +129,11 @@ pub struct Data {
 }
 
 impl Data {
-    /// Where the rows come from, and the items in some rows of each file. What is to be said of them is said.
+    /// Reads the items in `rows` of each file, and gives them with their sources. Prints remarks and skipped rows on
+    /// standard error.
+    ///
+    /// # Errors
+    /// When rows cannot be opened or read, or a benchmark without a bundled sample is asked for without `--data`.
     pub async fn items(&self, reading: Reading, rows: Rows, is_strict: bool) -> anyhow::Result<(Vec<Source>, Dataset)> {
         let mut sources = Vec::new();
         for name in &self.data {
@@ -157,8 +171,8 @@ impl Data {
     }
 }
 
-/// The files of rows that a name stands for: one on disk or standard input, those of a folder in the order of their
-/// paths, an address, or those of a Hub dataset.
+/// The files of rows that a name stands for: a file on disk, standard input (`-`), a folder's files in the order of
+/// their paths, an address, or a Hub dataset's files. `split` chooses among several splits.
 pub async fn datasets(name: &str, reading: Reading, split: Option<&str>) -> anyhow::Result<Vec<Source>> {
     if name == "-" {
         return Ok(vec![Source::file_or_pipe(Path::new("-"))?]);
@@ -186,12 +200,13 @@ fn in_folder(folder: &Path, split: Option<&str>) -> anyhow::Result<Vec<Source>> 
     let (rows, passed) = rows_of_folder(&folder.display().to_string(), &paths, split)?;
     if !passed.is_empty() {
         let names = passed.iter().take(8).cloned().collect::<Vec<_>>().join(", ");
-        eprintln!("{}: {} files passed by ({names})", folder.display(), passed.len());
+        eprintln!("{}: {} files skipped ({names})", folder.display(), passed.len());
     }
     rows.iter().map(|path| Ok(Source::file(&folder.join(path))?)).collect()
 }
 
-/// The files below a folder, by their paths in it. Links to folders are not followed: they may lead in circles.
+/// Lists the files below a folder by their paths in it. Links to folders are not followed, because they may form a
+/// loop.
 fn files_in(root: &Path, folder: &Path, paths: &mut Vec<String>) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;

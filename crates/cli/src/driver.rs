@@ -1,9 +1,9 @@
-//! Opening the device. Graphics drivers, and the layers that come with them, write lines of their own to standard
-//! error, which belongs to this command: they are kept off it.
+//! Opens the device. Graphics drivers and their layers write lines of their own to standard error; while the device
+//! opens, these lines are kept out of the command's output.
 
 use rewardscope_engine::{DeviceChoice, EngineError, OpenDevice, device};
 
-/// The device of a choice.
+/// Opens the chosen device.
 ///
 /// # Errors
 /// When there is no such device.
@@ -12,7 +12,7 @@ pub async fn open(choice: DeviceChoice) -> Result<OpenDevice, EngineError> {
     device::open(choice).await
 }
 
-/// Standard error, put aside until this is dropped: what is written meanwhile goes to a file.
+/// Redirects standard error to a temporary file until this is dropped.
 #[cfg(unix)]
 struct Aside {
     stderr: std::os::fd::OwnedFd,
@@ -21,7 +21,7 @@ struct Aside {
 
 #[cfg(unix)]
 impl Aside {
-    /// None where the system does not let it: then the lines are seen.
+    /// Begins the redirection. `None` where the system refuses: the driver's lines are then shown.
     fn begin() -> Option<Self> {
         use std::os::fd::AsFd;
         let written = tempfile::tempfile().ok()?;
@@ -35,16 +35,16 @@ impl Aside {
 impl Drop for Aside {
     fn drop(&mut self) {
         use std::io::Seek;
-        // Where this fails there is nowhere left to say so.
+        // If this fails, there is no place left to report it.
         let _ = rustix::stdio::dup2_stderr(&self.stderr);
-        // A panic's message is ours.
+        // A panic's message is not the driver's, so it is shown.
         if std::thread::panicking() && self.written.rewind().is_ok() {
             let _ = std::io::copy(&mut self.written, &mut std::io::stderr());
         }
     }
 }
 
-/// Elsewhere drivers write nothing.
+/// On other systems drivers write nothing to standard error.
 #[cfg(not(unix))]
 struct Aside;
 

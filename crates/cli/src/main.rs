@@ -1,4 +1,4 @@
-//! The `rewardscope` command: the same engine as the page's, natively.
+//! The `rewardscope` command: the page's engine, compiled for this machine.
 
 mod commands;
 mod dataset;
@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand};
 use commands::{compare, eval, filter, fit, inspect, items, metrics, pack, score, serve};
 
 #[derive(Parser)]
-#[command(name = "rewardscope", version, about = "Score completions with open reward models, and mark the models")]
+#[command(name = "rewardscope", version, about = "Score completions with open reward models, and evaluate the models")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -24,32 +24,35 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Score rows of prompts and completions.
+    /// Score prompts and completions from a file or a pipe
     Score(score::Arguments),
-    /// Say what a model is and what it needs.
+    /// Show what a model is and how much memory it needs
     Inspect(inspect::Arguments),
-    /// Score and mark a benchmark's items.
+    /// Evaluate a model on a benchmark: score its items and print the marks
     Eval(eval::Arguments),
-    /// Show rows as they are asked and marked; of a remote file only what is shown is fetched.
+    /// Show a dataset's rows as prompts and completions, without a model
+    ///
+    /// From a remote file only the parts that hold the shown rows are fetched.
     Items(items::Arguments),
-    /// Mark scores that exist already.
+    /// Compute a benchmark's marks from existing scores
     Metrics(metrics::Arguments),
-    /// Set two runs over the same items beside each other.
+    /// Compare two or more runs over the same items
     Compare(compare::Arguments),
-    /// What picking the best of k completions would get.
+    /// Show the expected accuracy of picking the best-scored of k completions
     BestOfN(compare::BestOfN),
-    /// Keep the rows of a file that a model scores well.
+    /// Keep the rows of a dataset that a model scores well
     Filter(filter::Arguments),
-    /// Fit a reward head on preferences.
+    /// Fit a reward head on preference pairs
     Fit(fit::Arguments),
-    /// Make a folder of a model, packed, that any static host serves.
+    /// Pack a model into a folder that any static host can serve
     Pack(pack::Arguments),
-    /// Serve a built site on localhost.
+    /// Serve a built site on localhost
     Serve(serve::Arguments),
 }
 
 fn main() -> ExitCode {
-    // A damaged file that a reader of others panics on is an error with a sentence.
+    // Some third-party readers panic on a damaged file. Such a panic is caught and becomes an error message, so it is
+    // not printed here.
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if !rewardscope_data::is_guarded() {

@@ -1,4 +1,4 @@
-//! Which benchmark marks a file of scores, and in which of its ways.
+//! The benchmark, and its variant, by which scores are marked.
 
 use std::path::Path;
 
@@ -8,21 +8,26 @@ use rewardscope_benchmarks::{BENCHMARKS, Benchmark, Variant, benchmark, reward_b
 use rewardscope_eval::{OpenedScores, ScoreFile, marked_as};
 use rewardscope_store::Source;
 
-/// Which benchmark, and which of its ways of marking.
+/// The options `--benchmark` and `--variant`.
 #[derive(Args)]
 pub struct Which {
-    /// Which benchmark's marks: reward-bench-2, reward-bench, rm-bench, judge-bench, rmb, ppe, m-reward-bench, or
-    /// preferences for rows of your own. Without it the one that a run file is of, else reward-bench-2 or preferences, as
-    /// the columns show.
+    /// Benchmark that the rows or scores belong to [default: found from the input]
+    ///
+    /// One of reward-bench-2, reward-bench, rm-bench, judge-bench, rmb, ppe, m-reward-bench, or preferences for your
+    /// own rows. By default it is the benchmark that a run file names; for other input it is reward-bench-2 or
+    /// preferences, depending on the columns.
     #[arg(long)]
     pub benchmark: Option<String>,
-    /// Which of the benchmark's ways of marking; a run's own, else the first, without it.
+    /// Variant of the benchmark's rules for marks [default: the run's own, or the benchmark's first]
     #[arg(long)]
     pub variant: Option<String>,
 }
 
 impl Which {
-    /// Refuses names that no benchmark has, before anything is read.
+    /// Refuses unknown names, so that a command fails before it reads anything.
+    ///
+    /// # Errors
+    /// When there is no such benchmark, or no such variant.
     pub fn check(&self) -> anyhow::Result<()> {
         let asked = self.asked()?;
         let is_known =
@@ -34,17 +39,23 @@ impl Which {
         }
     }
 
-    /// Those of a file of scores.
+    /// The benchmark and the variant that mark a file of scores.
+    ///
+    /// # Errors
+    /// When a name is unknown, or the file is a run of another benchmark.
     pub fn find_for(&self, file: &ScoreFile) -> anyhow::Result<(&'static Benchmark, &'static Variant)> {
         Ok(marked_as(file, self.asked()?, self.variant.as_deref())?)
     }
 
-    /// The benchmark that is asked for, where one is.
+    /// The benchmark that `--benchmark` names; `None` without the option.
+    ///
+    /// # Errors
+    /// When there is no such benchmark.
     pub fn asked(&self) -> anyhow::Result<Option<&'static Benchmark>> {
         self.benchmark.as_deref().map(|name| Ok(benchmark(name)?)).transpose()
     }
 
-    /// Reads a file of scores, or of marks.
+    /// Reads a file of scores, or a summary: a file of marks without scores.
     pub async fn open(&self, path: &Path) -> anyhow::Result<OpenedScores> {
         if path.is_dir() {
             bail!(
@@ -56,12 +67,12 @@ impl Which {
         Ok(ScoreFile::open_any(&source, self.asked()?).await?)
     }
 
-    /// Reads a file of scores.
+    /// Reads a file of scores; refuses a summary.
     pub async fn read(&self, path: &Path) -> anyhow::Result<ScoreFile> {
         match self.open(path).await? {
             OpenedScores::Scores(file) => Ok(*file),
             OpenedScores::Summary(_) => {
-                bail!("reading {}: scores were expected, a summary was found, which has marks alone", path.display())
+                bail!("reading {}: scores were expected, a summary was found, which has only marks", path.display())
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Opening the model that a command names, with progress on standard error.
+//! Opens the model that a command names, with progress on standard error.
 
 use std::path::{Path, PathBuf};
 
@@ -6,8 +6,8 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use rewardscope_engine::{
-    Aggregate, Bos, Cancel, Clock, DeviceChoice, Format, LoadOptions, LoadStage, ModelFiles, PooledToken, Protocol,
-    RewardHead, Scorer, TruncationSide,
+    Aggregate, Bos, Cancel, Clock, DeviceChoice, Dtype, Format, LoadOptions, LoadStage, ModelFiles, PooledToken,
+    Protocol, RewardHead, Scorer, TruncationSide,
 };
 use rewardscope_store::{FetchProgress, Folder, RepositoryId, Source, Store};
 
@@ -17,53 +17,60 @@ use crate::progress::{bytes_bar, bytes_style, style};
 #[derive(Args)]
 #[group(skip)]
 pub struct Arguments {
-    /// A .gguf file, a folder with config.json, safetensors and tokenizer.json, or a Hub id:
-    /// OWNER/NAME[@REVISION][:FILE], fetched into the Hub's usual cache.
+    /// Model to load: a .gguf file, a folder or a Hub id
+    ///
+    /// A folder holds a checkpoint (config.json, safetensors files and tokenizer.json) or an adapter. A Hub id is
+    /// OWNER/NAME[@REVISION][:FILE]; its files are fetched into the Hub's usual cache.
     #[arg(long)]
     pub model: String,
-    /// The model that an adapter goes over, where it is not the one that the adapter names.
+    /// Base model of an adapter [default: the one that the adapter names]
     #[arg(long, value_name = "MODEL")]
     pub base: Option<String>,
-    /// A reward head that `fit` wrote, for the backbone that the model is.
+    /// Reward head to put on the model
+    ///
+    /// This is the head.safetensors that `fit` wrote for the same model.
     #[arg(long, value_name = "FILE")]
     pub head: Option<PathBuf>,
-    /// What computes; auto takes a hardware GPU, else the CPU.
+    /// Device to run on
     #[arg(long, value_enum, default_value = "auto")]
-    pub device: Device,
-    /// How a language model's log-probabilities become a score.
+    pub device: DeviceChoice,
+    /// How to turn a language model's log-probabilities into a score
     #[arg(long, value_enum, default_value = "avg")]
-    pub logprob: Logprob,
-    /// What weights are held as on the device; auto is as stored where the device has the same, with the scores of f32.
+    pub logprob: Aggregate,
+    /// Weight type on the device
     #[arg(long, value_enum, default_value = "auto")]
     pub dtype: Dtype,
-    /// Tokens in a batch; as suits the device without it.
+    /// Tokens per batch [default: chosen for the device]
     #[arg(long, value_name = "TOKENS")]
     pub batch_tokens: Option<std::num::NonZeroUsize>,
-    /// Settings by name: reference is RewardBench's (at most 2048 tokens, cut on the right, the tokenizer's BOS kept
-    /// beside the template's and masked).
+    /// Scoring settings to start from; other options override them
     #[arg(long, value_enum, default_value = "default")]
     pub protocol: ProtocolName,
-    /// Who begins a conversation: the template alone, one BOS as Skywork's evaluation has it, or both with the first
-    /// masked as RewardBench has it; the protocol's without it.
+    /// Source of the BOS token at the start of a conversation [default: the protocol's]
     #[arg(long, value_enum)]
-    pub bos: Option<BosName>,
-    /// Which end is cut where a text is too long; the tokenizer's own choice without it.
+    pub bos: Option<Bos>,
+    /// End to cut off when a conversation is too long [default: the tokenizer's choice]
     #[arg(long, value_enum)]
-    pub truncation_side: Option<Side>,
-    /// Read the score before the first pad token, as transformers did before 4.51.
+    pub truncation_side: Option<TruncationSide>,
+    /// Read the score at the token before the first pad token, as transformers did before 4.51
     #[arg(long)]
     pub legacy_pooling: bool,
-    /// One of RewardBench's conversation formats, in place of the model's chat template.
+    /// Conversation format to use instead of the model's chat template
+    ///
+    /// One of RewardBench's formats, such as tulu, or raw for the texts alone. An unknown name prints the list.
     #[arg(long, value_name = "NAME")]
     pub format: Option<String>,
-    /// Cut conversations at so many tokens; never beyond the model's context.
+    /// Cut conversations to this many tokens [default: the protocol's limit, or the model's context]
+    ///
+    /// A conversation is never longer than the model's context.
     #[arg(long, value_name = "TOKENS")]
     pub max_length: Option<std::num::NonZeroUsize>,
-    /// The date that chat templates are told, YYYY-MM-DD or YYYY-MM-DDThh:mm:ss of local time; now without it. Some
-    /// templates (Llama 3's) write it into the prompt, and scores change with it.
+    /// Date for chat templates that write one, as YYYY-MM-DD or YYYY-MM-DDThh:mm:ss [default: now]
+    ///
+    /// The date is in local time. Some templates (Llama 3's) write it into the prompt, so scores change with it.
     #[arg(long, value_name = "DATE", value_parser = date)]
     pub date: Option<Clock>,
-    /// Which logit of a classifier with several labels is the score, counted from 0.
+    /// Label whose logit is the score, for a classifier with several labels; counted from 0
     #[arg(long, value_name = "N")]
     pub label: Option<usize>,
 }
@@ -72,77 +79,25 @@ fn date(text: &str) -> Result<Clock, String> {
     Clock::parse(text).ok_or_else(|| "expected YYYY-MM-DD or YYYY-MM-DDThh:mm:ss".to_owned())
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-pub enum Device {
-    Auto,
-    Gpu,
-    Cpu,
-}
-
-impl Device {
-    pub fn choice(self) -> DeviceChoice {
-        match self {
-            Self::Auto => DeviceChoice::Auto,
-            Self::Gpu => DeviceChoice::Gpu,
-            Self::Cpu => DeviceChoice::Cpu,
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Dtype {
-    Auto,
-    F32,
-    F16,
-    Q8,
-    Q4,
-}
-
-impl Dtype {
-    pub fn choice(self) -> rewardscope_engine::Dtype {
-        match self {
-            Self::Auto => rewardscope_engine::Dtype::Auto,
-            Self::F32 => rewardscope_engine::Dtype::F32,
-            Self::F16 => rewardscope_engine::Dtype::F16,
-            Self::Q8 => rewardscope_engine::Dtype::Q8,
-            Self::Q4 => rewardscope_engine::Dtype::Q4,
-        }
-    }
-}
-
+/// A value of `--protocol`.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProtocolName {
+    /// The model's own context and the chat template's BOS
     Default,
+    /// RewardBench's: at most 2048 tokens, the tokenizer's BOS kept beside the template's and the first one masked
     Reference,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-pub enum BosName {
-    Template,
-    Skywork,
-    Rewardbench,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub enum Side {
-    Left,
-    Right,
-}
-
 impl Arguments {
-    /// What of a protocol is said otherwise.
+    /// Applies the options that override parts of a protocol.
+    ///
+    /// # Errors
+    /// When `--format` names no known format.
     fn adjust(&self, protocol: &mut Protocol) -> anyhow::Result<()> {
         if let Some(bos) = self.bos {
-            protocol.bos = match bos {
-                BosName::Template => Bos::Template,
-                BosName::Skywork => Bos::Skywork,
-                BosName::Rewardbench => Bos::RewardBench,
-            };
+            protocol.bos = bos;
         }
-        protocol.truncation = self.truncation_side.map(|side| match side {
-            Side::Left => TruncationSide::Left,
-            Side::Right => TruncationSide::Right,
-        });
+        protocol.truncation = self.truncation_side;
         if self.legacy_pooling {
             protocol.pooled = PooledToken::BeforeFirstPad;
         }
@@ -153,26 +108,26 @@ impl Arguments {
     }
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-pub enum Logprob {
-    Avg,
-    Sum,
-    Norm,
-}
-
-/// What a name on the command line stands for: what is on disk goes before what is on the Hub.
+/// What a name on the command line stands for. A path on disk is preferred to a Hub id.
 pub enum Named {
+    /// A folder on disk.
     Folder(PathBuf),
+    /// A file or a pipe on disk.
     File(PathBuf),
+    /// A repository on the Hub.
     Hub(RepositoryId),
 }
 
+/// Finds out what a name stands for.
+///
+/// # Errors
+/// When nothing on disk has this name and it does not read as a Hub id.
 pub fn named(name: &str) -> anyhow::Result<Named> {
     let path = Path::new(name);
     if path.is_dir() {
         return Ok(Named::Folder(path.to_owned()));
     }
-    // A pipe is no regular file, and is one all the same.
+    // `exists`, not `is_file`: a pipe is not a regular file, but is read like one.
     if path.exists() {
         return Ok(Named::File(path.to_owned()));
     }
@@ -182,8 +137,8 @@ pub fn named(name: &str) -> anyhow::Result<Named> {
     }
 }
 
-/// The files of a model; of an adapter with those of its base: the one that is given, or the one
-/// that the adapter names, which may lie beside it.
+/// Opens the files of a model. An adapter's files are joined with those of its base: `base`, or else the model that the
+/// adapter names, which may be a path relative to the adapter's folder.
 pub async fn files(name: &str, base: Option<&str>) -> anyhow::Result<NamedFiles> {
     let model = named_files(name).await?;
     let base = match (base, model.files.missing_base().await?) {
@@ -214,56 +169,55 @@ async fn named_files(name: &str) -> anyhow::Result<NamedFiles> {
             let store = Store::from_environment()?;
             let bar = ProgressBar::new(0).with_style(bytes_style()?);
             let mut tell = |now: FetchProgress| bytes_bar(&bar, &now);
-            let files = ModelFiles::from_hub(&store, &id, rewardscope_engine::Dtype::Auto, &cancel, &mut tell).await;
+            let files = ModelFiles::from_hub(&store, &id, Dtype::Auto, &cancel, &mut tell).await;
             bar.finish_and_clear();
             Ok(NamedFiles { files: files?, id: Some(name.to_owned()) })
         }
     }
 }
 
-/// A model that was loaded.
+/// A loaded model.
 pub struct Loaded {
+    /// The model on its device.
     pub scorer: Scorer,
-    /// The time that its templates are told.
+    /// The time that its chat templates are told.
     pub clock: Clock,
+    /// The files that it was loaded from.
     pub files: NamedFiles,
 }
 
-/// A model's files, and the Hub's name for them.
+/// A model's files.
 pub struct NamedFiles {
+    /// The files.
     pub files: ModelFiles,
+    /// The Hub id that they were named by, if any.
     pub id: Option<String>,
 }
 
-/// Local time by the calendar, as transformers' templates read it.
+/// The local wall-clock time, which transformers' chat templates read.
 pub fn now() -> Clock {
     Clock::from_local_seconds(chrono::Local::now().naive_local().and_utc().timestamp())
 }
 
-/// Opens the files, the device and the head, and loads them with progress.
+/// Opens the model's files, the head and the device, and loads the weights. Shows progress, and then what was loaded.
 pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
-    let aggregate = match arguments.logprob {
-        Logprob::Avg => Aggregate::Avg,
-        Logprob::Sum => Aggregate::Sum,
-        Logprob::Norm => Aggregate::Norm,
-    };
     let clock = arguments.date.unwrap_or_else(now);
     let mut options = match arguments.protocol {
         ProtocolName::Default => LoadOptions::new(clock),
         ProtocolName::Reference => LoadOptions::reference(clock),
     };
     arguments.adjust(&mut options.protocol)?;
-    options.aggregate = aggregate;
+    options.aggregate = arguments.logprob;
     options.max_tokens = arguments.max_length.map(std::num::NonZeroUsize::get).or(options.max_tokens);
     options.label = arguments.label;
-    options.dtype = arguments.dtype.choice();
+    options.dtype = arguments.dtype;
     options.batch_tokens = arguments.batch_tokens.map(std::num::NonZeroUsize::get);
     let files = files(&arguments.model, arguments.base.as_deref()).await?;
     let head = match &arguments.head {
         Some(path) => Some(RewardHead::read(&Source::file(path)?).await?),
         None => None,
     };
-    let device = driver::open(arguments.device.choice()).await?;
+    let device = driver::open(arguments.device).await?;
     eprintln!("{}", device.report.reason);
     let bar = ProgressBar::new(0).with_style(style("loading {bar:30} {bytes}/{total_bytes} {eta}")?);
     let scorer = Scorer::load(&files.files, head.as_ref(), device, options, &Cancel::default(), &mut |now| {
@@ -285,7 +239,7 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
         report.dtype.name(),
         report.context_tokens,
         if report.protocol.is_empty() { String::new() } else { format!(", {}", report.protocol) },
-        if report.is_reward_model { "rewards" } else { "log-probabilities, a likelihood baseline and no reward" }
+        if report.is_reward_model { "rewards" } else { "log-probabilities: a likelihood baseline, not rewards" }
     );
     for note in &report.notes {
         eprintln!("note: {note}");

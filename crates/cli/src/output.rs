@@ -1,4 +1,4 @@
-//! What a command prints and writes. Whoever reads may have seen enough and close the pipe: that is no failure.
+//! Printing and writing of files. A reader, such as `head`, may close the pipe early: that is not a failure.
 
 use std::fmt::{Arguments, Formatter};
 use std::io::{ErrorKind, Write, stdout};
@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use anyhow::Context;
 use rewardscope_engine::Cancel;
 
-/// Nobody reads any more.
+/// The reader of standard output closed the pipe; the command then ends with status 0.
 #[derive(Debug)]
 pub struct Closed;
 
@@ -20,7 +20,7 @@ impl std::fmt::Display for Closed {
 
 impl std::error::Error for Closed {}
 
-/// Somebody asked the command to stop; what is done stays.
+/// The user interrupted the command, with the message to print. Finished work is kept; the exit status is 130.
 #[derive(Debug)]
 pub struct Stopped(pub String);
 
@@ -32,10 +32,10 @@ impl std::fmt::Display for Stopped {
 
 impl std::error::Error for Stopped {}
 
-/// Writes a line.
+/// Prints a line on standard output.
 ///
 /// # Errors
-/// [`Closed`], and whatever else writing runs into.
+/// [`Closed`] when the reader closed the pipe; any other failure to write.
 pub fn line(text: Arguments<'_>) -> anyhow::Result<()> {
     match writeln!(stdout(), "{text}") {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Closed.into()),
@@ -43,7 +43,7 @@ pub fn line(text: Arguments<'_>) -> anyhow::Result<()> {
     }
 }
 
-/// As `println!`, with a result.
+/// Prints like `println!`, but returns the error of [`line`].
 macro_rules! say {
     ($($text:tt)*) => {
         $crate::output::line(format_args!($($text)*))
@@ -52,13 +52,13 @@ macro_rules! say {
 
 pub(crate) use say;
 
-/// A flag that Ctrl-C sets; a second Ctrl-C ends the process.
+/// A flag that the first Ctrl-C sets; a second Ctrl-C ends the process at once, with status 130.
 pub fn on_interrupt() -> Cancel {
     static CANCEL: OnceLock<Cancel> = OnceLock::new();
     let cancel = CANCEL.get_or_init(|| {
         let cancel = Cancel::default();
         let asked = cancel.clone();
-        // Where there are no signals, Ctrl-C ends the process as it does anyway.
+        // If the handler cannot be set, Ctrl-C ends the process at once, which is the default.
         let _ = ctrlc::set_handler(move || {
             if asked.is_cancelled() {
                 std::process::exit(130);
@@ -71,19 +71,19 @@ pub fn on_interrupt() -> Cancel {
     cancel.clone()
 }
 
-/// Where a file is written before it takes its place.
+/// The path of the temporary file, `PATH.part`, that becomes `path` when it is complete.
 pub fn part_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".part");
     name.into()
 }
 
-/// Writes a whole file: what was there stays until the new one is there.
+/// Writes a whole file by way of [`part_of`]: the old content stays until the new content is complete.
 ///
 /// # Errors
-/// When it cannot be written; nothing of it is left then.
+/// When it cannot be written; the temporary file is then removed.
 pub fn write(path: &Path, contents: impl AsRef<[u8]>) -> anyhow::Result<()> {
-    // What is no regular file, such as /dev/stdout, is written as it is.
+    // Something that is not a regular file, such as /dev/stdout, is written directly.
     if path.exists() && !path.is_file() {
         return std::fs::write(path, contents).with_context(|| format!("writing {}", path.display()));
     }

@@ -1,9 +1,9 @@
-//! Bars of progress on standard error.
+//! Progress bars on standard error.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use rewardscope_store::{FetchProgress, FetchStage};
 
-/// A bar for bytes that come over the network or are checked, with what goes wrong above it.
+/// Updates a bar for bytes that are downloaded or checked, and prints network trouble above it.
 pub fn bytes_bar(bar: &ProgressBar, now: &FetchProgress) {
     bar.set_length(now.bytes_total);
     bar.set_position(now.bytes_done);
@@ -16,10 +16,12 @@ pub fn bytes_bar(bar: &ProgressBar, now: &FetchProgress) {
     }
 }
 
+/// The style of a bar that counts bytes.
 pub fn bytes_style() -> anyhow::Result<ProgressStyle> {
     style("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left")
 }
 
+/// A style from a template in indicatif's syntax.
 pub fn style(template: &str) -> anyhow::Result<ProgressStyle> {
     Ok(ProgressStyle::with_template(template)?)
 }

@@ -1,5 +1,5 @@
-//! What was scored of a file's rows, on disk beside the output: a run that is stopped, by whatever, goes on where it
-//! was and scores nothing twice. A record a row: which row it was, what came of it, and where the output ends.
+//! The journal of `score` and `filter`, a file beside the output. A run that was stopped for any reason resumes from it
+//! and scores no row twice. It has one record for each row: which row it was, its outcome, and where the output ends.
 
 use std::path::{Path, PathBuf};
 
@@ -9,25 +9,25 @@ use rewardscope_engine::{Clock, ModelReport};
 use rewardscope_store::{Digest, Hasher, Records, Source};
 use serde::{Deserialize, Serialize};
 
-/// The row's key, its score, where the output ends behind it, and what there is to say.
+/// Bytes of a record: key, score, end of the output, flags.
 const RECORD_BYTES: usize = 16 + 8 + 8 + 8;
 
-/// The row was none, or could not be scored.
+/// Flag: the row could not be read or scored.
 pub const FAILED: u64 = 1;
 
-/// A text was cut at the context's end.
+/// Flag: a text was cut at the context's end.
 pub const CUT: u64 = 2;
 
-/// What came of a row.
+/// The outcome of a row.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RowRecord {
-    /// What tells it from another row.
+    /// Hash of the row's texts, to recognise the row: see [`key_of`].
     pub key: [u8; 16],
-    /// Its score; NaN where it has none.
+    /// The row's score, or with `--min-margin` the difference of two; NaN where it has none.
     pub score: f64,
-    /// Bytes of the output up to here.
+    /// Bytes of the output up to the end of this row; 0 in `filter`, which writes its output later.
     pub end: u64,
-    /// [`FAILED`] and [`CUT`].
+    /// [`FAILED`] and [`CUT`], combined by `|`.
     pub flags: u64,
 }
 
@@ -48,38 +48,39 @@ impl RowRecord {
     }
 }
 
-/// What makes two runs over rows one.
+/// What a later run must share with the journal's run to resume it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Identity {
-    /// The command and what of it changes scores.
+    /// What is recorded, such as `scores of every token`.
     rewardscope_rows: String,
     model_fingerprint: String,
+    /// The model's name for messages; not compared.
     model: String,
     aggregate: Option<String>,
     context_tokens: usize,
     protocol: String,
     label: Option<usize>,
     dtype: Option<String>,
-    /// What templates are told of the time, from first to last row.
+    /// The time that chat templates are told for every row, in seconds of local time.
     local_seconds: i64,
 }
 
-/// The journal of an output.
+/// The journal of an output. Each journal belongs to one run over one input.
 pub struct RowJournal {
     records: Records,
     place: Option<PathBuf>,
     clock: Clock,
 }
 
-/// Where an output's journal lies.
+/// The path of an output's journal, `OUTPUT.journal`.
 pub fn place_of(output: &Path) -> PathBuf {
     let mut name = output.as_os_str().to_owned();
     name.push(".journal");
     name.into()
 }
 
-/// Refuses an output that would take something away: one that is the input, or that is there and not asked to be
-/// overwritten.
+/// Refuses an output that would destroy something: one that is the input, or that exists with rows but without a
+/// journal and without `--overwrite`. Refuses a folder and a place that cannot be written, too.
 pub fn check_output(input: &Path, output: &Path, overwrite: bool) -> anyhow::Result<()> {
     let shown = output.display();
     if matches!((input.canonicalize(), output.canonicalize()), (Ok(one), Ok(other)) if one == other) {
@@ -89,24 +90,27 @@ pub fn check_output(input: &Path, output: &Path, overwrite: bool) -> anyhow::Res
         bail!("writing {shown}: a file was expected, a folder was found");
     }
     let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Better known before a model is loaded than after.
+    // Checked here because loading a model may take minutes.
     tempfile::tempfile_in(folder).with_context(|| format!("writing {shown}: its folder cannot be written"))?;
     let has_journal = place_of(output).exists();
     let has_rows = std::fs::metadata(output).is_ok_and(|found| found.is_file() && found.len() > 0);
     if has_rows && !has_journal && !overwrite {
-        bail!("writing {shown}: it is there already; name another file, or have it replaced with --overwrite");
+        bail!("writing {shown}: it is there already; name another file, or replace it with --overwrite");
     }
     Ok(())
 }
 
 impl RowJournal {
-    /// A journal that is gone with the process.
+    /// A journal in memory, for an output that cannot be resumed.
     pub fn memory(clock: Clock) -> Self {
         Self { records: Records::memory("{}", RECORD_BYTES), place: None, clock }
     }
 
-    /// Opens the journal of an output: an earlier one is gone on with, unless it is to be begun anew. `date` is what
-    /// templates are asked to be told of the time, `clock` what they are told otherwise.
+    /// Opens the journal of an output and resumes an earlier one, unless `overwrite` is set. `clock` is the time that
+    /// chat templates are told in a new run, `date` the time that `--date` asks for; a resumed run keeps its own time.
+    ///
+    /// # Errors
+    /// When the earlier journal belongs to another run or was told another time, or a file cannot be read or written.
     pub async fn open(
         output: &Path,
         what: &str,
@@ -132,12 +136,12 @@ impl RowJournal {
         let mut clock = clock;
         if place.exists() && std::fs::metadata(&place)?.len() > 0 {
             let found = Records::header_of(&Source::file(&place)?).await;
-            // A header that was cut off is written anew.
+            // A header that was cut off is replaced below.
             if let Some(found) = found.ok().and_then(|line| serde_json::from_str::<Identity>(&line).ok()) {
                 let same = Identity { model: found.model.clone(), ..identity(found.local_seconds) };
                 if found != same {
                     bail!(
-                        "going on with {}: it is of {} with {}; take another output, or begin anew with --overwrite",
+                        "resuming {}: it belongs to a run for {} with {}; choose another output, or start over with --overwrite",
                         place.display(),
                         found.rewardscope_rows,
                         found.model
@@ -146,7 +150,7 @@ impl RowJournal {
                 clock = Clock::from_local_seconds(found.local_seconds);
                 if date.is_some_and(|date| date != clock) {
                     bail!(
-                        "going on with {}: its templates were told {clock}, --date is another; leave --date away, or begin anew with --overwrite",
+                        "resuming {}: its chat templates were told the date {clock}, not that of --date; leave out --date, or start over with --overwrite",
                         place.display()
                     );
                 }
@@ -159,43 +163,46 @@ impl RowJournal {
         Ok(Self { records: Records::open(&place, &header, RECORD_BYTES).await?, place: Some(place), clock })
     }
 
-    /// What templates are told of the time.
+    /// The time that chat templates are told.
     pub fn clock(&self) -> Clock {
         self.clock
     }
 
-    /// How many rows are done.
+    /// Number of rows that are done.
     pub fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// What came of a row.
+    /// The record of a row, counted from 0.
     pub fn get(&self, row: usize) -> anyhow::Result<RowRecord> {
         Ok(RowRecord::of(&self.records.read(row, 1)?))
     }
 
-    /// Several rows from one on.
+    /// The records of `count` rows from `first` on.
     pub fn some(&self, first: usize, count: usize) -> anyhow::Result<Vec<RowRecord>> {
         let bytes = self.records.read(first, count)?;
         Ok(bytes.chunks_exact(RECORD_BYTES).map(RowRecord::of).collect())
     }
 
-    /// Notes what came of the next row.
+    /// Adds the record of the next row.
     pub fn push(&mut self, record: RowRecord) -> anyhow::Result<()> {
         Ok(self.records.append(&record.bytes())?)
     }
 
-    /// Forgets the rows from one on.
+    /// Keeps the first `rows` records and drops the others.
     pub fn truncate(&mut self, rows: usize) -> anyhow::Result<()> {
         Ok(self.records.truncate(rows)?)
     }
 
-    /// Whether a row is the one that was done at its place.
+    /// The record of a row, if `key` is the key that was recorded for it.
+    ///
+    /// # Errors
+    /// When the input has another row at this place now.
     pub fn check(&self, row: usize, key: [u8; 16], input: &str) -> anyhow::Result<RowRecord> {
         let found = self.get(row)?;
         if found.key != key {
             bail!(
-                "going on with {}: row {} of {input} is another than it was; begin anew with --overwrite",
+                "resuming {}: row {} of {input} has changed; start over with --overwrite",
                 self.place.as_deref().unwrap_or(Path::new("")).display(),
                 row + 1
             );
@@ -203,11 +210,11 @@ impl RowJournal {
         Ok(found)
     }
 
-    /// Takes the journal away: the output is whole.
+    /// Removes the journal, because the output is complete.
     pub fn finish(self) -> anyhow::Result<()> {
         let Self { records, place, .. } = self;
         if let Some(place) = place {
-            // Before another process can take it up.
+            // Removed while it is still open, so that no other process can take it up in between.
             std::fs::remove_file(&place).with_context(|| format!("removing {}", place.display()))?;
         }
         drop(records);
@@ -215,7 +222,7 @@ impl RowJournal {
     }
 }
 
-/// What tells a row from another.
+/// Hash of a row's texts, or of the reason why it was skipped, by which the row is recognised.
 pub fn key_of(row: &Result<DatasetRow, Skip>) -> [u8; 16] {
     let mut hash = Hasher::sha256();
     let mut text = |text: &str| {
@@ -236,7 +243,7 @@ pub fn key_of(row: &Result<DatasetRow, Skip>) -> [u8; 16] {
     half(hash)
 }
 
-/// The first half of a hash.
+/// The first 16 bytes of a hash.
 pub fn half(hash: Hasher) -> [u8; 16] {
     match hash.finish() {
         Digest::Sha256(bytes) => std::array::from_fn(|i| bytes[i]),

@@ -1,4 +1,4 @@
-//! Marks as a table, and what is said below it.
+//! Prints marks as a table, with remarks below it.
 
 use rewardscope_benchmarks::analysis::correctness_auc;
 use rewardscope_benchmarks::published::Placement;
@@ -6,15 +6,17 @@ use rewardscope_benchmarks::{Assessment, Figure, Marks, ScoredItem};
 
 use crate::output::say;
 
-/// How well scores tell correct completions from incorrect ones over all prompts, in a sentence.
+/// A sentence that gives the area under the ROC curve: how well scores tell correct completions from incorrect ones
+/// over all prompts. `None` where it is undefined.
 pub fn auc(items: &[ScoredItem<'_>]) -> Option<String> {
     let area = correctness_auc(items)?;
     Some(format!(
-        "Over all completions the area under the ROC curve of scores as a sign of correctness is {area:.4} (0.5 by chance)."
+        "Area under the ROC curve of scores, correct against incorrect completions over all prompts: {area:.4} (0.5 by chance)."
     ))
 }
 
-/// The marks as a table: subset, items, score, interval, chance, and what length alone gets.
+/// Prints the marks as a table. Columns: subset, items, mark, 95 % interval, the mark expected by chance, and the marks
+/// of picking the shortest or the longest completion. `stands` is the place among the published rows, if there is one.
 pub fn print_table(assessment: &Assessment, marks: &Marks, stands: Option<&Placement>) -> anyhow::Result<()> {
     let of = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
     let interval = |figure: &Figure| {
@@ -63,7 +65,7 @@ pub fn print_table(assessment: &Assessment, marks: &Marks, stands: Option<&Place
         (Some(overall), _) => {
             line("overall", overall)?;
             if let Some(Placement { place, warnings }) = stands {
-                say!("Among the {} published rows it would be number {}.", place.of, place.place)?;
+                say!("This run would rank {} among the {} published rows.", place.place, place.of)?;
                 for warning in warnings {
                     say!("  {warning}")?;
                 }
@@ -71,9 +73,9 @@ pub fn print_table(assessment: &Assessment, marks: &Marks, stands: Option<&Place
         }
         (None, Some(partial)) => {
             line("partial mean", partial)?;
-            say!("overall: not given, because not all of the benchmark's parts are there")?;
+            say!("overall: not given, because parts of the benchmark are missing")?;
         }
-        (None, None) => say!("overall: not given, because not all of the benchmark's parts are there")?,
+        (None, None) => say!("overall: not given, because parts of the benchmark are missing")?,
     }
     Ok(())
 }

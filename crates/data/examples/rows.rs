@@ -1,4 +1,4 @@
-//! Rows of preferences through the one reader, timed: files and folders as arguments, a line of JSON each.
+//! Times the reading of preferences. Arguments are files and folders; prints one line of JSON for each.
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ fn files(path: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The most memory that the process had, as Linux counts it.
+/// The process's peak memory in bytes, as Linux counts it.
 fn peak_bytes() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
@@ -32,7 +32,7 @@ fn main() {
             let source = Source::file(&file).unwrap();
             let how = How::Preferences(None);
             let report = block_on(each_row(ByteStream::of(&source), &how, Opening::default(), true, async |_, row| {
-                // Strict: what is no preference has ended the reading.
+                // Reading is strict: a faulty row has ended it with an error.
                 let row = row.unwrap();
                 rows += 1;
                 bytes += row.prompt[0].content.len() + row.chosen[0].len() + row.rejected[0].len();

@@ -1,4 +1,4 @@
-//! Where rows have what, and how the better completion is told.
+//! Which columns hold an item's fields, and which columns tell the better completion.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -9,92 +9,109 @@ use serde_json::{Map, Value};
 use crate::DataError;
 use crate::reader::Column;
 
-/// Where rows have what an item needs. Each field lists names to try, the first that a file has
-/// wins. A name may lead into objects and lists (`chosen.answer`, `losers.answer`), be several
-/// columns joined by a slash (`language/subset`), a family of numbered columns (`response_*`), or a text with names
-/// in braces (`TITLE: {title}`).
+/// Which columns hold an item's fields. Each field lists column names to try; the first that leads to a value is taken.
+/// A name may be:
 ///
-/// As text it is JSON (`{"prompt": ["question"]}`) or pairs (`prompt=question chosen=better`).
+/// - a column (`prompt`),
+/// - a path into objects and lists (`chosen.answer`, `losers.answer`),
+/// - several columns joined by a slash (`language/subset`),
+/// - a family of numbered columns (`response_*`),
+/// - a text with names in braces (`TITLE: {title}`).
+///
+/// As text, columns are JSON (`{"prompt": ["question"]}`) or pairs (`prompt=question chosen=better`):
+///
+/// ```
+/// use rewardscope_data::Columns;
+///
+/// let columns: Columns = "prompt=question chosen=answer_a rejected=answer_b chosen_if=winner:a:b:tie".parse()?;
+/// assert_eq!(columns.prompt, ["question"]);
+/// assert!(columns.has_verdict());
+/// assert!("promt=question".parse::<Columns>().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Columns {
-    /// What tells an item from others of its subset; the row's number where a file has none.
+    /// The item's id, unique in its subset. A file may have none: callers then use the row's number.
     #[serde(deserialize_with = "one_or_many")]
     pub id: Vec<String>,
-    /// The part of the benchmark; where a file has none, what `subset_otherwise` says.
+    /// The part of the dataset; `subset_otherwise` where a row names none.
     #[serde(deserialize_with = "one_or_many")]
     pub subset: Vec<String>,
-    /// What rows that name no subset belong to.
+    /// The subset of rows that name none.
     #[serde(skip)]
     pub subset_otherwise: Option<String>,
-    /// Whether a file without it is refused.
+    /// Whether a file without a column of `subset` is refused.
     #[serde(skip)]
     pub needs_subset: bool,
-    /// Whether rows may say how many completions they have, as RewardBench 2's do in [`COUNTS`].
+    /// Whether rows may say how many completions they have, as RewardBench 2's do in the columns of [`COUNTS`]. Rows
+    /// with wrong counts are then refused.
     #[serde(skip)]
     pub has_counts: bool,
-    /// Of each of these lists a file must have one.
+    /// Lists of names: a file must have at least one column of each list.
     #[serde(skip)]
     pub must_have: Vec<Vec<String>>,
-    /// A system prompt, which goes before the prompt where it is not empty.
+    /// A system prompt. It goes before the prompt where it is not empty.
     #[serde(deserialize_with = "one_or_many")]
     pub system: Vec<String>,
-    /// A text or a list of messages; part of the completions' conversations where a file has none.
+    /// The prompt: a text or a list of messages. Where a file has none, it is part of the completions' conversations.
     #[serde(deserialize_with = "one_or_many")]
     pub prompt: Vec<String>,
-    /// Text that belongs to the prompt and stands below it, as Alpaca's `input` below its `instruction`.
+    /// A text that is put below the prompt, such as Alpaca's `input` below its `instruction`.
     #[serde(deserialize_with = "one_or_many")]
     pub context: Vec<String>,
-    /// A text, a conversation that ends with the assistant, or a list of texts.
+    /// The better completions: a text, a conversation that ends with the assistant, or a list of texts.
     #[serde(deserialize_with = "one_or_many")]
     pub chosen: Vec<String>,
-    /// As `chosen`; no names where `chosen` has all completions.
+    /// The worse completions, in the same forms; no names where `chosen` holds all completions.
     #[serde(deserialize_with = "one_or_many")]
     pub rejected: Vec<String>,
-    /// Who wrote the chosen completions, then the rejected ones: one name a completion, or a single
-    /// column with one name for all.
+    /// The models that wrote the chosen completions, then the rejected ones. All columns are read: one name for each
+    /// completion, or a single column with one name for all.
     #[serde(deserialize_with = "one_or_many")]
     pub models: Vec<String>,
-    /// A column that says whether `chosen` is the better one: its name, its value where it is, its value where
-    /// the two change places, and values that mean a tie. The value of the first may be an empty text: whatever the
-    /// column has then names the better side (`model_a`, `A`, `1`).
+    /// A column that says which side is better: the column's name, its value where `chosen` is better, its value where
+    /// `rejected` is, and values that mean a tie. With the name alone, or with an empty value for `chosen`, the
+    /// column's value itself names the better side (`model_a`, `A`, `1`).
     #[serde(deserialize_with = "list", skip_serializing_if = "Option::is_none")]
     pub chosen_if: Option<Vec<String>>,
-    /// A column with a true or false (or number) a completion, as PPE has it: `chosen` are all
-    /// completions then.
+    /// A column with true or false, or a number, for each completion, as in PPE. A number above 0 means correct. Then
+    /// `chosen` holds all completions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub correct: Option<String>,
-    /// A signed preference: below 0 where `chosen` is the better one, 0 for a tie; with a minus before the
-    /// name, above 0.
+    /// A column with a signed preference: below 0 where `chosen` is better, 0 for a tie. With a minus before the name:
+    /// above 0 where `chosen` is better.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signed: Option<String>,
-    /// The place of the better one, from 0: among the completions of `chosen` where `rejected` has no names, else 0
-    /// for `chosen` and 1 for `rejected`.
+    /// A column with the place of the better completion, from 0. Where `rejected` has no names it is a place among the
+    /// completions of `chosen`; otherwise 0 means `chosen` and 1 means `rejected`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<String>,
-    /// A rank a completion of `chosen`, 1 for the best: the best are correct, the others incorrect.
+    /// A column with a rank for each completion of `chosen`, 1 for the best. The best are correct, the others are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ranks: Option<String>,
-    /// A number a completion, the largest for the best: a list's column, or one column a side joined by a slash.
+    /// A number for each completion, the largest for the best: a column with a list, or one column for each side joined
+    /// by a slash (`score_a/score_b`).
     #[serde(deserialize_with = "one_or_many")]
     pub scores: Vec<String>,
     /// Whether `chosen` lists the better completion first, then the worse ones.
     pub order: bool,
-    /// What an unpaired completion is worth: true or false, or a number. Rows of one prompt make an item.
+    /// A column with the label of an unpaired completion: true or false, or a number. The rows of one prompt make an
+    /// item; the completions with its highest label are correct.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// Which turn was judged, from 1: of conversations only so many turns are read.
+    /// A column with the number of the assistant turn that was judged, from 1. Conversations are cut after that turn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub turn: Option<String>,
-    /// Tools that the prompt's template would be told; rows that have any are refused by name.
+    /// Tools that belong in the chat template. A row with any is skipped ([`Reason::Tools`](crate::Reason::Tools)).
     #[serde(deserialize_with = "one_or_many")]
     pub tools: Vec<String>,
 }
 
-/// How many correct and incorrect completions a row has, and how many together.
+/// RewardBench 2's count columns: how many correct and incorrect completions a row has, and how many in all.
 pub const COUNTS: [&str; 3] = ["num_correct", "num_incorrect", "total_completions"];
 
-/// A text describes no columns.
+/// A text is not a description of columns; the field says what was found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "reading columns: expected names as prompt=NAME chosen=NAME rejected=NAME (also id, subset, system, context, models, chosen_if, correct, signed, index, ranks, scores, label, turn, tools) or the same as JSON, found {0}"
@@ -130,13 +147,13 @@ impl FromStr for Columns {
             serde_json::from_str(text).map_err(|e| ColumnsError(e.to_string()))?
         } else {
             let mut object = Map::new();
-            // Names with spaces are joined by commas or semicolons alone.
+            // Names may have spaces: a text with a comma or semicolon is split there only.
             let separators: &[char] = if text.contains([',', ';']) { &[',', ';'] } else { &[' '] };
             for pair in text.split(separators).map(str::trim).filter(|pair| !pair.is_empty()) {
                 let (field, name) = pair.split_once('=').ok_or_else(|| ColumnsError(format!("{pair:?}")))?;
                 let (field, name) = (field.trim(), name.trim());
                 let value = match field {
-                    // The values are apart by colons: winner:model_a:model_b:tie.
+                    // Colons separate the values: winner:model_a:model_b:tie.
                     "chosen_if" => Value::from(name.split(':').map(str::to_owned).collect::<Vec<_>>()),
                     "order" => Value::Bool(name == "true"),
                     _ => Value::from(name),
@@ -159,13 +176,13 @@ impl FromStr for Columns {
 }
 
 impl Columns {
-    /// A description with these names of prompt, chosen and rejected.
+    /// Columns with these names of prompt, chosen and rejected.
     pub(crate) fn of(prompt: &[&str], chosen: &[&str], rejected: &[&str]) -> Self {
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
         Self { prompt: names(prompt), chosen: names(chosen), rejected: names(rejected), ..Self::default() }
     }
 
-    /// All names that are tried.
+    /// All column names that are tried, of every field.
     fn all(&self) -> impl Iterator<Item = &str> {
         let counts = COUNTS.iter().copied().filter(|_| self.has_counts);
         self.fields().into_iter().flatten().map(String::as_str).chain(self.verdict_columns()).chain(counts)
@@ -186,7 +203,7 @@ impl Columns {
         ]
     }
 
-    /// The columns that tell the better completion, or what of it was judged.
+    /// The columns that tell the better completion or which turn was judged; without `scores`.
     fn verdict_columns(&self) -> impl Iterator<Item = &str> {
         let chosen_if = self.chosen_if.iter().filter_map(|values| values.first());
         let signed = self.signed.iter().map(|name| name.strip_prefix('-').unwrap_or(name));
@@ -194,14 +211,14 @@ impl Columns {
         chosen_if.chain(others).map(String::as_str).chain(signed)
     }
 
-    /// What tells the better completion, where it is not the column that it stands in.
+    /// Whether a column, or the order of a list, tells the better completion; otherwise it is the one in `chosen`.
     pub fn has_verdict(&self) -> bool {
         let none =
             [&self.correct, &self.signed, &self.index, &self.ranks, &self.label].into_iter().all(Option::is_none);
         self.order || self.chosen_if.is_some() || !none || !self.scores.is_empty()
     }
 
-    /// The columns that tell the better completion, for people.
+    /// The names of the columns that tell the better completion, for messages.
     pub(crate) fn told_by(&self, found: &[Column]) -> String {
         let first = |names: &[String]| names.iter().find(|name| has(found, name)).cloned();
         let mut names: Vec<String> = self.verdict_columns().map(str::to_owned).collect();
@@ -212,14 +229,14 @@ impl Columns {
         names.join(", ")
     }
 
-    /// The top-level columns of a file that any of the names asks for.
+    /// The file's columns that any of the names leads to.
     pub(crate) fn wanted<'a>(&self, found: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
         let roots: BTreeSet<&str> = self.all().flat_map(parts).map(root_of).collect();
         let family = |column: &str| roots.iter().any(|root| of_family(root, column).is_some());
         found.filter(|column| roots.contains(column) || family(column)).collect()
     }
 
-    /// The columns that rows are made of: of each field the first that the file has.
+    /// The columns that items are made of: for each field the first that the file has.
     pub(crate) fn used<'a>(&'a self, found: &[Column]) -> BTreeSet<&'a str> {
         let first = |names: &'a Vec<String>| names.iter().find(|name| has(found, name)).map(String::as_str);
         let several = self.models.iter().filter(|_| self.models.len() > 1).map(String::as_str);
@@ -227,19 +244,19 @@ impl Columns {
         fields.chain(self.verdict_columns()).chain(several).flat_map(parts).map(root_of).collect()
     }
 
-    /// The description, but for what somebody names otherwise, which must be there then.
+    /// These columns, with those that `own` names in their place. A file must then have the columns that `own` names.
     #[must_use]
     pub fn overlaid(&self, own: &Self) -> Self {
         let mut all = self.clone();
         let named = own.fields().into_iter().filter(|names| !names.is_empty()).cloned();
         if !own.prompt.is_empty() {
             all.must_have.clear();
-            // What stood beside the usual prompt need not stand beside another.
+            // The usual prompt's context need not belong to another prompt.
             all.context = own.context.clone();
         }
         all.must_have.extend(named);
         if !own.chosen.is_empty() || own.has_verdict() {
-            // What the usual column of completions needs to be read, another need not.
+            // The usual verdict belongs to the usual completions.
             let Self { chosen_if, correct, signed, index, ranks, scores, label, turn, order, .. } = own.clone();
             all.order = order;
             (all.chosen_if, all.correct, all.signed, all.index) = (chosen_if, correct, signed, index);
@@ -258,7 +275,7 @@ impl Columns {
         all
     }
 
-    /// Whether a list of completions has its verdict completion by completion.
+    /// Whether a column can tell the better ones in a list of completions.
     pub(crate) fn has_list_verdict(&self) -> bool {
         let is_list = self.order
             || self.correct.is_some()
@@ -302,7 +319,7 @@ impl Columns {
     }
 }
 
-/// The column that a name leads into.
+/// The column at which a name begins.
 fn root_of(name: &str) -> &str {
     name.split('.').next().unwrap_or(name)
 }
@@ -315,7 +332,7 @@ fn parts(name: &str) -> Vec<&str> {
     }
 }
 
-/// Whether a file has what a name asks for.
+/// Whether a file has every column that a name asks for.
 pub(crate) fn has(found: &[Column], name: &str) -> bool {
     parts(name).into_iter().all(|part| {
         let root = root_of(part);
@@ -328,7 +345,7 @@ fn of_family(family: &str, column: &str) -> Option<u64> {
     column.strip_prefix(family.strip_suffix('*')?)?.parse().ok()
 }
 
-/// What a name leads to; a list on the way gives the list of what its elements lead to. Null is nothing.
+/// The value that a name leads to. A list on the way gives the list of its elements' values. Null counts as missing.
 pub(crate) fn lookup(row: &Map<String, Value>, name: &str) -> Option<Value> {
     if name.contains('{') {
         let mut pieces = name.split('{');
@@ -361,7 +378,7 @@ pub(crate) fn lookup(row: &Map<String, Value>, name: &str) -> Option<Value> {
             Value::Array(values) => {
                 values.iter().map(|value| into(value, path)).collect::<Option<Vec<_>>>().map(Value::Array)
             }
-            // An object inside a text, as CSV has it.
+            // An object or list as JSON in a text, as in CSV.
             Value::String(text) if text.trim_start().starts_with(['{', '[']) => {
                 into(&serde_json::from_str::<Value>(text).ok()?, path)
             }
@@ -376,12 +393,12 @@ pub(crate) fn lookup(row: &Map<String, Value>, name: &str) -> Option<Value> {
     into(row.get(first)?, rest)
 }
 
-/// The first of some names that leads to something.
+/// The first name that leads to a value, and that value.
 pub(crate) fn first_of<'a>(row: &Map<String, Value>, names: &'a [String]) -> Option<(&'a str, Value)> {
     names.iter().find_map(|name| Some((name.as_str(), lookup(row, name)?)))
 }
 
-/// A text, a number or a truth value as text. Whole numbers are written alike, whether 1 or 1.0.
+/// A text, a number or a boolean as text. A whole number is written without a point: 1.0 as 1.
 pub(crate) fn as_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -394,7 +411,7 @@ pub(crate) fn as_text(value: &Value) -> Option<String> {
     }
 }
 
-/// The texts in a value.
+/// The texts in a value, lists flattened.
 pub(crate) fn texts(value: Value) -> Vec<String> {
     match value {
         Value::Array(values) => values.into_iter().flat_map(texts).collect(),
@@ -402,7 +419,7 @@ pub(crate) fn texts(value: Value) -> Vec<String> {
     }
 }
 
-/// A number, or a text that is one.
+/// A number, a text that is a number, or a boolean as 0 or 1.
 pub(crate) fn number_of(value: &Value) -> Option<f64> {
     match value {
         Value::Number(number) => number.as_f64(),

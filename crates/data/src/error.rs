@@ -3,7 +3,7 @@ use rewardscope_store::StoreError;
 /// Why a file gave no rows. Every message names the file.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum DataError {
-    /// The bytes could not be had.
+    /// The bytes could not be read or fetched.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The file is not what its name says, or is damaged.
@@ -16,35 +16,35 @@ pub enum DataError {
         /// What is there.
         found: String,
     },
-    /// It holds no rows, whatever its name says.
+    /// The file is of a kind that holds no rows (an archive, a picture, a web page), whatever its name says.
     #[error("reading {file}: rows were expected (parquet, Arrow, JSON Lines, JSON or CSV), found {found}")]
     NotRows {
         /// The file's name.
         file: String,
-        /// What it is, and what to do.
+        /// What the file is, and what to do about it.
         found: String,
     },
-    /// Columns are missing.
+    /// The file lacks columns that every row needs.
     #[error(
         "reading {file}: the columns {missing} were expected, the file has {found}; is it another benchmark's, or are its columns called otherwise (--columns prompt=NAME,chosen=NAME,rejected=NAME)?"
     )]
     Columns {
         /// The file's name.
         file: String,
-        /// The columns that are missing.
+        /// The missing columns, joined by commas.
         missing: String,
-        /// The columns that are there.
+        /// The columns that the file has, joined by commas.
         found: String,
     },
-    /// It has none of the rows that are asked for.
+    /// The file has none of the rows that were asked for.
     #[error("reading {file}: {rows} were expected, the file has none of them")]
     NoRows {
         /// The file's name.
         file: String,
-        /// Which rows.
+        /// Which rows were asked for.
         rows: String,
     },
-    /// A row is not what it should be, and that is not borne.
+    /// A row is faulty, and faulty rows are not skipped here.
     #[error("reading {file}: row {row}: expected {expected}, found {found} ({})", reason.name())]
     Row {
         /// The file's name.
@@ -61,7 +61,7 @@ pub enum DataError {
 }
 
 impl DataError {
-    /// A file that holds no rows, whatever its name says.
+    /// The error for a file of a kind that holds no rows; `found` says what it is and what to do.
     pub(crate) fn not_rows(file: &str, found: &str) -> Self {
         Self::NotRows { file: file.to_owned(), found: found.to_owned() }
     }

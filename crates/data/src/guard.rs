@@ -1,4 +1,4 @@
-//! Readers of others that trust their bytes: where they panic on damaged ones, that is an error of the file.
+//! Turns panics of decoders into errors of the file. Decoders from other crates may panic on damaged bytes.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,16 +7,16 @@ thread_local! {
     static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether a panic of this thread will be an error: a program's hook need not print it.
+/// Whether a panic of this thread becomes an error. A program's panic hook need not print such a panic.
 pub fn is_guarded() -> bool {
     IS_GUARDED.get()
 }
 
-/// Does work that may panic on bytes that contradict each other. Where panics end the program, as in WebAssembly, they
-/// do so still.
+/// Runs work that may panic on damaged bytes, and catches the panic. Where a panic ends the program, as in WebAssembly,
+/// it still does.
 ///
 /// # Errors
-/// A sentence, where it panicked. What it worked on is not to be used again.
+/// When the work panicked, with a sentence. What it worked on must not be used again.
 pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, &'static str> {
     let before = IS_GUARDED.replace(true);
     let done = catch_unwind(AssertUnwindSafe(work));

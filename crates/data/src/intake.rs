@@ -1,4 +1,4 @@
-//! From a file's rows to items: the layout that its columns show, what of it is read, and what is passed over.
+//! Turns a file's rows into items: recognises the layout, reads the columns that it needs, and counts what it skips.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,43 +11,45 @@ use crate::layouts::{Layout, completions_of, layout_of};
 use crate::reader::{Opening, RawRows, Reader, Stored, columns_by_value};
 use crate::row::{Builder, DatasetRow, Wanted, unused};
 use crate::skip::{Reason, Skip};
-use crate::turns::Turn;
 use crate::{COUNTS, Column, Columns, DataError};
+use rewardscope_conversation::Message;
 
-/// How rows are read.
+/// What the rows of a file are read as.
 #[derive(Debug, Clone)]
 pub enum How {
-    /// As a published benchmark has them: a row that is none of it ends the reading.
+    /// Items of a published benchmark, taken as they are, from these columns. Read such a file strictly: it has no rows
+    /// to skip.
     Published(Columns),
-    /// As preferences, by the layout that the columns show, but for what is named otherwise: a row that is none is
-    /// passed over.
+    /// Preferences: better and worse completions that differ. The layout is recognised by the columns; columns that the
+    /// caller names come before it.
     Preferences(Option<Columns>),
-    /// As completions to score, with a prompt or in a conversation, one or several a row.
+    /// Completions to score, with a prompt or in a conversation, one or several for each row.
     Completions(Option<Columns>),
 }
 
 /// What became of a file's rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct IntakeReport {
-    /// The file.
+    /// The file's name.
     pub file: String,
-    /// The layout that its columns show, with what of it tells the better completion, where it is not named.
+    /// The layout that was recognised by the columns, and the columns that tell the better completion; `None` where no
+    /// layout was looked for or found.
     pub layout: Option<String>,
-    /// Columns that look like text and are not read.
+    /// Names of columns that look like text and are not read.
     pub unused: Vec<String>,
-    /// Rows read.
+    /// How many rows were read, skipped ones included.
     pub rows: usize,
-    /// Rows passed over, by reason.
+    /// How many rows were skipped, by reason.
     pub skipped: BTreeMap<Reason, usize>,
 }
 
 impl IntakeReport {
-    /// Rows passed over.
+    /// How many rows were skipped, for whatever reason.
     pub fn count_skipped(&self) -> usize {
         self.skipped.values().sum()
     }
 
-    /// What the reader should know, a sentence each.
+    /// What a person should know about the reading, one sentence each.
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         let file = self.file.rsplit(['/', '\\']).next().unwrap_or(&self.file);
@@ -72,12 +74,12 @@ impl IntakeReport {
     }
 }
 
-/// A row that was passed over.
+/// A row that was skipped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Skipped {
-    /// The file.
+    /// The file's name.
     pub file: String,
-    /// From 1.
+    /// The row's number, from 1.
     pub row: usize,
     /// The kind of reason.
     pub reason: Reason,
@@ -86,7 +88,7 @@ pub struct Skipped {
 }
 
 impl Skipped {
-    /// A row that was passed over, with why.
+    /// The record of a skipped row: its file, its number from 1, and why.
     pub fn of(file: &str, row: usize, skip: &Skip) -> Self {
         Self { file: file.to_owned(), row, reason: skip.reason, detail: skip.to_string() }
     }
@@ -95,22 +97,22 @@ impl Skipped {
 /// A row that was read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TakenRow {
-    /// From 1.
+    /// The row's number, from 1.
     pub number: usize,
-    /// Its id as the file has it; null where it has none.
+    /// The row's id as the file has it; null where it has none.
     pub id: Value,
-    /// The row, or why it is none.
+    /// The item, or why the row was skipped.
     pub row: Result<DatasetRow, Skip>,
 }
 
-/// The rows of a file as items, a few at a time.
+/// Gives the rows of a file as items, a few at a time.
 pub struct Intake {
     reader: Reader,
     builder: Builder,
     report: IntakeReport,
     /// Whether the columns' values were looked at.
     is_known: bool,
-    /// Items of rows that belong together, which are known when all rows are.
+    /// Items made of several rows with one prompt ([`Columns::label`]); known once all rows are read.
     grouped: Option<std::vec::IntoIter<TakenRow>>,
     is_strict: bool,
 }
@@ -122,7 +124,8 @@ pub fn is_official(found: &[Column]) -> bool {
 }
 
 impl Intake {
-    /// Opens a file and finds where its rows have what.
+    /// Opens a file and finds which columns hold an item's fields. With `is_strict` the first faulty row is an error;
+    /// otherwise such rows are skipped and counted.
     ///
     /// # Errors
     /// When it holds no rows, is damaged, or lacks columns.
@@ -130,7 +133,7 @@ impl Intake {
         Self::from_reader(Reader::open(stream, opening).await?, how, is_strict)
     }
 
-    /// The same of a file that is open.
+    /// Does the same with a file that is already open.
     ///
     /// # Errors
     /// When it lacks columns.
@@ -147,10 +150,10 @@ impl Intake {
                 let columns = match (completions_of(&found), own) {
                     (Some(columns), None) => columns,
                     (Some(columns), Some(own)) => columns.overlaid(own),
-                    // What has no completions of its own may be compared ones.
+                    // A file without completions to score may have compared ones.
                     (None, own) => preferences_of(&found, own.as_ref()).1,
                 };
-                // Named completions are all there is to score.
+                // Where the caller names the completions, only those are scored.
                 let columns = match own {
                     Some(own) if !own.chosen.is_empty() && own.rejected.is_empty() => {
                         Columns { rejected: Vec::new(), ..columns }
@@ -160,7 +163,7 @@ impl Intake {
                 (columns, Wanted::Completions, None)
             }
         };
-        // A file without rows has no columns to miss.
+        // A file without rows has no columns, and lacks none.
         if !found.is_empty() {
             columns.require(&file, &found)?;
         }
@@ -182,15 +185,16 @@ impl Intake {
         Ok(Self { reader, builder, report, is_known: false, grouped: None, is_strict })
     }
 
-    /// What became of the rows so far.
+    /// What became of the rows that were read so far.
     pub fn report(&self) -> &IntakeReport {
         &self.report
     }
 
-    /// The next few rows, with how the file has them where that was asked for; `None` at the end.
+    /// The next few rows, and the same rows as the file stores them; `None` at the end. Items made of several rows come
+    /// without stored rows.
     ///
     /// # Errors
-    /// When the file is damaged, or a row is none and that is not borne.
+    /// When the file is damaged, or a row is faulty and the intake is strict.
     pub async fn next(&mut self) -> Result<Option<(Vec<TakenRow>, Stored)>, DataError> {
         if self.builder.columns.label.is_some() && self.builder.wanted == Wanted::Preferences {
             if self.grouped.is_none() {
@@ -229,7 +233,7 @@ impl Intake {
         Ok(raw)
     }
 
-    /// Takes note of a row that is none.
+    /// Counts a skipped row, or refuses it where the intake is strict.
     fn count(&mut self, number: usize, row: &Result<DatasetRow, Skip>) -> Result<(), DataError> {
         let Err(skip) = row else {
             return Ok(());
@@ -247,10 +251,10 @@ impl Intake {
         Ok(())
     }
 
-    /// All rows, those of one prompt together.
+    /// Reads all rows and puts those of one prompt together.
     async fn group(&mut self) -> Result<Vec<TakenRow>, DataError> {
         let mut groups: Vec<Group> = Vec::new();
-        let mut places: HashMap<(String, Vec<Turn>), usize> = HashMap::new();
+        let mut places: HashMap<(String, Vec<Message>), usize> = HashMap::new();
         let mut taken: Vec<TakenRow> = Vec::new();
         while let Some(RawRows { rows, .. }) = self.read().await? {
             for raw in rows {
@@ -279,7 +283,7 @@ impl Intake {
     }
 }
 
-/// Completions of one prompt with what they are worth, and the rows that they stand in.
+/// Completions of one prompt: the text, its label and its row's number.
 struct Group {
     row: DatasetRow,
     completions: Vec<(String, f64, usize)>,
@@ -331,7 +335,7 @@ fn unreadable(record: Result<Map<String, Value>, String>) -> Result<Map<String, 
     record.map_err(|found| Skip::new(Reason::Unreadable, "an object with columns", found))
 }
 
-/// Where rows of preferences have what, and the layout that says so.
+/// The columns that hold the fields of preferences, and the layout that was recognised by them.
 fn preferences_of(found: &[Column], own: Option<&Columns>) -> (Option<&'static Layout>, Columns) {
     let known = layout_of(found);
     let plain = || Columns::of(&["prompt"], &["chosen"], &["rejected"]);
@@ -345,10 +349,11 @@ fn preferences_of(found: &[Column], own: Option<&Columns>) -> (Option<&'static L
     }
 }
 
-/// Hands on each row of a file in turn, with its number from 1; the file is never held whole.
+/// Calls `take` with each row of a file in turn and the row's number from 1, and reports what became of the rows. The
+/// file is never held whole, unless rows of one prompt make an item ([`Columns::label`]).
 ///
 /// # Errors
-/// As [`Intake::next`], and whatever `take` returns.
+/// As [`Intake::open`] and [`Intake::next`], and whatever `take` returns.
 pub async fn each_row<E: From<DataError>>(
     stream: ByteStream,
     how: &How,

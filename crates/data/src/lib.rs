@@ -1,6 +1,29 @@
-//! Bytes to typed rows and back. A [`Reader`] gives the rows of a file whatever its form; an [`Intake`] makes of them
-//! prompts with better and worse completions, by the layout that the file's columns show or by [`Columns`] that
-//! somebody names; what is no preference is passed over and counted.
+//! Reads files of preferences in almost any form, and writes the kept rows back.
+//!
+//! - [`Reader`] gives the raw rows of a file: parquet, Arrow, JSON Lines, JSON, CSV or TSV, packed or not.
+//! - [`Intake`] turns raw rows into prompts with better and worse completions ([`DatasetRow`]). It recognises the
+//!   layout by the file's columns ([`LAYOUTS`]), or reads the [`Columns`] that the caller names. [`each_row`] does
+//!   this for a whole file.
+//! - A row that is no preference is skipped and counted by its [`Reason`].
+//! - [`RowWriter`] writes chosen rows in the form that they were read in.
+//!
+//! ```
+//! use rewardscope_data::{DataError, How, Opening, Reason, each_row};
+//! use rewardscope_store::{ByteStream, Source};
+//!
+//! let lines = r#"{"prompt": "2 + 2?", "chosen": "4", "rejected": "5"}
+//! {"prompt": "3 + 3?", "chosen": "6", "rejected": "6"}"#;
+//! let source = Source::memory("rows.jsonl", lines.as_bytes());
+//! let mut better = Vec::new();
+//! let (how, opening) = (How::Preferences(None), Opening::default());
+//! let read = each_row(ByteStream::of(&source), &how, opening, false, async |_number, row| {
+//!     better.extend(row.into_iter().flat_map(|row| row.chosen));
+//!     Ok::<(), DataError>(())
+//! });
+//! let report = pollster::block_on(read)?;
+//! assert_eq!((better, report.skipped[&Reason::Equal]), (vec!["4".to_owned()], 1));
+//! # Ok::<(), DataError>(())
+//! ```
 
 mod columns;
 mod error;
@@ -29,8 +52,8 @@ pub use layouts::{LAYOUTS, Layout};
 pub use official::{COLUMNS, Row, read_rows, to_parquet};
 pub use reader::{Column, NonFinite, Opening, RawRow, RawRows, Reader, Stored, readable};
 pub use record::Record;
+pub use rewardscope_conversation::Message;
 pub use row::DatasetRow;
 pub use rows::Rows;
-pub use sieve::Kept;
+pub use sieve::RowWriter;
 pub use skip::{Reason, Skip};
-pub use turns::Turn;

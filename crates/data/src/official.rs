@@ -1,4 +1,4 @@
-//! Rows in RewardBench 2's official schema, read strictly and written: what the bundled sample is made of.
+//! Reads and writes rows in RewardBench 2's official schema. Reading is strict. The bundled sample has such rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::{DataError, Opening, Reader, Rows, format_error};
 /// A row in RewardBench 2's official schema.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// Unique only together with `subset`.
+    /// The item's id, unique only together with `subset`.
     pub id: String,
     /// What the user asked.
     pub prompt: String,
@@ -35,8 +35,8 @@ pub struct Row {
     pub models: Vec<String>,
     /// The part of the benchmark.
     pub subset: String,
-    /// Whatever else the dataset says, as far as it is text: the official rows also have numbers,
-    /// lists and nulls there. Not read from parquet, where its form differs by dataset.
+    /// Further texts about the row. The official rows also have numbers, lists and nulls here, which are left out. Not
+    /// read from parquet, where its form differs by dataset.
     #[serde(default, deserialize_with = "texts_of", skip_serializing_if = "Option::is_none")]
     pub additional_metadata: Option<BTreeMap<String, String>>,
 }
@@ -51,11 +51,11 @@ fn texts_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BTreeMa
     Ok(all.map(|all| all.into_iter().filter_map(text).collect()))
 }
 
-/// The columns that reading needs; the file may have more.
+/// The columns that [`read_rows`] needs; the file may have more.
 pub const COLUMNS: [&str; 8] =
     ["id", "prompt", "chosen", "rejected", "num_correct", "num_incorrect", "total_completions", "subset"];
 
-/// Rows of a file, whatever its form.
+/// Reads rows of a file, whatever its form.
 ///
 /// # Errors
 /// [`DataError`] when the file holds no rows, is damaged, lacks columns, or has a row that contradicts itself.
@@ -119,11 +119,11 @@ fn check(file: &str, first: usize, rows: &[Row]) -> Result<(), DataError> {
     Ok(())
 }
 
-/// Rows as a parquet file in the official schema, `additional_metadata` a struct of texts. The same
-/// rows give the same bytes.
+/// Writes rows as the bytes of a parquet file in the official schema; `additional_metadata` is a struct of texts. The
+/// same rows give the same bytes.
 ///
 /// # Errors
-/// When a row cannot be written, which names nothing: the rows come from memory.
+/// When a row cannot be written. The error names no file: the rows come from memory.
 pub fn to_parquet(rows: &[Row]) -> Result<Vec<u8>, DataError> {
     let failed = |e: &dyn std::fmt::Display| format_error("the rows to write", "rows that parquet holds", e);
     let text = |name: &str| Field::new(name, DataType::Utf8, false);

@@ -1,3 +1,5 @@
+//! Reads parquet files by column, and finds damage that the decoder would trust.
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,7 +19,7 @@ use serde_json::{Map, Value};
 use crate::guard::guarded;
 use crate::{DataError, Rows, format_error, thrift};
 
-/// More rows than any benchmark here has; a footer that promises more is damage or malice.
+/// Most rows that a file may promise: more than any benchmark here has. A larger promise is damage or malice.
 const MAX_ROWS: i64 = 50_000_000;
 
 /// Some columns of a parquet file, a batch of rows at a time.
@@ -28,34 +30,36 @@ pub(crate) struct Batches {
     rows: Rows,
     keeps_types: bool,
     decoder: ParquetPushDecoder,
-    /// What must be read before the decoder may pass over rows of it.
+    /// Rows to read before the decoder may skip them.
     unproven: Vec<Unproven>,
-    /// Bytes that were fetched for that.
+    /// Pages that were fetched to read those rows: their place in the file, and their bytes.
     at_hand: Vec<(Range<u64>, Bytes)>,
 }
 
-/// What decodes some columns and rows.
+/// A decoder of some columns and rows.
 struct Decoding {
     decoder: ParquetPushDecoder,
-    /// Of all columns.
+    /// The schema of all columns.
     schema: SchemaRef,
     unproven: Vec<Unproven>,
 }
 
-/// Rows of a nested column that are passed over within a page. There the decoder looks for their ends, and looks for ever
-/// where the page is damaged and has fewer; where it reads them it refuses the page.
+/// Rows of a nested column that the decoder would skip within a page. To skip rows it looks for their ends, for ever
+/// where a damaged page has fewer rows. When it reads rows it refuses such a page, so these rows are read first.
 struct Unproven {
+    /// The row group.
     group: usize,
+    /// The leaf column.
     leaf: usize,
-    /// The row with which the page begins.
+    /// The page's first row, counted in the group from 0.
     first: usize,
-    /// The row up to which they are passed over.
+    /// The first row that is not skipped, counted in the group from 0.
     row: usize,
 }
 
 impl Batches {
-    /// Reads the footer. With `keeps_types` columns have the types that they were written from, such as dictionaries,
-    /// which matters to whoever writes them again; otherwise those that the file has.
+    /// Reads the footer. With `keeps_types`, columns have the Arrow types that they were written from, such as
+    /// dictionaries; this matters to a caller that writes them again. Otherwise they have the file's own types.
     pub(crate) async fn open(source: Source, rows: Rows, keeps_types: bool) -> Result<Self, DataError> {
         let damaged = |e: &dyn std::fmt::Display| damaged(&source, e);
         let mut metadata = footer(&source, None).await?;
@@ -68,7 +72,7 @@ impl Batches {
             ));
         }
         check(&metadata, source.bytes()).map_err(|found| damaged(&found))?;
-        // Where pages lie matters only to whoever wants some of them.
+        // The places of pages are needed only to read some of the rows.
         if rows != Rows::ALL
             && let Some(indexes) = indexes(&source, &metadata).await?
         {
@@ -79,19 +83,19 @@ impl Batches {
         Ok(Self { source, metadata, schema, rows, keeps_types, decoder, unproven, at_hand: Vec::new() })
     }
 
-    /// All columns that there are.
+    /// The schema of all columns of the file.
     pub(crate) fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }
 
-    /// Begins anew with these columns alone.
+    /// Starts again at the first row, with these columns only.
     pub(crate) fn select(&mut self, wanted: &[String]) -> Result<(), DataError> {
         let decoding = decoder_of(&self.source, &self.metadata, self.rows, self.keeps_types, Some(wanted))?;
         (self.decoder, self.unproven) = (decoding.decoder, decoding.unproven);
         Ok(())
     }
 
-    /// The next rows; `None` at the end.
+    /// The next batch of rows; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>, DataError> {
         for unproven in std::mem::take(&mut self.unproven) {
             self.prove(&unproven).await?;
@@ -116,7 +120,7 @@ impl Batches {
 }
 
 impl Batches {
-    /// The bytes of pages, of which headers were looked over.
+    /// The bytes of pages, whose headers are checked.
     async fn pages(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, DataError> {
         let known =
             |range: &Range<u64>| self.at_hand.iter().find(|(of, _)| of == range).map(|(_, bytes)| bytes.clone());
@@ -128,7 +132,7 @@ impl Batches {
         Ok(ranges.iter().filter_map(|range| known(range).or_else(|| fetched.next())).collect())
     }
 
-    /// Reads the rows that will be passed over within a page of a column, and the one after them.
+    /// Reads the rows that the decoder will skip within a page, and the row after them.
     async fn prove(&mut self, unproven: &Unproven) -> Result<(), DataError> {
         let &Unproven { group, leaf, first, row } = unproven;
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
@@ -155,7 +159,8 @@ impl Batches {
     }
 }
 
-/// What a file's footer says. With `known`, which it said before, where its pages lie too.
+/// Reads a file's footer. With `known`, the footer that was read before and the page indexes, it also reads the places
+/// of the pages.
 async fn footer(source: &Source, known: Option<(ParquetMetaData, Part)>) -> Result<ParquetMetaData, DataError> {
     let damaged = |e: &dyn std::fmt::Display| damaged(source, e);
     let pages = if known.is_some() { PageIndexPolicy::Optional } else { PageIndexPolicy::Skip };
@@ -173,7 +178,7 @@ async fn footer(source: &Source, known: Option<(ParquetMetaData, Part)>) -> Resu
                     Some(bytes) => bytes,
                     None => fetch(source, &ranges).await?,
                 };
-                // The last bytes are no Thrift: the footer's length and a signature.
+                // The last eight bytes are not Thrift: the footer's length and the signature.
                 let mut footers = bytes.iter().filter(|bytes| part.is_none() && bytes.len() > 8);
                 footers.try_for_each(|bytes| thrift::check(bytes)).map_err(|found| damaged(&found))?;
                 decoder.push_ranges(ranges, bytes).map_err(|e| damaged(&e))?;
@@ -197,7 +202,7 @@ impl Part {
     }
 }
 
-/// Fetches and looks over the indexes of pages that a footer points to; `None` where it points to none.
+/// Fetches and checks the page indexes that a footer points to; `None` where it points to none.
 async fn indexes(source: &Source, metadata: &ParquetMetaData) -> Result<Option<Part>, DataError> {
     let mut ranges: Vec<Range<u64>> = Vec::new();
     for column in metadata.row_groups().iter().flat_map(|group| group.columns()) {
@@ -217,7 +222,7 @@ async fn indexes(source: &Source, metadata: &ParquetMetaData) -> Result<Option<P
         return Ok(None);
     };
     let end = ranges.iter().map(|range| range.end).max().unwrap_or_default();
-    // Writers put them one after the other.
+    // Writers put the indexes one after another: one range covers them all.
     let bytes = fetch(source, &[first..end]).await?.pop().unwrap_or_default();
     let part = Part { first, bytes };
     for index in ranges.iter().filter_map(|range| part.slice(range)) {
@@ -226,7 +231,7 @@ async fn indexes(source: &Source, metadata: &ParquetMetaData) -> Result<Option<P
     Ok(Some(part))
 }
 
-/// Refuses a footer whose columns lie outside of the file, or whose counts are none: the decoder trusts them.
+/// Refuses a footer whose columns lie outside of the file, or whose counts are impossible: the decoder trusts both.
 fn check(metadata: &ParquetMetaData, file_bytes: u64) -> Result<(), String> {
     let mut rows = 0i64;
     for group in metadata.row_groups() {
@@ -251,7 +256,7 @@ fn check(metadata: &ParquetMetaData, file_bytes: u64) -> Result<(), String> {
     }
 }
 
-/// A decoder of some columns and rows, and the schema with all columns.
+/// Makes a decoder of the wanted columns (all with `None`) and rows.
 fn decoder_of(
     source: &Source,
     metadata: &Arc<ParquetMetaData>,
@@ -264,7 +269,7 @@ fn decoder_of(
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(!keeps_types);
         ParquetPushDecoderBuilder::try_new_decoder_with_options(metadata.clone(), options)
     };
-    // What a writer notes of Arrow's types may be of other columns than the file has.
+    // The Arrow types that a writer noted may not fit the file's columns.
     let builder = guarded(|| open(keeps_types).or_else(|_| open(false)));
     let builder = builder.map_err(|e| damaged(&e))?.map_err(|e| damaged(&e))?;
     let schema = builder.schema().clone();
@@ -297,7 +302,7 @@ fn decoder_of(
     Ok(Decoding { decoder: builder.build().map_err(|e| damaged(&e))?, schema, unproven })
 }
 
-/// The row with which the page of a column begins that a row of a group lies in; the group's first where nothing says
+/// The first row of the page that holds `row` of a leaf column, both counted in the group from 0; 0 where no index says
 /// where pages begin.
 fn page_start(metadata: &ParquetMetaData, group: usize, leaf: usize, row: usize) -> usize {
     let index = metadata.page_index_for_row_group(group);
@@ -306,7 +311,7 @@ fn page_start(metadata: &ParquetMetaData, group: usize, leaf: usize, row: usize)
     first_rows.filter(|first| *first <= row).max().unwrap_or(0)
 }
 
-/// A batch with what is read as text as texts: columns of bytes too, where they are UTF-8. What is not becomes null.
+/// A batch with its columns of bytes as texts. Bytes that are not UTF-8 become null.
 pub(crate) fn readable(file: &str, batch: &RecordBatch) -> Result<RecordBatch, DataError> {
     let is_binary = |of: &DataType| matches!(of, DataType::Binary | DataType::LargeBinary | DataType::BinaryView);
     if !batch.schema().fields().iter().any(|field| is_binary(field.data_type())) {
@@ -339,7 +344,7 @@ fn text_of(bytes: Option<&[u8]>) -> Option<&str> {
     std::str::from_utf8(bytes?).ok()
 }
 
-/// Puts the names of NaN and the infinities in records, which have nothing where a column has them.
+/// Puts the names of NaN and the infinities into records, which have null where a column has such a number.
 pub(crate) fn name_non_finite(batch: &RecordBatch, records: &mut [Map<String, Value>]) {
     let name = |x: f64| match x {
         x if x.is_nan() => "NaN",
@@ -368,7 +373,7 @@ pub(crate) fn name_non_finite(batch: &RecordBatch, records: &mut [Map<String, Va
     }
 }
 
-/// The numbers of a cell: one, or those of a list; `None` where a column has no such. What is null is 0.
+/// The numbers of a cell: one, or those of a list, null as 0. `None` where a column holds no floating-point numbers.
 fn floats(column: &ArrayRef, row: usize) -> Option<Vec<f64>> {
     fn of(column: &ArrayRef) -> Option<Vec<f64>> {
         if let Some(values) = column.as_primitive_opt::<Float64Type>() {
@@ -385,7 +390,7 @@ fn floats(column: &ArrayRef, row: usize) -> Option<Vec<f64>> {
     }
 }
 
-/// The row groups that some rows lie in, and how many rows of the first come before them.
+/// The row groups that hold the rows, and how many rows of the first group come before them.
 fn groups_of(metadata: &ParquetMetaData, rows: Rows) -> (Vec<usize>, usize) {
     let (mut groups, mut skipped, mut next) = (Vec::new(), 0, 1usize);
     for (group, found) in metadata.row_groups().iter().enumerate() {
@@ -418,7 +423,7 @@ async fn fetch(source: &Source, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, Dat
 mod tests {
     use super::*;
 
-    /// A page of a nested column promises more values than its levels are of: the decoder would pass over them for ever.
+    /// A page of a nested column promises more values than it has levels: the decoder would skip them for ever.
     #[test]
     fn a_page_whose_levels_end_early_is_refused() {
         // The first byte is the fuzz target's.

@@ -2,7 +2,8 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-/// A JSON object in which no key comes twice: which of two values is meant, nobody can say.
+/// A JSON object without repeated keys. Reading refuses an object that repeats a key, because nobody can say which of
+/// its values is meant.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record(pub Map<String, Value>);
 

@@ -1,78 +1,80 @@
-//! A row as a prompt with better and worse completions, or why it is none.
+//! Turns a record into a prompt with better and worse completions, or says why it is not one.
 
 use std::collections::BTreeSet;
 
+use rewardscope_conversation::Message;
 use serde_json::{Map, Value};
 
 use crate::columns::{as_text, first_of, has, lookup, texts};
 use crate::reader::Column;
 use crate::skip::{Reason, Skip};
-use crate::turns::{Text, Turn, shown, text_of, transcript};
+use crate::turns::{Text, shown, text_of, transcript};
 use crate::verdict::{correct_ones, first_is_better};
 use crate::{COUNTS, Columns};
 
-/// An item's row: a prompt with correct and incorrect completions.
+/// One item: a prompt with better (correct) and worse (incorrect) completions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DatasetRow {
-    /// As [`Columns::id`]; empty where the row has none.
+    /// The value of [`Columns::id`]; empty where the row has none.
     pub id: String,
-    /// As [`Columns::subset`]; empty where the row names none.
+    /// The value of [`Columns::subset`]; empty where the row names none.
     pub subset: String,
-    /// The conversation up to the completion; its last turn is the user's.
-    pub prompt: Vec<Turn>,
-    /// The correct completions.
+    /// The conversation before the completion. At least one turn is the user's.
+    pub prompt: Vec<Message>,
+    /// The better completions; all completions where nothing tells which are better.
     pub chosen: Vec<String>,
-    /// The others.
+    /// The worse completions.
     pub rejected: Vec<String>,
-    /// Who wrote the completions, in their order; empty where the dataset does not say of each.
+    /// The models that wrote the completions: those of `chosen`, then those of `rejected`. Empty where the dataset does
+    /// not name one for each completion.
     pub models: Vec<String>,
-    /// Whether the completions came as a list, of one or more.
+    /// Whether the file holds the completions as a list, even a list of one.
     pub is_list: bool,
 }
 
-/// What of rows is asked for.
+/// What the caller wants of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// Correct and incorrect completions, as a published benchmark has them: all that it has.
+    /// Correct and incorrect completions of a published benchmark; equal texts and empty prompts are kept.
     Published,
     /// Better and worse completions that differ.
     Preferences,
-    /// Completions, whatever they are worth.
+    /// Completions to score; nothing needs to tell which are better.
     Completions,
 }
 
-/// How rows become items.
+/// Turns records into items.
 pub(crate) struct Builder {
     pub columns: Columns,
     pub wanted: Wanted,
-    /// Columns whose texts are JSON.
+    /// Columns whose texts are lists or messages as JSON.
     pub json: BTreeSet<String>,
 }
 
-/// What comes before the completions, as far as the row says it apart from them.
+/// The parts of the prompt that stand in columns of their own.
 struct Before {
     system: Option<String>,
     prompt: Option<Text>,
     context: Option<String>,
 }
 
-/// A conversation with the completion at its end.
-type Answered = (Vec<Turn>, String);
+/// A conversation, and the completion that ends it.
+type Answered = (Vec<Message>, String);
 
-/// Two sides with their completions, the first the better one.
+/// The better and the worse completions of a row, each with the conversation before it.
 struct Sides {
     chosen: Vec<Answered>,
     rejected: Vec<Answered>,
-    /// Whether they stood the other way round.
+    /// Whether the columns of `chosen` held the worse side.
     is_swapped: bool,
-    /// Of a list the places of the correct ones, then of the others.
+    /// Where one list held all completions: the places of the correct ones in it, then of the others.
     order: Option<Vec<usize>>,
-    /// Whether they came as a list.
+    /// Whether the completions came as a list.
     is_list: bool,
 }
 
 impl Builder {
-    /// The columns whose first values say that their texts are JSON.
+    /// Remembers the columns whose first values are lists or messages as JSON.
     pub fn note_json(&mut self, columns: &[Column]) {
         self.json.extend(columns.iter().filter(|column| column.is_json).map(|column| column.name.clone()));
     }
@@ -88,10 +90,10 @@ impl Builder {
         }
     }
 
-    /// A row as an item.
+    /// Makes an item of a record.
     ///
     /// # Errors
-    /// With why it is none.
+    /// When the record is no item; the [`Skip`] says why.
     pub fn row(&self, record: &Map<String, Value>) -> Result<DatasetRow, Skip> {
         let columns = &self.columns;
         self.refuse_tools(record)?;
@@ -141,7 +143,7 @@ impl Builder {
         named.or_else(|| columns.subset_otherwise.clone()).unwrap_or_default()
     }
 
-    /// Refuses a row that has tools: its template would be told them.
+    /// Refuses a row that has tools: they belong in the chat template, which does not get them here.
     fn refuse_tools(&self, record: &Map<String, Value>) -> Result<(), Skip> {
         let is_given = |value: &Value| match value {
             Value::Null => false,
@@ -177,7 +179,7 @@ impl Builder {
             let (chosen, rejected) = (pick(&right), pick(&wrong));
             return Ok(Sides { chosen, rejected, is_swapped: false, order: Some([right, wrong].concat()), is_list });
         }
-        // What is no preference is said before what else is missing.
+        // The verdict comes first: a tie is reported as a tie, whatever else is wrong with the row.
         let is_swapped = !first_is_better(columns, record)?;
         let mut both =
             [self.side(record, &columns.chosen, "chosen")?, self.side(record, &columns.rejected, "rejected")?];
@@ -187,13 +189,13 @@ impl Builder {
         }
         let [chosen, rejected] = both;
         let is_list = matches!((&chosen, &rejected), (Text::Texts(_), _) | (_, Text::Texts(_)));
-        // Without a prompt, what both begin with is one: TRL's implicit form.
+        // Without a prompt column, the text that both begin with is the prompt: TRL's implicit prompt.
         if before.prompt.is_none()
             && let (Text::Plain(first), Text::Plain(second)) = (&chosen, &rejected)
             && (transcript(first).is_none() || transcript(second).is_none())
         {
             let (prompt, first, second) = common_prefix(first, second)?;
-            let turns = self.with_system(before, vec![Turn::new("user", prompt)])?;
+            let turns = self.with_system(before, vec![Message::new("user", prompt)])?;
             let one = |text: String| vec![(turns.clone(), text)];
             return Ok(Sides { chosen: one(first), rejected: one(second), is_swapped, order: None, is_list });
         }
@@ -213,7 +215,7 @@ impl Builder {
         })
     }
 
-    /// A conversation up to the turn that was judged.
+    /// Cuts a conversation after the assistant turn that was judged ([`Columns::turn`]).
     fn cut(&self, record: &Map<String, Value>, text: Text) -> Text {
         let turn = self.columns.turn.as_ref().and_then(|name| as_text(&lookup(record, name)?)?.parse::<usize>().ok());
         match (text, turn) {
@@ -229,17 +231,18 @@ impl Builder {
         }
     }
 
-    /// Each completion of a text with the conversation before it.
+    /// The completions in a text, each with the conversation before it.
     fn answered(&self, before: &Before, text: Text) -> Result<Vec<Answered>, Skip> {
         let is_conversation =
             matches!(&text, Text::Texts(answers) if answers.len() == before.questions().len() && answers.len() > 1);
         let prompt = if is_conversation { Vec::new() } else { prompt_of(before)? };
         let completions = match text {
-            // As many questions as answers are a conversation.
+            // As many questions as answers: one conversation of several turns.
             Text::Texts(answers) if is_conversation => {
                 let pairs = before.questions().iter().zip(answers);
-                let turns = pairs
-                    .flat_map(|(asked, answer)| [Turn::new("user", asked.as_str()), Turn::new("assistant", answer)]);
+                let turns = pairs.flat_map(|(asked, answer)| {
+                    [Message::new("user", asked.as_str()), Message::new("assistant", answer)]
+                });
                 return Ok(vec![self.conversation(before, &[], turns.collect())?]);
             }
             Text::Texts(completions) => completions,
@@ -248,7 +251,7 @@ impl Builder {
                 let turns = transcript(&text).ok_or_else(|| Skip::new(Reason::NoPrompt, expected, "neither"))?;
                 return Ok(vec![self.conversation(before, &[], turns)?]);
             }
-            // A transcript that repeats the prompt it is beside.
+            // A transcript beside a prompt repeats or continues that prompt.
             Text::Plain(text) => match transcript(&text) {
                 Some(turns) if turns.len() > 1 && turns[0].role == "user" && self.wanted != Wanted::Published => {
                     return Ok(vec![self.conversation(before, &prompt, turns)?]);
@@ -261,8 +264,9 @@ impl Builder {
         Ok(completions.into_iter().map(|completion| (turns.clone(), completion)).collect())
     }
 
-    /// A conversation whose last turn is the completion, with what the prompt says before it.
-    fn conversation(&self, before: &Before, prompt: &[Turn], mut turns: Vec<Turn>) -> Result<Answered, Skip> {
+    /// Splits a conversation into its last turn, the completion, and the turns before it, which are joined with the
+    /// prompt's own.
+    fn conversation(&self, before: &Before, prompt: &[Message], mut turns: Vec<Message>) -> Result<Answered, Skip> {
         let whole = turns.clone();
         let completion = match turns.pop() {
             Some(last) if last.role == "assistant" => last.content,
@@ -277,18 +281,18 @@ impl Builder {
         Ok((self.with_system(before, joined)?, completion))
     }
 
-    fn with_system(&self, before: &Before, turns: Vec<Turn>) -> Result<Vec<Turn>, Skip> {
+    fn with_system(&self, before: &Before, turns: Vec<Message>) -> Result<Vec<Message>, Skip> {
         match (&before.system, turns.first()) {
             (None, _) => Ok(turns),
             (Some(system), Some(first)) if first.role == "system" => match first.content.trim() == system.trim() {
                 true => Ok(turns),
                 false => Err(Skip::new(Reason::OtherPrompt, "one system prompt", "another in the conversation")),
             },
-            (Some(system), _) => Ok([vec![Turn::new("system", system.as_str())], turns].concat()),
+            (Some(system), _) => Ok([vec![Message::new("system", system.as_str())], turns].concat()),
         }
     }
 
-    fn check_prompt(&self, prompt: &[Turn]) -> Result<(), Skip> {
+    fn check_prompt(&self, prompt: &[Message]) -> Result<(), Skip> {
         let wanted = "a prompt with a turn of the user";
         if !prompt.iter().any(|turn| turn.role == "user") {
             let roles: Vec<&str> = prompt.iter().map(|turn| turn.role.as_str()).take(5).collect();
@@ -327,7 +331,7 @@ impl Builder {
         !self.columns.rejected.is_empty() || (self.columns.has_list_verdict() && self.columns.label.is_none())
     }
 
-    /// Who wrote the completions, in the order that they came to.
+    /// The models that wrote the completions, in the item's order: chosen, then rejected.
     fn models(&self, record: &Map<String, Value>, sides: &Sides) -> Vec<String> {
         let columns = &self.columns;
         let (first, second) = match sides.is_swapped {
@@ -335,7 +339,7 @@ impl Builder {
             false => (sides.chosen.len(), sides.rejected.len()),
         };
         let count = first + second;
-        // One column with one name is of a model that wrote them all.
+        // One column with one name: that model wrote every completion.
         if let [column] = columns.models.as_slice()
             && let Some(Value::String(only)) = lookup(record, column)
         {
@@ -355,7 +359,7 @@ impl Builder {
 }
 
 impl Before {
-    /// Questions that were asked one after another.
+    /// The prompt's questions, where it is a list of them; asked one after another.
     fn questions(&self) -> &[String] {
         match &self.prompt {
             Some(Text::Texts(asked)) => asked,
@@ -364,20 +368,20 @@ impl Before {
     }
 }
 
-/// The conversation that a row's prompt stands for.
-fn prompt_of(before: &Before) -> Result<Vec<Turn>, Skip> {
+/// A row's prompt as a conversation.
+fn prompt_of(before: &Before) -> Result<Vec<Message>, Skip> {
     let below = |text: &str| match &before.context {
         Some(context) => format!("{text}\n{context}"),
         None => text.to_owned(),
     };
     match &before.prompt {
         None => Ok(Vec::new()),
-        Some(Text::Plain(text)) => Ok(transcript(text).unwrap_or_else(|| vec![Turn::new("user", below(text))])),
+        Some(Text::Plain(text)) => Ok(transcript(text).unwrap_or_else(|| vec![Message::new("user", below(text))])),
         Some(Text::Turns(turns)) => Ok(turns.clone()),
         Some(Text::Texts(texts)) => match texts.as_slice() {
-            // An empty list, as text readers see it.
+            // An empty list of messages looks like an empty list of texts.
             [] => Ok(Vec::new()),
-            [only] => Ok(vec![Turn::new("user", below(only))]),
+            [only] => Ok(vec![Message::new("user", below(only))]),
             several => {
                 let found = format!("a list of {} texts", several.len());
                 Err(Skip::new(Reason::OtherPrompt, "a prompt with an answer to each of its questions", found))
@@ -386,24 +390,25 @@ fn prompt_of(before: &Before) -> Result<Vec<Turn>, Skip> {
     }
 }
 
-/// What a conversation answers, where the prompt says something too: its beginning, an earlier part, or the same.
-/// `turns` are the conversation without its last answer, `whole` is with it.
-fn join(prompt: &[Turn], turns: &[Turn], whole: &[Turn], is_text: bool) -> Result<Vec<Turn>, Skip> {
-    // The prompt is the conversation, with the answer or without.
+/// Joins the prompt with a conversation into the turns before the completion. The prompt may be the conversation's
+/// beginning, an earlier part, or the same conversation. `turns` is the conversation without its last answer, `whole`
+/// is with it; `is_text` says that the prompt was a plain text.
+fn join(prompt: &[Message], turns: &[Message], whole: &[Message], is_text: bool) -> Result<Vec<Message>, Skip> {
+    // The conversation already has the prompt's turns, or the prompt is the whole conversation.
     if prompt.is_empty() || prompt == whole || turns.ends_with(prompt) || turns.starts_with(prompt) && !turns.is_empty()
     {
         return Ok(turns.to_vec());
     }
-    // Nothing, or nothing but a system prompt, stands before the answer.
+    // At most a system prompt stands before the answer: the prompt goes between.
     if turns.iter().all(|turn| turn.role == "system") && prompt[0].role != "system" {
         return Ok([turns, prompt].concat());
     }
     if turns.is_empty() {
         return Ok(prompt.to_vec());
     }
-    // A text is one of the things that the user says.
+    // A prompt that is a plain text must be one of the user's turns.
     if is_text && let [only] = prompt {
-        let is_said = |turn: &Turn| turn.role == "user" && turn.content.trim() == only.content.trim();
+        let is_said = |turn: &Message| turn.role == "user" && turn.content.trim() == only.content.trim();
         if turns.iter().any(is_said) {
             return Ok(turns.to_vec());
         }
@@ -412,7 +417,7 @@ fn join(prompt: &[Turn], turns: &[Turn], whole: &[Turn], is_text: bool) -> Resul
         let found = format!("the prompt {:?} beside a conversation that asks {:?}", short(&only.content), short(asked));
         return Err(Skip::new(Reason::OtherPrompt, "a prompt that the conversation answers", found));
     }
-    // The longest end of the prompt that the conversation begins with stands once.
+    // The prompt's end may repeat the conversation's beginning: the longest such overlap is kept once.
     let shared = (1..=prompt.len().min(turns.len())).rev().find(|&k| prompt[prompt.len() - k..] == turns[..k]);
     if let Some(shared) = shared {
         return Ok([&prompt[..prompt.len() - shared], turns].concat());
@@ -420,7 +425,7 @@ fn join(prompt: &[Turn], turns: &[Turn], whole: &[Turn], is_text: bool) -> Resul
     let last = prompt.last().map(|turn| turn.role.as_str());
     let first = turns.first().map(|turn| turn.role.as_str());
     match (last, first) {
-        // Earlier turns, then what goes on.
+        // The prompt has the earlier turns, and the conversation goes on from them.
         (Some("assistant" | "system"), Some("user")) | (Some("user"), Some("assistant")) => {
             Ok([prompt, turns].concat())
         }
@@ -435,8 +440,8 @@ fn join(prompt: &[Turn], turns: &[Turn], whole: &[Turn], is_text: bool) -> Resul
     }
 }
 
-/// What two texts begin with, and their rests; a space before the parting stays with the rests, as in TRL's
-/// `extract_prompt`.
+/// Splits two texts into their common beginning and the rest of each. A space just before the split goes to the rests,
+/// as in TRL's `extract_prompt`.
 fn common_prefix(first: &str, second: &str) -> Result<(String, String, String), Skip> {
     if first == second {
         return Err(Skip::new(Reason::Equal, "chosen and rejected that differ", "equal texts"));
@@ -444,7 +449,7 @@ fn common_prefix(first: &str, second: &str) -> Result<(String, String, String), 
     let parting = first.char_indices().zip(second.chars()).find(|((_, a), b)| a != b).map(|((at, _), _)| at);
     let at = match parting {
         Some(at) => at - usize::from(first[..at].ends_with(' ')),
-        // One that the other begins with parts from it before its last character.
+        // One text begins with the other: the split lies before the shorter one's last character, which is its rest.
         None => {
             let shorter = if first.len() < second.len() { first } else { second };
             shorter.char_indices().next_back().map_or(0, |(at, _)| at)
@@ -456,11 +461,11 @@ fn common_prefix(first: &str, second: &str) -> Result<(String, String, String), 
     Ok((first[..at].to_owned(), first[at..].to_owned(), second[at..].to_owned()))
 }
 
-/// Refuses counts that are not those of the lists.
+/// Refuses a row whose count columns ([`COUNTS`]) disagree with its lists.
 fn counts_agree(record: &Map<String, Value>, chosen: usize, rejected: usize) -> Result<(), Skip> {
     for (name, count) in COUNTS.into_iter().zip([chosen, rejected, chosen + rejected]) {
         let found = record.get(name).filter(|found| !found.is_null() && **found != "");
-        // CSV has texts alone.
+        // In CSV every cell is a text.
         let number = |found: &Value| found.as_u64().or_else(|| as_text(found)?.trim().parse().ok());
         if let Some(found) = found.filter(|found| number(found) != Some(count as u64)) {
             return Err(Skip::new(Reason::Counts, format!("{name} of {count}"), shown(Some(found))));
@@ -469,9 +474,9 @@ fn counts_agree(record: &Map<String, Value>, chosen: usize, rejected: usize) -> 
     Ok(())
 }
 
-/// Columns that look like text and that no field reads.
+/// Columns that look like text and that no field reads, without the usual columns beside the texts.
 pub(crate) fn unused(columns: &Columns, found: &[Column]) -> Vec<String> {
-    // What is beside the texts, by their usual names: it is not of what is scored.
+    // Usual names of columns that describe a row and are not scored.
     const OTHERS: [&str; 43] = [
         "id",
         "_id",

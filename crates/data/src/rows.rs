@@ -2,20 +2,20 @@ use std::str::FromStr;
 
 use crate::DataError;
 
-/// Some of a file's rows, counted from 1.
+/// A range of a file's rows, counted from 1. As text: `12` or `12-20`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rows {
     first: usize,
     last: usize,
 }
 
-/// A text names no rows.
+/// A text is not a range of rows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("choosing rows: numbers from 1 such as 12 or 12-20 were expected, {0:?} was found")]
 pub struct RowsError(String);
 
 impl Rows {
-    /// All.
+    /// All rows.
     pub const ALL: Self = Self { first: 1, last: usize::MAX };
 
     /// The first row's number.
@@ -23,22 +23,22 @@ impl Rows {
         self.first
     }
 
-    /// How many there are at most.
+    /// The most rows that the range can hold.
     pub(crate) fn most(self) -> usize {
         (self.last - self.first).saturating_add(1)
     }
 
-    /// Whether a row of this number is one of them.
+    /// Whether the row of this number is in the range.
     pub(crate) fn has(self, number: usize) -> bool {
         (self.first..=self.last).contains(&number)
     }
 
-    /// Whether a row of this number, and so every later one, comes after them.
+    /// Whether the row of this number comes after the range; every later row does too.
     pub(crate) fn is_past(self, number: usize) -> bool {
         number > self.last
     }
 
-    /// Of `count` rows from number `first` on, how many come before these, and how many they are.
+    /// For `count` rows from number `first` on: how many of them come before the range, and how many are in it.
     pub(crate) fn within(self, first: usize, count: usize) -> (usize, usize) {
         let end = first.saturating_add(count);
         let from = self.first.clamp(first, end);
@@ -46,7 +46,7 @@ impl Rows {
         (from - first, to - from)
     }
 
-    /// A file without any of them is refused.
+    /// Refuses a file that has none of the rows; `found` is how many were read.
     pub(crate) fn refuse_none(self, file: &str, found: usize) -> Result<(), DataError> {
         match found {
             0 => Err(DataError::NoRows { file: file.to_owned(), rows: self.to_string() }),

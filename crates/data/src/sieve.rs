@@ -1,4 +1,4 @@
-//! A file of the rows that are kept, in the form that they have; never more than a few at once.
+//! Writes the kept rows to a file, a few at a time, in the form that they were read in.
 
 use std::io::Write;
 
@@ -13,24 +13,24 @@ use parquet::file::properties::WriterProperties;
 
 use crate::{DataError, Stored, format_error};
 
-/// A file of the rows that are kept: lines of JSON, a JSON list, CSV, parquet or Arrow, by its name and by the form
-/// that the rows have.
-pub struct Kept<W: Write + Send> {
+/// Writes the kept rows to a file in the form that they were read in: JSON Lines, a JSON list, CSV, parquet or Arrow.
+/// The file's name decides between JSON Lines and a list, between parquet and Arrow, and on gzip.
+pub struct RowWriter<W: Write + Send> {
     name: String,
     form: Form<W>,
 }
 
 enum Form<W: Write + Send> {
-    /// Nothing came yet.
+    /// No rows came yet.
     Open(Option<W>),
-    /// Whether as a list, and whether something was written.
+    /// The writer, whether the rows stand in a list, and whether one was written.
     Json(Packed<W>, bool, bool),
     Csv(Packed<W>),
     Parquet(Box<ArrowWriter<W>>),
     Arrow(Box<FileWriter<W>>),
 }
 
-/// As it is, or in gzip.
+/// A writer of plain bytes or of gzip.
 enum Packed<W: Write> {
     Plain(W),
     Gzip(Box<GzEncoder<W>>),
@@ -65,7 +65,7 @@ impl<W: Write> Write for Packed<W> {
     }
 }
 
-/// The ending of a name, without that of gzip, and whether it had that.
+/// The ending of a name in small letters, without `.gz`, and whether it had `.gz`.
 fn ending(name: &str) -> (String, bool) {
     let lower = name.to_ascii_lowercase();
     let (stem, is_packed) = lower.strip_suffix(".gz").map_or((lower.as_str(), false), |stem| (stem, true));
@@ -73,10 +73,10 @@ fn ending(name: &str) -> (String, bool) {
     (last.rsplit_once('.').map_or("", |(_, ending)| ending).to_owned(), is_packed)
 }
 
-/// Whether rows of a form can be written under a name.
+/// Refuses a name whose ending belongs to another form than the rows have.
 ///
 /// # Errors
-/// With what form they have, and names for it.
+/// When the ending belongs to another form; the error names the rows' form and an ending for it.
 pub(crate) fn refuse_other_form(rows: &Stored, name: &str) -> Result<(), DataError> {
     let (ending, is_packed) = ending(name);
     let (form, names): (&str, &[&str]) = match rows {
@@ -94,16 +94,16 @@ pub(crate) fn refuse_other_form(rows: &Stored, name: &str) -> Result<(), DataErr
     Ok(())
 }
 
-impl<W: Write + Send> Kept<W> {
-    /// An empty file. `name` says its form where rows have several, and is for messages.
+impl<W: Write + Send> RowWriter<W> {
+    /// Begins a file. `name` decides its form where the rows allow several, and names it in messages.
     pub fn new(name: &str, to: W) -> Self {
         Self { name: name.to_owned(), form: Form::Open(Some(to)) }
     }
 
-    /// Refuses a name of another form than rows have.
+    /// Refuses a name whose ending belongs to another form than the rows have.
     ///
     /// # Errors
-    /// With what form they have, and names for it.
+    /// When the ending belongs to another form; the error names the rows' form and an ending for it.
     pub fn check_name(rows: &Stored, name: &str) -> Result<(), DataError> {
         refuse_other_form(rows, name)
     }
@@ -140,10 +140,10 @@ impl<W: Write + Send> Kept<W> {
         Ok(())
     }
 
-    /// Writes those of a few rows that `keep` says true for.
+    /// Writes the rows whose flag in `keep` is true; `keep` has one flag for each row.
     ///
     /// # Errors
-    /// When they cannot be written.
+    /// When they cannot be written, or have another form than the rows before.
     pub fn write(&mut self, rows: &Stored, keep: &[bool]) -> Result<(), DataError> {
         self.open(rows)?;
         let name = &self.name;
@@ -161,7 +161,7 @@ impl<W: Write + Send> Kept<W> {
                     };
                     *is_started = true;
                     let after: &[u8] = if *is_list { b"" } else { b"\n" };
-                    // A line is one line, whatever the object stood in.
+                    // In JSON Lines an object over several lines becomes one line.
                     let line = if *is_list || !line.contains(&b'\n') { line } else { on_one_line(&line) };
                     [before, line.as_slice(), after]
                         .iter()
@@ -189,7 +189,7 @@ impl<W: Write + Send> Kept<W> {
         }
     }
 
-    /// Ends the file.
+    /// Ends the file. Without any call of [`Self::write`] the file stays empty.
     ///
     /// # Errors
     /// When its end cannot be written.
@@ -216,7 +216,7 @@ fn filtered(batch: &RecordBatch, keep: &[bool]) -> Result<RecordBatch, arrow_sch
     filter_record_batch(batch, &BooleanArray::from(keep.to_vec()))
 }
 
-/// JSON without line breaks between its values: inside texts there are none.
+/// JSON with spaces for line breaks. Texts keep theirs: JSON escapes them.
 fn on_one_line(text: &[u8]) -> Vec<u8> {
     text.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect()
 }

@@ -1,41 +1,41 @@
 use serde::Serialize;
 
-/// Why a row is no preference.
+/// The kind of reason why a row is skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// It is no row: no JSON, or another number of cells than the header.
+    /// The row cannot be parsed: it is no JSON object, or its number of cells is not the header's.
     Unreadable,
-    /// A completion is null or not there.
+    /// A completion is null or missing.
     NoCompletion,
-    /// There is nothing that the completions answer.
+    /// There is no prompt, or none with a user turn.
     NoPrompt,
-    /// A value has another shape than a text, a list of texts or messages.
+    /// A value is neither a text, nor a list of texts, nor a list of messages.
     Shape,
     /// The better and the worse completion are the same.
     Equal,
-    /// Neither is better.
+    /// Neither completion is better.
     Tie,
-    /// What tells the better one is missing or unknown.
+    /// The value that tells the better completion is missing or unknown.
     NoVerdict,
     /// A conversation ends with a user turn.
     TrailingUser,
     /// The conversations differ before their last turn.
     EarlierTurns,
-    /// The prompt is not what the conversation answers.
+    /// The prompt and the conversation contradict each other.
     OtherPrompt,
-    /// It has tools or calls of tools, which do not reach the chat template here.
+    /// The row has tools or tool calls, which the chat template does not get here.
     Tools,
-    /// Messages have more than text: pictures, thoughts.
+    /// A message has more than text, such as a picture or reasoning.
     NotText,
-    /// Of its prompt there are only good completions, or only bad ones.
+    /// The prompt has only good completions, or only bad ones.
     Unpaired,
-    /// It says of itself other counts than it has.
+    /// The row's count columns ([`COUNTS`](crate::COUNTS)) disagree with its lists.
     Counts,
 }
 
 impl Reason {
-    /// The reason in a few words.
+    /// The reason in a few words, for messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Unreadable => "not readable",
@@ -51,12 +51,12 @@ impl Reason {
             Self::Tools => "tool calls or tools, which are not supported",
             Self::NotText => "messages with more than text, which are not supported",
             Self::Unpaired => "no counterpart for its prompt",
-            Self::Counts => "other counts than it says",
+            Self::Counts => "counts that disagree with the lists",
         }
     }
 }
 
-/// A row that is no preference, and why.
+/// Why a row was skipped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skip {
     /// The kind of reason.

@@ -1,18 +1,19 @@
-//! A look over the Thrift of a parquet file before its decoder reads it: the decoder believes a list that promises
-//! two thousand million elements of no bytes, and counts them all.
+//! Checks the Thrift structures of a parquet file before the decoder reads them. The decoder believes a list that
+//! promises two thousand million elements of no bytes, and would count them all.
 //!
 //! The format: <https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md>
 
-/// Deeper than any structure of parquet.
+/// Deepest nesting that is read; parquet's own structures are less deep.
 const MAX_DEPTH: u32 = 64;
 
-/// The field of a page's header that says how many bytes follow it.
+/// Field of a page header: how many bytes follow the header.
 const COMPRESSED_PAGE_SIZE: i64 = 3;
 
+/// Thrift's type code of a 32-bit integer.
 const I32: u8 = 5;
 
-/// Refuses a structure that promises more elements than it has bytes. One that ends early is the decoder's to
-/// refuse.
+/// Refuses a structure that promises more elements than it has bytes. A structure that ends early passes: the decoder
+/// refuses it.
 pub(crate) fn check(bytes: &[u8]) -> Result<(), String> {
     match Walker::over(bytes).fields(0) {
         Err(Stop::Promises) => Err(promises()),
@@ -20,7 +21,7 @@ pub(crate) fn check(bytes: &[u8]) -> Result<(), String> {
     }
 }
 
-/// The same for the headers of a column's pages, one after the other, each before what it holds.
+/// Checks the page headers of a column in the same way. `bytes` holds each header, then its page.
 pub(crate) fn check_pages(mut bytes: &[u8]) -> Result<(), String> {
     while !bytes.is_empty() {
         let mut walker = Walker::over(bytes);
@@ -43,15 +44,15 @@ fn promises() -> String {
 
 /// Why a walk ended.
 enum Stop {
-    /// There are no more bytes, or they are no Thrift.
+    /// The bytes end, or they are not Thrift.
     Ends,
-    /// More elements are promised than there were bytes.
+    /// More elements are promised than there are bytes.
     Promises,
 }
 
 struct Walker<'a> {
     bytes: &'a [u8],
-    /// Elements that may still come.
+    /// How many more elements may be promised.
     left: usize,
 }
 
@@ -88,14 +89,14 @@ impl<'a> Walker<'a> {
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
-    /// Counts elements before they are gone through.
+    /// Counts promised elements before they are walked over.
     fn count(&mut self, elements: u64) -> Result<(), Stop> {
         let elements = usize::try_from(elements).map_err(|_| Stop::Promises)?;
         self.left = self.left.checked_sub(elements).ok_or(Stop::Promises)?;
         Ok(())
     }
 
-    /// The fields of a structure, up to its end. Gives the outermost one's [`COMPRESSED_PAGE_SIZE`].
+    /// Walks over the fields of a structure, up to its end. Gives the [`COMPRESSED_PAGE_SIZE`] of the outermost one.
     fn fields(&mut self, depth: u32) -> Result<Option<i64>, Stop> {
         let (mut field, mut page_size) = (0i64, None);
         loop {
@@ -116,7 +117,7 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// A value. As the decoder has it, a truth value takes no byte, in lists too.
+    /// Walks over a value. A boolean takes no byte, in lists too, because the decoder reads it so.
     fn value(&mut self, kind: u8, depth: u32) -> Result<(), Stop> {
         if depth > MAX_DEPTH {
             return Err(Stop::Ends);
@@ -156,7 +157,7 @@ impl<'a> Walker<'a> {
 mod tests {
     use super::*;
 
-    /// A page's header of type, both sizes and what else, before so many bytes.
+    /// A page of `bytes` bytes behind its header, which has the type, both sizes and the fields `more`.
     fn page(bytes: u8, more: &[u8]) -> Vec<u8> {
         let mut page = vec![0x15, 0, 0x15, 2 * bytes, 0x15, 2 * bytes];
         page.extend_from_slice(more);
@@ -170,14 +171,14 @@ mod tests {
         let pages = [page(3, &[]), page(40, &[0x1c, 0x15, 4, 0]), page(0, &[0x19, 0x25, 2, 4])].concat();
         assert_eq!(check_pages(&pages), Ok(()));
         assert_eq!(check(&pages), Ok(()));
-        // What is cut off is the decoder's to refuse.
+        // The decoder refuses what is cut off.
         assert_eq!(check_pages(&pages[..pages.len() - 3]), Ok(()));
     }
 
     #[test]
     fn lists_and_maps_without_end_are_refused() {
         let endless: [&[u8]; 4] = [
-            // Lists of fractions, of truth values, of lists of truth values; a map of truth values.
+            // Lists of doubles, of booleans, of lists of booleans; a map of booleans.
             &[0x19, 0xf7, 0xff, 0xff, 0xff, 0x5a],
             &[0x19, 0xf1, 0xff, 0xff, 0xff, 0x07],
             &[0x19, 0x19, 0xf2, 0xff, 0xff, 0xff, 0x07],

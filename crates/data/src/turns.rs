@@ -1,36 +1,20 @@
-//! Texts and conversations in the forms that datasets have.
+//! Reads texts and conversations in the forms that datasets use.
 
-use serde::{Deserialize, Serialize};
+use rewardscope_conversation::Message;
 use serde_json::{Map, Value};
 
 use crate::reader::json_list;
 use crate::skip::{Reason, Skip};
 
-/// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Turn {
-    /// `system`, `user` or `assistant`.
-    pub role: String,
-    /// What was said.
-    #[serde(default)]
-    pub content: String,
-}
-
-impl Turn {
-    pub(crate) fn new(role: &str, content: impl Into<String>) -> Self {
-        Self { role: role.to_owned(), content: content.into() }
-    }
-}
-
-/// What stands for a text in one dataset or another.
+/// The value of a prompt or completion.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Text {
     Plain(String),
     Texts(Vec<String>),
-    Turns(Vec<Turn>),
+    Turns(Vec<Message>),
 }
 
-/// Other names of roles, and what they are here.
+/// Names of roles in datasets, and the role that each means.
 const ROLES: &[(&str, &str)] = &[
     ("system", "system"),
     ("developer", "system"),
@@ -51,11 +35,11 @@ const ROLES: &[(&str, &str)] = &[
     ("response", "assistant"),
 ];
 
-/// Roles of turns that tools say or are asked for.
+/// Roles of turns that call a tool or hold its answer.
 const TOOL_ROLES: [&str; 7] =
     ["tool", "function", "function_call", "observation", "tool_call", "tool_response", "ipython"];
 
-/// What a value is, in a few words that tell its shape.
+/// A value in a few words that tell its shape, for messages.
 pub(crate) fn shown(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "null".to_owned(),
@@ -99,7 +83,8 @@ fn ordinal(number: usize) -> String {
     }
 }
 
-/// A value as text, texts or messages. With `is_json`, texts that are JSON lists are what they hold.
+/// Reads a value as a text, texts or messages. With `is_json`, a text that is a list or a message as JSON is parsed.
+/// `what` names the value in error messages.
 pub(crate) fn text_of(value: &Value, what: &str, is_json: bool) -> Result<Text, Skip> {
     let wrong = || {
         let reason = if value.is_null() { Reason::NoCompletion } else { Reason::Shape };
@@ -138,8 +123,8 @@ fn role_of(turn: &Map<String, Value>) -> Option<&str> {
     ["role", "from", "speaker", "author"].iter().find_map(|name| turn.get(*name)?.as_str())
 }
 
-/// A message, whatever its keys and roles are called.
-fn turn_of(turn: &Map<String, Value>, number: usize, count: usize) -> Result<Turn, Skip> {
+/// Reads a message, whatever its keys and roles are called. It is message `number`, from 1, of `count`.
+fn turn_of(turn: &Map<String, Value>, number: usize, count: usize) -> Result<Message, Skip> {
     let which = || match count {
         1 => "a message".to_owned(),
         _ => format!("a list of {count} messages; the {}", ordinal(number)),
@@ -181,10 +166,10 @@ fn turn_of(turn: &Map<String, Value>, number: usize, count: usize) -> Result<Tur
             return Err(Skip::new(Reason::Shape, "messages with a text as content", found));
         }
     };
-    Ok(Turn { role: known.unwrap_or(role).to_owned(), content })
+    Ok(Message { role: known.unwrap_or(role).to_owned(), content })
 }
 
-/// OpenAI's content parts as one text.
+/// Joins content parts in OpenAI's form into one text.
 fn parts_of(parts: &[Value], which: &dyn Fn() -> String) -> Result<String, Skip> {
     let mut all = String::new();
     for part in parts {
@@ -204,15 +189,16 @@ fn parts_of(parts: &[Value], which: &dyn Fn() -> String) -> Result<String, Skip>
     Ok(all)
 }
 
-/// Marks that begin turns in transcripts, with their roles.
+/// Marks that begin a turn in a transcript, and the turn's role.
 const MARKS: [&[(&str, &str)]; 2] = [
     &[("\n\nHuman:", "user"), ("\n\nAssistant:", "assistant")],
     &[("<extra_id_0>System", "system"), ("<extra_id_1>User", "user"), ("<extra_id_1>Assistant", "assistant")],
 ];
 
-/// Transcripts: HH-RLHF's turns begin with `\n\nHuman: ` or `\n\nAssistant: `, HelpSteer2's with `<extra_id_1>User`
-/// after a first one of the user's. An open turn of the assistant's at the end is the place of the completion.
-pub(crate) fn transcript(text: &str) -> Option<Vec<Turn>> {
+/// Reads a transcript; `None` where a text is not one. HH-RLHF's turns begin with `\n\nHuman: ` or `\n\nAssistant: `.
+/// HelpSteer2's begin with `<extra_id_0>System`, `<extra_id_1>User` or `<extra_id_1>Assistant`; text before the first
+/// mark is the user's. An empty assistant turn at the end is left out: the completion goes there.
+pub(crate) fn transcript(text: &str) -> Option<Vec<Message>> {
     let (marks, is_open) = if text.starts_with("\n\nHuman:") || text.starts_with("\n\nAssistant:") {
         (MARKS[0], false)
     } else if text.contains("<extra_id_1>") {
@@ -225,14 +211,14 @@ pub(crate) fn transcript(text: &str) -> Option<Vec<Turn>> {
     let places: Vec<usize> = text.match_indices(first).map(|(at, _)| at).filter(|&at| begins(at).is_some()).collect();
     let mut turns = Vec::new();
     if let Some(before) = places.first().map(|at| text[..*at].trim()).filter(|before| is_open && !before.is_empty()) {
-        turns.push(Turn::new("user", before));
+        turns.push(Message::new("user", before));
     }
     for (i, &at) in places.iter().enumerate() {
         let (mark, role) = begins(at)?;
         let end = places.get(i + 1).copied().unwrap_or(text.len());
         let content = text[at + mark.len()..end].trim();
         if !(content.is_empty() && end == text.len() && role == "assistant") {
-            turns.push(Turn::new(role, content));
+            turns.push(Message::new(role, content));
         }
     }
     (!turns.is_empty()).then_some(turns)
@@ -245,7 +231,7 @@ mod tests {
 
     #[test]
     fn messages_are_read_whatever_their_keys_are_called() {
-        let expected = Text::Turns(vec![Turn::new("user", "a"), Turn::new("assistant", "b")]);
+        let expected = Text::Turns(vec![Message::new("user", "a"), Message::new("assistant", "b")]);
         for value in [
             json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]),
             json!([{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]),

@@ -1,4 +1,4 @@
-//! Which of a row's completions are the better ones.
+//! Tells which completions of a row are the better ones.
 
 use serde_json::{Map, Value};
 
@@ -7,7 +7,7 @@ use crate::columns::{as_text, lookup, number_of};
 use crate::skip::{Reason, Skip};
 use crate::turns::shown;
 
-/// Words for a tie.
+/// Words that mean a tie.
 const TIES: [&str; 14] = [
     "tie",
     "ties",
@@ -25,10 +25,10 @@ const TIES: [&str; 14] = [
     "tie (bothgood)",
 ];
 
-/// Of two sides, whether the first is the better one.
+/// Whether the first of two sides is the better one.
 ///
 /// # Errors
-/// Where neither is, or nobody can tell.
+/// When neither is better, or the row does not tell.
 pub(crate) fn first_is_better(columns: &Columns, record: &Map<String, Value>) -> Result<bool, Skip> {
     if let Some(values) = &columns.chosen_if {
         return by_value(columns, values, record);
@@ -71,7 +71,7 @@ fn no_verdict(expected: String, found: Option<&Value>) -> Skip {
     Skip::new(Reason::NoVerdict, expected, shown(found))
 }
 
-/// The numbers of sides or completions, where a column has some.
+/// The first column of `scores` with numbers, and its number for each side or completion.
 fn numbers<'a>(columns: &'a Columns, record: &Map<String, Value>) -> Option<(&'a str, Vec<Option<f64>>)> {
     columns.scores.iter().find_map(|name| {
         let numbers = match name.contains('/') {
@@ -86,7 +86,7 @@ fn numbers<'a>(columns: &'a Columns, record: &Map<String, Value>) -> Option<(&'a
     })
 }
 
-/// Whether a value is what is asked for: `True` is `true`, `1.0` is `1`, 1 is true.
+/// Whether a value is the one that is asked for. `True` equals `true`, `1.0` equals `1`, and 1 equals true.
 fn is_value(found: &str, asked: &str) -> bool {
     let plain = |text: &str| {
         let text = text.trim().to_ascii_lowercase();
@@ -130,7 +130,7 @@ fn is_tie(text: &str) -> bool {
     lower.starts_with("tie ") || TIES.contains(&lower.as_str())
 }
 
-/// Whether a word names the first side, or the second.
+/// Whether a word names the first side (true) or the second (false); `None` where it names neither.
 fn side_of(columns: &Columns, text: &str) -> Option<bool> {
     let lower = |text: &str| text.trim().trim_matches(['[', ']', '(', ')']).to_ascii_lowercase();
     let text = lower(text);
@@ -149,7 +149,7 @@ fn side_of(columns: &Columns, text: &str) -> Option<bool> {
             known.push(format!("{before} {end}"));
             known.push(format!("{before}{end}"));
         }
-        // Sides 1 and 2 are judged as models a and b too.
+        // Numbered sides are also called a and b.
         if letter.is_none() {
             let letter = if word == "first" { "a" } else { "b" };
             known.extend(["model", "response", "assistant"].map(|before| format!("{before}_{letter}")));
@@ -163,10 +163,10 @@ fn side_of(columns: &Columns, text: &str) -> Option<bool> {
     (names(&second, "second").contains(&text) || text == "right").then_some(false)
 }
 
-/// Which of `count` completions are correct.
+/// Which of `count` completions are correct: a flag for each.
 ///
 /// # Errors
-/// Where nobody can tell, or all are alike.
+/// When the row does not tell, or all scores or ranks are equal.
 pub(crate) fn correct_ones(columns: &Columns, record: &Map<String, Value>, count: usize) -> Result<Vec<bool>, Skip> {
     let of_length = |name: &str, found: usize| match found == count {
         true => Ok(()),

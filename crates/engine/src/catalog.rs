@@ -1,5 +1,5 @@
-//! Open reward models that people ask for: what each needs and what was published of it, known
-//! before a byte of it is fetched.
+//! A list of well-known open reward models: what each needs and what was published of it, known before a byte
+//! of it is fetched.
 
 use rewardscope_models::{GROUP, Packs};
 use rewardscope_weights::StoredType;
@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use crate::{Dtype, Need, OpenDevice};
 
-/// A model of the Hub.
+/// A reward model of the Hugging Face Hub.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Listed {
-    /// Its id on the Hub, with a revision where the usual one cannot be read.
+    /// Its id on the Hub, with a revision where the default one cannot be read.
     pub id: &'static str,
     /// Its architecture, as its `config.json` names it.
     pub architecture: &'static str,
@@ -20,18 +20,18 @@ pub struct Listed {
     pub stored_bytes: u64,
     /// Its licence, as its card names it.
     pub licence: &'static str,
-    /// RewardBench 2's published mark, 0 to 1 ([`PUBLISHED_MARKS`]).
+    /// Its published mark on RewardBench 2, from 0 to 1 ([`PUBLISHED_MARKS`]).
     pub reward_bench_2: Option<f64>,
 }
 
-/// Where the published marks are from.
+/// Source of the published marks.
 pub const PUBLISHED_MARKS: &str =
     "RewardBench 2 leaderboard, by way of evaleval/every_eval_ever (MIT), as of December 2025";
 
 const QWEN3: &str = "Qwen3ForSequenceClassification";
 const LLAMA: &str = "LlamaForSequenceClassification";
 
-/// The models, smallest first. Sizes of those stored in 16 bits are two bytes a weight.
+/// The models, smallest first. Models stored in 16 bits have two bytes for each weight.
 pub const CATALOG: [Listed; 12] = [
     Listed {
         id: "OpenAssistant/reward-model-deberta-v3-large-v2@refs/pr/3",
@@ -67,6 +67,7 @@ pub const CATALOG: [Listed; 12] = [
     in_16_bits("Skywork/Skywork-Reward-V2-Qwen3-8B", QWEN3, 7_568_409_600, "apache-2.0", Some(0.7837)),
 ];
 
+/// A model whose weights are stored in 16 bits.
 const fn in_16_bits(
     id: &'static str,
     architecture: &'static str,
@@ -78,7 +79,8 @@ const fn in_16_bits(
 }
 
 impl Listed {
-    /// What it needs on a device as each type; all of it counts as matrices.
+    /// Bytes that the weights need on a device, for each type. All weights count as matrices, which may be
+    /// packed.
     fn needs(&self) -> Vec<Need> {
         let stored = if self.stored_bytes == 2 * self.parameters { StoredType::BF16 } else { StoredType::F32 };
         let need = |dtype| {
@@ -89,12 +91,12 @@ impl Listed {
         Dtype::ALL.map(need).to_vec()
     }
 
-    /// Why it cannot be loaded on a device as a type, where it cannot.
+    /// Why the model cannot be loaded on `device` as `dtype`, in a sentence; `None` where it can.
     pub fn does_not_fit(&self, device: &OpenDevice, dtype: Dtype) -> Option<String> {
         device.fits(self.id, &self.needs(), dtype).err().map(|error| error.to_string())
     }
 
-    /// Bytes of its weights on the device as a type.
+    /// Bytes of its weights on a device as `dtype`.
     pub fn memory_bytes(&self, dtype: Dtype) -> u64 {
         self.needs().iter().find(|need| need.dtype == dtype).map_or(0, |need| need.weight_bytes)
     }

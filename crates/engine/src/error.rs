@@ -1,14 +1,14 @@
-//! Why a model could not be loaded or a text not be scored.
+//! Why a model could not be loaded, or a text could not be scored.
 
 use rewardscope_models::ModelError;
 use rewardscope_store::{Cancelled, StoreError};
 use rewardscope_text::TextError;
 use rewardscope_weights::WeightsError;
 
-/// Why a model could not be loaded or a text not be scored.
+/// Why a model could not be loaded, or a text could not be scored.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EngineError {
-    /// Bytes could not be had.
+    /// Bytes could not be read or fetched.
     #[error(transparent)]
     Store(StoreError),
     /// The weights are damaged, incomplete or of an unsupported type.
@@ -20,27 +20,27 @@ pub enum EngineError {
     /// The tokenizer or the chat template failed.
     #[error(transparent)]
     Text(#[from] TextError),
-    /// The files that were picked are no model.
+    /// The chosen files are not a model.
     #[error(
         "opening a model: a .gguf file, or a folder with config.json, model.safetensors and tokenizer.json was expected, {found} was found"
     )]
     NoModel {
-        /// What was picked instead.
+        /// What was chosen instead.
         found: String,
     },
-    /// A checkpoint in a form that is not read.
+    /// The checkpoint has a format that is not read.
     #[error("opening {model}: {expected} was expected, {found} was found; {convert}")]
     Convert {
         /// The folder's name.
         model: String,
-        /// The file that is read.
+        /// The file that would be read.
         expected: &'static str,
         /// The file that is there instead.
         found: String,
-        /// How to make the one of the other.
+        /// How to convert it.
         convert: &'static str,
     },
-    /// An adapter without its base.
+    /// An adapter was opened without its base model.
     #[error(
         "opening the adapter {adapter}: its base {base} was expected beside it, none was given; name the base too, or open the adapter by its Hub id"
     )]
@@ -50,7 +50,7 @@ pub enum EngineError {
         /// The base that its configuration names.
         base: String,
     },
-    /// A repository has several models.
+    /// A repository has several models, and none was named.
     #[error(
         "opening {repository}: one model was expected, it has {found}; name one after a colon, as in {repository}:{example}"
     )]
@@ -59,18 +59,18 @@ pub enum EngineError {
         repository: String,
         /// The models' file names.
         found: String,
-        /// One of them.
+        /// One of these names.
         example: String,
     },
-    /// A model with tensors that change its value and that nothing here reads.
-    #[error("loading {model}: tensors that are all read were expected, {found} was found")]
+    /// The model is not complete, or has tensors that change its scores but are not read.
+    #[error("loading {model}: a complete model without unknown tensors was expected, {found} was found")]
     NotWhole {
         /// The model's name.
         model: String,
         /// What was found instead.
         found: String,
     },
-    /// A file is no reward head.
+    /// A file is not a reward head.
     #[error("reading {file}: a reward head (score.weight and its description) was expected, {found} was found")]
     NoHead {
         /// The file's name.
@@ -98,7 +98,7 @@ pub enum EngineError {
         /// Why not, and what to do.
         reason: String,
     },
-    /// No device of the wanted kind.
+    /// There is no device of the wanted kind.
     #[error("opening the {wanted}: {reason}")]
     NoDevice {
         /// What was asked for.
@@ -106,7 +106,7 @@ pub enum EngineError {
         /// Why there is none, and what to do.
         reason: String,
     },
-    /// The device failed while it worked; nothing it returned since can be trusted.
+    /// The device failed while it worked. Nothing that it returned since can be trusted.
     #[error("computing on {device}: {reason}; reload the model, or choose the CPU")]
     DeviceFailed {
         /// The device's name.
@@ -114,7 +114,7 @@ pub enum EngineError {
         /// What the driver said.
         reason: String,
     },
-    /// The device computes a stored case wrongly.
+    /// The device computes a known case wrongly.
     #[error(
         "testing {device}: {case} came out {largest_error:e} off its known answer, more than the {tolerance:e} allowed; no score from this device can be trusted, choose another one"
     )]
@@ -123,28 +123,28 @@ pub enum EngineError {
         device: String,
         /// Which case failed.
         case: &'static str,
-        /// Largest absolute error found.
+        /// Largest absolute error found, in nats for log-probabilities.
         largest_error: f64,
-        /// Largest absolute error allowed.
+        /// Largest absolute error allowed, in the same unit.
         tolerance: f64,
     },
-    /// The weights do not fit.
+    /// The weights do not fit into memory.
     #[error(
         "loading {model}: its weights need {weight_bytes} bytes {dtype}, the CPU path here has at most {most_bytes}; {advice}"
     )]
     TooLarge {
         /// The file's or folder's name.
         model: String,
-        /// What they were to be on the device.
+        /// The chosen type of the weights, as in `as q8`.
         dtype: &'static str,
-        /// Bytes of the weights so.
+        /// Bytes of the weights as this type.
         weight_bytes: u64,
-        /// Bytes that there can be.
+        /// Most bytes of weights that the device can hold.
         most_bytes: u64,
         /// What to do.
         advice: String,
     },
-    /// A classifier's score cannot be told from its other logits.
+    /// It is not clear which of a classifier's logits is the score.
     #[error(
         "loading {model}: {} was expected, for it has {labels} labels; {} was found",
         if *labels == 1 { "no label or label 0" } else { "a label to take as the score" },
@@ -153,12 +153,12 @@ pub enum EngineError {
     Label {
         /// The model's name.
         model: String,
-        /// How many there are.
+        /// Number of labels.
         labels: usize,
-        /// The one that was asked for.
+        /// The label that was asked for.
         label: Option<usize>,
     },
-    /// The tokenizer gives ids that the model's embedding does not have.
+    /// The tokenizer gives an id that the model's embedding does not have.
     #[error(
         "scoring with {model}: the tokenizer gave id {id}, but the model's vocabulary ends at {vocab_size}; tokenizer and weights do not belong together"
     )]
@@ -167,36 +167,36 @@ pub enum EngineError {
         model: String,
         /// The id.
         id: u32,
-        /// Entries of the embedding.
+        /// Number of tokens in the embedding.
         vocab_size: usize,
     },
-    /// The tokenizer numbers a text beyond the types that the model has.
+    /// The tokenizer gives a token type that the model does not have.
     #[error(
         "scoring with {model}: the tokenizer gave the token type {kind}, but the model has {most}; tokenizer and weights do not belong together"
     )]
     TokenType {
         /// The model's name.
         model: String,
-        /// The type.
+        /// The token type.
         kind: u32,
-        /// How many types there are.
+        /// Number of token types that the model has.
         most: usize,
     },
-    /// Nothing is left to score.
+    /// After truncation, nothing of the completion is left to score.
     #[error(
         "scoring with {model}: the conversation has {tokens} tokens, its completion begins at token {first_completion_token}, and the context ends at {context_tokens}; shorten the prompt"
     )]
     NothingToScore {
         /// The model's name.
         model: String,
-        /// Tokens before the cut.
+        /// Number of tokens before truncation.
         tokens: usize,
-        /// Where the completion begins.
+        /// Index of the completion's first token.
         first_completion_token: usize,
-        /// Where the cut is.
+        /// Most tokens that the model sees.
         context_tokens: usize,
     },
-    /// The work was cancelled; what was done before stays.
+    /// The work was cancelled. What was done before stays.
     #[error("cancelled")]
     Cancelled,
 }

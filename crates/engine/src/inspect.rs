@@ -1,3 +1,5 @@
+//! Describes a model before it is loaded.
+
 use std::collections::BTreeMap;
 
 use rewardscope_models::{Architecture, Head};
@@ -6,47 +8,47 @@ use serde::{Deserialize, Serialize};
 use crate::error::EngineError;
 use crate::{Clock, ModelFiles, Need, RewardHead};
 
-/// What there is to say of a model before its weights are read.
+/// What is known of a model before its weights are read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Inspection {
     /// The file's or folder's name.
     pub name: String,
     /// The architecture's name.
     pub architecture: String,
-    /// What it gives: `score`, `pooled score` or `log-probabilities`.
+    /// What the model gives: `score`, `pooled score` or `log-probabilities`.
     pub head: String,
-    /// Logits that it gives, where it is a classifier.
+    /// Number of logits, where the model is a classifier.
     pub labels: usize,
-    /// Where a score is read.
+    /// Which tokens the score is read at, in words.
     pub pooling: String,
-    /// Tokens that it can attend over.
+    /// Most tokens that the model can attend over.
     pub context_tokens: usize,
     /// Number of layers.
     pub layers: usize,
     /// Width of the hidden states.
     pub hidden_size: usize,
-    /// Entries of the embedding.
+    /// Number of tokens in the embedding.
     pub vocab_size: usize,
     /// Number of weights.
     pub parameters: u64,
-    /// Stored bytes, by the type that they are stored as.
+    /// Stored bytes of the weights, by the name of their stored type.
     pub stored_bytes: BTreeMap<String, u64>,
-    /// Whether it says how conversations are written.
+    /// Whether the model has a chat template.
     pub has_chat_template: bool,
-    /// Tensors that are there and that nobody reads.
+    /// Names of stored tensors that are not read.
     pub unread: Vec<String>,
-    /// What whoever compares its scores should know: sentences.
+    /// What people who compare its scores should know: sentences.
     pub notes: Vec<String>,
-    /// What the weights need on a device as each type.
+    /// Bytes that the weights need on a device, for each type.
     pub needs: Vec<Need>,
 }
 
 impl ModelFiles {
-    /// What there is to say of a model, from its headers alone.
+    /// Describes a model from its headers alone. With `head`, the model is that reward head's backbone, and its
+    /// files are hashed to check this.
     ///
     /// # Errors
-    /// When a file is damaged or unsupported, a tensor is missing, or the head is another
-    /// backbone's.
+    /// When a file is damaged or unsupported, a tensor is missing, or the head is another backbone's.
     pub async fn inspect(&self, head: Option<&RewardHead>) -> Result<Inspection, EngineError> {
         // No text is rendered, so the time does not matter.
         let mut opened = self.open(Clock::from_local_seconds(0)).await?;

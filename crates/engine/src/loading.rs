@@ -1,4 +1,4 @@
-//! What is said of a load: options before it, progress during it.
+//! The options of a load, and its progress.
 
 use rewardscope_store::{FetchProgress, FetchStage};
 use rewardscope_text::Clock;
@@ -7,69 +7,71 @@ use serde::{Deserialize, Serialize};
 use crate::scoring::score::Aggregate;
 use crate::{Dtype, Protocol};
 
-/// What is settled before a model is loaded.
+/// The options of a load.
 #[derive(Debug, Clone, Copy)]
 pub struct LoadOptions {
-    /// The time that templates are told.
+    /// The time that chat templates see.
     pub clock: Clock,
     /// How a language model's log-probabilities become a score.
     pub aggregate: Aggregate,
-    /// Cut conversations at so many tokens; never beyond the model's own context.
+    /// Most tokens of a conversation; longer ones are truncated. `None` leaves the model's own limit, which is
+    /// never exceeded.
     pub max_tokens: Option<usize>,
-    /// Which logit of a classifier with several is the score.
+    /// Which logit is the score, for a classifier with several.
     pub label: Option<usize>,
-    /// How conversations become ids, and where scores are read.
+    /// How conversations become token ids, and which token the score is read at.
     pub protocol: Protocol,
-    /// What the weights are on the device.
+    /// Weight type on the device.
     pub dtype: Dtype,
-    /// Tokens in a batch; as suits the device where none are given.
+    /// Most tokens in a batch; `None` for a number that suits the device and the model.
     pub batch_tokens: Option<usize>,
 }
 
 impl LoadOptions {
-    /// All by default: the model's own template, context and only label.
+    /// The default options: the model's own template, context and only label.
     pub fn new(clock: Clock) -> Self {
         let (aggregate, protocol) = (Aggregate::default(), Protocol::default());
         let dtype = Dtype::default();
         Self { clock, aggregate, max_tokens: None, label: None, protocol, dtype, batch_tokens: None }
     }
 
-    /// As the reference evaluator has it.
+    /// The options of the reference evaluator, RewardBench: [`Protocol::reference`], with at most
+    /// [`Protocol::REFERENCE_TOKENS`] tokens.
     pub fn reference(clock: Clock) -> Self {
         Self { max_tokens: Some(Protocol::REFERENCE_TOKENS), protocol: Protocol::reference(), ..Self::new(clock) }
     }
 }
 
-/// What a loading model is doing.
+/// A stage of a load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 #[serde(rename_all = "lowercase")]
 pub enum LoadStage {
-    /// Files over the network into the cache.
+    /// Fetches files over the network into the cache.
     Download,
-    /// Files of the cache against their hashes.
+    /// Checks files of the cache against their hashes.
     Check,
-    /// Configuration, tokenizer and the weights' headers.
+    /// Reads the configuration, the tokenizer and the weights' headers.
     Headers,
-    /// The weights onto the device.
+    /// Brings the weights onto the device.
     Weights,
-    /// A stored case through the kernels.
+    /// Tests the device against known answers.
     SelfTest,
 }
 
-/// How far a loading model is.
+/// The progress of a load.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct LoadProgress {
-    /// What is fetched or loaded.
+    /// Name of the files that are fetched or loaded.
     pub name: String,
-    /// What is being done.
+    /// The current stage.
     pub stage: LoadStage,
-    /// Bytes fetched, checked or on the device, as stored.
+    /// Bytes fetched, checked or brought onto the device so far, counted as stored.
     pub bytes_done: u64,
-    /// Bytes of that stage in all.
+    /// Bytes of the whole stage.
     pub bytes_total: u64,
-    /// What went wrong and is tried again: a sentence.
+    /// What went wrong and is being tried again: a sentence.
     pub trouble: Option<String>,
 }
 

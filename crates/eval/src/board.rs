@@ -1,85 +1,85 @@
-//! The site's own board: a folder of run summaries, one file a row. Whoever ran a benchmark makes the
-//! file from the run and sends it; a test checks every row of the folder.
+//! The site's own board: a folder of run summaries, one file per row. The person who ran a benchmark makes the file
+//! from the run and sends it as a pull request. A test checks every row of the folder.
 
 use rewardscope_benchmarks::{Benchmark, Figure, benchmark, reward_bench_2};
 use serde::{Deserialize, Serialize};
 
 use crate::RunFile;
 
-/// What a row calls itself.
+/// Value of [`BoardRow::format`].
 const FORMAT: &str = "rewardscope board row 1";
 
-/// The longest text in a row, in characters.
+/// Most characters of a text in a row.
 const MOST_CHARACTERS: usize = 500;
 
-/// A row of the board.
+/// One row of the board: the summary of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 #[serde(deny_unknown_fields)]
 pub struct BoardRow {
     /// Always `rewardscope board row 1`.
     pub format: String,
-    /// The model: its Hub id with revision, file or folder.
+    /// The model: its Hub id with the commit, or the name of its file or folder.
     pub model: String,
-    /// The name of the reward head that it carries, where it is one of ours.
+    /// Name of the fitted reward head on the model, if there is one.
     pub head: Option<String>,
-    /// A hash over its files and its head.
+    /// sha256 over the model's files and its head, in hexadecimal digits.
     pub model_sha256: String,
-    /// Its architecture.
+    /// The model's architecture.
     pub architecture: String,
     /// Whether scores are rewards; otherwise they are log-probabilities.
     pub is_reward_model: bool,
-    /// What the weights were on the device.
+    /// Weight type on the device.
     pub dtype: String,
     /// Settings that change token ids; empty for the default.
     pub settings: String,
-    /// What made a text of a conversation; rows from before it was said have none.
+    /// Chat template: `tokenizer` for the model's own, a format's name, or `none`. Older rows do not have this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
-    /// Where conversations were cut.
+    /// Context limit, in tokens; longer conversations were cut.
     pub context_tokens: usize,
-    /// [`Benchmark::name`]
+    /// The benchmark's name in commands, such as `reward-bench-2`.
     pub benchmark: String,
-    /// Which of its ways of marking.
+    /// Name of the benchmark's variant that marked the run.
     pub variant: String,
-    /// The rows that were scored.
+    /// The dataset: its Hub id with commit and file, its address, or the name of a file.
     pub dataset: String,
-    /// A hash over all of their items.
+    /// sha256 over all items of the dataset, in hexadecimal digits.
     pub dataset_sha256: String,
-    /// At most so many items of a subset.
+    /// Most items per subset that were drawn; `None` for all.
     pub limit_per_subset: Option<usize>,
     /// Items selected.
     pub items_total: usize,
-    /// Items without scores.
+    /// Selected items without scores.
     pub items_missing: usize,
-    /// Items with a completion that was cut at the context's end.
+    /// Items with a completion whose conversation was cut at the context limit.
     pub items_cut: usize,
-    /// The benchmark's one number; `None` unless all of its parts are there.
+    /// The benchmark's overall mark; `None` unless every part of it was scored.
     pub overall: Option<BoardMark>,
-    /// Its subsets, then its sections.
+    /// Marks of the subsets, then of the sections.
     pub parts: Vec<BoardMark>,
-    /// The devices that scored, in their order.
+    /// Names of the devices that scored, in order of use.
     pub devices: Vec<String>,
-    /// Where: `native` with the system's name, or what the browser calls itself.
+    /// Where the run was made: `native` with system and processor, or the browser's user agent.
     pub host: String,
-    /// The program's version.
+    /// Version of this program.
     pub version: String,
-    /// Largest error of the device's self-test, in nats.
+    /// Largest absolute error of the device's self-test, in nats.
     pub self_test_error: f64,
 }
 
-/// A mark of a row.
+/// One mark of a row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 #[serde(deny_unknown_fields)]
 pub struct BoardMark {
-    /// Of what.
+    /// Name of the subset or section, or `overall`.
     pub name: String,
-    /// The mark.
+    /// The mark, 0 to 1; a Ties score can lie slightly outside.
     pub score: f64,
-    /// Items it is of.
+    /// Number of items behind the mark.
     pub n: usize,
-    /// Its 95 % interval's ends, where it has one.
+    /// Lower and upper end of the 95 % confidence interval; `None` where there is none.
     pub ci95: Option<[f64; 2]>,
 }
 
@@ -94,32 +94,32 @@ impl BoardMark {
     }
 }
 
-/// What a row is sent with.
+/// A row as a contribution to the board: the file and the pull request for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Contribution {
-    /// The file's name in the folder.
+    /// The file's name in the board's folder.
     pub file: String,
-    /// The file.
+    /// The file's content: the row as JSON.
     pub json: String,
-    /// What the pull request says.
+    /// Text of the pull request, in Markdown.
     pub text: String,
 }
 
-/// What is wrong with a row.
+/// Why a row of the board is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("reading the board's {file}: {expected} was expected, {found} was found; make the file anew from the run")]
 pub struct BoardError {
     /// The file's name.
     pub file: String,
-    /// What should be there.
+    /// What was expected.
     pub expected: String,
-    /// What is there.
+    /// What was found.
     pub found: String,
 }
 
 impl BoardRow {
-    /// Of a run.
+    /// The row of a run.
     pub fn of(run: &RunFile) -> Self {
         let protocol = &run.protocol;
         let assessment = &run.assessment;
@@ -153,11 +153,11 @@ impl BoardRow {
         }
     }
 
-    /// The row's file name: benchmark, model, and the beginning of both hashes, so that another
+    /// The row's file name: benchmark, model, and the first 8 digits of the hashes of model and dataset. Another
     /// version of either is another row.
     pub fn file_name(&self) -> String {
         let plain = |text: &str| -> String {
-            // A revision is told by the hash.
+            // Without the revision: the hash already distinguishes versions.
             let text = text.split('@').next().unwrap_or(text);
             let last = text.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
             let kept =
@@ -169,7 +169,7 @@ impl BoardRow {
         format!("{}-{}-{rows}.json", plain(&self.benchmark), plain(&self.model))
     }
 
-    /// The file, the pull request and where the file goes.
+    /// The row's file with its name, and the text of the pull request.
     ///
     /// # Errors
     /// As [`Self::check`].
@@ -209,10 +209,10 @@ impl BoardRow {
         Ok(Contribution { file, json, text })
     }
 
-    /// Reads a row of the folder.
+    /// Reads a row of the board. `file` is the file's name, `text` its content.
     ///
     /// # Errors
-    /// When it is none, or says what cannot be.
+    /// When the text is no row, or as [`Self::check`].
     pub fn read(file: &str, text: &str) -> Result<Self, BoardError> {
         let row: Self = serde_json::from_str(text).map_err(|error| BoardError {
             file: file.to_owned(),
@@ -223,10 +223,10 @@ impl BoardRow {
         Ok(row)
     }
 
-    /// Whether the row is what a run can come to.
+    /// Checks that a run can have produced this row, and that `file` is its file name.
     ///
     /// # Errors
-    /// With the first thing that is not.
+    /// With the first thing that is wrong.
     pub fn check(&self, file: &str) -> Result<(), BoardError> {
         let wrong = |expected: &str, found: String| {
             Err(BoardError { file: file.to_owned(), expected: expected.to_owned(), found })
@@ -268,11 +268,11 @@ impl BoardRow {
             return wrong("parts that are of the items", format!("{} items", self.items_total));
         }
         for mark in self.parts.iter().chain(&self.overall) {
-            // The Ties score goes a little beyond.
+            // The Ties score can lie slightly outside 0 to 1.
             if !(-0.01..=1.01).contains(&mark.score) {
                 return wrong("marks from 0 to 1", format!("{} {}", mark.name, mark.score));
             }
-            // Ends that are no numbers are no interval either.
+            // Ends that are NaN do not compare, and are refused too.
             if let Some([low, high]) = mark.ci95
                 && low.partial_cmp(&high).is_none_or(std::cmp::Ordering::is_gt)
             {
@@ -367,7 +367,7 @@ mod tests {
         whole(&BoardRow::read(&sent.file, &more).expect_err("more").to_string(), "note");
     }
 
-    /// The folder that the site shows.
+    /// Checks the real folder, which the site shows.
     #[test]
     fn every_row_of_the_board_is_one() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../board");

@@ -1,5 +1,5 @@
-//! A run that several workers score at once: each takes the next item that nobody has begun, and the
-//! outcomes are kept in the run's order.
+//! Shares a run among several workers. Each worker claims the next free item, and the outcomes are stored in the run's
+//! order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::journal::ItemLine;
 use crate::run::{ItemOutcome, Run, score_item};
 
-/// What is brought before its turn is lost when the worker ends: at most so many items.
+/// Most items that are claimed or wait for their turn. Outcomes that wait are only in memory: they are lost if the
+/// worker that keeps the run dies.
 const MOST_AHEAD: usize = 16;
 
-/// Who has begun what of a run.
+/// The claimed items of a run, and the outcomes that wait for their turn. Places are indices into [`Run::items`].
 #[derive(Debug, Default)]
 pub struct Claims {
     begun: BTreeSet<usize>,
@@ -21,24 +22,24 @@ pub struct Claims {
     helpers: usize,
 }
 
-/// An item that another worker is to score, as it is sent there.
+/// An item for another worker to score, as sent to that worker in JSON.
 #[derive(Serialize, Deserialize)]
 struct Claim {
     place: usize,
-    /// What templates are told of the time.
+    /// Local time that chat templates are told, in seconds since 1970-01-01.
     local_seconds: i64,
     item: Item,
 }
 
 impl Claims {
-    /// How many others score beside the worker that keeps the run: an item's milliseconds are shared
-    /// among them, so that the run's times stay those of a clock.
+    /// Sets the number of helpers: workers that score besides the one that keeps the run. Each item's milliseconds are
+    /// divided by the number of workers, so that their sum over the run stays the elapsed time.
     pub fn share_with(&mut self, helpers: usize) {
         self.helpers = helpers;
     }
 
-    /// The place of the next item that nobody has begun; `None` where there is none, or the first one
-    /// that was begun is too far behind.
+    /// Claims the next free item and gives its place. `None` where no item is free, or where the first unfinished item
+    /// is too far behind.
     pub fn claim(&mut self, run: &Run) -> Option<usize> {
         let done = run.results().len();
         let free = |place: &usize| !self.begun.contains(place) && !self.ahead.contains_key(place);
@@ -47,7 +48,8 @@ impl Claims {
         Some(place)
     }
 
-    /// The item that [`Self::claim`] gives, to be sent to [`score_claim`] in another worker.
+    /// As [`Self::claim`], but gives JSON text for [`score_claim`] in another worker. `clock` is the time that chat
+    /// templates are told.
     pub fn claim_text(&mut self, run: &Run, clock: Clock) -> Option<String> {
         let place = self.claim(run)?;
         let claim = Claim { place, local_seconds: clock.local_seconds(), item: run.items()[place].clone() };
@@ -60,12 +62,12 @@ impl Claims {
         }
     }
 
-    /// An item that was claimed will not be brought by whoever claimed it.
+    /// Frees a claimed item, whose worker will not bring an outcome. The item can be claimed again.
     pub fn release(&mut self, place: usize) {
         self.begun.remove(&place);
     }
 
-    /// Takes the outcome of a claimed item.
+    /// Takes the outcome of the claimed item at `place`. An outcome that is not needed any more is dropped.
     pub fn bring(&mut self, run: &Run, place: usize, mut outcome: ItemOutcome) {
         self.begun.remove(&place);
         if (run.results().len()..run.items().len()).contains(&place) {
@@ -74,7 +76,7 @@ impl Claims {
         }
     }
 
-    /// As [`Self::bring`], for what [`score_claim`] gave; whether it fits the run.
+    /// As [`Self::bring`], for the text that [`score_claim`] gave. `false` where the text fits no item of the run.
     pub fn bring_text(&mut self, run: &Run, text: &str) -> bool {
         let Ok(line) = serde_json::from_str::<ItemLine>(text) else {
             return false;
@@ -89,7 +91,7 @@ impl Claims {
         }
     }
 
-    /// The outcome of the run's next item, where somebody has brought it.
+    /// The outcome of the run's next item; `None` until a worker has brought it.
     pub fn next(&mut self, run: &Run) -> Option<ItemOutcome> {
         self.ahead.remove(&run.results().len())
     }
@@ -98,7 +100,7 @@ impl Claims {
 /// Why a claimed item has no outcome.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
-    /// What came is no claim.
+    /// The text is no claim.
     #[error("taking an item of another worker's run: an item was expected; {0}")]
     Unreadable(#[from] serde_json::Error),
     /// The item could not be scored.
@@ -106,8 +108,8 @@ pub enum ClaimError {
     Engine(#[from] EngineError),
 }
 
-/// Scores an item of a run that another worker keeps: what [`Claims::claim_text`] gave to what
-/// [`Claims::bring_text`] takes.
+/// Scores an item of a run that another worker keeps. `claim` is the text of [`Claims::claim_text`]; the result is the
+/// text for [`Claims::bring_text`].
 ///
 /// # Errors
 /// As [`score_item`], and when the text is no claim.
@@ -157,7 +159,7 @@ mod tests {
             run.push(outcome);
         }
         assert_eq!(run.results().iter().map(|result| result.outcome.ms).collect::<Vec<_>>(), [1.0, 2.0]);
-        // Brought twice, as when its first worker was given up too early.
+        // Item 1 comes a second time, as when its first worker was given up too early.
         claims.bring(&run, 1, outcome(9.0));
         claims.bring(&run, 2, outcome(2.0));
         run.push(claims.next(&run).expect("the next outcome"));

@@ -1,5 +1,5 @@
-//! Two files of scores beside each other: what [`compare`] says of the items that both have, and what
-//! else a difference may come of.
+//! Compares files of scores: [`compare()`] over the items that two files share, and other differences between the runs
+//! that may explain a difference in marks.
 
 use std::collections::HashMap;
 
@@ -10,58 +10,58 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ScoreFile, ScoredRow};
 
-/// Why two files do not stand beside each other.
+/// Why files of scores cannot be compared.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ComparisonError {
-    /// Their scores do not.
+    /// The scores cannot be compared.
     #[error(transparent)]
     Compare(#[from] CompareError),
-    /// One is a run of another benchmark.
+    /// One file is a run of another benchmark.
     #[error("comparing {file}: it is a run of {found}, not of {expected}; name it with --benchmark")]
     OtherBenchmark {
-        /// The file.
+        /// The file's name.
         file: String,
-        /// What it is of.
+        /// The benchmark of the run.
         found: String,
-        /// What was asked for.
+        /// The benchmark that was asked for.
         expected: &'static str,
     },
 }
 
-/// Two runs beside each other with what else is to be known.
+/// Two runs compared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct RunComparison {
-    /// Their marks over the items that both have.
+    /// The difference of their marks, over the items that both have.
     pub comparison: Comparison,
-    /// How far they agree, what their average gets, and what else is different between them.
+    /// How often they agree, the mark of their average, and other differences between them.
     pub together: RunsTogether,
 }
 
-/// Two runs or more over the items that all of them have.
+/// Two or more runs, over the items that all of them have.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct RunsTogether {
-    /// Items that all have.
+    /// Number of items that all runs have.
     pub items: usize,
-    /// What their marks are: `overall`, `partial mean`, or the only subset's name.
+    /// Which mark is compared: `overall`, `partial mean`, or the name of the only subset.
     pub mark: String,
-    /// That of each.
+    /// That mark of each run, in the order of the files.
     pub marks: Vec<Figure>,
-    /// Of each with each, how often they pick the same completion.
+    /// For each pair of runs, how often both pick the same completion: `[run][run]`, in the order of the files.
     pub agreement: Vec<Vec<Option<Agreement>>>,
-    /// What the mean of their scores gets, each run's first moved and scaled to mean 0 and deviation 1.
+    /// The mark of the ensemble: each run's scores are scaled to mean 0 and standard deviation 1, then averaged.
     pub average: Figure,
-    /// What keeps them from being alike, and what was left out: a sentence each.
+    /// Differences between the runs, and what was left out: one sentence each.
     pub remarks: Vec<String>,
 }
 
 impl RunsTogether {
-    /// Sets files beside each other.
+    /// Compares files over the items that all of them have. `seed` is that of the confidence intervals.
     ///
     /// # Errors
-    /// When they are of another benchmark, share no item, have an item in another form, or cannot be
-    /// marked.
+    /// When a file is a run of another benchmark, when the files share no item, when an item has different numbers of
+    /// completions in them, or when the items cannot be marked.
     pub fn of(
         benchmark: &'static Benchmark,
         variant: &'static Variant,
@@ -131,7 +131,7 @@ impl RunsTogether {
     }
 }
 
-/// A run says which benchmark it is of; other files are taken at the caller's word.
+/// Refuses run files of another benchmark. Other files do not name their benchmark, so the caller's is assumed.
 fn refuse_others(benchmark: &'static Benchmark, files: &[&ScoreFile]) -> Result<(), ComparisonError> {
     for file in files {
         if let Some(run) = file.run.as_ref().filter(|run| run.benchmark != benchmark.name) {
@@ -146,10 +146,10 @@ fn refuse_others(benchmark: &'static Benchmark, files: &[&ScoreFile]) -> Result<
 }
 
 impl RunComparison {
-    /// Sets two files beside each other.
+    /// Compares two files. `seed` is that of the confidence intervals.
     ///
     /// # Errors
-    /// As [`compare`], and where a file is a run of another benchmark.
+    /// As [`compare()`], and when a file is a run of another benchmark.
     pub fn of(
         benchmark: &'static Benchmark,
         variant: &'static Variant,
@@ -165,7 +165,7 @@ impl RunComparison {
     }
 }
 
-/// What else is different between two runs, so that a difference may come of it.
+/// Differences in the conditions of two runs, which may explain a difference in marks: one sentence each.
 fn unlike(first: &ScoreFile, second: &ScoreFile) -> Vec<String> {
     let (one, other) = (&first.name, &second.name);
     let (Some(first), Some(second)) = (&first.run, &second.run) else {

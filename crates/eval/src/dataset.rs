@@ -1,8 +1,8 @@
-//! A dataset's files as items: whose they are, what of them is read, and what is passed over.
+//! Reads a dataset's files into items: which benchmark the rows belong to, which rows are read, and which are skipped.
 
 use std::collections::{BTreeMap, HashMap};
 
-use rewardscope_benchmarks::{Benchmark, Item, MarkError, Turn, preferences, reward_bench_2};
+use rewardscope_benchmarks::{Benchmark, Item, MarkError, preferences, reward_bench_2};
 use rewardscope_data::{
     Columns, DataError, DatasetRow, How, IntakeReport, Opening, Reader, Reason, Rows, Skipped, each_row, is_official,
 };
@@ -11,79 +11,80 @@ use rewardscope_store::{
     ByteStream, FetchProgress, Repository, RepositoryId, RepositoryKind, Source, Store, StoreError, is_address,
 };
 
-/// Why a dataset cannot be run.
+/// Why a dataset cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
-    /// The file gave no rows.
+    /// A file could not be read as rows.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// Its rows cannot be marked, whatever their scores.
+    /// The benchmark cannot mark the file's rows, whatever their scores.
     #[error("reading {file}: rows that {benchmark} marks were expected; {reason}")]
     Unmarkable {
         /// The file's name.
         file: String,
-        /// The benchmark.
+        /// The benchmark's title.
         benchmark: &'static str,
         /// What is wrong with the first such row.
         reason: MarkError,
     },
-    /// None of the rows is a preference.
+    /// Every row was skipped: none is a preference.
     #[error("reading {file}: at least one preference was expected, all {rows} rows were skipped ({reasons})")]
     NothingLeft {
         /// The dataset's name.
         file: String,
-        /// Rows read.
+        /// Number of rows read.
         rows: usize,
-        /// Why they were skipped.
+        /// Why the rows were skipped.
         reasons: String,
     },
-    /// The repository's rows could not be had.
+    /// The repository's rows could not be fetched.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A folder or a repository has not the rows of one split.
+    /// A folder or repository does not have exactly the rows of one split.
     #[error(
         "opening {repository}: files with rows of one split were expected (.parquet, .arrow, .jsonl, .json, .csv), it has {found}; a file of the Hub can be named after a colon, as in {repository}:FILE"
     )]
     NotOne {
-        /// The repository's name.
+        /// The name of the folder or repository.
         repository: String,
-        /// What it has.
+        /// What the folder or repository has instead.
         found: String,
     },
 }
 
-/// What is asked of a dataset.
+/// How to read a dataset. The default reads all rows and finds the benchmark by the columns.
 #[derive(Debug, Clone, Default)]
 pub struct Asked {
-    /// Whose rows they are; told by their columns without it.
+    /// The benchmark that the rows belong to; `None` to find it by the columns.
     pub benchmark: Option<&'static Benchmark>,
-    /// Where rows have what, where that is not as their layout has it.
+    /// Which columns hold an item's fields, where they differ from the layout's own.
     pub columns: Option<Columns>,
-    /// Which rows of each file; all without it.
+    /// Which rows of each file to read; `None` for all.
     pub rows: Option<Rows>,
-    /// Which of several lists of rows in one JSON object.
+    /// Which list of rows to read, where one JSON object holds several.
     pub split: Option<String>,
-    /// Whether a row that is no preference refuses the dataset.
+    /// Refuse the dataset when a row is no preference, instead of skipping the row.
     pub is_strict: bool,
 }
 
-/// A dataset's items, with what became of its rows.
+/// A dataset's items, and what happened to the rows.
 #[derive(Debug, Clone)]
 pub struct Dataset {
-    /// Whose rows they are.
+    /// The benchmark that the rows belong to.
     pub benchmark: &'static Benchmark,
-    /// The items.
+    /// The items, in the order of files and rows.
     pub items: Vec<Item>,
-    /// What the reader should know, a sentence each: how the rows were read, what of them was not.
+    /// Notes for the reader, one sentence each: how the rows were read, and what was not read.
     pub remarks: Vec<String>,
-    /// The rows that were passed over.
+    /// The rows that were skipped, with the reason.
     pub skipped: Vec<Skipped>,
 }
 
-/// Whose rows a file has, told by its columns: RewardBench 2's own, or preferences.
+/// The benchmark that a file's rows belong to, by the columns: RewardBench 2 where the columns are its own, else
+/// preferences. `split` chooses among several lists in one JSON object.
 ///
 /// # Errors
-/// When it holds no rows.
+/// When the file holds no rows.
 pub async fn benchmark_of(source: &Source, split: Option<&str>) -> Result<&'static Benchmark, DatasetError> {
     let opening = Opening { split: split.map(str::to_owned), ..Opening::default() };
     let reader = Reader::open(ByteStream::of(source), opening).await?;
@@ -93,7 +94,8 @@ pub async fn benchmark_of(source: &Source, split: Option<&str>) -> Result<&'stat
     })
 }
 
-/// How a benchmark's rows are read. `set` is what the dataset is called, for benchmarks of several.
+/// How to read a benchmark's rows. `own` overrides the benchmark's columns. `set` is the dataset's title: the subset of
+/// rows that name none, for benchmarks made of several datasets.
 pub fn how_of(benchmark: &Benchmark, own: Option<&Columns>, set: &str) -> How {
     if benchmark.name == preferences::NAME {
         return How::Preferences(own.cloned());
@@ -104,11 +106,27 @@ pub fn how_of(benchmark: &Benchmark, own: Option<&Columns>, set: &str) -> How {
     How::Published(Columns { subset_otherwise, ..columns })
 }
 
-/// The items in some rows of each of a dataset's files.
+/// Reads a dataset's files into items. A row without an id gets its number, from 1, behind the file's title where there
+/// are several files. A row without a subset belongs to `all`. An id that occurs again in its subset gets a number at
+/// its end, such as `7#2`.
+///
+/// ```
+/// use rewardscope_eval::{Asked, read_items};
+/// use rewardscope_store::Source;
+///
+/// # pollster::block_on(async {
+/// let csv = "prompt,chosen,rejected\nIs the sky blue?,\"Yes, by day.\",No.\n";
+/// let dataset = read_items(&[Source::memory("pairs.csv", csv.as_bytes())], &Asked::default()).await?;
+/// assert_eq!(dataset.benchmark.name, "preferences");
+/// assert_eq!(dataset.items[0].completions, ["Yes, by day.", "No."]);
+/// assert_eq!(dataset.items[0].num_correct, 1);
+/// # Ok::<(), rewardscope_eval::DatasetError>(())
+/// # }).expect("items");
+/// ```
 ///
 /// # Errors
-/// When a file holds no rows, is damaged or lacks columns; when a row of a published benchmark is none, or cannot be
-/// marked; when nothing is left.
+/// When a file holds no rows, is damaged or lacks columns; when a row of a published benchmark is not a row of it, or
+/// cannot be marked; when no row gives an item.
 pub async fn read_items(sources: &[Source], asked: &Asked) -> Result<Dataset, DatasetError> {
     let mut remarks = Vec::new();
     let benchmark = match (asked.benchmark, sources.first()) {
@@ -172,7 +190,7 @@ async fn read_file(
         match row {
             Ok(mut row) => {
                 if row.id.trim().is_empty() {
-                    // Files of one dataset each count their rows from 1.
+                    // Each file counts its rows from 1, so the number alone would repeat.
                     row.id = if is_one_of_many { format!("{title}:{number}") } else { number.to_string() };
                 }
                 if row.subset.is_empty() {
@@ -194,7 +212,7 @@ async fn read_file(
     Ok(report)
 }
 
-/// What several files' reports say: of many that say the same, the first and how many.
+/// The remarks of several files' reports. Of equal remarks only the first is kept, with the number of other files.
 fn said(reports: &[IntakeReport]) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     let mut places: HashMap<String, (usize, usize)> = HashMap::new();
@@ -216,7 +234,7 @@ fn said(reports: &[IntakeReport]) -> Vec<String> {
     all
 }
 
-/// How many rows were passed over for what.
+/// The number of skipped rows by reason, as text.
 fn reasons(reports: &[IntakeReport]) -> String {
     let mut counts: BTreeMap<Reason, usize> = BTreeMap::new();
     for (reason, count) in reports.iter().flat_map(|report| &report.skipped) {
@@ -226,18 +244,18 @@ fn reasons(reports: &[IntakeReport]) -> String {
     named.join("; ")
 }
 
-/// Names of items, each once in its subset.
+/// Makes the ids of items unique within their subset.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     seen: HashMap<(String, String), usize>,
-    /// Ids that came before.
+    /// Number of ids that had occurred before.
     pub repeated: usize,
-    /// One of the names that were made.
+    /// The first name that was made for such an id, as `subset/id`; empty without one.
     pub example: String,
 }
 
 impl Names {
-    /// The id, or where it came before in its subset, one with a number behind it: `7#2`.
+    /// The id itself; where it has occurred in its subset, the id with a number at its end, such as `7#2`.
     pub fn once(&mut self, subset: &str, id: String) -> String {
         let key = (subset.to_owned(), id);
         let Some(count) = self.seen.get(&key).copied() else {
@@ -262,14 +280,16 @@ impl Names {
     }
 }
 
-/// Endings of files with rows.
+/// File name endings of files with rows.
 const ENDINGS: [&str; 9] = ["parquet", "jsonl", "ndjson", "json", "csv", "tsv", "arrow", "feather", "txt"];
 
-/// Those of a folder's files that have rows, by their paths in the folder, and those that are passed by: what stands
-/// beside the rows of a split is none of them. Of several splits the one that is asked for is taken.
+/// The files of a folder that hold the dataset's rows, and the files with rows that are skipped because they are not of
+/// the split. `paths` are all paths in the folder; files without rows, such as `README.md`, are ignored. `split` names
+/// the split to take, where the folder has several.
 ///
 /// # Errors
-/// When none has rows, or several splits are there and none is asked for; with what the folder has.
+/// When no file has rows, when `split` is not there, or when there are several splits and none is named. The error
+/// lists what the folder has.
 pub fn rows_of_folder(
     folder: &str,
     paths: &[String],
@@ -277,7 +297,7 @@ pub fn rows_of_folder(
 ) -> Result<(Vec<String>, Vec<String>), DatasetError> {
     let refuse = |found: String| DatasetError::NotOne { repository: folder.to_owned(), found };
     let mut rows: Vec<&String> = paths.iter().filter(|path| has_rows(path)).collect();
-    // Shards by their numbers; other files stay as they came.
+    // Shards go in the order of their numbers; other files keep the given order.
     if are_shards(rows.iter().copied()) {
         rows.sort_by_key(|path| natural(path));
     }
@@ -298,7 +318,7 @@ pub fn rows_of_folder(
         }
         (Some(wanted), [_, ..]) => Some(wanted),
         (None, [only]) => Some(*only),
-        // None of the files says; a split may be inside of them.
+        // No file name tells a split; the split may be inside the files.
         (_, []) => None,
     };
     let (mut taken, mut passed) = (Vec::new(), Vec::new());
@@ -311,7 +331,7 @@ pub fn rows_of_folder(
     Ok((taken, passed))
 }
 
-/// Whether a file's name is one of rows.
+/// Whether a file holds rows, by its name.
 fn has_rows(path: &str) -> bool {
     const OTHERS: [&str; 12] = [
         "dataset_info.json",
@@ -330,7 +350,7 @@ fn has_rows(path: &str) -> bool {
     let lower = path.to_ascii_lowercase();
     let name = lower.rsplit(['/', '\\']).next().unwrap_or(&lower);
     let is_hidden = lower.split(['/', '\\']).any(|part| part.starts_with('.') || part == "__macosx");
-    // What `datasets` computed from the rows beside it.
+    // The `datasets` library computed these from the rows beside them.
     let is_cache = name.starts_with("cache-") && name.ends_with(".arrow");
     if is_hidden || is_cache || OTHERS.contains(&name) {
         return false;
@@ -340,14 +360,14 @@ fn has_rows(path: &str) -> bool {
     ENDINGS.contains(&ending) && (ending != "txt" || stem.is_some())
 }
 
-/// The split that a file's name or its folder says it is of.
+/// The split of a file, by its name, else by a folder in its path; `None` where neither tells one.
 fn split_of(path: &str) -> Option<String> {
     const SPLITS: [&str; 8] = ["train", "test", "validation", "val", "valid", "dev", "eval", "filtered"];
     let lower = path.to_ascii_lowercase();
     let mut parts = lower.rsplit(['/', '\\']);
     let name = parts.next()?;
     let stem = name.split('.').next().unwrap_or(name);
-    // train-00000-of-00002, train_prefs-00000-of-00001, train_0: what stands before the number.
+    // The part before the number: train-00000-of-00002, train_prefs-00000-of-00001, train_0.
     let stem =
         stem.split("-0").next().unwrap_or(stem).trim_end_matches(|c: char| c.is_ascii_digit() || c == '_' || c == '-');
     let is_split = |name: &str| {
@@ -361,14 +381,14 @@ fn split_of(path: &str) -> Option<String> {
     parts.find(|folder| is_split(folder)).map(str::to_owned)
 }
 
-/// Whether names differ in their numbers alone.
+/// Whether the names are equal except for their numbers.
 fn are_shards<'a>(names: impl Iterator<Item = &'a String>) -> bool {
     let mut skeletons = names.map(|name| natural(name).into_iter().map(|(text, _)| text).collect::<Vec<_>>());
     let first = skeletons.next();
     skeletons.all(|skeleton| Some(skeleton) == first)
 }
 
-/// A path with its numbers as numbers, so that part 10 comes after part 2.
+/// A sort key for paths: text and numbers in turn, so that part 10 comes after part 2.
 fn natural(path: &str) -> Vec<(String, u64)> {
     let mut parts = Vec::new();
     let mut rest = path;
@@ -382,7 +402,7 @@ fn natural(path: &str) -> Vec<(String, u64)> {
     parts
 }
 
-/// Where a benchmark's rows have what.
+/// Which columns of a benchmark's rows hold an item's fields.
 pub fn columns_of(benchmark: &Benchmark) -> Columns {
     let layout = &benchmark.layout;
     let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
@@ -407,28 +427,27 @@ fn item_of_dataset(row: DatasetRow) -> Item {
     let prompt =
         row.prompt.iter().rfind(|turn| turn.role == "user").map(|turn| turn.content.clone()).unwrap_or_default();
     let is_one = matches!(row.prompt.as_slice(), [only] if only.role == "user");
-    let turns = row.prompt.into_iter().map(|turn| Turn { role: turn.role, content: turn.content });
     Item {
         id: row.id,
         subset: row.subset,
         prompt,
-        turns: if is_one { Vec::new() } else { turns.collect() },
+        turns: if is_one { Vec::new() } else { row.prompt },
         num_correct: row.chosen.len(),
         completions: row.chosen.into_iter().chain(row.rejected).collect(),
         models: row.models,
     }
 }
 
-/// The conversation that an item's completions answer.
+/// The conversation that an item's completions answer: its turns, or its prompt as one user turn.
 pub fn conversation(item: &Item) -> Vec<Message> {
     match item.turns.as_slice() {
         [] => vec![Message::new("user", item.prompt.as_str())],
-        turns => turns.iter().map(|turn| Message::new(turn.role.as_str(), turn.content.as_str())).collect(),
+        turns => turns.to_vec(),
     }
 }
 
-/// What a run calls a dataset's file: its Hub id with commit and file, its address, or the name of a
-/// file of this machine, whose folders are nobody else's business.
+/// The name of a dataset's file in a run: its Hub id with commit and file, its address, or a local file's name without
+/// its folders, which are private.
 fn source_name(source: &Source) -> &str {
     let name = source.name();
     source.origin().unwrap_or_else(|| match is_address(name) {
@@ -437,7 +456,7 @@ fn source_name(source: &Source) -> &str {
     })
 }
 
-/// What a run calls its dataset: the names of its files, the first few of many.
+/// The name of a dataset in a run: the names of its files. Of many files, the first 8 and the number of others.
 pub fn dataset_name(sources: &[Source]) -> String {
     const MOST: usize = 8;
     let names: Vec<&str> = sources.iter().take(MOST).map(source_name).collect();
@@ -446,7 +465,7 @@ pub fn dataset_name(sources: &[Source]) -> String {
     names.join(", ") + &rest
 }
 
-/// What people call a dataset: the last part of its Hub id, or its file's name without the ending.
+/// The short title of a dataset: the last part of its Hub id, or its file's name without the ending.
 pub(crate) fn dataset_title(source: &Source) -> String {
     let name = source_name(source);
     let last = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
@@ -456,20 +475,20 @@ pub(crate) fn dataset_title(source: &Source) -> String {
     }
 }
 
-/// How a remote dataset is read.
+/// How to read a remote dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
-    /// From the cache, where it is brought and checked first.
+    /// Fetch the whole dataset into the cache, check it, and read it there.
     Whole,
-    /// As much of it as is looked at, and nothing kept.
+    /// Fetch only the parts that are read, and keep nothing.
     ByRange,
 }
 
-/// The files of a dataset by its Hub id, `owner/name[@revision][:file]`, or its address, which is always read by
-/// range.
+/// Opens the files of a remote dataset. `name` is a Hub id, `owner/name[@revision][:file]`, or an address. An address
+/// is always read by range. `split` names the split to take, where the repository has several.
 ///
 /// # Errors
-/// When the name is neither, or the rows cannot be had.
+/// When the name is neither, or the rows cannot be fetched.
 pub async fn open_remote_dataset(
     store: &Store,
     name: &str,
@@ -496,10 +515,10 @@ pub async fn open_remote_dataset(
     }
 }
 
-/// The dataset file of a repository: `file` where one is named, else its only one.
+/// Fetches the dataset file of a repository: `file` where given, else the only file with rows.
 ///
 /// # Errors
-/// When there is none or there are several, or it cannot be had.
+/// When the repository has no such file or several, or when the file cannot be fetched.
 pub async fn fetch_dataset(
     store: &Store,
     repository: &Repository,
@@ -516,7 +535,7 @@ pub async fn fetch_dataset(
     sources.into_iter().next().ok_or_else(|| refuse("none".to_owned()))
 }
 
-/// `file` where one is named, else a repository's files of rows.
+/// `file` where given, else the repository's files with rows.
 fn dataset_files(
     repository: &Repository,
     file: Option<&str>,
@@ -527,7 +546,8 @@ fn dataset_files(
         None => {
             let names: Vec<String> = repository.files.iter().map(|file| file.name.clone()).collect();
             let (rows, _) = rows_of_folder(&repository.name, &names, split)?;
-            // Repositories have the same rows in several forms; what is no split and no shards is named.
+            // A repository may hold the same rows in several forms. Files that are neither of a split nor shards must
+            // be named.
             let is_one = rows.iter().all(|name| split_of(name).is_some()) || are_shards(rows.iter());
             match is_one {
                 true => Ok(rows),

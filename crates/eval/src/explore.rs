@@ -1,5 +1,5 @@
-//! What of a dataset or a run is looked at: found, put in order, and shown a window at a time, so
-//! that a list of a hundred thousand costs its reader what one of ten costs.
+//! Finds and sorts the items of a dataset or a run, and shows a window of them at a time. A list of a hundred thousand
+//! items then costs the page no more than a list of ten.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,86 +10,86 @@ use serde::{Deserialize, Serialize};
 use crate::run::{CompletionScore, Run, characters, values};
 use crate::{ItemSummary, ScoreFile};
 
-/// The share of items, those of the smallest distance, that are called narrow.
+/// Share of the items that count as narrow: those with the smallest margins in absolute value.
 const NARROW: f64 = 0.1;
 
-/// Characters of a prompt that a list shows.
+/// Most characters of a prompt in a list.
 const PROMPT_CHARACTERS: usize = 120;
 
-/// Which items are looked for.
+/// Which items to find, by their marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// All of them.
+    /// All items.
     Any,
-    /// With a mark of 1.
+    /// Items with a mark of 1.
     Right,
-    /// With a mark below 1.
+    /// Items with a mark below 1.
     Wrong,
-    /// With one of the smallest tenth of distances between correct and incorrect.
+    /// The tenth of the items whose correct and incorrect scores lie closest together.
     Narrow,
-    /// With a completion that was cut at the context's end.
+    /// Items with a completion whose conversation was cut at the context limit.
     Truncated,
-    /// Without scores.
+    /// Items without scores.
     Unscored,
-    /// That a second run marks differently.
+    /// Items that a second run marks differently.
     Disagreement,
 }
 
-/// What items are put in order by.
+/// The order of the items found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
-    /// Their place.
+    /// The order of the dataset or file.
     Place,
-    /// Worst correct minus best incorrect score, the smallest first; items without one last.
+    /// By margin (worst correct score minus best incorrect score), smallest first; items without a margin last.
     Margin,
-    /// Characters of prompt and completions, the longest first.
+    /// By bytes of prompt and completions as UTF-8, longest first.
     Length,
-    /// How far the margins of two runs lie apart, the farthest first; items without one last.
+    /// By the difference between the margins of two runs, largest first; items without both margins last.
     Difference,
 }
 
-/// What is looked for.
+/// Which items to find, and in which order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct ExploreQuery {
-    /// A subset; empty for all.
+    /// The subset's name; empty for all subsets.
     pub subset: String,
-    /// Which of its items.
+    /// Which items of the subset, by their marks.
     pub verdict: Verdict,
-    /// A text that the id, the prompt or a completion has, whatever its case; empty for any.
+    /// Text to find in the id, the prompt or a completion; upper and lower case are equal. Empty for any text.
     pub text: String,
-    /// Their order.
+    /// The order of the items.
     pub order: Order,
-    /// Whether the other way round.
+    /// Reverse the whole order; items that would be last then come first.
     pub reversed: bool,
 }
 
-/// What was found.
+/// What a search found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Found {
-    /// Items that are as asked for.
+    /// Number of items that match the query.
     pub found: usize,
-    /// All items.
+    /// Number of all items.
     pub items: usize,
-    /// All subsets, in the order in which they appear.
+    /// Names of all subsets, in the order in which they appear.
     pub subsets: Vec<String>,
-    /// Whether there are scores.
+    /// Whether any item has scores.
     pub is_scored: bool,
-    /// Whether there are those of a second run.
+    /// Whether a second run was set beside the first.
     pub is_compared: bool,
-    /// Whether the texts are at hand: of a run file alone they are not.
+    /// Whether the texts of all items are available. A run file alone has no texts.
     pub has_texts: bool,
 }
 
-/// One item as far as finding and ordering go.
+/// What finding and sorting need of one item.
 #[derive(Debug, Clone)]
 struct Entry {
-    /// Where its texts are.
+    /// Index of the item's texts among the items passed to `find` and `window`; `None` without texts.
     text: Option<usize>,
     subset: u32,
     id: String,
@@ -101,12 +101,12 @@ struct Entry {
     truncated: bool,
 }
 
-/// The items of a dataset, of a run, or of a file of scores.
+/// The items of a dataset, a run or a score file, for finding and sorting.
 #[derive(Debug, Clone, Default)]
 pub struct Explorer {
     entries: Vec<Entry>,
     subsets: Vec<String>,
-    /// Half a distance that is narrow and one that is not.
+    /// An item is narrow when the absolute value of its margin is below this.
     narrow: f64,
     found: Vec<u32>,
     is_scored: bool,
@@ -124,7 +124,7 @@ impl Explorer {
         at
     }
 
-    /// A dataset's items, without scores.
+    /// A dataset's items, without scores. Pass the same `items` as texts to [`Self::find`] and [`Self::window`].
     pub fn of_dataset(items: &[Item]) -> Self {
         let mut explorer = Self::default();
         let mut known = HashMap::new();
@@ -145,7 +145,7 @@ impl Explorer {
         explorer
     }
 
-    /// The items of a run that were tried; texts are those of [`Run::items`].
+    /// A run's items that have an outcome. Pass [`Run::items`] as texts to [`Self::find`] and [`Self::window`].
     ///
     /// # Errors
     /// When the scored items cannot be marked.
@@ -168,8 +168,8 @@ impl Explorer {
         Ok(explorer.settled())
     }
 
-    /// The rows of a file of scores, with `marks`, one a row. Texts are those of the items of a
-    /// dataset with the same subset and id, where there are any.
+    /// The rows of a score file, with one mark per row in `marks`. A row's texts are those of the item in `dataset`
+    /// with the same subset and id, if there is one. Pass `dataset` as texts to [`Self::find`] and [`Self::window`].
     pub fn of_file(file: &ScoreFile, marks: &[f64], dataset: &[Item]) -> Self {
         let texts: HashMap<(&str, &str), usize> =
             dataset.iter().enumerate().map(|(place, item)| ((item.subset.as_str(), item.id.as_str()), place)).collect();
@@ -183,7 +183,7 @@ impl Explorer {
         let mut known = HashMap::new();
         for (row, &mark) in file.rows.iter().zip(marks) {
             let key = (row.subset.as_str(), row.id.as_str());
-            // Rows of another form are not those that were scored.
+            // An item with another number of completions is not the item that was scored.
             let fits = |place: &usize| dataset[*place].completions.len() == row.scores.len();
             let text = texts.get(&key).copied().filter(fits);
             let entry = Entry {
@@ -210,7 +210,7 @@ impl Explorer {
         self
     }
 
-    /// Sets the marks of a second run beside, one a row of its file.
+    /// Sets a second run beside the first: its file, with one mark per row in `marks`.
     pub fn against(&mut self, file: &ScoreFile, marks: &[f64]) {
         let by_id: HashMap<(&str, &str), (f64, Option<f64>)> = file
             .rows
@@ -226,8 +226,8 @@ impl Explorer {
         self.is_compared = true;
     }
 
-    /// Finds the items that are asked for and puts them in order. `texts` are what the entries' texts
-    /// are among.
+    /// Finds the items that match `query`, sorts them and keeps the result for [`Self::window`]. `texts` are the items
+    /// to search for the query's text: those that the constructor names.
     pub fn find(&mut self, query: &ExploreQuery, texts: &[Item]) -> Found {
         let subset = self.subsets.iter().position(|name| *name == query.subset);
         let wanted = query.text.trim().to_lowercase();
@@ -282,7 +282,7 @@ impl Explorer {
         }
     }
 
-    /// A window of what was found.
+    /// Up to `count` of the items found last, from index `from` on. `texts` as for [`Self::find`].
     pub fn window(&self, from: usize, count: usize, texts: &[Item]) -> Vec<ItemSummary> {
         let shown = self.found.iter().skip(from).take(count);
         let summary = |&at: &u32| {
@@ -303,7 +303,8 @@ impl Explorer {
         shown.map(summary).collect()
     }
 
-    /// Where an item's texts are, and which it is.
+    /// The item at index `place` among all items: the index of its texts if there are any, its subset and its id.
+    /// `None` where there is no such item.
     pub fn item(&self, place: usize) -> Option<(Option<usize>, &str, &str)> {
         let entry = self.entries.get(place)?;
         Some((entry.text, &self.subsets[entry.subset as usize], &entry.id))

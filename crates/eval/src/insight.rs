@@ -1,4 +1,4 @@
-//! What a run's scores say beside its marks, as plots show it.
+//! What a run's scores show besides the marks: the data behind the plots.
 
 use rewardscope_benchmarks::analysis::{
     Calibration, LengthReport, Margins, SourceModel, best_of_n, by_source_model, calibration, correctness_auc,
@@ -13,67 +13,70 @@ use serde::{Deserialize, Serialize};
 use crate::run::{Run, lengths};
 use crate::{LengthUnit, ScoreFile, ScoredRow};
 
-/// Bars of a histogram.
+/// Number of bars in a histogram.
 const BARS: usize = 40;
 
-/// Completions that are drawn one by one, at most.
+/// Most completions that a plot shows as single points.
 const MOST_POINTS: usize = 2000;
 
-/// A bar of a histogram of scores, or of margins.
+/// One bar of a histogram of scores or of margins.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Bar {
-    /// Its lower end.
+    /// The lower end, in score units.
     pub low: f64,
-    /// Its upper end.
+    /// The upper end, in score units.
     pub high: f64,
-    /// Correct completions in it, or items with the correct ones above.
+    /// Of scores: the correct completions in this bar. Of margins: the items with a margin above 0.
     pub correct: usize,
-    /// The others.
+    /// Of scores: the incorrect completions in this bar. Of margins: the items with a margin of 0 or less.
     pub incorrect: usize,
 }
 
-/// A completion as a point.
+/// One completion as a point of the plot of score against length.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct LengthPoint {
-    /// Its length, in [`Insight::length_unit`].
+    /// The completion's length, in [`Insight::length_unit`].
     pub length: f64,
-    /// Its score.
+    /// The completion's score; always finite.
     pub score: f64,
-    /// Whether it is correct.
+    /// Whether the completion is correct.
     pub correct: bool,
 }
 
-/// What scores say beside the marks.
+/// What the scores of a run show besides the marks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Insight {
-    /// Where the overall mark stands among published ones.
+    /// The place of the overall mark among published marks. `None` unless the run covers the whole benchmark and marks
+    /// of the benchmark are published.
     pub placement: Option<Placement>,
-    /// The scores of correct and incorrect completions.
+    /// Histogram of the scores of correct and incorrect completions.
     pub scores: Vec<Bar>,
-    /// The margins of the items.
+    /// Histogram of the items' margins: worst correct score minus best incorrect score.
     pub margin_bars: Vec<Bar>,
-    /// What margins come to, and accuracy by them.
+    /// Percentiles of the margins, and accuracy by size of margin.
     pub margins: Option<Margins>,
-    /// How well differences say how often they are right.
+    /// Calibration: how well a score difference predicts the probability of the right order.
     pub calibration: Option<Calibration>,
-    /// The area under the ROC curve of scores as a sign of correctness, over all completions.
+    /// Area under the ROC curve, 0 to 1, where the score predicts that a completion is correct; over all completions.
     pub auc: Option<f64>,
-    /// Score against length.
+    /// How scores depend on the completions' length.
     pub length: Option<LengthReport>,
-    /// What lengths are counted in.
+    /// Unit of all lengths here.
     pub length_unit: LengthUnit,
-    /// Some of the completions, chosen by chance.
+    /// A random sample of at most 2000 completions, for the plot of score against length.
     pub points: Vec<LengthPoint>,
-    /// The expected mark of picking the best of 1, 2, … completions.
+    /// Best of n, for n = 1, 2, …: the mean probability, 0 to 1, that the highest score among n random completions of
+    /// an item belongs to a correct one.
     pub best_of_n: Vec<f64>,
-    /// Accuracy by who wrote the completions.
+    /// Accuracy by the model that wrote the completions, most frequent model first.
     pub source_models: Vec<SourceModel>,
 }
 
-/// Bars of equal width between the smallest and the largest of some values, each right or not.
+/// Bars of equal width from the smallest to the largest finite value. Each value comes with whether it counts as
+/// correct.
 fn bars(values: &[(f64, bool)]) -> Vec<Bar> {
     let finite = || values.iter().filter(|(value, _)| value.is_finite());
     let ends = finite().map(|(value, _)| (*value, *value)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
@@ -92,7 +95,7 @@ fn bars(values: &[(f64, bool)]) -> Vec<Bar> {
     bars
 }
 
-/// Every score, with whether it is a correct completion's.
+/// Every score, with whether its completion is correct.
 fn scores(items: &[ScoredItem<'_>]) -> Vec<(f64, bool)> {
     let of = |item: &ScoredItem<'_>| {
         let correct = item.num_correct;
@@ -102,7 +105,8 @@ fn scores(items: &[ScoredItem<'_>]) -> Vec<(f64, bool)> {
 }
 
 impl Insight {
-    /// Of scored items, a length of each completion, and who wrote them.
+    /// Computes everything from scored items. `lengths` holds one length per completion, by item; `models` the
+    /// models that wrote the completions, by item.
     fn of(
         assessment: &Assessment,
         placement: Option<Placement>,
@@ -120,7 +124,7 @@ impl Insight {
                 })
             })
         };
-        // By chance: every so many would pick the same place of every item.
+        // A random sample: a fixed stride could always pick the same position of each item.
         let all = points().count();
         let mut random = SplitMix(assessment.seed);
         let mut chosen = 0;
@@ -152,7 +156,8 @@ impl Insight {
 }
 
 impl Run {
-    /// What the run's scores say so far, beside the marks in its report.
+    /// What the scores so far show besides the marks. `assessment` is that of the run's report, `model` the model that
+    /// scored.
     pub fn insight(&self, assessment: &Assessment, model: &ModelReport) -> Insight {
         let rows = self.scored_rows();
         let items: Vec<ScoredItem<'_>> = rows.iter().map(ScoredRow::as_item).collect();
@@ -173,7 +178,7 @@ impl Run {
 }
 
 impl ScoreFile {
-    /// What the file's scores say beside the marks of `assessment`.
+    /// What the file's scores show besides the marks in `assessment`.
     pub fn insight(&self, assessment: &Assessment) -> Insight {
         let models: Vec<&[String]> = self.models.iter().map(Vec::as_slice).collect();
         let lengths = (self.lengths.as_deref().unwrap_or_default(), self.length_unit);

@@ -1,78 +1,76 @@
-//! One item with all that is known of it: texts, scores, places, and what a second run says.
+//! One item with everything known about it: texts, scores, ranks, and the scores of a second run.
 
-use rewardscope_benchmarks::{Item, Turn};
+use rewardscope_benchmarks::{Item, Message};
 use serde::{Deserialize, Serialize};
 
 use crate::{ScoreFile, conversation};
 
-/// One line of a list of items.
+/// One line in a list of items, as `Explorer::window` gives it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct ItemSummary {
-    /// What opens it.
+    /// The item's index among all items, from 0; opens the item.
     pub item: usize,
-    /// Its id.
+    /// The item's id.
     pub id: String,
-    /// Its subset.
+    /// The item's subset.
     pub subset: String,
-    /// The beginning of its prompt; empty where the texts are not at hand.
+    /// The first characters of the prompt; empty where the texts are not available.
     pub prompt: String,
-    /// Its mark; `None` where it was not scored.
+    /// The item's mark, 0 to 1; `None` where it was not scored.
     pub mark: Option<f64>,
-    /// Worst correct minus best incorrect score; none where a score is NaN.
+    /// Worst correct score minus best incorrect score; `None` where a score is missing or NaN.
     pub margin: Option<f64>,
-    /// The mark that a second run gives it.
+    /// The item's mark in the second run.
     pub other_mark: Option<f64>,
-    /// The margin of a second run.
+    /// The item's margin in the second run.
     pub other_margin: Option<f64>,
-    /// Whether a completion of it was cut.
+    /// Whether a completion's conversation was cut at the context limit.
     pub truncated: bool,
 }
 
-/// An item with all that is known of it.
+/// One item with everything known about it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct ItemReport {
-    /// Its id.
+    /// The item's id.
     pub id: String,
-    /// Its subset.
+    /// The item's subset.
     pub subset: String,
-    /// The conversation that the completions answer; empty where the texts are not at hand.
-    pub turns: Vec<Turn>,
-    /// Its completions, in the dataset's order.
+    /// The conversation that the completions answer; empty where the texts are not available.
+    pub turns: Vec<Message>,
+    /// The completions, correct ones first, in the dataset's order.
     pub completions: Vec<CompletionReport>,
-    /// Why it could not be scored.
+    /// Why the item could not be scored: one sentence.
     pub error: Option<String>,
-    /// What the reader should know: a sentence each.
+    /// Notes for the reader, one sentence each.
     pub remarks: Vec<String>,
 }
 
-/// A completion with its score.
+/// One completion with its score.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct CompletionReport {
-    /// The completion.
+    /// The completion's text; empty where the texts are not available.
     pub text: String,
-    /// Whether the dataset calls it correct.
+    /// Whether the dataset calls the completion correct.
     pub correct: bool,
-    /// Its score, where there is one.
+    /// The score; `None` where there is none.
     pub score: Option<f64>,
-    /// Its place among the item's completions, best first, from 1; equal scores share a place, NaN
-    /// has none.
+    /// The rank among the item's completions, from 1, best first. Equal scores share a rank; NaN has none.
     pub rank: Option<usize>,
-    /// Tokens of the conversation that the model saw.
+    /// Tokens of the conversation that the model saw, prompt included; `None` for a row of a file.
     pub tokens: Option<usize>,
-    /// Tokens that were cut off.
+    /// Tokens that were cut off at the context limit; `None` for a row of a file.
     pub cut_tokens: Option<usize>,
-    /// The score that a second run gives it.
+    /// The score in the second run.
     pub other_score: Option<f64>,
-    /// Its place there.
+    /// The rank in the second run.
     pub other_rank: Option<usize>,
 }
 
-/// An item's texts, without scores.
+/// A report with an item's texts and no scores.
 pub(crate) fn texts_of(item: &Item) -> ItemReport {
-    let turns = conversation(item).into_iter().map(|message| Turn { role: message.role, content: message.content });
     let completion = |(place, text): (usize, &String)| CompletionReport {
         text: text.clone(),
         correct: place < item.num_correct,
@@ -86,15 +84,15 @@ pub(crate) fn texts_of(item: &Item) -> ItemReport {
     ItemReport {
         id: item.id.clone(),
         subset: item.subset.clone(),
-        turns: turns.collect(),
+        turns: conversation(item),
         completions: item.completions.iter().enumerate().map(completion).collect(),
         error: None,
         remarks: Vec::new(),
     }
 }
 
-/// An item with scores of one run, and of a second where there is one. Scores of another number than
-/// the completions are not theirs.
+/// An item with its scores in a first file and in a second file, where given. A file's row is left out where it has not
+/// one score per completion: it belongs to another version of the item.
 pub fn item_with(item: &Item, first: Option<&ScoreFile>, second: Option<&ScoreFile>) -> ItemReport {
     let mut report = texts_of(item);
     report.take_file(first, false);
@@ -102,7 +100,8 @@ pub fn item_with(item: &Item, first: Option<&ScoreFile>, second: Option<&ScoreFi
     report
 }
 
-/// A row of a file of scores whose texts are not at hand.
+/// An item from a score file alone, with empty texts; `None` where `file` has no row of this subset and id. `second` is
+/// the file of a second run.
 pub fn row_without_texts(file: &ScoreFile, subset: &str, id: &str, second: Option<&ScoreFile>) -> Option<ItemReport> {
     let row = file.rows.iter().find(|row| row.subset == subset && row.id == id)?;
     let item = Item {
@@ -117,14 +116,15 @@ pub fn row_without_texts(file: &ScoreFile, subset: &str, id: &str, second: Optio
     Some(ItemReport { turns: Vec::new(), ..item_with(&item, Some(file), second) })
 }
 
-/// A score's place among its item's, best first, from 1; equal scores share a place, NaN has none.
+/// The rank of the score at index `place` among an item's scores, from 1, best first. Equal scores share a rank.
+/// `None` for NaN.
 pub(crate) fn rank(scores: &[f64], place: usize) -> Option<usize> {
     let score = scores.get(place).filter(|score| !score.is_nan())?;
     Some(1 + scores.iter().filter(|&other| other > score).count())
 }
 
 impl ItemReport {
-    /// Puts the scores beside that a file has of this item.
+    /// Adds the scores and ranks that a file has for this item, as those of the first or of the second run.
     pub(crate) fn take_file(&mut self, file: Option<&ScoreFile>, is_second: bool) {
         let row = file.and_then(|file| file.rows.iter().find(|row| row.subset == self.subset && row.id == self.id));
         let Some(row) = row.filter(|row| row.scores.len() == self.completions.len()) else { return };

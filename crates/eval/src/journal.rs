@@ -1,4 +1,5 @@
-//! The journal of a run: a header that says which run it is, then a line for every finished item.
+//! The journal of a run: a file of JSON Lines. The first line identifies the run. Each further line holds one finished
+//! item, or the device that scores the items after it.
 
 use rewardscope_benchmarks::{Benchmark, Item, NameError, Selection, Variant, benchmark, reward_bench_2};
 use rewardscope_engine::{Aggregate, Clock, DeviceReport, ModelReport};
@@ -8,82 +9,84 @@ use serde::{Deserialize, Serialize};
 use crate::json_floats;
 use crate::run::{CompletionScore, ItemOutcome, Run};
 
-/// Why a journal cannot be gone on with.
+/// Why a run cannot be continued from its journal.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum JournalError {
     /// The journal's file could not be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The journal is of another run.
+    /// The journal belongs to another run.
     #[error(
         "going on with {place}: a run of {expected} was expected, the journal is of {found}; choose another place, or forget it and start anew there (--restart)"
     )]
     OtherRun {
-        /// The journal's place.
+        /// The journal's file.
         place: String,
-        /// The run that was to go on.
+        /// The run that was to be continued.
         expected: String,
-        /// The run that the journal is of.
+        /// The run that the journal belongs to.
         found: String,
     },
-    /// The journal is of a benchmark that is not known.
+    /// The journal names an unknown benchmark.
     #[error("going on with {place}: {error}")]
     Benchmark {
-        /// The journal's place.
+        /// The journal's file.
         place: String,
-        /// Which is asked for, and which there are.
+        /// The name that was asked for, and the names that exist.
         error: NameError,
     },
-    /// A whole line of the journal is not what it should be.
+    /// A complete line of the journal is not the line that belongs there.
     #[error("going on with {place}: {expected} was expected on line {line}, {found} was found; start the run anew")]
     Damaged {
-        /// The journal's place.
+        /// The journal's file.
         place: String,
-        /// From 1.
+        /// The line's number, from 1.
         line: usize,
-        /// What should be there.
+        /// What was expected.
         expected: String,
-        /// What is there.
+        /// What was found.
         found: String,
     },
 }
 
-/// What makes two runs one: the same model, dataset, benchmark and selection give the same marks.
+/// What identifies a run. Two runs with the same model, dataset, benchmark and selection give the same marks, so they
+/// count as one run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct RunIdentity {
-    /// The model: its Hub id with the commit, or its name; it may be called something else another time.
+    /// The model: its Hub id with the commit, or its name. For display; not part of the identity.
     pub model: String,
-    /// [`ModelReport::fingerprint`].
+    /// Hash over the model's files and its fitted head: [`ModelReport::fingerprint`].
     pub model_fingerprint: String,
-    /// How a language model's log-probabilities become a score.
+    /// How a language model's log-probabilities become a score; `None` for a reward model.
     pub aggregate: Option<Aggregate>,
-    /// Where conversations are cut.
+    /// Context limit, in tokens; longer conversations are cut.
     pub context_tokens: usize,
-    /// [`ModelReport::protocol`]
+    /// Settings that change token ids; empty for the default: [`ModelReport::protocol`].
     #[serde(default)]
     pub protocol: String,
-    /// [`ModelReport::label`]
+    /// Which of a classifier's logits is the score, where it has several: [`ModelReport::label`].
     #[serde(default)]
     pub label: Option<usize>,
-    /// [`rewardscope_engine::Dtype::approximation`]
+    /// Weight type on the device, where scores may differ from those of f32:
+    /// [`Dtype::approximation`](rewardscope_engine::Dtype::approximation).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dtype: Option<String>,
-    /// The benchmark that marks; journals from before there were several say nothing.
+    /// Name of the benchmark that marks the run. Journals older than this field mean RewardBench 2.
     #[serde(default = "RunIdentity::first_benchmark")]
     pub benchmark: String,
-    /// As [`crate::dataset_name`]; it may be called something else another time.
+    /// The dataset's name, as [`crate::dataset_name`] gives it. For display; not part of the identity.
     pub dataset: String,
-    /// sha256 over every item.
+    /// sha256 over every item of the dataset, in hexadecimal digits.
     pub dataset_fingerprint: String,
-    /// As in [`Selection`].
+    /// Most items per subset, as in [`Selection`]; `None` for all.
     pub limit_per_subset: Option<usize>,
-    /// As in [`Selection`].
+    /// Seed of the draw, as in [`Selection`].
     pub seed: u64,
 }
 
 impl RunIdentity {
-    /// The identity of a run over a dataset's items.
+    /// The identity of a run over a dataset. `dataset` is its name; `items` are all of its items, before the selection.
     pub fn new(
         model: &ModelReport,
         benchmark: &Benchmark,
@@ -93,7 +96,7 @@ impl RunIdentity {
     ) -> Self {
         let mut hash = Hasher::sha256();
         for item in items {
-            // Lengths between, so that no text can pass for its neighbour.
+            // Each text follows its length. Without it, moving characters between neighbours would keep the hash.
             let completions = item.completions.iter();
             let turns = item.turns.iter().flat_map(|turn| [&turn.role, &turn.content]);
             for text in [&item.subset, &item.id, &item.prompt].into_iter().chain(turns).chain(completions) {
@@ -118,12 +121,12 @@ impl RunIdentity {
         }
     }
 
-    /// A name for the run's journal: the same for the same run, whatever model and dataset are
-    /// called.
+    /// A name for the run's journal: 32 hexadecimal digits. The same run always has the same key; the names of model
+    /// and dataset do not matter.
     pub fn key(&self) -> String {
         let mut hash = Hasher::sha256();
         let Self { model: _, dataset: _, model_fingerprint, dataset_fingerprint, .. } = self;
-        // All items are all items, whatever the seed.
+        // Without a limit the seed selects nothing.
         let seed = self.limit_per_subset.map(|_| self.seed);
         let rest = (self.aggregate, self.context_tokens, self.limit_per_subset, seed);
         let label = self.label();
@@ -136,7 +139,7 @@ impl RunIdentity {
         hash.finish().hex()[..32].to_owned()
     }
 
-    /// Nothing where scores are those of f32.
+    /// Empty where scores are those of f32.
     fn dtype(&self) -> String {
         self.dtype.as_ref().map(|dtype| format!(", as {dtype}")).unwrap_or_default()
     }
@@ -145,7 +148,7 @@ impl RunIdentity {
         reward_bench_2::NAME.to_owned()
     }
 
-    /// Nothing for the first benchmark, so that its journals keep their names.
+    /// Empty for RewardBench 2, so that journals older than the other benchmarks keep their names.
     fn benchmark(&self) -> String {
         let is_first = self.benchmark == reward_bench_2::NAME;
         if is_first { String::new() } else { format!(", for {}", self.benchmark) }
@@ -173,19 +176,19 @@ impl RunIdentity {
     }
 }
 
-/// A line of a journal.
+/// One line of a journal.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
-    /// The first: which run it is.
+    /// The first line: which run this is.
     Run {
         identity: RunIdentity,
         /// Items selected.
         items: usize,
-        /// What templates are told of the time, from first to last item.
+        /// Local time that chat templates are told, the same for all items, in seconds since 1970-01-01.
         local_seconds: i64,
     },
-    /// Whoever scores the items that follow.
+    /// The device that scores the items that follow.
     Device {
         name: String,
         backend: String,
@@ -194,7 +197,7 @@ enum Line {
     Item(ItemLine),
 }
 
-/// An item's outcome as it is written down.
+/// One item's outcome, as the journal stores it and as workers exchange it.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct ItemLine {
     item: usize,
@@ -208,7 +211,7 @@ pub(crate) struct ItemLine {
     error: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     remarks: Vec<String>,
-    /// Journals from before prompts were shared say nothing.
+    /// `None` in journals older than the sharing of prompts: then every token was computed.
     #[serde(default)]
     computed_tokens: Option<usize>,
     ms: f64,
@@ -231,12 +234,12 @@ impl ItemLine {
         }
     }
 
-    /// Which item of the run it is.
+    /// The item's index in the run, from 0.
     pub fn place(&self) -> usize {
         self.item
     }
 
-    /// The outcome; `None` when the line contradicts itself or the item.
+    /// The outcome; `None` when the line has another number of scores or token counts than the item has completions.
     pub fn outcome(self, item: &Item) -> Option<ItemOutcome> {
         let computed_tokens = self.computed_tokens.unwrap_or_else(|| self.tokens.iter().sum());
         let scores = match self.error {
@@ -255,22 +258,26 @@ impl ItemLine {
     }
 }
 
-/// A run whose finished items are on disk.
+/// A run with its journal: every finished item is on disk.
 pub struct Journal {
     log: Log,
     identity: RunIdentity,
     run: Run,
     clock: Clock,
-    /// Not written before there is an item for it.
+    /// Device line still to be written, before the first item that this device scores.
     device: Option<Line>,
 }
 
 impl Journal {
-    /// Opens the journal of a run: an empty one is begun, an earlier one gone on with. With
-    /// `anew` an earlier one is forgotten.
+    /// Opens the journal at `place` for the run that `identity` describes. An empty journal starts the run; an existing
+    /// one continues it. With `anew` an existing journal is discarded first.
+    ///
+    /// `dataset` holds all items, before the selection. `clock` is the time that chat templates are told; an existing
+    /// journal keeps its own.
     ///
     /// # Errors
-    /// When the journal is of another run, damaged, open elsewhere, or cannot be read or written.
+    /// When the journal belongs to another run, is damaged, is open elsewhere, or cannot be read or written; when the
+    /// benchmark is unknown.
     pub async fn open(
         place: &LogPlace,
         identity: RunIdentity,
@@ -338,36 +345,36 @@ impl Journal {
         Ok(journal)
     }
 
-    /// The journal's name for messages.
+    /// The journal's file name, for messages.
     pub fn name(&self) -> &str {
         self.log.name()
     }
 
-    /// Which run it is.
+    /// The run's identity.
     pub fn identity(&self) -> &RunIdentity {
         &self.identity
     }
 
-    /// The run as far as it is.
+    /// The run so far.
     pub fn run(&self) -> &Run {
         &self.run
     }
 
-    /// Marks the run in another of its benchmark's ways from here on.
+    /// Marks the run by another variant of its benchmark from now on.
     pub fn mark_by(&mut self, variant: &'static Variant) {
         self.run.mark_by(variant);
     }
 
-    /// What templates are told of the time: that of the run's first item, so that an item scored
-    /// the next day reads the same date.
+    /// The time that chat templates are told. It stays that of the run's start, so that an item scored the next day
+    /// gets the same date.
     pub fn clock(&self) -> Clock {
         self.clock
     }
 
-    /// Takes the outcome of [`Run::next_item`]; it is on disk when this returns.
+    /// Stores the outcome of [`Run::next_item`]. The outcome is on disk when this returns.
     ///
     /// # Errors
-    /// When it cannot be written; the item has no outcome then.
+    /// When the outcome cannot be written; then the item has none.
     pub fn push(&mut self, outcome: ItemOutcome) -> Result<(), StoreError> {
         if let Some(device) = self.device.take() {
             if let Err(error) = self.write(&device) {
@@ -393,20 +400,20 @@ impl Journal {
     }
 }
 
-/// What a journal tells without its dataset.
+/// What a journal tells without the dataset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct JournalSummary {
-    /// Which run it is.
+    /// The run's identity.
     pub identity: RunIdentity,
-    /// Items that have their outcome.
+    /// Items that have an outcome.
     pub items_done: usize,
     /// Items selected.
     pub items_total: usize,
 }
 
 impl JournalSummary {
-    /// Of a journal's text; `None` when that is no journal.
+    /// Summarises a journal's text; `None` when the text is no journal.
     pub fn of(text: &str) -> Option<Self> {
         let mut lines = text.lines();
         let Ok(Line::Run { identity, items, .. }) = serde_json::from_str(lines.next()?) else {
@@ -511,7 +518,7 @@ mod tests {
         journal.push(failed.clone()).expect("written");
         drop(journal);
 
-        // Torn in its third item, as by the end of the process.
+        // The third item's line is incomplete, as when the process ends while it writes.
         let text = std::fs::read_to_string(&path).expect("there");
         std::fs::write(&path, format!("{text}{{\"item\":{{\"item\":2,\"sub")).expect("torn");
         let summary = JournalSummary::of(&text).expect("a journal");
@@ -560,7 +567,7 @@ mod tests {
             other(|run| run.dtype = Some("q8".to_owned())),
             other(|run| run.seed = 1),
         ];
-        // A seed chooses nothing where all items run.
+        // The seed selects nothing where all items run.
         assert_eq!(keys[0], keys[7]);
         let different: std::collections::BTreeSet<&String> = keys[..7].iter().collect();
         assert_eq!(different.len(), 7);

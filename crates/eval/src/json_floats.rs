@@ -1,5 +1,5 @@
-//! JSON has no NaN and no infinity; they are written as `"NaN"`, `"Infinity"`, `"-Infinity"`. A
-//! score may also stand in a list of one, as the reference evaluator writes it.
+//! Lists of scores in JSON. JSON has no NaN and no infinities, so they are written as the texts `"NaN"`, `"Infinity"`
+//! and `"-Infinity"`. On reading, a score may also be a list of one number, as the reference evaluator writes it.
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

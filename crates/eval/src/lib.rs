@@ -1,6 +1,29 @@
-//! A run: items in, scores kept as they come, report out. A [`Journal`] has every finished item on
-//! disk before the next is begun, so a run that was stopped, by whatever, goes on where it was and
-//! scores nothing twice.
+//! Runs of reward models over benchmarks: reads items, scores them, keeps the scores, and reports marks.
+//!
+//! A *score* is the model's number for one completion. A *mark* is the benchmark's number, from 0 to 1, for an item, a
+//! subset or all of them. There are two ways to marks:
+//!
+//! - From a model: [`read_items`] reads a dataset, [`Journal::open`] starts a [`Run`] over its items or continues one,
+//!   and [`drive`] scores them. The journal writes each finished item to disk. A run that was stopped, for whatever
+//!   reason, continues from there and scores no finished item twice. [`RunFile`] holds the whole run in one file.
+//! - From a file of scores: [`ScoreFile::open`] reads it, [`marked_as`] finds the benchmark, and [`ScoreFile::assess`]
+//!   gives the marks with their confidence intervals.
+//!
+//! ```
+//! use rewardscope_eval::{ScoreFile, marked_as};
+//! use rewardscope_store::Source;
+//!
+//! # pollster::block_on(async {
+//! let rows = r#"{"id":"0","subset":"Math","num_correct":1,"scores":[2.5,-1.0,0.3,0.1]}
+//! {"id":"1","subset":"Math","num_correct":1,"scores":[0.2,0.9,-0.4,0.0]}"#;
+//! let file = ScoreFile::open(&Source::memory("scores.jsonl", rows.as_bytes()), None).await?;
+//! let (benchmark, variant) = marked_as(&file, None, None)?;
+//! let assessment = file.assess(benchmark, variant, 0, false)?;
+//! assert_eq!(benchmark.name, "reward-bench-2");
+//! assert_eq!(assessment.subsets[0].figure.score, 0.5);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # }).expect("marks");
+//! ```
 
 mod board;
 mod claims;

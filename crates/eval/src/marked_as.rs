@@ -1,37 +1,38 @@
-//! Which benchmark marks a file of scores, and in which of its ways: one answer for page and command.
+//! Chooses the benchmark and the variant that mark a file of scores, in the same way for the page and the command.
 
 use rewardscope_benchmarks::{Benchmark, NameError, Variant, benchmark};
 
 use crate::ScoreFile;
 
-/// Why a file cannot be marked as it was asked.
+/// Why a file cannot be marked as asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MarkedAsError {
-    /// A run of another benchmark.
+    /// The file is a run of another benchmark.
     #[error("marking {file}: it is a run of {found}, not of {asked}; leave the benchmark away")]
     OtherBenchmark {
-        /// The file.
+        /// The file's name.
         file: String,
-        /// The benchmark that it is a run of.
+        /// The benchmark of the run.
         found: String,
         /// The benchmark that was asked for.
         asked: String,
     },
-    /// No such benchmark or variant.
+    /// No benchmark or variant has this name.
     #[error("{reason} ({file})")]
     Name {
-        /// The file.
+        /// The file's name.
         file: String,
-        /// Which name, and which there are.
+        /// The name that was asked for, and the names that exist.
         reason: NameError,
     },
 }
 
-/// The benchmark and the variant that mark a file: a run's own, or what its rows show; `variant` goes before a run's
-/// own.
+/// The benchmark and the variant that mark a file. A run file is marked by its own benchmark; another file by `asked`,
+/// else by the benchmark that its rows show. The variant is `variant` where given, else the run's own, else the
+/// benchmark's first.
 ///
 /// # Errors
-/// When a run of another benchmark than `asked` was found, or a name is not known.
+/// When the file is a run of another benchmark than `asked`, or when a name is unknown.
 pub fn marked_as(
     file: &ScoreFile,
     asked: Option<&'static Benchmark>,

@@ -1,11 +1,14 @@
+//! Marks as JSON, one format for the page and the command.
+
 use rewardscope_benchmarks::analysis::{by_source_model, calibration, correctness_auc, length_report, margins};
 use rewardscope_benchmarks::{Assessment, Figure, Interval, Marks, Named, ScoredItem};
 use serde_json::{Map, Value, json};
 
 use crate::ScoreFile;
 
-/// Marks as the command and the page write them, with what else the scores say; `None` where there are
-/// no scores.
+/// Marks as JSON, as the command and the page write them. `assessment` and `marks` come from the same scores. `file`
+/// holds those scores and adds their analysis (margins, calibration, AUC, length, source models) and the place among
+/// published marks; without it, only the marks are written.
 pub fn marks_json(assessment: &Assessment, marks: &Marks, file: Option<&ScoreFile>) -> Value {
     let stands = file.and_then(|file| file.placement(assessment));
     let interval = |interval: Interval| json!([interval.low, interval.high]);

@@ -1,5 +1,5 @@
-//! The files that the reference evaluator (`allenai/reward-bench`) writes of a run: one of scores, one
-//! of marks by subset.
+//! The two files that the reference evaluator (`allenai/reward-bench`) writes for a run: the scores, and a summary with
+//! the marks by subset.
 
 use rewardscope_benchmarks::{Benchmark, Marks, preferences, reward_bench, reward_bench_2};
 use rewardscope_engine::ModelReport;
@@ -8,20 +8,20 @@ use serde_json::{Map, Value, json};
 use crate::ScoreFileError;
 use crate::run::Run;
 
-/// What a summary says beside its marks.
+/// Keys of a summary file that are not marks.
 const LABELS: [&str; 4] = ["model", "model_type", "chat_template", "ref_model"];
 
 fn labels(model: &ModelReport) -> Map<String, Value> {
     let kind = if model.is_reward_model { "Seq. Classifier" } else { "Language model likelihood" };
-    // The reference names a Hub model by its id alone.
+    // The reference names a Hub model by its id, without the commit.
     let name = model.origin.as_ref().and_then(|origin| origin.split('@').next()).unwrap_or(&model.name);
     let labels = [("model", name), ("model_type", kind), ("chat_template", model.template.as_str())];
     labels.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect()
 }
 
-/// A run's scores as the reference's file under `eval-set-scores`: parallel arrays, a list of one for
-/// each score, no result for Ties. `text` has the completions as the dataset has them, not as a
-/// template renders them.
+/// A run's scores as the reference evaluator writes them under `eval-set-scores`: parallel arrays, each score in a list
+/// of one, and `null` as the result of Ties items. Unlike in the reference's own file, `text` holds the completions as
+/// the dataset has them, not as a chat template renders them.
 pub fn reference_scores(run: &Run, marks: &Marks, model: &ModelReport) -> Value {
     let mut file = labels(model);
     let scored = || {
@@ -50,34 +50,35 @@ pub fn reference_scores(run: &Run, marks: &Marks, model: &ModelReport) -> Value 
     Value::Object(file)
 }
 
-/// A run's marks as the reference's file under `eval-set`: each subset's name with its mark.
+/// A run's marks as the reference evaluator writes them under `eval-set`: the mark of each subset by its name.
 pub fn reference_summary(marks: &Marks, model: &ModelReport) -> Value {
     let mut file = labels(model);
     file.extend(marks.subsets.iter().map(|mark| (mark.subset.clone(), json!(mark.score))));
     Value::Object(file)
 }
 
-/// What the reference's summary file says.
+/// The reference evaluator's summary file: marks without scores.
 #[derive(Debug, Clone)]
 pub struct SummaryFile {
-    /// Whose marks they are.
+    /// The benchmark of the marks.
     pub benchmark: &'static Benchmark,
-    /// The model that it is of.
+    /// The model's name.
     pub model: Option<String>,
-    /// Subsets with their marks, in the benchmark's order.
+    /// Subsets with their marks, 0 to 1, in the benchmark's order.
     pub subsets: Vec<(String, f64)>,
-    /// Sections, for RewardBench.
+    /// Sections with their marks, 0 to 1; only for RewardBench.
     pub sections: Vec<(String, f64)>,
-    /// The benchmark's one number; `None` unless all of its parts are there.
+    /// The overall mark, 0 to 1; `None` unless every part of it is there.
     pub overall: Option<f64>,
 }
 
 impl SummaryFile {
-    /// An object as a summary; `None` where it is something else, such as a file of scores. Without a benchmark it is
-    /// RewardBench 2's, or what the rewardbench command writes of one's own pairs.
+    /// Reads a JSON object as a summary; `None` where it is something else, such as a file of scores. `name` is the
+    /// file's name. Without a benchmark, the summary is taken as RewardBench 2's, or as what the `rewardbench` command
+    /// writes for the user's own pairs.
     ///
     /// # Errors
-    /// When it is a summary with subsets that the benchmark does not have.
+    /// When it is a summary with subsets that the benchmark does not have, or with marks outside 0 to 1.
     pub fn of(
         name: &str,
         object: &Map<String, Value>,
@@ -93,7 +94,7 @@ impl SummaryFile {
         if numbers.is_empty() || has_list || !object.contains_key("model") {
             return Ok(None);
         }
-        // What the rewardbench command writes of one's own pairs.
+        // The `rewardbench` command writes this for the user's own pairs.
         if let Some(accuracy) =
             object.get("accuracy").and_then(Value::as_f64).filter(|_| object.contains_key("num_prompts"))
         {
@@ -122,7 +123,7 @@ impl SummaryFile {
             let found = format!("a summary with {unknown}, which is no subset of {}", benchmark.title);
             return Err(ScoreFileError::Format { file: name.to_owned(), found });
         }
-        // The Ties score goes a little beyond.
+        // The Ties score can lie slightly outside 0 to 1.
         if let Some((name, mark)) = numbers.iter().find(|(_, mark)| !(-0.01..=1.01).contains(mark)) {
             return Err(wrong(format!("{mark} for {name}; is it in percent?")));
         }
@@ -146,7 +147,7 @@ impl SummaryFile {
         }))
     }
 
-    /// As `metrics --json` writes it: marks without what they are worth, which only scores tell.
+    /// The marks as `metrics --json` writes them. Intervals and item counts are `null`: they need the scores.
     pub fn json(&self) -> Value {
         let named = |all: &[(String, f64)]| -> Map<String, Value> {
             all.iter().map(|(name, score)| (name.clone(), json!({ "score": score, "ci95": null, "n": null }))).collect()

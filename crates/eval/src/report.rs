@@ -1,4 +1,4 @@
-//! What a run has come to: marks, progress by subset, times and remarks.
+//! The report of a run: marks, progress by subset, times and remarks.
 
 use rewardscope_benchmarks::{Assessment, Effort, MarkError, Marks, Ties, assess, marks};
 use serde::{Deserialize, Serialize};
@@ -7,44 +7,44 @@ use crate::ScoreFile;
 use crate::item_report::{ItemReport, rank, texts_of};
 use crate::run::{ItemResult, Run, ScoredRow, lengths, scored, values};
 
-/// Remarks that a report has, at most.
+/// Most remarks in a report.
 const MOST_REMARKS: usize = 1000;
 
-/// What a run has come to so far.
+/// The report of a run so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct RunReport {
-    /// Marks with intervals, chance levels and what length alone gets.
+    /// Marks with confidence intervals, chance levels, and what always picking the shortest or longest completion gets.
     pub assessment: Assessment,
-    /// The parts of the Ties score, where there are such items.
+    /// The components of the Ties score; `None` without Ties items.
     pub ties: Option<Ties>,
-    /// How far each subset is, in the order in which they appear.
+    /// The progress of each subset, in the order in which subsets appear.
     pub subset_progress: Vec<SubsetProgress>,
-    /// Items that were tried.
+    /// Items that have an outcome, failed ones included.
     pub items_done: usize,
     /// Items selected.
     pub items_total: usize,
     /// Items that could not be scored.
     pub items_failed: usize,
-    /// Completions whose conversation was cut at the context's end.
+    /// Completions whose conversation was cut at the context limit.
     pub truncated_completions: usize,
     /// Tokens computed.
     pub tokens: u64,
-    /// Tokens seen that were not computed again, for completions begin alike.
+    /// Tokens that the model saw without computing them again, because completions share their beginning.
     pub saved_tokens: u64,
     /// Milliseconds spent scoring.
     pub ms: f64,
-    /// What the reader should know: a sentence each.
+    /// Notes for the reader, one sentence each: at most 1000.
     pub remarks: Vec<String>,
 }
 
-/// How far a subset of a run is.
+/// The progress of one subset of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct SubsetProgress {
-    /// As the rows call it.
+    /// The subset's name, as in the rows.
     pub subset: String,
-    /// Items that were tried.
+    /// Items that have an outcome.
     pub done: usize,
     /// Items selected.
     pub total: usize,
@@ -56,7 +56,7 @@ impl Run {
         self.results().iter().filter_map(|result| self.scored_row(result)).collect()
     }
 
-    /// The row of the item that was pushed last; `None` where it could not be scored.
+    /// The row of the item that was pushed last; `None` where that item could not be scored.
     pub fn last_scored_row(&self) -> Option<ScoredRow> {
         self.scored_row(self.results().last()?)
     }
@@ -72,17 +72,17 @@ impl Run {
         })
     }
 
-    /// The marks of what was scored so far; those of the items are in their order.
+    /// The marks of the items scored so far. The marks of single items are in the order of the scored items.
     ///
     /// # Errors
-    /// When the scored items cannot be marked, such as a Ties id of another form.
+    /// When the scored items cannot be marked, such as a Ties item with an id of another form.
     pub fn marks(&self) -> Result<Marks, MarkError> {
         let scores: Vec<Vec<f64>> = self.results().iter().map(values).collect();
         let items = scored(self.items(), self.results(), &scores);
         marks(self.benchmark(), self.variant(), &items)
     }
 
-    /// What the run has come to so far.
+    /// The report of the run so far. Until the run is done, intervals come from fewer bootstrap resamples.
     ///
     /// # Errors
     /// As [`Self::marks`].
@@ -131,7 +131,8 @@ impl Run {
         subsets
     }
 
-    /// All that is known of one item, and what a second run says of it; `None` past the end.
+    /// Everything known about the item at index `place`, with its scores in a second run where given. `None` past the
+    /// end.
     pub fn item_report(&self, place: usize, second: Option<&ScoreFile>) -> Option<ItemReport> {
         let mut report = texts_of(self.items().get(place)?);
         report.take_file(second, true);

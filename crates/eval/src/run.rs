@@ -1,4 +1,4 @@
-//! A run: the selected items of a dataset with what has been scored of them.
+//! A run: the selected items of a dataset, with the outcomes of those scored so far.
 
 use rewardscope_benchmarks::{Assessment, Benchmark, Item, ScoredItem, Selection, Variant, stratified};
 use rewardscope_engine::device::now_ms;
@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 use crate::dataset::conversation;
 use crate::json_floats;
 
-/// What a run keeps of a completion's score.
+/// The part of a completion's [`Score`] that a run keeps.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CompletionScore {
-    /// As in [`Score::score`].
+    /// The score: a reward, or an aggregate of log-probabilities. As [`Score::score`].
     pub score: f64,
-    /// As in [`Score::tokens`].
+    /// Tokens of the conversation that the model saw. As [`Score::tokens`].
     pub tokens: usize,
-    /// As in [`Score::cut_tokens`].
+    /// Tokens cut off at the context limit; 0 where nothing was cut. As [`Score::cut_tokens`].
     pub cut_tokens: usize,
 }
 
 impl CompletionScore {
-    /// Whether the conversation was longer than the context.
+    /// Whether the conversation was cut at the context limit.
     pub fn truncated(&self) -> bool {
         self.cut_tokens > 0
     }
@@ -32,21 +32,21 @@ impl From<&Score> for CompletionScore {
     }
 }
 
-/// What came of scoring an item.
+/// The outcome of scoring one item.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ItemOutcome {
-    /// One score a completion, or the sentence that says why there is none.
+    /// One score per completion; or one sentence that says why there is none.
     pub scores: Result<Vec<CompletionScore>, String>,
-    /// What the reader should know of the scores: a sentence each.
+    /// Notes about the scores, one sentence each.
     pub remarks: Vec<String>,
-    /// Tokens that were computed: what completions begin with alike, the prompt, only once.
+    /// Tokens that were computed. The beginning that completions share, such as the prompt, counts once.
     pub computed_tokens: usize,
-    /// Milliseconds that it took.
+    /// Milliseconds that scoring took.
     pub ms: f64,
 }
 
 impl ItemOutcome {
-    /// Tokens that were seen and not computed again.
+    /// Tokens that the model saw without computing them again.
     pub(crate) fn saved_tokens(&self) -> usize {
         let seen: usize = self.scores.iter().flatten().map(|score| score.tokens).sum();
         seen.saturating_sub(self.computed_tokens)
@@ -56,34 +56,34 @@ impl ItemOutcome {
 /// The outcome of one item of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ItemResult {
-    /// The item's place in [`Run::items`].
+    /// The item's index in [`Run::items`].
     pub item: usize,
-    /// What came of it.
+    /// The item's outcome.
     pub outcome: ItemOutcome,
 }
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct RunProgress {
-    /// Items that have their outcome.
+    /// Items that have an outcome.
     pub items_done: usize,
     /// Items selected.
     pub items_total: usize,
     /// Tokens computed.
     pub tokens: u64,
-    /// Tokens seen that were not computed again, for completions begin alike.
+    /// Tokens that the model saw without computing them again, because completions share their beginning.
     pub saved_tokens: u64,
-    /// Tokens computed a second over the run so far.
+    /// Tokens computed per second, over the run so far.
     pub tokens_per_second: f64,
-    /// Milliseconds that the rest will take at this speed, by characters.
+    /// Estimated milliseconds for the remaining items, by the length of their texts. `None` before the first outcome.
     pub ms_left: Option<f64>,
 }
 
-/// Scores an item. One that cannot be scored gets a sentence that says why.
+/// Scores one item. An item that cannot be scored gets an outcome with the reason.
 ///
 /// # Errors
-/// When the device fails or the work is cancelled: the item has no outcome then.
+/// When the device fails or the work is cancelled; then the item has no outcome.
 pub async fn score_item(scorer: &Scorer, item: &Item, cancel: &Cancel) -> Result<ItemOutcome, EngineError> {
     let started = now_ms();
     let prompt = conversation(item);
@@ -103,12 +103,12 @@ pub async fn score_item(scorer: &Scorer, item: &Item, cancel: &Cancel) -> Result
     Ok(ItemOutcome { scores, remarks, computed_tokens, ms: now_ms() - started })
 }
 
-/// What an item costs, roughly: its prompt is computed once.
+/// The approximate cost of an item: the bytes of its prompt, which is computed once, and of its completions.
 pub(crate) fn characters(item: &Item) -> usize {
     item.prompt.len() + item.completions.iter().map(String::len).sum::<usize>()
 }
 
-/// The size of a run before it starts.
+/// The estimated size of what is left of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Estimate {
@@ -116,28 +116,28 @@ pub struct Estimate {
     pub items: usize,
     /// Completions to score.
     pub completions: usize,
-    /// Tokens to compute, extrapolated from a sample by characters.
+    /// Tokens to compute, extrapolated from a sample of the items by the length of their texts.
     pub tokens: u64,
-    /// Milliseconds at the speed of a trial.
+    /// Milliseconds, at the speed of a trial.
     pub ms: f64,
-    /// Bytes that the weights and a batch take on the device.
+    /// Bytes on the device of the weights and of the largest batch.
     pub memory_bytes: u64,
 }
 
-/// What keeps marks from being the benchmark's.
+/// Missing and cut items, which keep marks from being the benchmark's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shortfall {
     /// Items selected.
     pub items: usize,
-    /// Those of them without scores.
+    /// Selected items without scores.
     pub missing: usize,
-    /// Those with a completion that was cut at the context's end.
+    /// Selected items with a completion whose conversation was cut at the context limit.
     pub cut: usize,
 }
 
 impl Shortfall {
-    /// Takes the overall mark away where items are missing: what is left is partial. Says so, and
-    /// what was cut.
+    /// Qualifies the marks. Adds a remark about missing and about cut items. Where items are missing, the overall mark
+    /// becomes the partial one.
     pub fn qualify(self, assessment: &mut Assessment) {
         let Self { items, missing, cut } = self;
         if cut > 0 {
@@ -154,7 +154,7 @@ impl Shortfall {
     }
 }
 
-/// A selection of a dataset's items with what has been scored of it.
+/// The selected items of a dataset, with the outcomes of those scored so far.
 #[derive(Debug, Clone)]
 pub struct Run {
     items: Vec<Item>,
@@ -165,23 +165,23 @@ pub struct Run {
 }
 
 impl Run {
-    /// A run over the selected items of a dataset, marked in the benchmark's first way.
+    /// A new run over the selected items of a dataset, marked by the benchmark's first variant.
     pub fn new(benchmark: &'static Benchmark, dataset: &[Item], selection: Selection) -> Self {
         let items = stratified(benchmark, dataset, selection).into_iter().map(|i| dataset[i].clone()).collect();
         Self { items, results: Vec::new(), devices: Vec::new(), benchmark, variant: &benchmark.variants[0] }
     }
 
-    /// The benchmark that marks it.
+    /// The benchmark that marks the run.
     pub fn benchmark(&self) -> &'static Benchmark {
         self.benchmark
     }
 
-    /// The way of marking.
+    /// The variant of the benchmark that marks the run.
     pub fn variant(&self) -> &'static Variant {
         self.variant
     }
 
-    /// Marks the run in another of its benchmark's ways from here on.
+    /// Marks the run by another variant of its benchmark from now on.
     pub fn mark_by(&mut self, variant: &'static Variant) {
         self.variant = variant;
     }
@@ -191,12 +191,12 @@ impl Run {
         &self.items
     }
 
-    /// What has come of the items so far, in the same order.
+    /// The outcomes so far, in the order of the items.
     pub fn results(&self) -> &[ItemResult] {
         &self.results
     }
 
-    /// Whether every item has its result.
+    /// Whether every item has an outcome.
     pub fn is_done(&self) -> bool {
         self.results.len() == self.items.len()
     }
@@ -206,26 +206,26 @@ impl Run {
         self.items.get(self.results.len())
     }
 
-    /// Takes the outcome of [`Self::next_item`].
+    /// Adds the outcome of [`Self::next_item`]; does nothing when the run is done.
     pub fn push(&mut self, outcome: ItemOutcome) {
         if !self.is_done() {
             self.results.push(ItemResult { item: self.results.len(), outcome });
         }
     }
 
-    /// Notes the device that scores from here on.
+    /// Records the device that scores from now on.
     pub(crate) fn record_device(&mut self, device: &str) {
         if !self.devices.iter().any(|known| known == device) {
             self.devices.push(device.to_owned());
         }
     }
 
-    /// The devices that scored, in their order.
+    /// Names of the devices that scored, in order of first use.
     pub fn devices(&self) -> &[String] {
         &self.devices
     }
 
-    /// What keeps the run's marks from being the benchmark's.
+    /// Missing and cut items, which keep the run's marks from being the benchmark's.
     pub(crate) fn shortfall(&self) -> Shortfall {
         let scored = self.results.iter().filter_map(|result| result.outcome.scores.as_ref().ok());
         let cut = |scores: &&Vec<CompletionScore>| scores.iter().any(CompletionScore::truncated);
@@ -236,14 +236,14 @@ impl Run {
         }
     }
 
-    /// Devices differ in a score's last digits, so a run that was on several says so.
+    /// A remark where several devices scored the run, because devices differ in the last digits of a score.
     pub(crate) fn device_remark(&self) -> Option<String> {
         let several = self.devices.len() > 1;
         several
             .then(|| format!("the run was scored on several devices, one after another: {}", self.devices.join(", ")))
     }
 
-    /// How far the run is.
+    /// The progress of the run.
     pub fn progress(&self) -> RunProgress {
         let ms: f64 = self.results.iter().map(|result| result.outcome.ms).sum();
         let tokens: usize = self.results.iter().map(|result| result.outcome.computed_tokens).sum();
@@ -260,10 +260,10 @@ impl Run {
         }
     }
 
-    /// The size of what is left, with a trial of the first item for the speed.
+    /// Estimates the size of what is left. A trial on the first item that can be scored measures the speed.
     ///
     /// # Errors
-    /// When the trial fails.
+    /// When the device fails or the work is cancelled.
     pub async fn estimate(&self, scorer: &Scorer, cancel: &Cancel) -> Result<Estimate, EngineError> {
         const SAMPLE: usize = 24;
         let left = &self.items[self.results.len()..];
@@ -272,7 +272,7 @@ impl Run {
         for item in left.iter().step_by((left.len() / SAMPLE).max(1)) {
             cancel.check()?;
             let prompt = conversation(item);
-            // An item that cannot be tokenized costs the run its own row, and the estimate nothing.
+            // An item that cannot be tokenized does not stop the estimate: the run only lacks that item's scores.
             let Ok(sequences) = scorer.tokenize(&prompt, item.completions.iter().map(String::as_str)) else {
                 continue;
             };
@@ -290,7 +290,7 @@ impl Run {
             let Ok(scores) = score_item(scorer, &first, cancel).await?.scores else {
                 continue;
             };
-            // The first time also compiles; the second tells the speed.
+            // The first call also compiles kernels; the second one measures the speed.
             let again = score_item(scorer, &first, cancel).await?;
             let trial_tokens: usize = scores.iter().map(|score| score.tokens).sum();
             ms = again.ms / trial_tokens.max(1) as f64 * tokens;
@@ -326,7 +326,7 @@ fn remarks(item: &Item, scores: &[CompletionScore], side: TruncationSide) -> Vec
     remarks
 }
 
-/// The scored items of a run as the benchmarks take them.
+/// A run's scored items in the form that benchmarks take. `scores` holds the scores of each result.
 pub(crate) fn scored<'a>(items: &'a [Item], results: &'a [ItemResult], scores: &'a [Vec<f64>]) -> Vec<ScoredItem<'a>> {
     results
         .iter()
@@ -339,23 +339,23 @@ pub(crate) fn scored<'a>(items: &'a [Item], results: &'a [ItemResult], scores: &
         .collect()
 }
 
-/// A row of a score file: what marking needs, correct completions first.
+/// A row of a score file: what marking needs of one item, correct completions first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct ScoredRow {
-    /// As in the dataset.
+    /// The item's id, as in the dataset.
     pub id: String,
-    /// As in the dataset.
+    /// The item's subset, as in the dataset.
     pub subset: String,
-    /// How many scores, from the front, are correct completions'.
+    /// How many of the scores, from the first, belong to correct completions.
     pub num_correct: usize,
-    /// One a completion. NaN and infinities are written as texts.
+    /// One score per completion. NaN and infinities are written as texts.
     #[serde(with = "json_floats")]
     pub scores: Vec<f64>,
 }
 
 impl ScoredRow {
-    /// The row as the benchmarks take it.
+    /// The row in the form that benchmarks take.
     pub fn as_item(&self) -> ScoredItem<'_> {
         ScoredItem { id: &self.id, subset: &self.subset, num_correct: self.num_correct, scores: &self.scores }
     }
@@ -365,7 +365,7 @@ pub(crate) fn values(result: &ItemResult) -> Vec<f64> {
     result.outcome.scores.iter().flatten().map(|score| score.score).collect()
 }
 
-/// Tokens of each completion's conversation, cut or not: the prompt is the same in all.
+/// Tokens of each completion's whole conversation, cut tokens included. The prompt adds the same to each.
 pub(crate) fn lengths(scores: &[CompletionScore]) -> Vec<f64> {
     scores.iter().map(|score| (score.tokens + score.cut_tokens) as f64).collect()
 }

@@ -1,5 +1,5 @@
-//! A run as one file: every score with its token counts, and under what it came about. Enough to
-//! draw every table and plot again.
+//! A run as one JSON file: every score with its token counts, and the conditions of the run. Every table and plot can
+//! be made again from it.
 
 use rewardscope_benchmarks::published::MadeUnder;
 use rewardscope_benchmarks::{Assessment, Effort, Item, MarkError, assess};
@@ -11,91 +11,90 @@ use crate::ScoredRow;
 use crate::journal::RunIdentity;
 use crate::run::{ItemResult, Run, Shortfall};
 
-/// What a run file calls itself.
+/// Value of [`RunFile::format`].
 const FORMAT: &str = "rewardscope run 1";
 
-/// A run.
+/// A whole run, as stored in a run file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunFile {
     /// Always `rewardscope run 1`.
     pub format: String,
-    /// [`Benchmark::name`]
+    /// The benchmark's name in commands, such as `reward-bench-2`.
     pub benchmark: String,
-    /// [`Variant::name`]
+    /// Name of the benchmark's variant that marked the run.
     pub variant: String,
-    /// Under what the scores came about.
+    /// The conditions under which the scores were made.
     pub protocol: ProtocolBlock,
     /// Items selected.
     pub items_total: usize,
-    /// The items that were tried, in the dataset's order.
+    /// The items that have an outcome, in the dataset's order.
     pub items: Vec<RunItem>,
-    /// Marks with what they are worth; made anew by whoever reads the file.
+    /// Marks with confidence intervals. Readers of the file compute them again from the scores.
     pub assessment: Assessment,
     /// Milliseconds spent scoring.
     pub ms: f64,
 }
 
-/// Under what a run's scores came about.
+/// The conditions under which a run's scores were made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProtocolBlock {
     /// The model: its Hub id with the commit, or the name of its file or folder.
     pub model: String,
-    /// A hash over its files and its head.
+    /// sha256 over the model's files and its head, in hexadecimal digits.
     pub model_sha256: String,
-    /// The name of the reward head that it carries, where it is one of ours.
+    /// Name of the fitted reward head on the model, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<String>,
-    /// Its architecture.
+    /// The model's architecture.
     pub architecture: String,
     /// Whether scores are rewards; otherwise they are log-probabilities.
     pub is_reward_model: bool,
-    /// Whether the sigmoid of a score difference is a Bradley-Terry probability: known of heads that
-    /// were fitted so, and of no other model.
+    /// Whether the sigmoid of a score difference is a Bradley-Terry probability. True only for fitted heads; of other
+    /// models it is not known.
     #[serde(default)]
     pub is_bradley_terry: bool,
-    /// How log-probabilities became a score.
+    /// How a language model's log-probabilities became a score; `None` for a reward model.
     pub aggregate: Option<String>,
-    /// Which logit is the score, of several.
+    /// Which of a classifier's logits is the score, where it has several.
     pub label: Option<usize>,
     /// The dataset: its Hub id with commit and file, its address, or the name of a file.
     pub dataset: String,
-    /// A hash over its items.
+    /// sha256 over the dataset's items, in hexadecimal digits.
     pub dataset_sha256: String,
-    /// At most so many items of a subset.
+    /// Most items per subset that were drawn; `None` for all.
     pub limit_per_subset: Option<usize>,
-    /// Seed of that draw.
+    /// Seed of the draw.
     pub seed: u64,
-    /// What the weights are on the device.
+    /// Weight type on the device.
     pub dtype: String,
-    /// Settings that change token ids: BOS, truncation side, format.
+    /// Settings that change token ids: BOS, truncation side, format. Empty for the default.
     pub settings: String,
-    /// What made a text of a conversation, as [`ModelReport::template`]; files from before it was said
-    /// have none.
+    /// Chat template, as [`ModelReport::template`]. Older files do not have this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
-    /// Where conversations are cut.
+    /// Context limit, in tokens; longer conversations are cut.
     pub context_tokens: usize,
-    /// What the template was told of the time, in seconds since 1970 of local time, where it asks.
+    /// Local time that the chat template was told, in seconds since 1970-01-01; `None` where it asks for no time.
     pub template_seconds: Option<i64>,
-    /// The same as people write it: a local time without a zone.
+    /// The same local time in ISO 8601 without a zone, such as `2025-02-03T04:05:06`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_date: Option<String>,
-    /// A hash over what turns text into token ids.
+    /// Hash over everything that turns text into token ids, in hexadecimal digits.
     pub tokenizer_sha256: String,
-    /// The devices that scored, in their order.
+    /// Names of the devices that scored, in order of use.
     pub devices: Vec<String>,
-    /// The last of them.
+    /// The device of the model that was loaded when the file was written.
     pub device: DeviceReport,
-    /// `native` with the system's name, or what the browser calls itself.
+    /// Where the run was made: `native` with system and processor, or the browser's user agent.
     pub host: String,
-    /// This program's version.
+    /// Version of this program.
     pub version: String,
-    /// Largest error of the self-test's log-probabilities, in nats.
+    /// Largest absolute error of the self-test's log-probabilities, in nats.
     pub self_test_error: f64,
 }
 
 impl ProtocolBlock {
-    /// What published marks may differ by.
+    /// The conditions in which published marks of the same model may differ.
     pub(crate) fn made_under(&self) -> MadeUnder {
         MadeUnder {
             dtype: Some(self.dtype.clone()),
@@ -105,43 +104,43 @@ impl ProtocolBlock {
     }
 }
 
-/// An item of a run.
+/// One item of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunItem {
-    /// Its scores; none where it failed.
+    /// Id, subset and scores; no scores where the item failed.
     #[serde(flatten)]
     pub row: ScoredRow,
-    /// Tokens seen of each completion's conversation.
+    /// For each completion, the tokens of its conversation that the model saw.
     pub tokens: Vec<usize>,
-    /// Tokens cut of it.
+    /// For each completion, the tokens of its conversation that were cut off.
     pub cut_tokens: Vec<usize>,
-    /// Who wrote the completions, where the dataset says.
+    /// For each completion, the model that wrote it; empty where the dataset does not say.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
-    /// Why it has no scores.
+    /// Why the item has no scores: one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Tokens computed for all of them; what completions begin with alike once.
+    /// Tokens computed for all completions together. A shared beginning, such as the prompt, counts once.
     #[serde(default)]
     pub computed_tokens: usize,
-    /// Milliseconds that it took.
+    /// Milliseconds spent on the item.
     pub ms: f64,
 }
 
 impl RunItem {
-    /// Tokens of each completion's conversation, cut or not.
+    /// Tokens of each completion's whole conversation, cut tokens included.
     pub(crate) fn lengths(&self) -> Vec<f64> {
         self.tokens.iter().zip(&self.cut_tokens).map(|(seen, cut)| (seen + cut) as f64).collect()
     }
 }
 
 impl RunFile {
-    /// Whether an object is a run file.
+    /// Whether a JSON object is a run file.
     pub(crate) fn is(object: &Map<String, Value>) -> bool {
         object.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("rewardscope run"))
     }
 
-    /// What keeps the marks from being the benchmark's.
+    /// Missing and cut items, which keep the marks from being the benchmark's.
     pub(crate) fn shortfall(&self) -> Shortfall {
         let cut = |item: &&RunItem| item.error.is_none() && item.cut_tokens.iter().any(|&tokens| tokens > 0);
         Shortfall {
@@ -151,10 +150,11 @@ impl RunFile {
         }
     }
 
-    /// The file of a run. `clock` is what templates were told of the time.
+    /// The file of a run. `model` is the model that scored; `host` names the system or browser; `clock` is the time
+    /// that chat templates were told.
     ///
     /// # Errors
-    /// When its items cannot be marked.
+    /// When the scored items cannot be marked.
     pub fn new(
         run: &Run,
         identity: &RunIdentity,

@@ -1,5 +1,5 @@
-//! Files of scores: ours, the reference evaluators', and any list of rows. Marks are made anew from
-//! the scores; what a file says of marks is not read.
+//! Files of scores: run files, the reference evaluators' files, and any list of rows. Marks are computed again from the
+//! scores; marks in the file are ignored.
 
 use rewardscope_benchmarks::published::{Placement, placement};
 use rewardscope_benchmarks::{
@@ -18,57 +18,58 @@ use crate::run_file::RunFile;
 use crate::score_file_error::ScoreFileError;
 use crate::score_row::{RawScores, raw_scores, text_lengths};
 
-/// What lengths of completions are counted in. The prompt is the same in all of an item's.
+/// Unit of completion lengths. A length may include the prompt, which adds the same to every completion of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 #[serde(rename_all = "snake_case")]
 pub enum LengthUnit {
-    /// The model's tokens of the conversation.
+    /// Tokens of the whole conversation, by the model's tokenizer.
     Tokens,
-    /// Characters of the text that a file of scores has.
+    /// Characters of the text in the file of scores.
     Characters,
 }
 
-/// The scores of a file, with what it says beside them.
+/// A file of scores that was read.
 #[derive(Debug, Clone)]
 pub struct ScoreFile {
-    /// Its name.
+    /// The file's name.
     pub name: String,
-    /// The model that it says scored, where it does.
+    /// The model that scored, or its fitted head; `None` where the file does not say.
     pub model: Option<String>,
-    /// Scored items.
+    /// The scored items.
     pub rows: Vec<ScoredRow>,
-    /// A length of each completion, where the file has them or its texts.
+    /// Length of each completion: `[row][completion]`. `None` unless every row of the file has lengths or texts.
     pub lengths: Option<Vec<Vec<f64>>>,
-    /// What those are counted in.
+    /// Unit of `lengths`.
     pub length_unit: LengthUnit,
-    /// Who wrote the completions of each item, where the file says.
+    /// The model that wrote each completion: `[row][completion]`; empty unless the file is a run file.
     pub models: Vec<Vec<String>>,
-    /// The run, where it is a run file.
+    /// The run, where the file is a run file.
     pub run: Option<Box<RunFile>>,
-    /// Whose marks its scores make: what was asked for, what a run says, or what the rows look like.
+    /// The benchmark that marks the scores: the run's own, else the one asked for, else what the rows look like.
     pub benchmark: &'static Benchmark,
-    /// What the reader should know of how it was read, a sentence each.
+    /// Notes on how the file was read, one sentence each.
     pub remarks: Vec<String>,
 }
 
-/// What a file of scores, or of marks, turned out to be.
+/// A file that was opened: scores, or only marks.
 #[derive(Debug, Clone)]
 pub enum OpenedScores {
-    /// Scores.
+    /// A file of scores.
     Scores(Box<ScoreFile>),
-    /// Marks alone.
+    /// A summary: marks without scores.
     Summary(SummaryFile),
 }
 
-/// A larger file of scores is none.
+/// Most rows of a file of scores; a file with more is refused.
 const MOST_ROWS: usize = 2_000_000;
 
 impl ScoreFile {
-    /// Reads a file, whichever its form. `asked` is the benchmark that it is asked to be of.
+    /// Reads a file of scores in any known form. `asked` is the benchmark of the rows; `None` to find it by the rows. A
+    /// run file keeps its own benchmark.
     ///
     /// # Errors
-    /// With the row and what is wrong with it; when it has marks and no scores.
+    /// When the file has no known form, when a row is wrong, or when the file has marks and no scores.
     pub async fn open(source: &Source, asked: Option<&'static Benchmark>) -> Result<Self, ScoreFileError> {
         match Self::open_any(source, asked).await? {
             OpenedScores::Scores(file) => Ok(*file),
@@ -79,10 +80,10 @@ impl ScoreFile {
         }
     }
 
-    /// Reads a file of scores or of marks.
+    /// As [`Self::open`], but also reads a summary, which has marks and no scores.
     ///
     /// # Errors
-    /// With the row and what is wrong with it.
+    /// When the file has no known form, or when a row is wrong.
     pub async fn open_any(source: &Source, asked: Option<&'static Benchmark>) -> Result<OpenedScores, ScoreFileError> {
         let name = source.name();
         let unknown = |found: String| ScoreFileError::Format { file: name.to_owned(), found };
@@ -103,7 +104,7 @@ impl ScoreFile {
                     found,
                 };
                 match row.record {
-                    // Whatever it is, it is no file of rows.
+                    // A first row that is no object means that the file does not hold rows at all.
                     Err(found) if number == 1 => return Err(unknown(format!("row 1: {found}"))),
                     record => records.push(record.map_err(wrong)?),
                 }
@@ -113,7 +114,7 @@ impl ScoreFile {
             }
         }
         let mut model = None;
-        // One object may be a run, marks, or all rows at once; a list of one such, the same.
+        // A single object, also in a list of one, may be a run, a summary, or all rows at once.
         if let [only] = records.as_slice() {
             if RunFile::is(only) {
                 let run: RunFile =
@@ -177,10 +178,10 @@ impl ScoreFile {
         .checked()
     }
 
-    /// The scores of a run.
+    /// The scores of a run. `name` is the file's name.
     ///
     /// # Errors
-    /// As [`Self::read`].
+    /// When the benchmark is unknown, when no item has scores, or when an item lacks correct or incorrect completions.
     pub fn of_run(name: &str, run: RunFile) -> Result<Self, ScoreFileError> {
         let benchmark = benchmark(&run.benchmark)
             .map_err(|error| ScoreFileError::Format { file: name.to_owned(), found: format!("a run: {error}") })?;
@@ -227,8 +228,8 @@ impl ScoreFile {
         Ok(self)
     }
 
-    /// Where the overall mark stands among published ones; under what it came about is unknown where
-    /// the file is no run.
+    /// The place of the overall mark among published marks. `None` unless the scores cover the whole benchmark and
+    /// marks of the benchmark are published. The conditions of the scores are unknown unless the file is a run file.
     pub fn placement(&self, assessment: &Assessment) -> Option<Placement> {
         let under = self.run.as_ref().map(|run| run.protocol.made_under()).unwrap_or_default();
         placement(&assessment.benchmark, assessment.items, assessment.overall.as_ref()?.score, &under)
@@ -239,15 +240,17 @@ impl ScoreFile {
         self.run.as_ref().is_some_and(|run| run.protocol.is_bradley_terry)
     }
 
-    /// The rows as the benchmarks take them.
+    /// The rows in the form that benchmarks take.
     pub fn items(&self) -> Vec<ScoredItem<'_>> {
         self.rows.iter().map(ScoredRow::as_item).collect()
     }
 
-    /// Marks with what they are worth.
+    /// The marks with confidence intervals, chance levels, and what picking by length gets. `seed` is that of the
+    /// intervals and simulations. With `strict`, a NaN, an infinity, a missing item, a cut text and an item without its
+    /// counterpart are errors.
     ///
     /// # Errors
-    /// When a row cannot be marked.
+    /// When a row cannot be marked, or when strict marking refuses the scores.
     pub fn assess(
         &self,
         benchmark: &'static Benchmark,
@@ -274,7 +277,7 @@ impl ScoreFile {
         Ok(assessment)
     }
 
-    /// Marks alone, with those of the items and the parts of Ties.
+    /// The marks without confidence intervals, with the mark of each item and the components of the Ties score.
     ///
     /// # Errors
     /// When a row cannot be marked.
@@ -284,8 +287,8 @@ impl ScoreFile {
     }
 }
 
-/// Whose scores rows without a name are: RewardBench 2's where they say how many completions are correct, or name its
-/// subsets; otherwise pairs of one's own.
+/// The benchmark of rows that name none: RewardBench 2 where a row says how many completions are correct or names one
+/// of its subsets; otherwise preferences, the user's own pairs.
 fn benchmark_of(rows: &[RawScores]) -> &'static Benchmark {
     let is_known = |row: &RawScores| {
         row.num_correct.is_some() && !row.is_pair
@@ -297,7 +300,8 @@ fn benchmark_of(rows: &[RawScores]) -> &'static Benchmark {
     }
 }
 
-/// Rows as the benchmark marks them, with what they leave out filled in where it is known. Gives which were kept.
+/// The rows in the form that the benchmark marks; what a row omits is filled in where it is known. The second result
+/// says for each raw row whether it was kept.
 fn settled(
     file: &str,
     raw: Vec<RawScores>,
@@ -322,7 +326,7 @@ fn settled(
         let is_ties = is_official && subset == reward_bench_2::TIES;
         let num_correct = match row.num_correct {
             Some(count) => count,
-            // All but the tied rows have one.
+            // In RewardBench 2, all items but the tied ones of Ties have one correct completion.
             None if is_official && !(is_ties && row.id.starts_with("tied")) => 1,
             None if is_ties => {
                 uncounted += 1;
@@ -350,7 +354,7 @@ fn settled(
         remarks.push(format!(
             "{uncounted} tied rows of Ties do not say how many of their completions are correct (num_correct): they are left out"
         ));
-        // What they stand beside says nothing alone.
+        // Ties items are marked in ref and tied pairs, so the other rows of Ties cannot be marked alone.
         let is_left: Vec<bool> = rows.iter().map(|row| row.subset != reward_bench_2::TIES).collect();
         let mut left = is_left.iter();
         kept.iter_mut().filter(|kept| **kept).for_each(|kept| *kept = left.next().copied().unwrap_or_default());
@@ -370,8 +374,9 @@ fn settled(
     Ok((rows, kept))
 }
 
-/// Scores of one correct completion and others that give a result: 1 alone in the first place, `1 / n` among `n`
-/// there, 0 behind another.
+/// Scores that lead to a given result, for one correct completion and others. The result is 1 when the correct
+/// completion is alone in first place, `1 / n` when `n` completions share first place, and 0 when another completion is
+/// ahead. `None` where no `n` up to 64 fits.
 fn by_places(result: f64) -> Option<Vec<f64>> {
     if result == 0.0 {
         return Some(vec![0.0, 1.0]);
@@ -385,7 +390,7 @@ fn by_places(result: f64) -> Option<Vec<f64>> {
     })
 }
 
-/// Cells of text as what they hold: numbers, and lists as JSON.
+/// A CSV record with its text cells read: a list as JSON, an empty cell as null. Other cells stay texts.
 fn unpacked(record: &Map<String, Value>) -> Map<String, Value> {
     let cell = |(name, value): (&String, &Value)| {
         let value = match value {
@@ -400,7 +405,7 @@ fn unpacked(record: &Map<String, Value>) -> Map<String, Value> {
     record.iter().map(cell).collect()
 }
 
-/// A single row has its own numbers where parallel arrays have lists of them.
+/// Whether an object is a single row: it has plain values where an object of parallel arrays has lists.
 fn is_one_row(object: &Map<String, Value>) -> bool {
     ["num_correct", "label", "score_chosen", "scores_chosen", "chosen", "results"]
         .iter()
@@ -408,7 +413,7 @@ fn is_one_row(object: &Map<String, Value>) -> bool {
         || object.get("id").is_some_and(|id| !id.is_array())
 }
 
-/// The rows in one object, which are a list under a name, or the reference evaluator's parallel arrays.
+/// The rows in one object: a list under a known name, or the reference evaluator's parallel arrays.
 fn inside(file: &str, object: &Map<String, Value>) -> Result<Vec<Map<String, Value>>, ScoreFileError> {
     let rows = ["results", "data", "rows", "scores", "items"].iter().find_map(|name| {
         let rows = object.get(*name)?.as_array()?;
@@ -421,7 +426,7 @@ fn inside(file: &str, object: &Map<String, Value>) -> Result<Vec<Map<String, Val
     }
 }
 
-/// The reference evaluator's object of parallel arrays, as rows.
+/// The rows of the reference evaluator's object of parallel arrays.
 fn parallel(file: &str, object: &Map<String, Value>) -> Result<Vec<Map<String, Value>>, ScoreFileError> {
     let arrays: Vec<(&String, &Vec<Value>)> =
         object.iter().filter_map(|(name, value)| Some((name, value.as_array()?))).collect();
@@ -436,12 +441,12 @@ fn parallel(file: &str, object: &Map<String, Value>) -> Result<Vec<Map<String, V
             found: format!("arrays of {rows} values and {} in {name}", values.len()),
         });
     }
-    // Its texts are as large as the dataset, and only their lengths are needed.
+    // The texts are as large as the dataset, and only their lengths are needed.
     let value = |name: &str, value: &Value| match name.starts_with("text") {
         true => crate::score_row::characters(value),
         false => value.clone(),
     };
-    // One subset may be said once for all.
+    // The object may name one subset for all rows.
     let one =
         object.get("subset").filter(|subset| subset.is_string()).map(|subset| ("subset".to_owned(), subset.clone()));
     let row = |at: usize| {

@@ -3,56 +3,56 @@
 use rewardscope_benchmarks::MarkError;
 use rewardscope_data::DataError;
 
-/// Why a file gave no scores.
+/// Why a file of scores cannot be read or marked.
 #[derive(Debug, Clone, thiserror::Error, PartialEq)]
 pub enum ScoreFileError {
-    /// It could not be read.
+    /// The file could not be read as rows.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// It is none of the forms that are known.
+    /// The file has none of the known forms.
     #[error(
         "reading {file}: a score file was expected (rows with scores and num_correct, or of score_chosen and score_rejected, as JSON Lines, JSON, CSV or parquet; the reference evaluator's parallel arrays; or a run file), {found} was found"
     )]
     Format {
-        /// The file.
+        /// The file's name.
         file: String,
-        /// What is there.
+        /// What was found.
         found: String,
     },
-    /// A summary has marks that cannot be.
+    /// A summary has impossible marks.
     #[error("reading {file}: a summary with each subset's mark once, from 0 to 1, was expected, {found} was found")]
     Summary {
-        /// The file.
+        /// The file's name.
         file: String,
-        /// What is there.
+        /// What was found.
         found: String,
     },
-    /// A row has not what it needs.
+    /// A row lacks something, or has a wrong value.
     #[error("reading {file}: row {row}: {expected} was expected, {found} was found")]
     Row {
-        /// The file.
+        /// The file's name.
         file: String,
-        /// From 1.
+        /// The row's number, from 1.
         row: usize,
-        /// What should be there.
+        /// What was expected.
         expected: String,
-        /// What is there.
+        /// What was found.
         found: String,
     },
-    /// A run that strict marking refuses.
+    /// Strict marking refuses the run: items are missing, or texts were cut.
     #[error("marking {file}: scores of whole texts were expected for every item, {found}")]
     Incomplete {
-        /// The file.
+        /// The file's name.
         file: String,
         /// What is missing or cut.
         found: String,
     },
-    /// Its rows cannot be marked.
+    /// The rows cannot be marked.
     #[error("marking {file}: {reason}")]
     Mark {
-        /// The file.
+        /// The file's name.
         file: String,
-        /// Why not.
+        /// Why the rows cannot be marked.
         reason: MarkError,
     },
 }

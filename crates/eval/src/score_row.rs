@@ -1,25 +1,25 @@
-//! One row of a file of scores, in one of the forms that evaluators write.
+//! Reads one row of a file of scores, in any of the forms that evaluators write.
 
 use serde_json::{Map, Value};
 
-/// A row as it is written.
+/// A row as the file has it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RawScores {
-    /// What names it; its number where it has no name.
+    /// The item's id; the row's number where the row has no id.
     pub id: String,
-    /// Its part of the benchmark.
+    /// The item's subset; `all` where the row names none.
     pub subset: String,
-    /// How many of the scores are correct completions', where it says.
+    /// How many of the scores, from the first, belong to correct completions; `None` where the row does not say.
     pub num_correct: Option<usize>,
-    /// The scores; none where it has a result alone.
+    /// The scores, those of correct completions first; empty where the row has only a result.
     pub scores: Vec<f64>,
-    /// The item's mark as it was written.
+    /// The item's mark as the file has it.
     pub result: Option<f64>,
-    /// Whether it has scores of chosen and rejected apart.
+    /// Whether the row gives the scores of chosen and rejected completions separately.
     pub is_pair: bool,
 }
 
-/// Texts replaced by the number of their characters.
+/// A copy of a value with each text replaced by its number of characters.
 pub(crate) fn characters(value: &Value) -> Value {
     match value {
         Value::String(text) => Value::from(text.chars().count()),
@@ -28,8 +28,8 @@ pub(crate) fn characters(value: &Value) -> Value {
     }
 }
 
-/// The characters of each completion's text, in the order of its scores, where a record has them: one
-/// `text` a score, or those of the chosen and of the rejected apart.
+/// Characters of each completion's text, in the order of the scores. The texts are in `text`, or in `text_chosen` and
+/// `text_rejected`. `None` unless there are `count` of them.
 pub(crate) fn text_lengths(record: &Map<String, Value>, count: usize) -> Option<Vec<f64>> {
     fn flat(value: &Value, into: &mut Vec<f64>) -> Option<()> {
         match characters(value) {
@@ -48,7 +48,7 @@ pub(crate) fn text_lengths(record: &Map<String, Value>, count: usize) -> Option<
     (lengths.len() == count).then_some(lengths)
 }
 
-/// A score, a list of one, or the name of what JSON cannot write.
+/// Reads a score: a number, a list of one number, or the name of a value that JSON does not have, such as `NaN`.
 fn score(value: &Value) -> Option<f64> {
     match value {
         Value::Number(number) => number.as_f64(),
@@ -60,7 +60,7 @@ fn score(value: &Value) -> Option<f64> {
             "NaN" => Some(f64::NAN),
             "Infinity" => Some(f64::INFINITY),
             "-Infinity" => Some(f64::NEG_INFINITY),
-            // A cell of CSV; pandas writes inf.
+            // Cells of CSV are texts, and pandas writes infinity as inf.
             other => match other.trim() {
                 "inf" => Some(f64::INFINITY),
                 "-inf" => Some(f64::NEG_INFINITY),
@@ -72,6 +72,7 @@ fn score(value: &Value) -> Option<f64> {
     }
 }
 
+/// What was expected, and what was found.
 type Wrong = (String, String);
 
 fn scores(name: &str, value: &Value) -> Result<Vec<f64>, Wrong> {
@@ -86,7 +87,7 @@ fn text(record: &Map<String, Value>, names: &[&str]) -> Option<String> {
     names.iter().find_map(|name| match record.get(*name)? {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(match number.as_f64() {
-            // 1 and 1.0 name the same item.
+            // 1 and 1.0 name the same item; above 2^53 a float does not hold every integer.
             Some(x) if number.is_f64() && x.fract() == 0.0 && x.abs() < 9_007_199_254_740_992.0 => format!("{x:.0}"),
             _ => number.to_string(),
         }),
@@ -94,7 +95,7 @@ fn text(record: &Map<String, Value>, names: &[&str]) -> Option<String> {
     })
 }
 
-/// Names of the scores of a better completion, with those of the worse one.
+/// Columns with the scores of the better and of the worse completions, as different evaluators name them.
 const SIDES: [[&str; 2]; 8] = [
     ["score_chosen", "score_rejected"],
     ["scores_chosen", "scores_rejected"],
@@ -106,8 +107,9 @@ const SIDES: [[&str; 2]; 8] = [
     ["chosen", "rejected"],
 ];
 
-/// A row of scores: scores with the correct ones first; scores of the chosen and of the rejected apart (RewardBench,
-/// RM-Bench, RMB); a pair with a label (JudgeBench); or a result alone (generative judges).
+/// Reads a row of scores in one of four forms: a list of scores, correct ones first; scores of chosen and rejected
+/// completions in separate columns (RewardBench, RM-Bench, RMB); two scores with a label (JudgeBench); or a result
+/// without scores (generative judges). `number` is the row's number, from 1.
 pub(crate) fn raw_scores(record: &Map<String, Value>, number: usize) -> Result<RawScores, Wrong> {
     const IDS: [&str; 5] = ["id", "pair_id", "pair_uid", "bon_uid", "prompt_id"];
     let id = text(record, &IDS).filter(|id| !id.trim().is_empty()).unwrap_or_else(|| number.to_string());
@@ -136,7 +138,7 @@ pub(crate) fn raw_scores(record: &Map<String, Value>, number: usize) -> Result<R
     }
     for names in SIDES {
         if let [Some(chosen), Some(rejected)] = names.map(|name| record.get(name).filter(|side| !side.is_null())) {
-            // Texts of completions have the same names.
+            // In datasets, `chosen` and `rejected` are texts.
             if names[0] == "chosen" && (scores(names[0], chosen).is_err() || scores(names[1], rejected).is_err()) {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! The head on a benchmark's items, beside what needs no head.
+//! The marks of the head on a benchmark's items, compared with scorers that need no head.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,15 +11,15 @@ use crate::features::FeatureCache;
 use crate::report::ScorerMarks;
 use crate::{BenchmarkReport, FitError};
 
-/// Scores of each item by one scorer.
+/// One scorer's scores: `[items][completions]`.
 type Scores = Vec<Vec<f64>>;
 
-/// Marks a weight, the lengths and the backbone's likelihood on a benchmark's items. Items that the
-/// template or the context refuses are left out for all; `None` where none is left. `progress` gets
-/// items done.
+/// Marks the head (a `weight` of shape `[hidden]`), the completions' lengths and the backbone's likelihood on items, by
+/// the rules of RewardBench 2. Items that the template or the context refuses are left out for all scorers; `None`
+/// where no item is left. `name` is the name of the items' file; `progress` gets the number of items done.
 ///
 /// # Errors
-/// When the device fails, or the work is cancelled.
+/// When the device fails, an item cannot be marked, or the work is cancelled.
 pub async fn marks_on(
     scorer: &Scorer,
     (name, items): (&str, &[Item]),
@@ -85,7 +85,7 @@ pub async fn marks_on(
     Ok(Some(BenchmarkReport { name: name.to_owned(), items: kept.len(), scorers }))
 }
 
-/// The units of each subset: an item, or both items of a Ties pair.
+/// The units of each subset that are resampled: an item, or both items of a Ties pair.
 fn units(items: &[&Item]) -> Vec<Vec<Vec<usize>>> {
     let mut subsets: BTreeMap<&str, BTreeMap<String, Vec<usize>>> = BTreeMap::new();
     for (i, item) in items.iter().enumerate() {
@@ -98,18 +98,20 @@ fn units(items: &[&Item]) -> Vec<Vec<Vec<usize>>> {
     subsets.into_values().map(|units| units.into_values().collect()).collect()
 }
 
+/// The overall mark; the mean of the subsets that are present where there is none.
 fn mean_of(marks: &Marks) -> f64 {
     marks
         .overall
         .unwrap_or_else(|| marks.subsets.iter().map(|mark| mark.score).sum::<f64>() / marks.subsets.len().max(1) as f64)
 }
 
-/// The mean over a resample; it has items of every subset, so marking cannot refuse it.
+/// The mean mark of a resample. It has items of every subset, and all of them were marked before, so marking cannot
+/// fail.
 fn mean(items: &[&Item], scores: &Scores, at: &[usize]) -> f64 {
     marked(items, scores, at).map(|marks| mean_of(&marks)).unwrap_or(f64::NAN)
 }
 
-/// The marks of a resample. A Ties pair that was drawn again is another pair.
+/// The marks of a resample. A Ties pair that is drawn again gets another number and counts as another pair.
 fn marked(items: &[&Item], scores: &Scores, at: &[usize]) -> Result<Marks, MarkError> {
     const AGAIN: u64 = 1 << 40;
     let mut drawn: HashMap<usize, u64> = HashMap::new();

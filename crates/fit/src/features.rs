@@ -1,5 +1,5 @@
-//! What the backbone makes of each completion, computed once: a cache of pooled hidden states by
-//! the ids that the model saw, and the pairs that refer to it.
+//! Features: the pooled hidden state of each completion, computed once. The cache finds them by the token ids that the
+//! model saw, and pairs refer to places in the cache.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -7,7 +7,7 @@ use std::ops::Range;
 use ndarray::Array2;
 use rewardscope_data::Skipped;
 use rewardscope_engine::device::pause;
-use rewardscope_engine::{Cancel, EngineError, Message, ModelReport, Pooling, Scorer, TokenSequence};
+use rewardscope_engine::{Cancel, EngineError, ModelReport, Pooling, Scorer, TokenSequence};
 use rewardscope_store::{LogPlace, Records, Source};
 use serde::{Deserialize, Serialize};
 
@@ -15,39 +15,39 @@ use crate::overlap::{Benchmark, Key, key_of};
 use crate::preferences::{Checked, Preference, each_preference, prompt_number};
 use crate::{FitError, FormReport, OverlapReport, OverlapRule, PreferenceFiles};
 
-/// Completions computed between two entries in the cache.
+/// Number of completions that are computed together and then written to the cache.
 const AT_ONCE: usize = 32;
 
-/// Pairs in a block of rows.
+/// Number of pairs in a block of rows, and of cached records that are read at once.
 const BLOCK: usize = 512;
 
-/// A file of features that is taken into memory has at most so many bytes.
+/// Size limit of a file of features to import, in bytes.
 const MOST_IMPORTED_BYTES: u64 = 1 << 30;
 
-/// Differences of features that may be held in memory; beyond, they are read anew for each pass.
+/// How many bytes of differences of features are held in memory. If there are more, each pass reads them again.
 const HELD_BYTES: u64 = 64 << 20;
 
-/// Whose features a cache holds.
+/// What the features in a cache were computed from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeaturesHeader {
     /// The hash over the backbone's files.
     pub backbone: String,
-    /// Layers before the final norm.
+    /// Number of layers that run before the final norm.
     pub layers: usize,
     /// How the hidden states of a completion become one.
     pub pooling: Pooling,
     /// Width of the hidden states.
     pub hidden_size: usize,
-    /// Whether the backbone's log-probabilities are there too.
+    /// Whether the cache holds the backbone's log-probabilities too.
     pub has_likelihood: bool,
 }
 
 impl FeaturesHeader {
-    /// Of a loaded backbone after so many layers, all that run where none is said.
+    /// The header for features of a loaded backbone after `layers` layers; all of its layers where that is `None`.
     ///
     /// # Errors
-    /// [`FitError::NoSuchLayer`] when it has no such layer, [`FitError::OtherProtocol`] when it was
-    /// loaded by another protocol than the one that heads are used by.
+    /// [`FitError::NoSuchLayer`] when it has no such layer, [`FitError::OtherProtocol`] when it was loaded with another
+    /// protocol than the one that heads are used with.
     pub fn of(model: &ModelReport, layers: Option<usize>, pooling: Pooling) -> Result<Self, FitError> {
         let layers = layers.unwrap_or(model.layers);
         if layers == 0 || layers > model.layers {
@@ -65,17 +65,31 @@ impl FeaturesHeader {
         })
     }
 
-    /// Key, mean log-probability of the completion's tokens in nats, tokens, hidden state.
+    /// Bytes of a record: the key (16), the mean log-probability of the completion's tokens in nats (f64), the number
+    /// of tokens (u64), and the hidden state (f32 each).
     fn record_bytes(&self) -> usize {
         16 + 8 + 8 + 4 * self.hidden_size
     }
 
+    /// The first line of a file of features.
     fn line(&self) -> String {
         serde_json::json!({ "rewardscope_features": self }).to_string()
     }
 }
 
-/// Pooled hidden states by the ids that the model saw, in memory or in a file.
+/// A cache of pooled hidden states, in memory or in a file. It finds them by the token ids that the model saw.
+///
+/// ```
+/// use rewardscope_engine::Pooling;
+/// use rewardscope_fit::{FeatureCache, FeaturesHeader};
+///
+/// let (backbone, pooling) = ("the hash of the backbone's files".to_owned(), Pooling::LastToken);
+/// let header = FeaturesHeader { backbone, layers: 24, pooling, hidden_size: 3, has_likelihood: false };
+/// let mut cache = FeatureCache::memory(header);
+/// cache.push(1, &[0.5, -1.0, 2.0])?;
+/// assert_eq!((cache.len(), cache.header().hidden_size), (1, 3));
+/// # Ok::<(), rewardscope_fit::FitError>(())
+/// ```
 pub struct FeatureCache {
     header: FeaturesHeader,
     records: Records,
@@ -83,16 +97,16 @@ pub struct FeatureCache {
 }
 
 impl FeatureCache {
-    /// An empty one in memory.
+    /// An empty cache in memory.
     pub fn memory(header: FeaturesHeader) -> Self {
         let records = Records::memory(&header.line(), header.record_bytes());
         Self { header, records, places: HashMap::new() }
     }
 
-    /// That of a file; begun where there is none.
+    /// Opens the cache of a file; creates the file where there is none.
     ///
     /// # Errors
-    /// When the file cannot be read or written, is open elsewhere, or holds another backbone's.
+    /// When the file cannot be read or written, is open elsewhere, or holds features of another backbone.
     pub async fn open(place: &LogPlace, header: FeaturesHeader) -> Result<Self, FitError> {
         let records = Records::open(place, &header.line(), header.record_bytes()).await?;
         let mut cache = Self { header, records, places: HashMap::new() };
@@ -103,26 +117,26 @@ impl FeatureCache {
         Ok(cache)
     }
 
-    /// Whose features these are.
+    /// What the features were computed from.
     pub fn header(&self) -> &FeaturesHeader {
         &self.header
     }
 
-    /// How many completions it has.
+    /// Number of completions in the cache.
     pub fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// Whether it has none.
+    /// Whether the cache holds no completion.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
-    /// Takes in a file of features that was prepared elsewhere; returns how many were new.
+    /// Adds the features of a file that was prepared elsewhere. Returns how many completions were new.
     ///
     /// # Errors
-    /// When it is no such file, is another backbone's, is beyond what memory should hold, or has
-    /// what is no number.
+    /// When the file is not a file of features, holds those of another backbone, is too large for memory, or has a
+    /// value that is NaN or infinite.
     pub async fn import(&mut self, source: &Source, cancel: &Cancel) -> Result<usize, FitError> {
         let line = Records::header_of(source).await?;
         let expected = describe(&self.header);
@@ -165,6 +179,7 @@ impl FeatureCache {
         Ok(self.len() - before)
     }
 
+    /// Adds whole records.
     fn append(&mut self, records: &[u8]) -> Result<(), FitError> {
         let first = self.records.len();
         self.records.append(records)?;
@@ -172,12 +187,13 @@ impl FeatureCache {
         Ok(())
     }
 
+    /// Notes the places of records, the first of which is record `first`.
     fn index(&mut self, first: usize, records: &[u8]) {
         let keys = records.chunks_exact(self.header.record_bytes()).map(key_in);
         self.places.extend(keys.zip(first as u32..));
     }
 
-    /// Computes what is not there yet of these sequences, and says where each lies.
+    /// Computes the features of those sequences that are not in the cache yet. Returns the place of each sequence.
     pub(crate) async fn have(
         &mut self,
         scorer: &Scorer,
@@ -211,15 +227,15 @@ impl FeatureCache {
         Ok(f64::from_le_bytes(std::array::from_fn(|i| record[16 + i])))
     }
 
-    /// The hidden state of a completion.
+    /// The hidden state of a completion, `[hidden]`.
     pub(crate) fn state(&self, place: u32) -> Result<Vec<f32>, FitError> {
         Ok(floats(&self.records.read(place as usize, 1)?[32..]).collect())
     }
 
-    /// Adds a made-up state under a made-up key.
+    /// Adds a made-up state, `[hidden]`, under a made-up key, without log-probabilities.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When the file cannot be written.
     pub fn push(&mut self, key: u64, state: &[f32]) -> Result<(), FitError> {
         let mut record = key_of([key.to_le_bytes().as_slice()]).to_vec();
         record.extend(f64::NAN.to_le_bytes());
@@ -229,21 +245,24 @@ impl FeatureCache {
     }
 }
 
+/// A header in words, for errors.
 fn describe(header: &FeaturesHeader) -> String {
     let FeaturesHeader { backbone, layers, pooling, hidden_size, .. } = header;
     let backbone: String = backbone.chars().take(12).collect();
     format!("the backbone {backbone} after {layers} layers, {pooling:?}, {hidden_size} wide")
 }
 
+/// The key of a record.
 fn key_in(record: &[u8]) -> Key {
     std::array::from_fn(|i| record[i])
 }
 
+/// The little-endian f32 values of bytes.
 fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
     bytes.chunks_exact(4).map(|four| f32::from_le_bytes(std::array::from_fn(|i| four[i])))
 }
 
-/// By the ids as far as the context holds them.
+/// The key of a sequence: its ids as far as the context holds them, and where its completion begins.
 fn sequence_key(sequence: &TokenSequence, context: usize) -> Key {
     let ids: Vec<u8> = sequence.input_ids.iter().take(context).flat_map(|id| id.to_le_bytes()).collect();
     key_of([ids.as_slice(), (sequence.first_completion_token as u64).to_le_bytes().as_slice()])
@@ -252,51 +271,52 @@ fn sequence_key(sequence: &TokenSequence, context: usize) -> Key {
 /// A pair to fit on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pair {
-    /// Where the chosen completion lies in the cache.
+    /// The place of the chosen completion in the cache.
     pub chosen: u32,
-    /// Where the rejected one lies.
+    /// The place of the rejected completion in the cache.
     pub rejected: u32,
-    /// Which prompt it is about: the same number for the same prompt.
+    /// The number of its prompt; the same prompt has the same number.
     pub prompt: u64,
-    /// Its subset's place among the names.
+    /// The position of its subset in [`Gathered::subsets`].
     pub subset: Option<usize>,
-    /// Characters of both completions.
+    /// Number of characters of the chosen and of the rejected completion.
     pub characters: [u32; 2],
 }
 
 /// Pairs with their features.
 pub struct Gathered {
-    /// The file's name.
+    /// The name of the files of preferences.
     pub name: String,
-    /// The file's sha256.
+    /// The files' sha256, in hexadecimal digits.
     pub data_hash: String,
-    /// The pairs in the file's order.
+    /// The pairs in the files' order.
     pub pairs: Vec<Pair>,
-    /// Names of subsets.
+    /// The names of the subsets.
     pub subsets: Vec<String>,
-    /// What the file is like.
+    /// Counts of what the files hold.
     pub form: FormReport,
-    /// What it shares with the benchmark.
+    /// How many pairs have prompts that the benchmark has.
     pub overlap: OverlapReport,
-    /// Completions whose end the context cut off.
+    /// Number of completions whose end the context cut off.
     pub cut_completions: usize,
-    /// Pairs that the template, the tokenizer or the context refused: left out.
+    /// Number of pairs that the template, the tokenizer or the context refused; they are left out.
     pub refused: usize,
 }
 
-/// Who is told how far it is, and of rows that are no preference.
+/// Callbacks for progress, and for rows that are not preferences.
 pub struct Tell<'a> {
-    /// Gets pairs done and in all.
+    /// Gets the number of pairs done and of all pairs.
     pub progress: &'a mut dyn FnMut(usize, usize),
-    /// Gets each row that is passed over, once.
+    /// Gets each row that is left out, once.
     pub bad: &'a mut dyn FnMut(Skipped),
 }
 
-/// Reads files of preferences, checks their form, and has the features of every pair that is left.
-/// `prompts` are those of the benchmark that the head will be marked on.
+/// Reads files of preferences, checks their form, and gets the features of every pair that is kept. Features that
+/// `cache` lacks are computed by `scorer`. `benchmark` is the name, and `prompts` are the prompts, of the benchmark
+/// that the head will be marked on; `rule` says what to do with pairs that have one of these prompts.
 ///
 /// # Errors
-/// When the file is damaged or nothing in it is of use, the device fails, or the work is cancelled.
+/// When a file is damaged or holds no usable pair, the device fails, or the work is cancelled.
 pub async fn gather<'a>(
     scorer: &Scorer,
     files: &PreferenceFiles<'_>,
@@ -333,7 +353,7 @@ pub async fn gather<'a>(
                     gathered.cut_completions += pair.cut;
                     waiting.push(pair);
                 }
-                // A template that knows no system message refuses one row, not the file.
+                // A refused row must not refuse the file: a template may know no system message.
                 Err(EngineError::Text(_) | EngineError::NothingToScore { .. }) => gathered.refused += 1,
                 Err(error) => return Err(error.into()),
             }
@@ -351,18 +371,20 @@ pub async fn gather<'a>(
     Ok(gathered)
 }
 
+/// A pair whose features are not in the cache yet.
 struct Waiting {
+    /// Chosen and rejected.
     sequences: [TokenSequence; 2],
+    /// Without the places in the cache.
     pair: Pair,
+    /// How many of the two completions the context cuts off.
     cut: usize,
 }
 
 impl Waiting {
     fn of(scorer: &Scorer, preference: &Preference, subset: Option<usize>) -> Result<Self, EngineError> {
-        let prompt: Vec<Message> =
-            preference.prompt.iter().map(|turn| Message::new(turn.role.as_str(), turn.content.as_str())).collect();
         let both = [preference.chosen.as_str(), preference.rejected.as_str()];
-        let sequences = scorer.tokenize(&prompt, both)?;
+        let sequences = scorer.tokenize(&preference.prompt, both)?;
         let context = scorer.report().context_tokens;
         let mut cut = 0;
         for sequence in &sequences {
@@ -383,6 +405,7 @@ impl Waiting {
     }
 }
 
+/// Gets the features of all waiting pairs, and moves the pairs to `pairs`.
 async fn settle(
     scorer: &Scorer,
     waiting: &mut Vec<Waiting>,
@@ -402,14 +425,14 @@ async fn settle(
 pub(crate) struct Differences<'a> {
     cache: &'a FeatureCache,
     pairs: &'a [Pair],
-    /// `[pairs, hidden]`, where they are few enough to be held.
+    /// `[pairs, hidden]`, where they are few enough to hold in memory.
     held: Option<Vec<f32>>,
-    /// What each column is divided by.
+    /// What each column is divided by, `[hidden]`.
     pub scale: Vec<f64>,
 }
 
 impl<'a> Differences<'a> {
-    /// Reads them once through for their scale: each column's root mean square, 1 where it is 0.
+    /// Reads all differences once to compute the scale: each column's root mean square, or 1 where that is 0.
     pub fn new(name: &str, cache: &'a FeatureCache, pairs: &'a [Pair], cancel: &Cancel) -> Result<Self, FitError> {
         let width = cache.header.hidden_size;
         let mut found = Self { cache, pairs, held: None, scale: vec![1.0; width] };
@@ -440,11 +463,12 @@ impl<'a> Differences<'a> {
         Ok(found)
     }
 
+    /// Width of the hidden states.
     pub fn width(&self) -> usize {
         self.scale.len()
     }
 
-    /// The ranges of pairs that are taken at once.
+    /// The range of pairs of each block.
     pub fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let pairs = self.pairs.len();
         (0..pairs).step_by(BLOCK).map(move |first| first..(first + BLOCK).min(pairs))
@@ -464,13 +488,15 @@ impl<'a> Differences<'a> {
         Ok(Array2::from_shape_fn((block.len(), width), |(i, j)| f64::from(rows[i * width + j]) / self.scale[j]))
     }
 
+    /// The differences of some pairs before scaling: `[pairs, hidden]`.
     fn rows(&self, block: Range<usize>) -> Result<Vec<f32>, FitError> {
         let width = self.width();
         let record = self.cache.header.record_bytes();
         let pairs = &self.pairs[block];
         let places = || pairs.iter().flat_map(|pair| [pair.chosen as usize, pair.rejected as usize]);
         let (first, last) = (places().min().unwrap_or(0), places().max().unwrap_or(0));
-        // Pairs lie in the cache as they came, so that one reading has them; others are read alone.
+        // Pairs mostly lie in the cache in their own order, so that one read gets a block; otherwise each is read
+        // alone.
         let together =
             (last - first < 8 * BLOCK).then(|| self.cache.records.read(first, last - first + 1)).transpose()?;
         let mut rows = Vec::with_capacity(pairs.len() * width);

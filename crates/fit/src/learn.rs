@@ -1,5 +1,5 @@
-//! From pairs with features to a weight: folds by prompt, the strength of the penalty by
-//! cross-validation, every pair held out once, and a temperature.
+//! Fits a weight to pairs with features. Prompts are dealt into folds, cross-validation chooses the strength of the
+//! penalty, every pair is held out once, and a temperature calibrates the scores.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,46 +13,48 @@ use crate::report::{self, FOLDS, Held, Settings};
 use crate::solve::{Pass, Problem, log_loss, sigmoid};
 use crate::{FitError, FitReport};
 
-/// What the penalty may be, strongest first: each is a warm start for the next.
+/// The strengths of the penalty to try, strongest first: each solution is a warm start for the next.
 pub const STRENGTHS: [f64; 8] = [10.0, 3.162, 1.0, 0.3162, 0.1, 0.03162, 0.01, 0.001];
 
-/// With fewer different prompts a fold says nothing.
+/// Fewest different prompts to fit on: with fewer, a fold says nothing.
 const LEAST_PROMPTS: usize = 2 * FOLDS;
 
-/// Shares of the prompts for the learning curve; all of them are the last point.
+/// Shares of the prompts for the points of the learning curve; the last point, with all prompts, is not listed here.
 const SHARES: [f64; 3] = [0.125, 0.25, 0.5];
 
-/// How near to the solution the weights are, as a share of their norm: for choosing a strength, and
-/// for the head itself.
+/// How near to the solution the weights must be to choose a strength, as a share of their norm.
 const ROUGH: f64 = 3e-3;
+/// How near to the solution the weights of the head itself must be, as a share of their norm.
 const EXACT: f64 = 1e-7;
 
-/// Bounds of the temperature: where no pair is wrong, colder is always better.
+/// Bounds of the temperature. Where wrong margins outweigh the right ones, hotter is always better.
 const COLDEST: f64 = 0.01;
 const HOTTEST: f64 = 100.0;
 
-/// The worker answers at least this often.
+/// Milliseconds of work after which the worker pauses to answer messages.
 const BREATH_MS: f64 = 50.0;
 
 /// A fitted weight with its report.
 #[derive(Debug, Clone)]
 pub struct Learned {
-    /// `[hidden]`, on the backbone's own scale, temperature included.
+    /// The weight, `[hidden]`, for hidden states on the backbone's own scale, divided by the temperature.
     pub weight: Vec<f32>,
-    /// The same before the temperature, in full precision.
+    /// The same before the division, in full precision.
     pub uncalibrated: Vec<f64>,
-    /// What it is worth.
+    /// How good the head is.
     pub report: FitReport,
 }
 
-/// Passes over the rows with a breath now and then.
+/// Passes over the rows, with pauses in which the worker answers messages.
 struct Passes<'a> {
     rows: Differences<'a>,
     cancel: &'a Cancel,
+    /// The time of the last pause, in ms.
     breathed: f64,
 }
 
 impl Passes<'_> {
+    /// Pauses if the last pause was long enough ago; fails if the work was cancelled.
     async fn breathe(&mut self) -> Result<(), FitError> {
         self.cancel.check()?;
         if now_ms() - self.breathed > BREATH_MS {
@@ -62,6 +64,7 @@ impl Passes<'_> {
         Ok(())
     }
 
+    /// Solves all problems side by side.
     async fn solve(&mut self, problems: &mut [Problem]) -> Result<(), FitError> {
         while let Some(mut pass) = Pass::begin(problems, self.rows.width()) {
             for block in self.rows.blocks() {
@@ -87,8 +90,8 @@ impl Passes<'_> {
     }
 }
 
-/// Deals prompts into folds, as even as can be, by the seed; and gives each prompt a place in a
-/// second order, as a share of all.
+/// Deals prompts into folds of equal size (plus or minus one) by the seed. Returns for each prompt its fold, and its
+/// rank in a second random order, from 0 to 1. `pairs` gives the prompt of each pair.
 fn deal(pairs: impl Iterator<Item = u64>, seed: u64) -> HashMap<u64, (usize, f64)> {
     let order = |round: u64, prompts: &[u64]| {
         let mut order: Vec<(u64, u64)> =
@@ -107,14 +110,16 @@ fn deal(pairs: impl Iterator<Item = u64>, seed: u64) -> HashMap<u64, (usize, f64
     dealt
 }
 
-/// Which fold each pair is held out in, and its prompt's place in a second order, as a share of all.
+/// The folds of pairs.
 #[derive(Clone)]
 struct Folds {
+    /// The fold that each pair is held out in.
     own: Arc<[usize]>,
+    /// The rank of each pair's prompt in a second random order, from 0 to 1; the learning curve takes the first ranks.
     ranks: Arc<[f64]>,
 }
 
-/// More than any pair's rank: all prompts.
+/// A share above every rank, which takes all prompts.
 const ALL: f64 = 2.0;
 
 impl Folds {
@@ -127,18 +132,20 @@ impl Folds {
         Ok(Self { own: of.clone().map(|(fold, _)| fold).collect(), ranks: of.map(|(_, rank)| rank).collect() })
     }
 
-    /// Rows without the folds `a` and `b`, of the first share of prompts; `a == b` leaves out one fold alone.
+    /// Accepts the rows outside the folds `a` and `b` whose prompts are among the first `share`; `a == b` leaves out
+    /// one fold only.
     fn takes(&self, a: usize, b: usize, share: f64) -> impl Fn(usize) -> bool + 'static {
         let Self { own, ranks } = self.clone();
         move |i: usize| own[i] != a && own[i] != b && ranks[i] < share
     }
 
+    /// How many rows [`Self::takes`] accepts.
     fn count(&self, a: usize, b: usize, share: f64) -> usize {
         let takes = self.takes(a, b, share);
         (0..self.own.len()).filter(|&i| takes(i)).count()
     }
 
-    /// Pairs fitted on, on average over the folds.
+    /// The number of pairs fitted on, as a mean over the folds.
     fn fitted_on(&self, share: f64) -> f64 {
         (0..FOLDS).map(|fold| self.count(fold, fold, share)).sum::<usize>() as f64 / FOLDS as f64
     }
@@ -148,21 +155,22 @@ impl Folds {
     }
 }
 
-/// What came of trying every strength.
+/// The results of trying every strength.
 struct Tried {
-    /// The log loss over all pairs held out once, by strength.
+    /// For each strength the mean log loss of the held-out pairs, in nats.
     losses: Vec<f64>,
-    /// The strength with the least.
+    /// The position in [`STRENGTHS`] of the smallest loss.
     chosen: usize,
-    /// The strength that is chosen without a fold, by fold.
+    /// For each fold the position of the strength that is chosen without it.
     chosen_without: Vec<usize>,
-    /// Margins of all pairs, each by the head that was fitted without its fold and whose strength was chosen without it.
+    /// Margins of all pairs. Each is by the head that was fitted without the pair's fold, with a strength that was
+    /// chosen without it.
     held: Vec<f64>,
-    /// Where the fit on all pairs begins.
+    /// The weights from which the fit on all pairs starts.
     start: Vec<f64>,
 }
 
-/// Fits with every strength, without each fold and without each two.
+/// Fits with every strength, without each fold and without each two folds.
 async fn try_strengths(
     passes: &mut Passes<'_>,
     folds: &Folds,
@@ -171,9 +179,9 @@ async fn try_strengths(
     let (pairs, own) = (folds.own.len(), &folds.own);
     let left_out: Vec<(usize, usize)> = (0..FOLDS).flat_map(|a| (a..FOLDS).map(move |b| (a, b))).collect();
     let mut starts: Vec<Vec<f64>> = vec![vec![0.0; passes.rows.width()]; left_out.len()];
-    // [strength][fold]: margins of the rows of a fold by the head that was fitted without it.
+    // [strength][pair]: the pair's margin by the head that was fitted without its fold.
     let mut single: Vec<Vec<f64>> = Vec::new();
-    // (strength, outer fold, inner fold): the log loss over the inner one.
+    // (strength, outer fold, inner fold): the summed log loss of the inner fold by the head fitted without both.
     let mut inner: BTreeMap<(usize, usize, usize), f64> = BTreeMap::new();
     let mut whole_starts = Vec::new();
     for (s, &strength) in STRENGTHS.iter().enumerate() {
@@ -212,7 +220,8 @@ async fn try_strengths(
     Ok(Tried { losses, chosen, chosen_without, held, start: whole_starts.swap_remove(chosen) })
 }
 
-/// Pairs fitted on, on average over the folds, with the margins of the rows held out.
+/// The points of the learning curve: the number of pairs fitted on, as a mean over the folds, with the held-out margins
+/// of all rows.
 async fn learning_curve(
     passes: &mut Passes<'_>,
     folds: &Folds,
@@ -222,7 +231,7 @@ async fn learning_curve(
     let mut fewer: Vec<Problem> = SHARES
         .iter()
         .flat_map(|&share| (0..FOLDS).map(move |fold| (share, fold)))
-        // The same penalty in all, though the loss is a mean over fewer.
+        // The loss is a mean over fewer rows here; a larger strength keeps the penalty per row the same.
         .map(|(share, fold)| {
             let fewer = folds.count(fold, fold, ALL) as f64 / folds.count(fold, fold, share).max(1) as f64;
             let strength = STRENGTHS[tried.chosen_without[fold]] * fewer;
@@ -240,7 +249,7 @@ async fn learning_curve(
     Ok(curve)
 }
 
-/// Margins by the temperature of the other folds' margins.
+/// The margins, each divided by the temperature of the other folds' margins.
 fn calibrated(held: &[f64], folds: &Folds) -> Vec<f64> {
     let of_others = |fold: usize| {
         let others = held.iter().zip(folds.own.iter()).filter(|(_, own)| **own != fold);
@@ -250,7 +259,7 @@ fn calibrated(held: &[f64], folds: &Folds) -> Vec<f64> {
     held.iter().zip(folds.own.iter()).map(|(margin, &fold)| margin / of_others[fold]).collect()
 }
 
-/// Margins of the backbone's likelihood; none where features were prepared without it.
+/// The margins of the backbone's mean log-probability, in nats; `None` where features were prepared without it.
 fn likelihood_margins(gathered: &Gathered, cache: &FeatureCache) -> Result<Option<Vec<f64>>, FitError> {
     if !cache.header().has_likelihood {
         return Ok(None);
@@ -262,16 +271,41 @@ fn likelihood_margins(gathered: &Gathered, cache: &FeatureCache) -> Result<Optio
     Ok(margins.iter().all(|margin| margin.is_finite()).then_some(margins))
 }
 
-/// Fits a head on gathered pairs and reports on it. `progress` gets the share that is done.
+/// Fits a head on gathered pairs and reports on it. `seed` deals prompts into folds and draws resamples; `progress`
+/// gets the share of the work that is done, 0 to 1.
 ///
-/// The strength is chosen by the held-out log loss over [`FOLDS`] folds. For the report each fold
-/// is held out once from a head whose strength was chosen without it, on the other folds alone, and
-/// calibrated by the temperature of the other folds' margins; the head itself is fitted on all pairs
-/// and divided by the temperature of all margins. Columns are scaled to a root mean square of 1
-/// over all pairs before, which no label has a part in, and the scale goes into the weights after.
+/// The strength with the smallest held-out log loss over [`FOLDS`] folds is chosen. For the report, each fold is held
+/// out once: it is judged by a head that was fitted on the other folds alone, with a strength that was chosen on them
+/// alone, and calibrated by the temperature of their margins. The head itself is fitted on all pairs and divided by the
+/// temperature of all margins. Before the fit, columns are scaled to a root mean square of 1 over all pairs; this uses
+/// no label. After the fit the scale goes into the weights.
 ///
 /// # Errors
-/// When there are too few prompts, a feature is no number, or the work is cancelled.
+/// When there are too few different prompts, a feature is NaN or infinite, or the work is cancelled.
+///
+/// ```
+/// use rewardscope_engine::{Cancel, Pooling};
+/// use rewardscope_fit::{FeatureCache, FeaturesHeader, Gathered, Pair, learn};
+///
+/// # let (backbone, pooling) = ("a hash".to_owned(), Pooling::LastToken);
+/// # let header = FeaturesHeader { backbone, layers: 2, pooling, hidden_size: 2, has_likelihood: false };
+/// let mut cache = FeatureCache::memory(header);
+/// let mut pairs = Vec::new();
+/// for prompt in 0..20u32 {
+///     // The first of two dimensions is larger in the chosen completion; the second is the same in both.
+///     let (chosen, rejected) = (2 * prompt, 2 * prompt + 1);
+///     cache.push(chosen.into(), &[1.0, 0.5])?;
+///     cache.push(rejected.into(), &[-1.0, 0.5])?;
+///     pairs.push(Pair { chosen, rejected, prompt: prompt.into(), subset: None, characters: [10, 10] });
+/// }
+/// # let (form, overlap, name) = (Default::default(), Default::default(), "pairs.jsonl".to_owned());
+/// # let (data_hash, subsets, cut_completions, refused) = (String::new(), Vec::new(), 0, 0);
+/// let gathered = Gathered { pairs, name, data_hash, subsets, form, overlap, cut_completions, refused };
+/// let learned = pollster::block_on(learn(&gathered, &cache, 0, &Cancel::default(), &mut |_share| {}))?;
+/// assert_eq!(learned.report.accuracy.value, 1.0);
+/// assert!(learned.weight[0] > 0.0 && learned.weight[1] == 0.0);
+/// # Ok::<(), rewardscope_fit::FitError>(())
+/// ```
 pub async fn learn(
     gathered: &Gathered,
     cache: &FeatureCache,
@@ -286,7 +320,7 @@ pub async fn learn(
     let curve = learning_curve(&mut passes, &folds, &tried).await?;
     progress((STRENGTHS.len() + 1) as f64 / (STRENGTHS.len() + 2) as f64);
 
-    // No fold has this number: all rows count.
+    // No fold has the number `FOLDS`, so all rows count.
     let strength = STRENGTHS[tried.chosen];
     let mut whole = [folds.problem((FOLDS, FOLDS, ALL), strength, EXACT, tried.start)];
     passes.solve(&mut whole).await?;
@@ -297,7 +331,7 @@ pub async fn learn(
     if weight.iter().any(|w| !w.is_finite()) {
         return Err(FitError::NotFinite { file: gathered.name.clone(), what: "the fitted weight".to_owned() });
     }
-    // What is reported of a fold is by the temperature of the others.
+    // The report calibrates each fold by the temperature of the others.
     let held = calibrated(&tried.held, &folds);
     let likelihood_margins = likelihood_margins(gathered, cache)?;
     let report = report::of(
@@ -312,10 +346,10 @@ pub async fn learn(
     Ok(Learned { weight, uncalibrated, report })
 }
 
-/// The temperature that makes `sigmoid(margin / temperature)` the likeliest share of chosen
-/// completions (Platt's scaling without a bias, with his target of `(n + 1) / (n + 2)` instead of 1,
-/// so that a few pairs without a fault do not make it sure of everything; Platt, 1999): Newton's
-/// method on its inverse, in which the loss is convex.
+/// The temperature at which `sigmoid(margin / temperature)` best predicts the chosen completions. This is Platt's
+/// scaling (1999) without a bias. His target of `(n + 1) / (n + 2)` instead of 1 keeps a few pairs without an error
+/// from making the head sure of everything. Solved by Newton's method on the inverse temperature, in which the loss is
+/// convex.
 fn temperature(margins: &[f64]) -> f64 {
     let target = (margins.len() + 1) as f64 / (margins.len() + 2) as f64;
     let mut inverse = 1.0;
@@ -326,7 +360,7 @@ fn temperature(margins: &[f64]) -> f64 {
             slope += margin * (1.0 - target - p);
             bend += margin * margin * p * (1.0 - p);
         }
-        // Steps of at most a factor of two: far out the loss bends so little that Newton overshoots.
+        // A step changes it at most by a factor of two: far out the curvature is so small that Newton overshoots.
         let next = if bend > 0.0 { inverse - slope / bend } else { inverse * if slope < 0.0 { 2.0 } else { 0.5 } };
         let next = next.clamp(inverse / 2.0, inverse * 2.0).clamp(1.0 / HOTTEST, 1.0 / COLDEST);
         if (next - inverse).abs() <= 1e-12 * inverse {
@@ -355,11 +389,11 @@ mod tests {
 
     #[test]
     fn a_temperature_makes_shares_right() {
-        // Margins that claim sigmoid(4) = 98 % and are right in 3 of 4: ln 3 would be right.
+        // Margins claim sigmoid(4) = 98 % but are right in 3 of 4, for which a margin of ln 3 would be right.
         let margins: Vec<f64> = (0..400).map(|i| if i % 4 == 0 { -4.0 } else { 4.0 }).collect();
         let share = (300.0 * 401.0 + 100.0) / 402.0 / 400.0;
         assert!((temperature(&margins) - 4.0 / libm::log(share / (1.0 - share))).abs() < 1e-9);
-        // Two pairs without a fault are worth a target of 3 in 4.
+        // Two pairs without an error have a target of 3 in 4.
         assert!((temperature(&[2.0, 2.0]) - 2.0 / libm::log(3.0)).abs() < 1e-9);
         assert_eq!(temperature(&[-1.0, -2.0]), HOTTEST);
     }

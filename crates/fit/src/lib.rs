@@ -1,9 +1,28 @@
-//! A linear reward head from preferences: pooled hidden states of a frozen backbone for each
-//! completion, Bradley-Terry loss with L2 on their differences, the strength by cross-validation
-//! over prompts, and a report of what the head is worth on prompts that it was not fitted on.
+//! Fits a linear reward head on preferences.
 //!
-//! [`gather`] checks a file of preferences and has its features, from a [`FeatureCache`] or from
-//! the engine; [`learn`] solves and reports; [`marks_on`] marks the head on a benchmark's items.
+//! The backbone stays frozen: each completion is one pooled hidden state, `[hidden]`. The head minimises the
+//! Bradley-Terry loss with an L2 penalty on the differences of chosen and rejected states. Cross-validation over
+//! prompts chooses the strength of the penalty. A report says how good the head is on prompts that it was not fitted
+//! on.
+//!
+//! [`gather`] checks files of preferences and gets the features of their pairs, from a [`FeatureCache`] or from the
+//! engine. [`learn`] fits and reports. [`marks_on`] marks the head on a benchmark's items.
+//!
+//! ```no_run
+//! use rewardscope_engine::{Cancel, Pooling, Scorer};
+//! use rewardscope_fit::{FeatureCache, FeaturesHeader, FitError, OverlapRule, PreferenceFiles, Tell, gather, learn};
+//! use rewardscope_store::Source;
+//!
+//! async fn fit(backbone: &Scorer, file: Source) -> Result<String, FitError> {
+//!     let (files, cancel) = ([file], Cancel::default());
+//!     let mut cache = FeatureCache::memory(FeaturesHeader::of(backbone.report(), None, Pooling::LastToken)?);
+//!     let mut tell = Tell { progress: &mut |_done, _all| {}, bad: &mut |_row| {} };
+//!     let (files, benchmark) = (PreferenceFiles::of(&files), ("my benchmark", ["What is 2 + 2?"]));
+//!     let pairs = gather(backbone, &files, benchmark, OverlapRule::Drop, &mut cache, &cancel, &mut tell).await?;
+//!     let learned = learn(&pairs, &cache, 0, &cancel, &mut |_share| {}).await?;
+//!     Ok(learned.report.markdown("my head"))
+//! }
+//! ```
 
 mod benchmark;
 mod features;
@@ -33,13 +52,13 @@ pub enum FitError {
     /// The preferences could not be read.
     #[error(transparent)]
     Data(DataError),
-    /// Features could not be kept or read.
+    /// Features could not be written or read.
     #[error(transparent)]
     Store(StoreError),
-    /// The backbone could not be asked.
+    /// The backbone could not compute features.
     #[error(transparent)]
     Engine(EngineError),
-    /// No pair is left.
+    /// No usable pair is left.
     #[error(
         "reading {file}: at least one usable preference was expected; of {} rows {} are no preference, and of {} pairs {} have an empty completion, {} identical ones, {} stand there twice, {} stand there both ways round, {} share their prompt with a benchmark{}",
         form.rows, form.unreadable, form.pairs, form.empty, form.identical, form.duplicates, form.contradictory, form.overlapping,
@@ -48,10 +67,10 @@ pub enum FitError {
     NoPairs {
         /// The file's name.
         file: String,
-        /// What is wrong with each.
+        /// How many rows and pairs were left out, by reason.
         form: Box<FormReport>,
     },
-    /// Too few prompts to hold some out.
+    /// There are too few different prompts to hold some out.
     #[error(
         "fitting on {file}: at least {least} different prompts were expected, {found} were found; with fewer nothing can be held out to say what the head is worth"
     )]
@@ -68,39 +87,39 @@ pub enum FitError {
     NoSuchLayer {
         /// The backbone's name.
         model: String,
-        /// Its layers.
+        /// How many layers it has.
         most: usize,
-        /// What was asked for.
+        /// How many were asked for.
         found: usize,
     },
-    /// The backbone reads conversations otherwise than the head's users will.
+    /// The backbone was loaded with another protocol than the default one, with which the head will be used.
     #[error(
         "fitting on {model}: a head does not record a protocol, so the default one was expected, {found} was found; load the model without it"
     )]
     OtherProtocol {
         /// The backbone's name.
         model: String,
-        /// How it was loaded.
+        /// The protocol that it was loaded with.
         found: String,
     },
-    /// A file of features is not one, or is of another backbone.
+    /// A file is not a file of features, or holds those of another backbone.
     #[error("reading {file}: features of {expected} were expected, {found} was found")]
     OtherFeatures {
         /// The file's name.
         file: String,
-        /// Whose they should be.
+        /// The backbone, layers and pooling of the expected features.
         expected: String,
-        /// Whose they are.
+        /// What the file holds.
         found: String,
     },
-    /// A feature is no number.
+    /// A feature, or the fitted weight, is NaN or infinite.
     #[error(
         "fitting on {file}: {what} has a hidden state that is no number; the backbone overflows on it, leave it out or take another backbone"
     )]
     NotFinite {
         /// The file's name.
         file: String,
-        /// Which completion.
+        /// Which completion, or `the fitted weight`.
         what: String,
     },
     /// The benchmark's items could not be marked.

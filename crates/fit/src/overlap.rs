@@ -1,56 +1,56 @@
-//! What preferences share with a benchmark: prompts to the letter, but for case and punctuation, or by half of their
-//! n-grams.
+//! Finds prompts that preferences share with a benchmark: identical ones, ones that differ only in case and
+//! punctuation, and ones that share half of their n-grams.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rewardscope_store::{Digest, Hasher};
 use serde::{Deserialize, Serialize};
 
-/// Words of an n-gram. Shorter prompts are one gram.
+/// Number of words of an n-gram. A prompt with fewer words is a single n-gram.
 const GRAM_WORDS: usize = 8;
 
-/// A benchmark's prompt is overlapped when this share of its n-grams is in a prompt.
+/// A prompt overlaps a benchmark's prompt when it contains this share of that prompt's n-grams.
 const CONTAINED: f64 = 0.5;
 
-/// A prompt of fewer words says nothing by being contained.
+/// A benchmark's prompt with fewer words is too common to look for in other prompts.
 const LEAST_WORDS: usize = 3;
 
-/// What is to be done about pairs whose prompts a benchmark has.
+/// What to do with pairs whose prompts a benchmark has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 #[serde(rename_all = "lowercase")]
 pub enum OverlapRule {
-    /// They stay, and are counted.
+    /// Keep and count them.
     #[default]
     Keep,
-    /// They are left out.
+    /// Leave them out.
     Drop,
 }
 
-/// What prompts and a benchmark have in common, by the strictest measure that holds.
+/// Counts of pairs whose prompts a benchmark has. A pair is counted under the strictest measure that holds.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct OverlapReport {
-    /// The benchmark's rows.
+    /// The name of the benchmark's rows.
     pub benchmark: String,
-    /// Its prompts.
+    /// Number of the benchmark's prompts.
     pub benchmark_prompts: usize,
-    /// Pairs whose prompt is one of them to the letter.
+    /// Pairs whose prompt is identical to one of the benchmark's.
     pub exact: usize,
-    /// Pairs whose prompt is one of them but for case, punctuation and spaces.
+    /// Pairs whose prompt differs from one of the benchmark's only in case, punctuation and spaces.
     pub normalised: usize,
-    /// Pairs whose prompt contains half the 8-grams of one of them, or all of a shorter one.
+    /// Pairs whose prompt contains half the 8-grams of one of the benchmark's, or the whole of a shorter one.
     pub contained: usize,
-    /// Different prompts of the benchmark that are touched.
+    /// Number of the benchmark's prompts that a pair shares.
     pub benchmark_prompts_touched: usize,
-    /// What was done about them.
+    /// What was done with such pairs.
     pub rule: OverlapRule,
 }
 
-/// 16 bytes that tell texts, or ids, apart.
+/// A key of 16 bytes that tells texts or ids apart.
 pub(crate) type Key = [u8; 16];
 
-/// The first half of a sha256.
+/// The key of `parts`: the first half of the sha256 over all parts, each after its length.
 pub(crate) fn key_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Key {
     let mut hash = Hasher::sha256();
     for part in parts {
@@ -59,32 +59,38 @@ pub(crate) fn key_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Key {
     }
     match hash.finish() {
         Digest::Sha256(bytes) => std::array::from_fn(|i| bytes[i]),
-        // A hasher of sha256 gives nothing else.
+        // Cannot happen: the hasher was made for sha256.
         Digest::GitBlob(bytes) => std::array::from_fn(|i| bytes[i]),
     }
 }
 
+/// The key of texts.
 pub(crate) fn key(parts: &[&str]) -> Key {
     key_of(parts.iter().map(|part| part.as_bytes()))
 }
 
+/// The words of a text in lower case, without punctuation.
 pub(crate) fn words(text: &str) -> Vec<String> {
     text.to_lowercase().split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).map(str::to_owned).collect()
 }
 
+/// A text without case, punctuation and repeated spaces.
 pub(crate) fn normalised(text: &str) -> String {
     words(text).join(" ")
 }
 
-/// A benchmark's prompts, ready to be found in others.
+/// A benchmark's prompts, indexed to find them in other prompts.
 pub(crate) struct Benchmark {
     pub report: OverlapReport,
+    /// The prompts as they are.
     exact: HashSet<Key>,
+    /// The normalised prompts, each with the number of the first prompt that has this form.
     normalised: HashMap<Key, usize>,
-    /// n-grams with the prompts that have them, by their number of words.
+    /// For each length in words: the n-grams of that length, each with the numbers of the prompts that contain it.
     grams: BTreeMap<usize, HashMap<Key, Vec<usize>>>,
-    /// How many each prompt has.
+    /// How many different n-grams each prompt has.
     gram_counts: Vec<usize>,
+    /// The numbers of the prompts that a pair shares.
     pub touched: HashSet<usize>,
 }
 
@@ -117,7 +123,7 @@ impl Benchmark {
         found
     }
 
-    /// Whether the benchmark has this prompt; counts it.
+    /// Whether the benchmark has this prompt. If so, counts it in the report.
     pub fn has(&mut self, prompt: &str) -> bool {
         let words = words(prompt);
         let same = self.normalised.get(&key(&[&words.join(" ")])).copied();

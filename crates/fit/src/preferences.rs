@@ -1,9 +1,9 @@
-//! Preferences before anything is fitted: what of a file is of use, what is not and why, and what
-//! it shares with a benchmark.
+//! Checks preferences before anything is fitted: which pairs are usable, which are not and why, and which prompts a
+//! benchmark has too.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use rewardscope_data::{Columns, DataError, DatasetRow, How, Opening, Reason, Skip, Skipped, Turn, each_row};
+use rewardscope_data::{Columns, DataError, DatasetRow, How, Message, Opening, Reason, Skip, Skipped, each_row};
 use rewardscope_engine::Cancel;
 use rewardscope_engine::device::pause;
 use rewardscope_store::{ByteStream, Hasher, Source};
@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 use crate::FitError;
 use crate::overlap::{Benchmark, Key, OverlapReport, OverlapRule, key, normalised};
 
-/// Reasons that are shown of rows that gave no pair.
+/// How many rows without a pair are shown as examples, with the reason.
 const SHOWN: usize = 5;
 
-/// More parts than this are one: a column that names each row is no subset.
+/// From this many subsets on, none is reported: a column that names each row holds no subsets.
 const MOST_SUBSETS: usize = 200;
 
-/// Rows between two moments in which the worker hears what it is told.
+/// Number of rows after which the worker pauses to answer messages.
 const BREATH_ROWS: usize = 256;
 
 /// Files of preferences, and how they are read.
@@ -26,21 +26,21 @@ const BREATH_ROWS: usize = 256;
 pub struct PreferenceFiles<'a> {
     /// The files.
     pub sources: &'a [Source],
-    /// Where rows have what, where that is not as their layout has it.
+    /// Which columns hold a row's fields, where they differ from the layout that is recognised.
     pub columns: Option<&'a Columns>,
-    /// Which of several lists of rows in one JSON object.
+    /// Which list of rows to read, where one JSON object holds several.
     pub split: Option<&'a str>,
-    /// Whether a row that is no preference ends the reading.
+    /// Whether a row that is not a preference ends the reading with an error.
     pub is_strict: bool,
 }
 
 impl<'a> PreferenceFiles<'a> {
-    /// Files read by the layouts that their columns show.
+    /// Files that are read by the layouts that their columns show.
     pub fn of(sources: &'a [Source]) -> Self {
         Self { sources, columns: None, split: None, is_strict: false }
     }
 
-    /// A name for messages.
+    /// A name for messages: the first file's, and how many others there are.
     pub(crate) fn name(&self) -> String {
         let first = self.sources.first().map(|source| source.name().to_owned()).unwrap_or_default();
         match self.sources.len() {
@@ -54,20 +54,21 @@ impl<'a> PreferenceFiles<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Preference {
     /// The conversation up to the completion.
-    pub prompt: Vec<Turn>,
+    pub prompt: Vec<Message>,
     /// The better completion.
     pub chosen: String,
-    /// The worse one.
+    /// The worse completion.
     pub rejected: String,
-    /// The part of the dataset, where it names any.
+    /// The part of the dataset, where the row names one.
     pub subset: Option<String>,
 }
 
-/// Pairs that one row may give, and bytes of prompt that they may repeat.
+/// How many pairs one row may give.
 const MOST_PAIRS: usize = 4096;
+/// How many bytes of prompts the pairs of one row may take together; each pair repeats the prompt.
 const MOST_PROMPT_BYTES: usize = 64 << 20;
 
-/// Every chosen completion of a row with every rejected one.
+/// The pairs of a row: every chosen completion with every rejected one.
 fn pairs_of(row: &DatasetRow) -> Result<Vec<Preference>, Skip> {
     let count = row.chosen.len().saturating_mul(row.rejected.len());
     let prompt_bytes: usize = row.prompt.iter().map(|turn| turn.role.len() + turn.content.len()).sum();
@@ -85,13 +86,12 @@ fn pairs_of(row: &DatasetRow) -> Result<Vec<Preference>, Skip> {
     Ok(both.map(pair).collect())
 }
 
-/// Hands on the pairs of each row in turn, with its file's name and its number from 1, or why it gives none; gives
-/// what is to be said of the files.
+/// Calls `take` for each row in turn, with its file's name, its number from 1, and its pairs or why it gives none.
+/// Returns remarks on the files, one sentence each.
 pub(crate) async fn each_preference(
     files: &PreferenceFiles<'_>,
     mut take: impl AsyncFnMut(&str, usize, Result<Vec<Preference>, Skip>) -> Result<(), FitError>,
 ) -> Result<Vec<String>, FitError> {
-    // A row that names no part is of none.
     let how = How::Preferences(files.columns.cloned());
     let (mut remarks, mut rows) = (Vec::new(), 0);
     for source in files.sources {
@@ -114,77 +114,81 @@ pub(crate) async fn each_preference(
     }
 }
 
-/// What a file of preferences is like. Pairs are counted under the first reason that holds.
+/// Counts of what files of preferences hold. A pair that is left out is counted under the first reason that holds.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct FormReport {
-    /// Rows of the file.
+    /// Number of rows.
     pub rows: usize,
-    /// Rows that are no preference.
+    /// Number of rows that are not preferences.
     pub unreadable: usize,
-    /// Those of them by reason.
+    /// These rows by reason.
     #[serde(default)]
     pub skipped: Vec<(String, usize)>,
-    /// How the files' columns were read, and which with text were not: a sentence each.
+    /// How the files' columns were read, and which columns with text were not: one sentence each.
     #[serde(default)]
     pub remarks: Vec<String>,
-    /// Pairs in the others.
+    /// Number of pairs in the other rows.
     pub pairs: usize,
-    /// Pairs with a completion that is empty: left out.
+    /// Pairs with an empty completion: left out.
     pub empty: usize,
     /// Pairs whose two completions are the same: left out.
     pub identical: usize,
-    /// Pairs that stood in the file before: left out.
+    /// Pairs that came earlier in the files already: left out.
     pub duplicates: usize,
-    /// Pairs that stand there the other way round as well: left out, both.
+    /// Pairs that also occur with chosen and rejected exchanged: both are left out.
     pub contradictory: usize,
     /// Pairs whose prompt a benchmark has, whether or not they are left out.
     pub overlapping: usize,
-    /// Pairs that are left.
+    /// Number of pairs that are kept.
     pub kept: usize,
-    /// Different prompts among them.
+    /// Number of different prompts of the kept pairs.
     pub prompts: usize,
-    /// Share of them whose chosen completion is longer in characters, equal lengths half.
+    /// Share of the kept pairs whose chosen completion has more characters, 0 to 1; equal lengths count half.
     pub chosen_longer: f64,
-    /// Mean characters of their chosen completions.
+    /// Mean number of characters of their chosen completions.
     pub chosen_characters: f64,
-    /// Mean characters of their rejected completions.
+    /// Mean number of characters of their rejected completions.
     pub rejected_characters: f64,
-    /// Pairs by subset in the order of their names, where the file names any.
+    /// Kept pairs by subset, in the order of the subsets' names, where the files name any.
     pub subsets: Vec<(String, usize)>,
-    /// Why rows gave no pair: the first few, each a sentence.
+    /// Why rows gave no pair: the first few of them, one sentence each.
     pub examples: Vec<String>,
 }
 
 impl FormReport {
-    /// Whether length alone is right or wrong more often than four times in seven.
+    /// Whether picking the longer completion is right, or wrong, more often than four times in seven.
     pub fn is_skewed(&self) -> bool {
         (self.chosen_longer - 0.5).abs() > 1.0 / 14.0
     }
 }
 
+/// A key of the whole prompt: the roles and texts of all turns.
 fn prompt_key(preference: &Preference) -> Key {
     let parts: Vec<&str> = preference.prompt.iter().flat_map(|turn| [turn.role.as_str(), &turn.content]).collect();
     key(&parts)
 }
 
-/// The prompt as one text: what the user said last.
+/// The prompt as one text: the user's last turn.
 fn asked(preference: &Preference) -> &str {
     preference.prompt.iter().rfind(|turn| turn.role == "user").map(|turn| turn.content.as_str()).unwrap_or_default()
 }
 
-/// What is known of a file's preferences after the first reading.
+/// What is known of the preferences once their files were read through.
 pub(crate) struct Checked {
     pub form: FormReport,
     pub overlap: OverlapReport,
-    /// The file's sha256.
+    /// The files' sha256, in hexadecimal digits.
     pub data_hash: String,
+    /// Pairs that were met in the current reading.
     seen: HashSet<Key>,
+    /// Pairs that also occur with chosen and rejected exchanged.
     contradicted: HashSet<Key>,
+    /// Prompts that a benchmark has and whose pairs are dropped.
     left_out_prompts: HashSet<Key>,
 }
 
-/// The files' sha256, of one as `sha256sum` prints it.
+/// The sha256 over the bytes of all files in turn; for one file it is what `sha256sum` prints.
 async fn sha256_of(sources: &[Source], cancel: &Cancel) -> Result<String, FitError> {
     const PIECE: u64 = 1 << 20;
     let mut hash = Hasher::sha256();
@@ -200,7 +204,7 @@ async fn sha256_of(sources: &[Source], cancel: &Cancel) -> Result<String, FitErr
     Ok(hash.finish().hex())
 }
 
-/// A pair's identity whichever way round it stands, and the way it stands.
+/// Two keys: of the pair, and of the same pair with chosen and rejected exchanged.
 fn pair_key(preference: &Preference) -> (Key, Key) {
     let prompt = prompt_key(preference);
     let of = |a: &str, b: &str| {
@@ -211,7 +215,7 @@ fn pair_key(preference: &Preference) -> (Key, Key) {
     (of(&preference.chosen, &preference.rejected), of(&preference.rejected, &preference.chosen))
 }
 
-/// Why a pair is of no use whatever else the file has.
+/// Why a pair is unusable regardless of all others, as the counter of that reason; `None` for a usable pair.
 fn useless(preference: &Preference) -> Option<fn(&mut FormReport) -> &mut usize> {
     let (chosen, rejected) = (preference.chosen.trim(), preference.rejected.trim());
     if chosen.is_empty() || rejected.is_empty() {
@@ -220,7 +224,7 @@ fn useless(preference: &Preference) -> Option<fn(&mut FormReport) -> &mut usize>
     if chosen == rejected { Some(|form| &mut form.identical) } else { None }
 }
 
-/// What the rows of files are like, and the pairs that they have, whichever way round.
+/// Reads the files a first time. Returns counts of the rows, and the keys of all usable pairs as they stand.
 async fn look_over(
     files: &PreferenceFiles<'_>,
     cancel: &Cancel,
@@ -268,12 +272,12 @@ async fn look_over(
     Ok((form, ways))
 }
 
-/// What the pairs that are kept are like.
+/// Statistics of the pairs that are kept.
 #[derive(Default)]
 struct KeptPairs {
     prompts: HashSet<Key>,
     subsets: BTreeMap<String, usize>,
-    /// Pairs whose chosen completion is the longer one; of equal lengths one half.
+    /// Number of pairs whose chosen completion is the longer one; equal lengths count one half.
     longer: f64,
     chosen_characters: usize,
     rejected_characters: usize,
@@ -293,6 +297,7 @@ impl KeptPairs {
         }
     }
 
+    /// Writes the statistics into the report.
     fn tell(self, form: &mut FormReport) {
         let kept = form.kept.max(1) as f64;
         form.prompts = self.prompts.len();
@@ -306,7 +311,7 @@ impl KeptPairs {
 }
 
 impl Checked {
-    /// Reads files of preferences twice through. `bad` is told of the rows that are none.
+    /// Reads files of preferences from start to end twice. `bad` gets each row that is not a preference.
     pub async fn read(
         files: &PreferenceFiles<'_>,
         mut benchmark: Benchmark,
@@ -348,7 +353,7 @@ impl Checked {
                 }
                 let prompt = prompt_key(&pair);
                 let overlaps = match overlapping.get(&prompt) {
-                    // Counted by pair, looked up by prompt.
+                    // `has` counts pairs, so it is called again for a prompt that is known to overlap.
                     Some(true) => benchmark.has(asked(&pair)),
                     Some(false) => false,
                     None => {
@@ -370,7 +375,7 @@ impl Checked {
             Ok(())
         })
         .await?;
-        // Whether a pair was given already is asked anew when the features are gathered.
+        // Gathering the features reads the files again and has to find the duplicates anew.
         checked.seen.clear();
         kept.tell(&mut checked.form);
         benchmark.report.benchmark_prompts_touched = benchmark.touched.len();
@@ -381,7 +386,8 @@ impl Checked {
         Ok(checked)
     }
 
-    /// Whether a pair is fitted on; to be asked once a pair, in the file's order.
+    /// Whether a pair is fitted on. Call it once per pair, in the files' order: it remembers the pairs to find
+    /// duplicates.
     pub fn keeps(&mut self, preference: &Preference) -> bool {
         let this_way = pair_key(preference).0;
         useless(preference).is_none()
@@ -390,20 +396,21 @@ impl Checked {
             && self.seen.insert(this_way)
     }
 
-    /// The place of a pair's subset among [`FormReport::subsets`].
+    /// The position of a pair's subset in [`FormReport::subsets`].
     pub fn subset(&self, preference: &Preference) -> Option<usize> {
         let subset = subset_name(preference)?;
         self.form.subsets.iter().position(|(name, _)| *name == subset)
     }
 }
 
-/// A subset's name as far as it is shown.
+/// A subset's name, cut to the length that is shown.
 fn subset_name(preference: &Preference) -> Option<String> {
     preference.subset.as_ref().map(|name| name.chars().take(80).collect())
 }
 
-/// Which prompt a preference is about, as a number that the same prompt always gets. Conversations
-/// that begin alike, and prompts that differ in case or punctuation alone, must not be in two folds.
+/// A number for a preference's prompt; the same prompt always gets the same number. It is a hash of the first user turn
+/// without case and punctuation: conversations that begin alike, and prompts that differ only in case or punctuation,
+/// must be in the same fold.
 pub(crate) fn prompt_number(preference: &Preference) -> u64 {
     let first = preference.prompt.iter().find(|turn| turn.role == "user");
     let key = key(&[&normalised(first.map(|turn| turn.content.as_str()).unwrap_or_default())]);

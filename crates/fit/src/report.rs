@@ -1,4 +1,5 @@
-//! What a head is worth, as numbers: every pair held out once, beside what needs no head at all.
+//! The report on a head: how good it is on pairs while they were held out, compared with ways to choose that need no
+//! head.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,21 +14,21 @@ use crate::features::{FeaturesHeader, Gathered, Pair};
 use crate::solve::{log_loss, sigmoid};
 use crate::{FitError, FormReport, OverlapReport};
 
-/// Bins of the calibration table.
+/// Number of bins of the calibration table.
 const BINS: usize = 5;
 
-/// Percentiles of margins.
+/// The percentiles of margins that are reported, as shares.
 const SHARES: [f64; 7] = [0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0];
 
-/// A share of pairs that are right, equal scores half.
+/// The share of pairs that are right; equal scores count half.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Accuracy {
-    /// The share.
+    /// The share, 0 to 1.
     pub value: f64,
-    /// Its 95 % interval, by a bootstrap over prompts: pairs of one prompt go together.
+    /// Its 95 % interval, by a bootstrap over prompts: pairs of one prompt are drawn together.
     pub interval: Interval,
-    /// Pairs.
+    /// Number of pairs.
     pub pairs: usize,
 }
 
@@ -45,13 +46,13 @@ pub struct SubsetAccuracy {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct RivalReport {
-    /// What it does.
+    /// What it chooses, such as `the longest completion`.
     pub name: String,
-    /// Its accuracy.
+    /// Its accuracy, 0 to 1.
     pub accuracy: f64,
-    /// By how much the head is right more often.
+    /// The head's accuracy minus this one.
     pub lead: f64,
-    /// The 95 % interval of that, over the same resamples of prompts.
+    /// The lead's 95 % interval, over resamples of prompts.
     pub lead_interval: Interval,
 }
 
@@ -59,127 +60,127 @@ pub struct RivalReport {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Curve {
-    /// Pairs that the head was fitted on, on average over the folds.
+    /// Number of pairs that the head was fitted on, as a mean over the folds.
     pub pairs: usize,
-    /// Its accuracy on the pairs held out.
+    /// Its accuracy on the held-out pairs.
     pub accuracy: Accuracy,
 }
 
-/// Pairs of which the head is about as sure.
+/// The pairs for which the head gives its own choice about the same probability.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct CalibrationBin {
-    /// From this probability of its own choice.
+    /// Lower end of the probability.
     pub from: f64,
-    /// To this.
+    /// Upper end of the probability.
     pub to: f64,
-    /// Pairs.
+    /// Number of pairs.
     pub pairs: usize,
-    /// The mean probability that it gives its choice.
+    /// The mean probability that the head gives its choice, 0 to 1.
     pub confidence: f64,
-    /// The share in which its choice is right.
+    /// The share of pairs in which its choice is right, 0 to 1.
     pub accuracy: f64,
 }
 
-/// Held-out margins, `score(chosen) - score(rejected)`.
+/// The distribution of held-out margins, `score(chosen) - score(rejected)`, in log odds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct FitMargins {
-    /// The smallest.
+    /// The smallest margin.
     pub least: f64,
-    /// Percentiles.
+    /// The 5th percentile.
     pub p5: f64,
-    /// Percentiles.
+    /// The 25th percentile.
     pub p25: f64,
     /// The median.
     pub p50: f64,
-    /// Percentiles.
+    /// The 75th percentile.
     pub p75: f64,
-    /// Percentiles.
+    /// The 95th percentile.
     pub p95: f64,
-    /// The largest.
+    /// The largest margin.
     pub most: f64,
 }
 
-/// How the head was fitted: what it takes to do it again.
+/// How the head was fitted: all that is needed to fit it again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Training {
-    /// The file of preferences.
+    /// The name of the files of preferences, without folders.
     pub data: String,
-    /// Its sha256.
+    /// The files' sha256, in hexadecimal digits.
     pub data_hash: String,
-    /// Pairs fitted on.
+    /// Number of pairs fitted on.
     pub pairs: usize,
-    /// Different prompts among them.
+    /// Number of different prompts among these pairs.
     pub prompts: usize,
-    /// Completions whose end the context cut off.
+    /// Number of completions whose end the context cut off.
     pub cut_completions: usize,
-    /// Pairs that the template, the tokenizer or the context refused: left out.
+    /// Number of pairs that the template, the tokenizer or the context refused; they are left out.
     pub refused: usize,
-    /// The backbone's hash.
+    /// The hash over the backbone's files.
     pub backbone: String,
-    /// Its layers before the final norm.
+    /// Number of the backbone's layers that run before the final norm.
     pub layers: usize,
-    /// Where the score is read from.
+    /// How the hidden states of a completion become the one that is scored.
     pub pooling: Pooling,
     /// Seed of the folds and of all resampling.
     pub seed: u64,
-    /// Parts that prompts were dealt into.
+    /// Number of folds that prompts were dealt into.
     pub folds: usize,
-    /// The strength of the penalty, on columns scaled to 1 and a mean loss.
+    /// The strength of the penalty, for a mean loss and columns scaled to a root mean square of 1.
     pub strength: f64,
-    /// The strengths that were tried with their held-out log loss in nats.
+    /// The strengths that were tried, each with its held-out log loss in nats.
     pub tried: Vec<(f64, f64)>,
-    /// What scores were divided by, so that their differences are log odds.
+    /// What scores were divided by to make their differences log odds.
     pub temperature: f64,
     /// The program's version.
     pub version: String,
 }
 
-/// One scorer on a benchmark.
+/// The marks of one scorer on a benchmark.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct ScorerMarks {
-    /// The scorer.
+    /// What scores, such as `the head`.
     pub name: String,
-    /// Unweighted mean over the subsets that are there; RewardBench 2's overall where all six are.
+    /// Unweighted mean over the subsets that are present; RewardBench 2's overall mark where all six are.
     pub mean: f64,
     /// Its marks.
     pub marks: Marks,
-    /// By how much the head's mean is higher; none for the head itself.
+    /// The head's mean minus this one; `None` for the head itself.
     pub lead: Option<f64>,
-    /// The 95 % interval of that, over resamples of items within each subset.
+    /// The lead's 95 % interval, over resamples of items within each subset.
     pub lead_interval: Option<Interval>,
 }
 
-/// The head on a benchmark's items, none of which it was fitted on unless the overlap says so.
+/// Marks on a benchmark's items. The head was fitted on none of their prompts unless [`OverlapReport`] counts some.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct BenchmarkReport {
-    /// The benchmark's rows.
+    /// The name of the benchmark's rows.
     pub name: String,
-    /// Its items.
+    /// Number of items marked.
     pub items: usize,
-    /// The head, then its rivals.
+    /// The head, then the scorers that need no head.
     pub scorers: Vec<ScorerMarks>,
 }
 
-/// What a head is worth.
+/// The report on a fitted head.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct FitReport {
     /// How it was fitted.
     pub training: Training,
-    /// What the preferences are like.
+    /// Counts of what the preferences hold.
     pub form: FormReport,
-    /// What they share with the benchmark.
+    /// How many pairs have prompts that the benchmark has.
     pub overlap: OverlapReport,
     /// Held-out accuracy.
     pub accuracy: Accuracy,
-    /// By subset.
+    /// Held-out accuracy by subset.
     pub subsets: Vec<SubsetAccuracy>,
-    /// What needs no head: chance, the longest, the shortest, the backbone's likelihood.
+    /// Choices that need no head: chance, the longest, the shortest, the backbone's likelihood.
     pub rivals: Vec<RivalReport>,
     /// Held-out accuracy by the number of pairs fitted on.
     pub curve: Vec<Curve>,
@@ -189,25 +190,25 @@ pub struct FitReport {
     pub brier: f64,
     /// Expected calibration error over the bins.
     pub calibration_error: f64,
-    /// How often it is right when it is so sure.
+    /// How often the head is right, by the probability that it gives its own choice.
     pub calibration: Vec<CalibrationBin>,
     /// Held-out margins.
     pub margins: FitMargins,
-    /// Marks on a benchmark, where it was marked on one.
+    /// Marks on a benchmark, where the head was marked on one.
     pub benchmark: Option<BenchmarkReport>,
 }
 
-/// What was found on pairs while they were held out.
+/// Results on pairs while they were held out.
 pub(crate) struct Held<'a> {
     /// Calibrated margins.
     pub margins: &'a [f64],
-    /// Pairs fitted on, with the margins of heads fitted on so many.
+    /// The number of pairs fitted on, with the margins of the heads fitted on that many.
     pub curve: &'a [(f64, Vec<f64>)],
     /// The backbone's own margins of mean log-probability.
     pub likelihood_margins: Option<Vec<f64>>,
 }
 
-/// 1 for a right choice, 0 for a wrong one, half for none.
+/// 1 for a right choice, 0 for a wrong one, one half for equal scores.
 fn right(margin: f64) -> f64 {
     if margin == 0.0 { 0.5 } else { f64::from(u8::from(margin > 0.0)) }
 }
@@ -217,7 +218,7 @@ fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     values.sum::<f64>() / n as f64
 }
 
-/// The positions of each prompt's pairs, among those that `takes` names.
+/// The positions of each prompt's pairs; only pairs that `takes` accepts.
 fn by_prompt(pairs: &[Pair], takes: impl Fn(&Pair) -> bool) -> Vec<Vec<usize>> {
     let mut prompts: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
     for (i, pair) in pairs.iter().enumerate().filter(|(_, pair)| takes(pair)) {
@@ -226,9 +227,9 @@ fn by_prompt(pairs: &[Pair], takes: impl Fn(&Pair) -> bool) -> Vec<Vec<usize>> {
     prompts.into_values().collect()
 }
 
-/// Mean and interval of values over pairs; of nothing, nothing.
+/// The mean of values over pairs, its interval, and the number of pairs; `None` without pairs.
 fn interval_of(values: &[f64], prompts: Vec<Vec<usize>>, seed: u64) -> Option<(f64, Interval, usize)> {
-    // Resampling prompts needs no more of each than its sum and count.
+    // Resampling needs only the sum and the count of each prompt.
     let sums: Vec<(f64, usize)> = prompts.iter().map(|at| (at.iter().map(|&i| values[i]).sum(), at.len())).collect();
     let total: usize = sums.iter().map(|(_, count)| count).sum();
     let interval = bootstrap_mean(&sums, seed)?;
@@ -241,19 +242,19 @@ fn accuracy(margins: &[f64], pairs: &[Pair], seed: u64, takes: impl Fn(&Pair) ->
     Some(Accuracy { value, interval, pairs })
 }
 
-/// Parts that prompts are dealt into.
+/// Number of folds that prompts are dealt into.
 pub const FOLDS: usize = 5;
 
-/// With what the head was fitted.
+/// The settings that the head was fitted with.
 pub(crate) struct Settings {
     pub seed: u64,
     pub strength: f64,
     pub temperature: f64,
-    /// Strengths with the log loss of each.
+    /// The strengths that were tried, each with its log loss.
     pub tried: Vec<(f64, f64)>,
 }
 
-/// What always picking in another way gets: chance, by length, by the backbone's likelihood.
+/// Choices that need no head, each with its margins: chance, by length, by the backbone's likelihood.
 fn rivals(pairs: &[Pair], likelihood: Option<Vec<f64>>) -> Vec<(&'static str, Vec<f64>)> {
     let longer = |pair: &Pair| f64::from(pair.characters[0]) - f64::from(pair.characters[1]);
     let mut rivals = vec![
@@ -265,7 +266,7 @@ fn rivals(pairs: &[Pair], likelihood: Option<Vec<f64>>) -> Vec<(&'static str, Ve
     rivals
 }
 
-/// The head beside one of those.
+/// Compares the head with one of [`rivals`].
 fn rival_report(margins: &[f64], pairs: &[Pair], seed: u64, (name, others): (&str, &[f64])) -> Option<RivalReport> {
     let leads: Vec<f64> = margins.iter().zip(others).map(|(&own, &other)| right(own) - right(other)).collect();
     let (lead, lead_interval, _) = interval_of(&leads, by_prompt(pairs, |_| true), seed)?;
@@ -294,6 +295,7 @@ fn training(gathered: &Gathered, header: &FeaturesHeader, settings: Settings) ->
     }
 }
 
+/// Makes the report.
 pub(crate) async fn of(
     gathered: &Gathered,
     header: &FeaturesHeader,
@@ -304,7 +306,7 @@ pub(crate) async fn of(
     let (pairs, margins, seed) = (&gathered.pairs, held.margins, settings.seed);
     let nothing = Accuracy { value: f64::NAN, interval: Interval { low: f64::NAN, high: f64::NAN }, pairs: 0 };
     let accuracy_of = |margins: &[f64]| accuracy(margins, pairs, seed, |_| true).unwrap_or(nothing);
-    // Each of these resamples prompts two thousand times: the worker hears between them.
+    // Each of these resamples prompts two thousand times, so the worker pauses between them to answer messages.
     let mut curve = Vec::new();
     for (pairs, margins) in held.curve {
         breathe(cancel).await?;
@@ -351,7 +353,7 @@ async fn breathe(cancel: &Cancel) -> Result<(), FitError> {
     Ok(())
 }
 
-/// Equal bins of the probability that the head gives its own choice, from one half to one.
+/// Bins of equal width of the probability that the head gives its own choice, from one half to one, without empty bins.
 fn calibration(margins: &[f64]) -> Vec<CalibrationBin> {
     let mut bins = vec![(0usize, 0.0, 0.0); BINS];
     for &margin in margins {
@@ -382,7 +384,7 @@ fn range(interval: &Interval) -> String {
 }
 
 impl FitReport {
-    /// As Markdown, to be read in a terminal or a repository.
+    /// The report as Markdown with the heading `title`, for a terminal or a repository.
     pub fn markdown(&self, title: &str) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.

@@ -3,20 +3,20 @@
 //!
 //! `L(w) = mean log(1 + exp(-w x)) + strength / 2 |w|^2`, `x = (chosen - rejected) / scale`.
 //!
-//! L-BFGS (Liu and Nocedal, 1989; Nocedal and Wright, 2006, algorithms 7.4 and 7.5) in f64. Several
-//! problems over the same rows go side by side: one pass over the rows serves all that are not yet
-//! solved, as two matrix products a block. That is what no library's solver offers, and what lets
-//! cross-validation stream its rows.
+//! The solver is L-BFGS (Liu and Nocedal, 1989; Nocedal and Wright, 2006, algorithms 7.4 and 7.5) in f64. It solves
+//! several problems over the same rows side by side: one pass over the rows serves all problems that are not solved
+//! yet, with two matrix products per block. Cross-validation needs this to stream its rows, and no library's solver
+//! offers it.
 
 use std::collections::VecDeque;
 
 use ndarray::{Array2, ArrayView2};
 
-/// Pairs of steps and changes of gradient that are remembered.
+/// How many steps are remembered, each with its change of the gradient.
 const MEMORY: usize = 10;
 
-/// A convex problem of this kind is solved in a few dozen steps; this many mean numbers that f64
-/// cannot tell apart, and the point is as good as it gets.
+/// Limit of steps. A convex problem of this kind is solved in a few dozen steps; after this many, f64 cannot tell the
+/// losses apart any more, and the point is as good as it gets.
 const MOST_STEPS: usize = 2000;
 
 /// `log(1 + exp(-margin))` without overflow.
@@ -34,15 +34,15 @@ pub(crate) fn sigmoid(x: f64) -> f64 {
     }
 }
 
-/// One problem and the way to its solution.
+/// One problem and the state of its solver.
 pub(crate) struct Problem {
     /// Whether row i counts.
     pub takes: Box<dyn Fn(usize) -> bool>,
     rows: usize,
     strength: f64,
-    /// How near to the solution the weights must be, as a share of their own norm.
+    /// How near to the solution the weights must be, as a share of their norm.
     tolerance: f64,
-    /// Where loss and gradient are wanted next.
+    /// The point at which the next pass computes loss and gradient.
     trial: Vec<f64>,
     /// The best point so far with its loss and gradient.
     point: Vec<f64>,
@@ -53,16 +53,16 @@ pub(crate) struct Problem {
     memory: VecDeque<Pair>,
     steps: usize,
     solved: bool,
-    // What a pass adds up.
+    // Sums of the current pass.
     loss_sum: f64,
     gradient_sum: Vec<f64>,
 }
 
-/// A step, and how it changed the gradient.
+/// A step and the change of the gradient along it.
 struct Pair {
     step: Vec<f64>,
     change: Vec<f64>,
-    /// `1 / (step change)`
+    /// `1 / (step . change)`
     curvature: f64,
 }
 
@@ -71,7 +71,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 impl Problem {
-    /// A problem over the rows that `takes` names, `rows` of them, from a starting point.
+    /// A problem over the rows that `takes` accepts, `rows` of them, with the starting point `start`.
     pub fn new(takes: Box<dyn Fn(usize) -> bool>, rows: usize, strength: f64, tolerance: f64, start: Vec<f64>) -> Self {
         let width = start.len();
         Self {
@@ -93,13 +93,13 @@ impl Problem {
         }
     }
 
-    /// The solution, once it is reached.
+    /// The best weights so far; the solution once the problem is solved.
     pub fn weights(&self) -> &[f64] {
         &self.point
     }
 
-    /// Takes the next block of rows into account; `margins` are `rows x trial`, and what comes back
-    /// are the rows' shares in the gradient.
+    /// Adds the loss of the next block of rows, the first of which is row `first`. `margins` are `rows x trial`.
+    /// Returns the factor of each row in the gradient.
     fn weigh(&mut self, first: usize, margins: impl Iterator<Item = f64>) -> impl Iterator<Item = f64> {
         let n = self.rows.max(1) as f64;
         margins.enumerate().map(move |(i, margin)| {
@@ -111,7 +111,7 @@ impl Problem {
         })
     }
 
-    /// After a pass: judges the trial and chooses the next.
+    /// After a pass: accepts or rejects the trial point, and chooses the next one.
     fn advance(&mut self) {
         let loss = self.loss_sum + 0.5 * self.strength * dot(&self.trial, &self.trial);
         let mut gradient = std::mem::replace(&mut self.gradient_sum, vec![0.0; self.trial.len()]);
@@ -119,8 +119,8 @@ impl Problem {
         self.loss_sum = 0.0;
         self.steps += 1;
         let is_first = self.point.is_empty();
-        // Armijo's rule. Near the solution losses differ by less than f64 holds: there the step that
-        // the curvature asks for is right, and a smaller gradient says so.
+        // Armijo's rule. Near the solution the losses differ by less than f64 can hold; there a smaller gradient shows
+        // that the step is right.
         let wanted = self.loss + 1e-4 * self.step * dot(&self.gradient, &self.direction);
         let noise = 1e-13 * loss.abs().max(1e-3);
         let is_enough = loss <= wanted
@@ -155,7 +155,7 @@ impl Problem {
             return;
         }
         self.direction = self.descent();
-        // Without curvature known, a step as long as the gradient's own scale.
+        // While no curvature is known, the step is at most 1 long.
         self.step =
             if self.memory.is_empty() { 1.0 / dot(&self.gradient, &self.gradient).sqrt().max(1.0) } else { 1.0 };
         self.try_next();
@@ -165,7 +165,8 @@ impl Problem {
         self.trial = self.point.iter().zip(&self.direction).map(|(w, d)| w + self.step * d).collect();
     }
 
-    /// Minus the inverse Hessian, as far as the memory knows it, times the gradient.
+    /// The descent direction: minus the inverse Hessian times the gradient, with the Hessian as far as the memory knows
+    /// it.
     fn descent(&self) -> Vec<f64> {
         let mut direction: Vec<f64> = self.gradient.iter().map(|g| -g).collect();
         let mut shares = Vec::with_capacity(self.memory.len());
@@ -186,7 +187,7 @@ impl Problem {
     }
 }
 
-/// A pass over the rows for all problems that are not solved.
+/// One pass over the rows for all problems that are not solved yet.
 pub(crate) struct Pass<'a> {
     problems: Vec<&'a mut Problem>,
     /// `[width, problems]`
@@ -196,7 +197,7 @@ pub(crate) struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    /// `None` when all are solved.
+    /// Begins a pass; `None` when all problems are solved.
     pub fn begin(problems: &'a mut [Problem], width: usize) -> Option<Self> {
         let problems: Vec<&mut Problem> = problems.iter_mut().filter(|problem| !problem.solved).collect();
         if problems.is_empty() {
@@ -207,7 +208,7 @@ impl<'a> Pass<'a> {
         Some(Self { problems, trials, gradients })
     }
 
-    /// The next rows `[rows, width]`, of which the first is row `first`.
+    /// Takes the next rows, `[rows, width]`, the first of which is row `first`.
     pub fn take(&mut self, first: usize, rows: ArrayView2<'_, f64>) {
         let margins = rows.dot(&self.trials);
         let mut shares = Array2::zeros((self.problems.len(), rows.nrows()));
@@ -220,7 +221,7 @@ impl<'a> Pass<'a> {
         ndarray::linalg::general_mat_mul(1.0, &shares, &rows, 1.0, &mut self.gradients);
     }
 
-    /// When all rows were taken.
+    /// Ends the pass after all rows were taken.
     pub fn end(self) {
         for (problem, gradient) in self.problems.into_iter().zip(self.gradients.rows()) {
             problem.gradient_sum = gradient.to_vec();

@@ -13,12 +13,15 @@ use crate::{Operations, gpu, is_cpu, products, traffic};
 /// exactly 0 in f32, small enough that no sum overflows.
 const MASKED: f32 = -1e30;
 
-/// Attention scores held at once over all heads: 32 MiB. More go through in tiles of queries, so
-/// that memory grows with the length and not with its square.
+/// Most attention scores held at once, over all heads: 32 MiB of f32. Longer inputs are computed in tiles of
+/// queries, so that memory grows with the length and not with its square.
 const SCORES: usize = 8 << 20;
 
-/// `softmax(q k^T) v`: `[queries, heads * head_dim]` of queries, `[keys, key_value_heads *
-/// head_dim]` of keys and values, to the shape of the queries.
+/// Attention, `softmax(scale q k^T) v` for each head (Vaswani et al., 2017, arXiv:1706.03762). Each query sees
+/// the keys that `plan` and [`Heads::sight`] allow.
+///
+/// `q` is `[queries, heads * head_dim]`; `k` and `v` are `[keys, key_value_heads * head_dim]`. The result has
+/// the shape of `q`. A GPU uses burn's own operations where `head_dim` is above 256 or not a multiple of 4.
 pub fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: &Plan, heads: Heads) -> Tensor<2> {
     let device = q.device();
     if !is_cpu(&device) && !gpu::can_attend(q.dims()[1] / heads.queries) {
@@ -31,7 +34,7 @@ pub fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: &Plan, heads: H
     Tensor::from_dispatch(<Dispatch as Operations>::attention(q, k, v, table, plan.clone(), heads))
 }
 
-/// In burn's own operations, with the scores in memory.
+/// The same in burn's own operations, with the scores in memory.
 pub(crate) fn plain(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: &Plan, heads: Heads) -> Tensor<2> {
     let device = q.device();
     let [_, width] = q.dims();
@@ -59,7 +62,7 @@ pub(crate) fn plain(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: &Plan, heads
         for first in (0..of.queries.len()).step_by(tile) {
             let rows = tile.min(of.queries.len() - first);
             let span = of.span(heads.sight, first, first + rows - 1);
-            // The heads that share keys are stacked, so that keys are not repeated.
+            // Query heads that share a key head are stacked, so that the keys are not repeated.
             let q = split(q.clone().narrow(0, of.queries.start + first, rows), heads.queries);
             let q = q.reshape([heads.keys, group * rows, head_dim]);
             let k = k.clone().narrow(1, span.start, span.len());

@@ -1,4 +1,4 @@
-//! What is done to each value, or to pairs of them.
+//! Operations on each value, or on pairs of values: activations and rotary positions.
 
 use burn::backend::Dispatch;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -7,13 +7,13 @@ use crate::kinds::Activation;
 use crate::{Operations, traffic};
 
 impl Activation {
-    /// Of each value of `[tokens, width]`.
+    /// Applies the activation to each value of `[tokens, width]`; the shape stays.
     pub fn of(self, x: Tensor<2>) -> Tensor<2> {
         traffic::rows("activation", x.dims(), 1, 1);
         Tensor::from_dispatch(<Dispatch as Operations>::activate(x.into_dispatch(), self))
     }
 
-    /// `activation(gate) * up`, each `[tokens, width]`.
+    /// `activation(gate) * up`, value by value. Both are `[tokens, width]`, and so is the result.
     pub fn gate(self, gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
         traffic::rows("gated activation", gate.dims(), 2, 1);
         let (gate, up) = (gate.into_dispatch(), up.into_dispatch());
@@ -21,7 +21,7 @@ impl Activation {
     }
 }
 
-/// In burn's own operations.
+/// The same as [`Activation::of`] in burn's own operations.
 #[cfg(test)]
 pub(crate) fn plain_activation(x: Tensor<2>, activation: Activation) -> Tensor<2> {
     use burn::tensor::activation::{gelu, gelu_approximate, silu};
@@ -34,8 +34,8 @@ pub(crate) fn plain_activation(x: Tensor<2>, activation: Activation) -> Tensor<2
     }
 }
 
-/// Cosines and sines of each token's angles (Su et al., 2021, arXiv:2104.09864), each `[tokens,
-/// turned / 2]`.
+/// Rotary position embeddings (Su et al., 2021, arXiv:2104.09864): the cosines and sines of each token's
+/// angles, each `[tokens, turned / 2]`. `turned` is the number of coordinates of a head that are rotated.
 #[derive(Debug, Clone)]
 pub struct Turns {
     cos: Tensor<2>,
@@ -43,13 +43,15 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// The turns of tokens at these positions by these frequencies, in radians a position.
+    /// The angles of the tokens at these positions (counted in tokens, from 0). There are `turned / 2`
+    /// frequencies, in radians per position.
     pub fn new(positions: &[usize], frequencies: &[f32], device: &Device) -> Self {
         Self::of(positions, |_| frequencies, 1.0, device)
     }
 
-    /// The same where frequencies differ from token to token, all as many, and cosines and sines are multiplied
-    /// by `scale`.
+    /// As [`Self::new`], where frequencies may differ between tokens: `frequencies(token)` gives those of the
+    /// token with this number in `positions`. Every token has the same number of them. Cosines and sines are
+    /// multiplied by `scale`.
     pub fn of<'a>(positions: &[usize], frequencies: impl Fn(usize) -> &'a [f32], scale: f32, device: &Device) -> Self {
         let width = if positions.is_empty() { 0 } else { frequencies(0).len() };
         let table = |of: fn(f32) -> f32| {
@@ -62,15 +64,16 @@ impl Turns {
         Self { cos: table(f32::cos), sin: table(f32::sin) }
     }
 
-    /// Those of some of the tokens.
+    /// The angles of the tokens whose numbers are in `rows`, `[count]`.
     #[must_use]
     pub fn select(&self, rows: &Tensor<1, burn::tensor::Int>) -> Self {
         Self { cos: self.cos.clone().select(0, rows.clone()), sin: self.sin.clone().select(0, rows.clone()) }
     }
 }
 
-/// Turns the first coordinates of each head of `[tokens, heads * head_dim]`, coordinate `i` with
-/// coordinate `i + turned / 2`, as transformers orders them.
+/// Rotates the first `turned` coordinates of each head of `x`, `[tokens, heads * head_dim]`; the others stay.
+/// Coordinate `i` is paired with coordinate `i + turned / 2`, as in transformers. The result has the shape of
+/// `x`.
 pub fn rotate(x: Tensor<2>, turns: &Turns, heads: usize) -> Tensor<2> {
     traffic::rows("rotation", x.dims(), 1, 1);
     let Turns { cos, sin } = turns.clone();
@@ -78,7 +81,7 @@ pub fn rotate(x: Tensor<2>, turns: &Turns, heads: usize) -> Tensor<2> {
     Tensor::from_dispatch(<Dispatch as Operations>::rotate(x, cos, sin, heads))
 }
 
-/// In burn's own operations.
+/// The same as [`rotate`] in burn's own operations.
 #[cfg(test)]
 pub(crate) fn plain_rotation(x: Tensor<2>, turns: &Turns, heads: usize) -> Tensor<2> {
     let [tokens, width] = x.dims();

@@ -1,20 +1,21 @@
 //! Which activation and which norm a kernel computes.
 
-/// A function of each value.
+/// An activation function. It is applied to each value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
-    /// `x sigmoid(x)`
+    /// `x sigmoid(x)` (Elfwing et al., 2017, arXiv:1702.03118).
     Silu,
-    /// `x Phi(x)`, Phi the normal distribution.
+    /// `x Phi(x)`, where Phi is the cumulative distribution function of the standard normal distribution
+    /// (Hendrycks and Gimpel, 2016, arXiv:1606.08415).
     Gelu,
-    /// Its approximation with a hyperbolic tangent.
+    /// GELU's approximation, `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`.
     GeluTanh,
     /// The hyperbolic tangent.
     Tanh,
 }
 
 impl Activation {
-    /// By transformers' name (`activations.py`).
+    /// The activation that transformers calls `name` (`activations.py`); `None` where it is not supported.
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "silu" | "swish" => Some(Self::Silu),
@@ -26,11 +27,11 @@ impl Activation {
     }
 }
 
-/// Which norm, with what keeps it from dividing by zero.
+/// Which norm. The value is epsilon, which keeps the divisor above zero.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Norm {
-    /// `x / sqrt(mean(x^2) + epsilon) * weight + bias` (Zhang and Sennrich, 2019,
-    /// arXiv:1910.07467, where there is no bias).
+    /// `x / sqrt(mean(x^2) + epsilon) * weight + bias` (Zhang and Sennrich, 2019, arXiv:1910.07467, without a
+    /// bias).
     RootMeanSquare(f64),
     /// `(x - mean(x)) / sqrt(var(x) + epsilon) * weight + bias` (Ba et al., 2016,
     /// arXiv:1607.06450).

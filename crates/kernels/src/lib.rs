@@ -1,9 +1,27 @@
-//! The operations that a network spends its time in. Each is a function of burn tensors whose
-//! `plain` form says in burn's own operations what it computes; the CPU and the GPU have their own
-//! forms, chosen by where the tensors lie.
+//! GPU and CPU kernels of transformer layers, in f32.
 //!
-//! Tokens are packed: `[tokens, width]` holds sequences one after the other, without padding, and
-//! a [`Plan`] says which keys each query sees.
+//! Each operation is a function of burn tensors. The CPU and the GPU each have their own implementation; the
+//! device of the tensors chooses. A `plain` function beside each operation computes the same with burn's own
+//! operations: it defines the result, and tests compare with it.
+//!
+//! Tokens are packed: a `[tokens, width]` tensor holds sequences one after the other, without padding. A
+//! [`Plan`] says which keys each query sees.
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use rewardscope_kernels::{Group, Heads, Plan, Sight, attention};
+//!
+//! let device = Device::flex(); // the CPU
+//! // Two sequences of two tokens each, packed into four rows; one head of width 2.
+//! let group = |first| Group { queries: first..first + 2, positions: vec![0, 1], keys: vec![first..first + 2] };
+//! let plan = Plan::new([group(0), group(2)]);
+//! let heads = Heads { queries: 1, keys: 1, scale: 0.5, softcap: None, sight: Sight::Back(None) };
+//! let q = Tensor::<2>::ones([4, 2], &device);
+//! let v = Tensor::<2>::from_data([[1.0, 0.0], [3.0, 0.0], [5.0, 0.0], [7.0, 0.0]], &device);
+//! // All scores are equal, so each token averages the values that it sees: its own and the earlier ones.
+//! let mixed: Vec<f32> = attention(q.clone(), q, v, &plan, heads).into_data().try_to_vec().unwrap();
+//! assert_eq!(mixed, [1.0, 0.0, 2.0, 0.0, 5.0, 0.0, 6.0, 0.0]);
+//! ```
 
 mod attention;
 mod cpu;
@@ -31,9 +49,11 @@ pub use product::{products, project};
 pub use stored::Stored;
 pub use traffic::{Count, Traffic, counted};
 
-/// What has a form of its own on some device.
+/// Operations that each backend implements itself: `Flex` on the CPU, `Cube` on the GPU. The functions of this
+/// crate with the same names say what they compute.
 #[backend_extension(Cube, Flex)]
 pub(crate) trait Operations: Backend {
+    /// [`attention()`](crate::attention()). `table` is the plan as the GPU kernel reads it; the CPU ignores it.
     fn attention(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
@@ -43,8 +63,10 @@ pub(crate) trait Operations: Backend {
         heads: Heads,
     ) -> FloatTensor<Self>;
 
+    /// [`norm()`](crate::norm()): `x` is `[tokens, width]`, `weight` and `bias` are `[width]`.
     fn norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>, kind: Norm) -> FloatTensor<Self>;
 
+    /// [`add_norm()`](crate::add_norm()): the sum, then its norm.
     fn add_norm(
         x: FloatTensor<Self>,
         y: FloatTensor<Self>,
@@ -53,13 +75,16 @@ pub(crate) trait Operations: Backend {
         kind: Norm,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
+    /// [`Activation::of`].
     fn activate(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self>;
 
+    /// [`Activation::gate`].
     fn gate(gate: FloatTensor<Self>, up: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self>;
 
+    /// [`rotate()`](crate::rotate()): `cos` and `sin` are `[tokens, turned / 2]`.
     fn rotate(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>, heads: usize) -> FloatTensor<Self>;
 
-    /// `bias` is anything where there is none.
+    /// [`project()`](crate::project()). Where `has_bias` is false, `bias` is any tensor and is not read.
     fn project(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -67,9 +92,12 @@ pub(crate) trait Operations: Backend {
         has_bias: bool,
     ) -> FloatTensor<Self>;
 
+    /// [`products()`](crate::products()).
     fn products(x: FloatTensor<Self>, y: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// `bias` and `pairs` are anything where there are none.
+    /// [`Stored::project`] for a packed matrix: `words` is `[outputs, inputs / per_word]`, `pairs` is
+    /// `[outputs, inputs / GROUP]`. Where there is no bias, or where the packing has no groups, `bias` or
+    /// `pairs` is any tensor and is not read.
     fn project_packed(
         x: FloatTensor<Self>,
         words: IntTensor<Self>,
@@ -79,10 +107,11 @@ pub(crate) trait Operations: Backend {
         packing: Packing,
     ) -> FloatTensor<Self>;
 
+    /// All values of a packed matrix in f32: `[outputs, inputs]`.
     fn unpack(words: IntTensor<Self>, pairs: IntTensor<Self>, packing: Packing) -> FloatTensor<Self>;
 }
 
-/// Whether a device is the CPU, whose own forms are used.
+/// Whether a device is the CPU (burn's Flex backend).
 fn is_cpu(device: &Device) -> bool {
     matches!(device.as_dispatch(), DispatchDevice::Flex(_))
 }
@@ -96,12 +125,12 @@ mod tests {
     use super::*;
     use crate::{attention as attend, elementwise, norm as norms, product};
 
-    /// The CPU and the GPU; a machine without an adapter fails.
+    /// The CPU and the GPU. It fails on a machine without a GPU adapter.
     fn devices() -> [Device; 2] {
         [Device::flex(), Device::wgpu(DeviceKind::DefaultDevice)]
     }
 
-    /// Values without a pattern, about normal in size.
+    /// Pseudo-random values from -2 to 2.
     fn matrix(rows: usize, columns: usize, seed: u32) -> Tensor<2> {
         let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
         let mut next = || {
@@ -128,7 +157,7 @@ mod tests {
         let values = |x: Tensor<2>| -> Vec<f32> { x.into_data().try_to_vec().expect("f32") };
         let (found, plain) = (values(found), values(plain));
         for (place, (found, plain)) in found.iter().zip(&plain).enumerate() {
-            // Not `> within`: NaN is off too.
+            // Not `> within`: NaN must fail too.
             assert!((found - plain).abs() <= within, "{what} on the {device}: {found} at {place} is not {plain}");
         }
     }
@@ -237,7 +266,7 @@ mod tests {
                         0,
                     );
                     near(stored.rows(&[last, 0]), ends, 1e-6, &format!("rows of {packing:?}"));
-                    // The same matrix below another one, as a device has it that reads little at once.
+                    // The same matrix below another one: devices that read little at once store it in parts.
                     let top = Stored::plain(on(&matrix(3, inputs, 9), &device));
                     let parts = Stored::parts(vec![top, stored.clone()]);
                     assert_eq!(parts.dims(), [outputs + 3, inputs]);

@@ -6,14 +6,27 @@ use burn::tensor::Tensor;
 use crate::kinds::Norm;
 use crate::{Operations, traffic};
 
-/// The norm of each row: `[tokens, width]`, and `[width]` twice, to `[tokens, width]`.
+/// The norm of each row. `x` is `[tokens, width]`, `weight` and `bias` are `[width]`; the result has the shape
+/// of `x`.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use rewardscope_kernels::{Norm, norm};
+///
+/// let device = Device::flex();
+/// let x = Tensor::<2>::from_data([[3.0, -4.0]], &device);
+/// let (weight, bias) = (Tensor::<1>::ones([2], &device), Tensor::<1>::zeros([2], &device));
+/// let y: Vec<f32> = norm(x, weight, bias, Norm::Layer(1e-5)).into_data().try_to_vec().unwrap();
+/// assert!((y[0] - 1.0).abs() < 1e-5 && (y[1] + 1.0).abs() < 1e-5);
+/// ```
 pub fn norm(x: Tensor<2>, weight: Tensor<1>, bias: Tensor<1>, kind: Norm) -> Tensor<2> {
     traffic::rows("norm", x.dims(), 1, 1);
     let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
     Tensor::from_dispatch(<Dispatch as Operations>::norm(x, weight, bias, kind))
 }
 
-/// `x + y` and its norm.
+/// The sum `x + y`, and the norm of the sum. `x`, `y` and both results are `[tokens, width]`, `weight` and
+/// `bias` are `[width]`.
 pub fn add_norm(x: Tensor<2>, y: Tensor<2>, weight: Tensor<1>, bias: Tensor<1>, kind: Norm) -> (Tensor<2>, Tensor<2>) {
     traffic::rows("sum and norm", x.dims(), 2, 2);
     let (x, y) = (x.into_dispatch(), y.into_dispatch());
@@ -22,7 +35,7 @@ pub fn add_norm(x: Tensor<2>, y: Tensor<2>, weight: Tensor<1>, bias: Tensor<1>, 
     (Tensor::from_dispatch(sum), Tensor::from_dispatch(normed))
 }
 
-/// In burn's own operations.
+/// The same as [`norm`] in burn's own operations.
 #[cfg(test)]
 pub(crate) fn plain(x: Tensor<2>, weight: Tensor<1>, bias: Tensor<1>, kind: Norm) -> Tensor<2> {
     let (x, epsilon) = match kind {

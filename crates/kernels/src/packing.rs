@@ -1,24 +1,24 @@
-//! Values packed into words on the host, and unpacked.
+//! Packs values into words of 32 bits on the host, and unpacks them.
 
-/// Values that share a scale and a minimum.
+/// Number of values that share a scale and a minimum.
 pub const GROUP: usize = 32;
 
-/// How a matrix's values are packed into words of 32 bits, the first value in the lowest bits.
+/// How the values of a matrix are packed into words of 32 bits. The first value is in the lowest bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Packing {
-    /// Two IEEE halves a word.
+    /// Two IEEE half-precision floats in a word.
     F16,
-    /// Two upper halves of f32 a word.
+    /// Two bfloat16 in a word: the upper halves of two f32.
     Bf16,
-    /// Four signed bytes a word; a value is `q scale + minimum`, scale and minimum of each
-    /// [`GROUP`] of a row being two IEEE halves in a word of their own.
+    /// Four signed bytes in a word. The value of a byte `q` is `q scale + minimum`. Each group of [`GROUP`]
+    /// values of a row has its own scale and minimum: two IEEE halves in a word of their own.
     Q8,
-    /// Eight unsigned nibbles a word; the same.
+    /// Eight unsigned 4-bit numbers in a word, with scale and minimum as in [`Self::Q8`].
     Q4,
 }
 
 impl Packing {
-    /// Values in a word.
+    /// Number of values in a word.
     pub const fn per_word(self) -> usize {
         match self {
             Self::F16 | Self::Bf16 => 2,
@@ -32,29 +32,30 @@ impl Packing {
         matches!(self, Self::Q8 | Self::Q4)
     }
 
-    /// Whether rows of so many values can be packed so.
+    /// Whether rows of `columns` values can be packed this way.
     pub const fn takes(self, columns: usize) -> bool {
         columns.is_multiple_of(if self.has_groups() { GROUP } else { self.per_word() })
     }
 
-    /// Bytes of so many values.
+    /// Bytes of this many packed values, with their scales and minimums.
     pub const fn bytes(self, values: usize) -> usize {
         4 * (values / self.per_word() + if self.has_groups() { values / GROUP } else { 0 })
     }
 }
 
-/// Rows of packed values on the host.
+/// Packed rows on the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Packed {
-    /// The values.
+    /// The packed values.
     pub words: Vec<i32>,
-    /// Scales and minimums: scale in the lower half.
+    /// Scale and minimum of each group, as the bits of IEEE halves: the scale is in the lower half of the word.
+    /// Empty where the packing has no groups.
     pub pairs: Vec<i32>,
 }
 
 impl Packed {
-    /// Packs values, a multiple of what [`Packing::takes`]. Values that f16 cannot hold become
-    /// infinite, as a cast makes them; nothing is clipped.
+    /// Packs rows of values, one row after the other; [`Packing::takes`] must allow the length of a row. Values
+    /// that f16 cannot hold become infinite, as in a cast; they are not clipped.
     pub fn of(packing: Packing, values: &[f32]) -> Self {
         let halves = |of: &dyn Fn(f32) -> u16| {
             values.chunks_exact(2).map(|pair| (u32::from(of(pair[0])) | u32::from(of(pair[1])) << 16) as i32).collect()
@@ -76,8 +77,8 @@ impl Packed {
         }
     }
 
-    /// Adds a group that is quantised already, `q scale + minimum`: scale and minimum are the bits of
-    /// IEEE halves.
+    /// Adds a group that is quantised already: its values are `q scale + minimum`. `scale` and `minimum` are
+    /// the bits of IEEE halves. Only for packings with groups.
     pub fn push(&mut self, packing: Packing, scale: u16, minimum: u16, quants: &[i32; GROUP]) {
         let bits = 32 / packing.per_word();
         let mask = (1i64 << bits) as i32 - 1;
@@ -86,7 +87,8 @@ impl Packed {
         self.pairs.push((u32::from(scale) | u32::from(minimum) << 16) as i32);
     }
 
-    /// The values again. This is the definition: devices unpack the same.
+    /// Unpacks values into `out`, as many as it holds. This function defines the packed format: every device
+    /// unpacks to the same values.
     pub fn unpack(packing: Packing, words: &[i32], pairs: &[i32], out: &mut [f32]) {
         let half = |bits: i32| half::f16::from_bits(bits as u16).to_f32();
         match packing {
@@ -125,18 +127,19 @@ impl Packed {
     }
 }
 
+/// Scale, minimum and quantised values of a group.
 type Quantised = (half::f16, half::f16, [i32; GROUP]);
 
-/// The nearest whole number, of two the even one, below 2^22: without a function call, so that
-/// compilers make loops of it vectors.
+/// Rounds to the nearest whole number, and to the even one of two; for values below 2^22. It calls no function,
+/// so that compilers can vectorise loops of it.
 #[inline(always)]
 pub(crate) fn nearest(value: f32) -> f32 {
-    // Adding and taking away 1.5 * 2^23 leaves no digits after the point.
+    // Adding and subtracting 1.5 * 2^23 leaves no digits after the point.
     const ROUND: f32 = 12_582_912.0;
     (value + ROUND) - ROUND
 }
 
-/// Symmetric: the largest value becomes 127 or -127.
+/// Quantises to 8 bits, symmetrically: the largest value by size becomes 127 or -127, and the minimum is 0.
 fn eight_bits(group: &[f32; GROUP]) -> Quantised {
     let largest = group.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
     let scale = half::f16::from_f32(largest / 127.0);
@@ -144,10 +147,10 @@ fn eight_bits(group: &[f32; GROUP]) -> Quantised {
     (scale, half::f16::ZERO, group.map(|value| nearest((value * inverse).clamp(-127.0, 127.0)) as i32))
 }
 
-/// Of several first scales, the one from which weighted least squares come nearest: each is rounded
-/// with, then scale and minimum are fitted to what the values were rounded to, and rounded with
-/// again. Search and weights, the root of the mean square and the value's size, are those of
-/// llama.cpp's `make_qkx2_quants`.
+/// Quantises to 4 bits. It tries several first scales and keeps the result with the least weighted squared
+/// error. For each it rounds the values, fits scale and minimum to the rounded values by weighted least
+/// squares, and rounds again. The search and the weights (the root of the group's mean square, plus the value's
+/// size) are those of llama.cpp's `make_qkx2_quants`.
 fn four_bits(group: &[f32; GROUP]) -> Quantised {
     const STEPS: i32 = 6;
     let least = group.iter().copied().fold(f32::INFINITY, f32::min);
@@ -157,7 +160,7 @@ fn four_bits(group: &[f32; GROUP]) -> Quantised {
     let mut best = ((largest - least) / 15.0, least);
     let mut best_error = group.distance(best, &group.levels(best));
     for step in 0..=STEPS {
-        // From two levels too few to a few too many, clipping the ends.
+        // From two levels too few to a few too many; these clip the ends.
         let mut next = ((largest - least) / (13.0 + step as f32), least);
         for _ in 0..2 {
             let Some(fitted) = group.fit(&group.levels(next)) else {
@@ -175,21 +178,21 @@ fn four_bits(group: &[f32; GROUP]) -> Quantised {
     (scale, minimum, group.levels((scale.to_f32(), minimum.to_f32())).map(|level| level as i32))
 }
 
-/// Values, and how much it matters that each is met.
+/// The values of a group, and the weight of each value's squared error.
 struct Weighted {
     values: [f32; GROUP],
     weights: [f32; GROUP],
 }
 
 impl Weighted {
-    /// Which of 16 levels each value is nearest to.
+    /// The nearest of the 16 levels (0 to 15) for each value.
     #[inline(always)]
     fn levels(&self, (scale, minimum): (f32, f32)) -> [f32; GROUP] {
         let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
         self.values.map(|value| nearest(((value - minimum) * inverse).clamp(0.0, 15.0)))
     }
 
-    /// Sums over the group of what a function says of value, weight and level.
+    /// Sums over the group of the `N` terms that `of` makes of a value, its weight and its level.
     #[inline(always)]
     fn sums<const N: usize>(&self, levels: &[f32; GROUP], of: impl Fn(f32, f32, f32) -> [f32; N]) -> [f32; N] {
         const LANES: usize = 8;
@@ -206,7 +209,7 @@ impl Weighted {
         lanes.map(|lanes| lanes.iter().sum())
     }
 
-    /// The squared distance of the values from their levels.
+    /// The weighted squared error of the values against their levels.
     #[inline(always)]
     fn distance(&self, (scale, minimum): (f32, f32), levels: &[f32; GROUP]) -> f32 {
         let [sum] = self.sums(levels, |value, weight, level| {
@@ -216,8 +219,8 @@ impl Weighted {
         sum
     }
 
-    /// The scale and minimum with which levels come nearest to their values, by least squares; `None`
-    /// where all are of one level.
+    /// The scale and minimum that bring the levels nearest to their values, by weighted least squares; `None`
+    /// where all values have the same level.
     #[inline(always)]
     fn fit(&self, levels: &[f32; GROUP]) -> Option<(f32, f32)> {
         let [count, sum, squares, values, products] = self.sums(levels, |value, weight, level| {
@@ -247,7 +250,7 @@ mod tests {
     #[test]
     fn what_is_packed_comes_back_within_a_step() {
         let values = values(64 * GROUP);
-        // The largest error, and the root of the mean square: a step of four bits is 0.0133 here.
+        // Bounds of the largest error and of the root mean square error. A step of four bits is 0.0133 here.
         for (packing, within, mean_within) in [
             (Packing::F16, 3.1e-5, 1.5e-5),
             (Packing::Bf16, 2.5e-4, 1.2e-4),

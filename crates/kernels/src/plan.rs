@@ -1,4 +1,4 @@
-//! Which rows of a batch see which.
+//! Which keys each query of a packed batch sees.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -8,14 +8,14 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 /// Which keys a query may see, by their positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sight {
-    /// Those up to its own; with a window the last so many of them, its own included.
+    /// Keys up to the query's own position. With a window: the last so many of these, the query's own included.
     Back(Option<usize>),
-    /// All; with a reach those at most so far away.
+    /// All keys. With a reach: those at most so many positions away.
     Around(Option<usize>),
 }
 
 impl Sight {
-    /// The positions that a query sees, of so many keys.
+    /// The positions that a query at `position` sees, of `keys` keys.
     pub fn of(self, position: usize, keys: usize) -> Range<usize> {
         match self {
             Self::Back(window) => {
@@ -28,47 +28,50 @@ impl Sight {
     }
 }
 
-/// The queries of one sequence, and where its keys lie.
+/// The queries of one sequence, and the place of its keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// Rows of the queries.
+    /// Rows of the queries in the tensor of queries.
     pub queries: Range<usize>,
-    /// The position of each of them among the keys, ascending.
+    /// The position of each query among the keys, ascending.
     pub positions: Vec<usize>,
-    /// Rows of the keys and values, by position: what comes before first.
+    /// Rows of the keys and values in their tensors, in the order of their positions: the first row is position
+    /// 0.
     pub keys: Vec<Range<usize>>,
 }
 
 impl Group {
-    /// Keys in all.
+    /// Number of keys.
     pub fn key_count(&self) -> usize {
         self.keys.iter().map(ExactSizeIterator::len).sum()
     }
 
-    /// The positions that some of the queries from `first` to `last` see.
+    /// The positions that at least one query from `first` to `last` sees.
     pub(crate) fn span(&self, sight: Sight, first: usize, last: usize) -> Range<usize> {
         let keys = self.key_count();
         sight.of(self.positions[first], keys).start..sight.of(self.positions[last], keys).end
     }
 }
 
-/// Which queries of a packed batch see which keys. Clones share it.
+/// Which queries of a packed batch see which keys. Clones share their data. Use a plan on one device only: its
+/// table for kernels is kept on the device that used it first.
 #[derive(Debug, Clone)]
 pub struct Plan(Arc<Planned>);
 
 impl Plan {
-    /// Groups of queries, in the order of their rows, which leave none out.
+    /// A plan of these groups. They must be in the order of their queries' rows, and every row must belong to
+    /// one. Groups without queries are dropped.
     pub fn new(groups: impl IntoIterator<Item = Group>) -> Self {
         let groups = groups.into_iter().filter(|group| !group.queries.is_empty()).collect();
         Self(Arc::new(Planned { groups, table: OnceLock::new() }))
     }
 
-    /// The groups.
+    /// The groups that have queries.
     pub fn groups(&self) -> &[Group] {
         &self.0.groups
     }
 
-    /// As kernels read it: made and brought to the device once, for all layers.
+    /// The plan as kernels read it. It is made and brought to the device once, for all layers.
     pub(crate) fn table(&self, device: &Device, values: impl FnOnce() -> Vec<i32>) -> Tensor<1, Int> {
         let make = || {
             let values = values();
@@ -79,25 +82,25 @@ impl Plan {
     }
 }
 
-/// How attention is computed.
+/// The heads of attention, and how their scores are computed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Heads {
-    /// Heads of the queries.
+    /// Number of query heads.
     pub queries: usize,
-    /// Heads of keys and values, each shared by a group of query heads.
+    /// Number of key and value heads. Each is shared by a group of query heads.
     pub keys: usize,
-    /// What products are multiplied by.
+    /// Factor of the products of queries and keys.
     pub scale: f64,
-    /// Where there is one, scores become `cap tanh(score / cap)`.
+    /// With a cap, scores become `cap tanh(score / cap)` (Gemma Team, 2024, arXiv:2408.00118).
     pub softcap: Option<f64>,
-    /// Which keys are seen.
+    /// Which keys each query sees.
     pub sight: Sight,
 }
 
 #[derive(Debug)]
 struct Planned {
     groups: Vec<Group>,
-    /// As kernels read it, on the device that asked first.
+    /// The plan as kernels read it, on the device that asked first.
     table: OnceLock<Tensor<1, Int>>,
 }
 

@@ -1,5 +1,5 @@
-//! Matrices as they are stored on a device: in f32, or packed into words and unpacked where they
-//! are used.
+//! Matrices as they are stored on a device: in f32, or packed into words of 32 bits and unpacked where they are
+//! used.
 
 use burn::backend::Dispatch;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -7,7 +7,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use crate::packing::Packing;
 use crate::{Operations, project, traffic};
 
-/// A matrix on a device: `[rows, columns]`.
+/// A matrix `[rows, columns]` on a device, in f32 or packed.
 #[derive(Debug, Clone)]
 pub struct Stored(Form);
 
@@ -19,27 +19,27 @@ enum Form {
         packing: Packing,
         /// `[rows, columns / per_word]`
         words: Tensor<2, Int>,
-        /// `[rows, columns / GROUP]`; words again where there are none.
+        /// `[rows, columns / GROUP]`; where the packing has no groups, `words` again.
         pairs: Tensor<2, Int>,
     },
-    /// Rows one after the other, where a device reads less at once than all of them.
+    /// Parts of the matrix, one below the other, for devices that cannot read the whole matrix at once.
     Parts(Vec<Stored>),
 }
 
 impl Stored {
-    /// In f32.
+    /// A matrix in f32.
     pub fn plain(values: Tensor<2>) -> Self {
         Self(Form::Plain(values))
     }
 
-    /// Packed: words `[rows, columns / per_word]`, and pairs `[rows, columns / GROUP]` where the
-    /// packing has any.
+    /// A packed matrix: `words` is `[rows, columns / per_word]`. Where the packing has groups, `pairs` is
+    /// `[rows, columns / GROUP]`; see [`Packed`](crate::Packed).
     pub fn packed(packing: Packing, words: Tensor<2, Int>, pairs: Option<Tensor<2, Int>>) -> Self {
         let pairs = pairs.unwrap_or_else(|| words.clone());
         Self(Form::Packed { packing, words, pairs })
     }
 
-    /// Several matrices of as many columns, one below the other.
+    /// One matrix from several that have the same number of columns, one below the other.
     pub fn parts(parts: Vec<Self>) -> Self {
         match <[Self; 1]>::try_from(parts) {
             Ok([only]) => only,
@@ -47,7 +47,7 @@ impl Stored {
         }
     }
 
-    /// Rows and columns.
+    /// Number of rows and of columns.
     pub fn dims(&self) -> [usize; 2] {
         match &self.0 {
             Form::Parts(parts) => {
@@ -62,7 +62,7 @@ impl Stored {
         }
     }
 
-    /// Where it lies.
+    /// The device that holds the matrix.
     pub fn device(&self) -> Device {
         match &self.0 {
             Form::Plain(values) => values.device(),
@@ -71,7 +71,7 @@ impl Stored {
         }
     }
 
-    /// `x matrix^T + bias`: `[tokens, columns]` to `[tokens, rows]`.
+    /// `x matrix^T + bias`: `x` is `[tokens, columns]`, `bias` is `[rows]`, the result is `[tokens, rows]`.
     pub fn project(&self, x: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
         match &self.0 {
             Form::Parts(parts) => {
@@ -99,14 +99,14 @@ impl Stored {
         }
     }
 
-    /// Some of its rows in f32: `[ids, columns]`.
+    /// The rows with these numbers, in the order of `ids`, in f32: `[ids, columns]`.
     pub fn rows(&self, ids: &[u32]) -> Tensor<2> {
         let index = |places: Vec<i32>| {
             let count = places.len();
             Tensor::<1, Int>::from_data(TensorData::new(places, [count]), &self.device())
         };
         if let Form::Parts(parts) = &self.0 {
-            // Each part gives its own, one part after the other; then they are put in order.
+            // Rows are collected part by part, then put into the order of `ids`.
             let mut places = vec![0; ids.len()];
             let (mut first, mut given, mut found) = (0, 0, Vec::new());
             for part in parts {
@@ -130,7 +130,7 @@ impl Stored {
             Form::Parts(_) => unreachable!("returned above"),
             Form::Plain(values) => values.clone().select(0, index),
             Form::Packed { packing, words, pairs } => {
-                // The words of those rows alone.
+                // Only the words of these rows are unpacked.
                 let words = words.clone().select(0, index.clone());
                 let pairs = if packing.has_groups() { pairs.clone().select(0, index) } else { words.clone() };
                 unpack(words, pairs, *packing)
@@ -138,7 +138,7 @@ impl Stored {
         }
     }
 
-    /// All of it in f32.
+    /// The whole matrix in f32: `[rows, columns]`.
     pub fn all(&self) -> Tensor<2> {
         match &self.0 {
             Form::Plain(values) => values.clone(),
@@ -148,6 +148,7 @@ impl Stored {
     }
 }
 
+/// All values of a packed matrix in f32: `[rows, columns]`.
 fn unpack(words: Tensor<2, Int>, pairs: Tensor<2, Int>, packing: Packing) -> Tensor<2> {
     let (words, pairs) = (words.into_dispatch(), pairs.into_dispatch());
     Tensor::from_dispatch(<Dispatch as Operations>::unpack(words, pairs, packing))

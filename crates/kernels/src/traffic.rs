@@ -1,21 +1,21 @@
-//! What kernels move and multiply on a GPU, from how their tiles lie: the same on every machine, so
-//! that a change for the worse is seen where no GPU is.
+//! Counts what kernels move and multiply on a GPU, from the sizes of their tiles. The counts are the same on
+//! every machine, so a change for the worse is seen where there is no GPU.
 
 use std::cell::RefCell;
 
 use crate::gpu::{KeyTiles, ProductTiles};
 use crate::{Heads, Packing, Plan};
 
-/// Bytes and multiply-adds.
+/// Memory traffic and arithmetic of kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Traffic {
-    /// Bytes of weights that workgroups read; of keys and values in attention.
+    /// Bytes of weights that workgroups read; in attention, of keys and values.
     pub weight_bytes: u64,
-    /// Bytes of activations that they read.
+    /// Bytes of activations that workgroups read.
     pub read_bytes: u64,
-    /// Bytes that they write.
+    /// Bytes that workgroups write.
     pub written_bytes: u64,
-    /// Multiplications with an addition each.
+    /// Number of multiplications, each with one addition.
     pub multiply_adds: u64,
 }
 
@@ -28,16 +28,17 @@ impl std::ops::AddAssign for Traffic {
     }
 }
 
-/// A kernel at one shape.
+/// Calls of one kernel at one shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Count {
-    /// Its name and shape.
+    /// The kernel's name and shape.
     pub kernel: String,
-    /// How often it was called.
+    /// Number of calls.
     pub calls: u64,
-    /// What it does in all, its tiles' overhang included.
+    /// Traffic of all calls. Tiles count whole, also where they reach beyond the end of a matrix.
     pub done: Traffic,
-    /// What cannot be done without: each value read and written once, each product formed once.
+    /// Least possible traffic of all calls: each value is read and written once, and each product is formed
+    /// once.
     pub least: Traffic,
 }
 
@@ -45,14 +46,15 @@ thread_local! {
     static COUNTS: RefCell<Option<Vec<Count>>> = const { RefCell::new(None) };
 }
 
-/// Does some work and counts the kernels that it asks for on this thread, whatever the device: each
-/// is counted as a GPU would do it.
+/// Runs `work` and counts the kernels that it calls on this thread, in the order of their first calls. The
+/// device does not matter: each kernel is counted as a GPU would run it.
 pub fn counted<T>(work: impl FnOnce() -> T) -> (T, Vec<Count>) {
     COUNTS.replace(Some(Vec::new()));
     let result = work();
     (result, COUNTS.take().unwrap_or_default())
 }
 
+/// Adds a call, where calls are being counted. `of` gives what it does and the least possible.
 fn add(kernel: impl FnOnce() -> String, of: impl FnOnce() -> (Traffic, Traffic)) {
     COUNTS.with_borrow_mut(|counts| {
         let Some(counts) = counts else {
@@ -70,7 +72,8 @@ fn add(kernel: impl FnOnce() -> String, of: impl FnOnce() -> (Traffic, Traffic))
     });
 }
 
-/// `many` products of `[rows, inputs]` with `[outputs, inputs]`, these packed or in f32.
+/// Counts `many` products of `[rows, inputs]` with `[outputs, inputs]`. The second matrix is packed, or in f32
+/// where `packing` is `None`.
 pub(crate) fn product([many, rows, outputs, inputs]: [usize; 4], packing: Option<Packing>) {
     let stored = packing.map_or("f32".to_owned(), |packing| format!("{packing:?}").to_lowercase());
     let name = || format!("product {many} x {rows} x {inputs} x {outputs}, {stored}");
@@ -91,7 +94,7 @@ pub(crate) fn product([many, rows, outputs, inputs]: [usize; 4], packing: Option
     });
 }
 
-/// Attention of `[tokens, width]` queries.
+/// Counts attention of `[tokens, width]` queries.
 pub(crate) fn attention(tokens: usize, width: usize, plan: &Plan, heads: Heads) {
     let head_dim = width / heads.queries;
     let name = || format!("attention {tokens} tokens, {} heads of {head_dim}", heads.queries);
@@ -104,7 +107,7 @@ pub(crate) fn attention(tokens: usize, width: usize, plan: &Plan, heads: Heads) 
             for first in (0..group.queries.len()).step_by(tiles.queries) {
                 let count = tiles.queries.min(group.queries.len() - first);
                 let span = group.span(heads.sight, first, first + count - 1);
-                // Whole steps of keys, from the first one that any query sees.
+                // Whole steps of keys, from the step with the first key that any query sees.
                 let steps = span.end.div_ceil(tiles.keys) - span.start / tiles.keys;
                 let seen = (span.end.next_multiple_of(tiles.keys).min(keys)) - span.start / tiles.keys * tiles.keys;
                 done += Traffic {
@@ -126,7 +129,7 @@ pub(crate) fn attention(tokens: usize, width: usize, plan: &Plan, heads: Heads) 
     });
 }
 
-/// What reads some matrices of this shape once and writes some.
+/// Counts a kernel that reads `reads` matrices of this shape once, and writes `writes` of them.
 pub(crate) fn rows(kernel: &str, [tokens, width]: [usize; 2], reads: usize, writes: usize) {
     add(
         || format!("{kernel} {tokens} x {width}"),
@@ -153,7 +156,7 @@ mod tests {
         let ((), counts) = counted(|| (0..2).for_each(|_| product([1, side, side, 96], None)));
         let [count] = counts.as_slice() else { panic!("one kernel: {counts:?}") };
         assert_eq!((count.calls, count.done), (2, count.least));
-        // A row more is another tile, and reads the weights again.
+        // One row more needs another tile, which reads the weights again.
         let ((), counts) = counted(|| product([1, side + 1, side, 96], Some(Packing::Q4)));
         assert_eq!(counts[0].done.weight_bytes, 2 * counts[0].least.weight_bytes);
         assert_eq!(counts[0].least.weight_bytes as usize, Packing::Q4.bytes(side * 96));
@@ -166,7 +169,7 @@ mod tests {
         let ((), counts) = counted(|| attention(64, 128, &Plan::new([group]), heads));
         let Count { done, least, .. } = &counts[0];
         assert_eq!(least.multiply_adds, 2 * 64 * 65 / 2 * 64 * 2);
-        // Two tiles of queries, of one step of 32 keys and of two.
+        // Two tiles of queries: the first takes one step of 32 keys, the second takes two.
         assert_eq!(done.multiply_adds, 2 * 3 * 32 * 32 * 64 * 2);
         assert_eq!(done.weight_bytes, 2 * (32 + 64) * 64 * 4 * 2);
     }

@@ -1,16 +1,30 @@
-//! Token sequences packed one after the other, and what is kept of them.
+//! Token sequences packed one after the other, and the keys and values that are kept of them.
 
 use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rewardscope_kernels::{Group, Plan};
 
-/// Token sequences that go through a network together, packed: no token is computed that counts
-/// for nothing, and what several sequences begin with is computed once.
+/// Token sequences that go through a network together, packed one after the other. There is no padding, and a beginning
+/// that several sequences share is computed once.
+///
+/// # Example
+/// Two completions, `[3, 4]` and `[5]`, of the prompt `[1, 2]`:
+/// ```
+/// use rewardscope_models::Batch;
+///
+/// let mut batch = Batch::default();
+/// let prompt = batch.push(&[1, 2], &[], vec![]);
+/// let before = vec![batch.rows(prompt)];
+/// let first = batch.push(&[3, 4], &[], before.clone());
+/// let second = batch.push(&[5], &[], before);
+/// assert_eq!((first, second, batch.tokens()), (2..4, 4..5, 5));
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Batch<'a> {
     segments: Vec<Segment<'a>>,
-    kept: usize,
+    /// Rows of the state that it continues.
+    prefix_tokens: usize,
     tokens: usize,
 }
 
@@ -18,24 +32,28 @@ pub struct Batch<'a> {
 #[derive(Debug, Clone)]
 struct Segment<'a> {
     ids: &'a [u32],
+    /// The tokens' types; shorter than `ids` where they are not known.
     types: &'a [u32],
+    /// Rows of the keys before it in its sequence, oldest first.
     before: Vec<Range<usize>>,
+    /// Its tokens' indices in the batch.
     tokens: Range<usize>,
 }
 
 impl Segment<'_> {
+    /// The position of its first token in its sequence.
     fn position(&self) -> usize {
         self.before.iter().map(ExactSizeIterator::len).sum()
     }
 }
 
 impl<'a> Batch<'a> {
-    /// One without tokens, that goes on from a [`State`] of so many rows.
-    pub fn after(kept: usize) -> Self {
-        Self { segments: Vec::new(), kept, tokens: 0 }
+    /// A batch without tokens that continues a [`State`] of `kept` rows.
+    pub fn after(prefix_tokens: usize) -> Self {
+        Self { segments: Vec::new(), prefix_tokens, tokens: 0 }
     }
 
-    /// Whole sequences, each on its own.
+    /// A batch of whole sequences, which share nothing.
     pub fn of(sequences: impl IntoIterator<Item = &'a [u32]>) -> Self {
         let mut batch = Self::default();
         for ids in sequences {
@@ -44,9 +62,10 @@ impl<'a> Batch<'a> {
         batch
     }
 
-    /// Adds tokens and gives their numbers in the batch. `types` are the parts of a pair that they
-    /// belong to, for models that are told. `before` is what comes before them in their sequence,
-    /// oldest first, as rows of the state and after it of the batch ([`Self::rows`]).
+    /// Adds a run of tokens and returns their indices in the batch. `types` are their token types, which say which text
+    /// of a pair they belong to; empty for models that read none. `before` are the rows of what comes before them in
+    /// their sequence, oldest first: rows of the state that the batch continues, and rows of earlier tokens of the
+    /// batch ([`Self::rows`]).
     pub fn push(&mut self, ids: &'a [u32], types: &'a [u32], before: Vec<Range<usize>>) -> Range<usize> {
         let tokens = self.tokens..self.tokens + ids.len();
         self.tokens = tokens.end;
@@ -54,19 +73,20 @@ impl<'a> Batch<'a> {
         tokens
     }
 
-    /// The rows that tokens of this batch have in a state made of it.
+    /// The rows of these tokens' keys and values, which come after those of the state that the batch continues. In a
+    /// state that is kept of this batch, they have the same rows.
     pub fn rows(&self, tokens: Range<usize>) -> Range<usize> {
-        self.kept + tokens.start..self.kept + tokens.end
+        self.prefix_tokens + tokens.start..self.prefix_tokens + tokens.end
     }
 
-    /// Tokens in all.
+    /// Number of tokens.
     pub fn tokens(&self) -> usize {
         self.tokens
     }
 
-    /// Rows of the state that it goes on from.
-    pub fn kept(&self) -> usize {
-        self.kept
+    /// Rows of the state that it continues.
+    pub fn prefix_tokens(&self) -> usize {
+        self.prefix_tokens
     }
 
     /// The tokens of each segment that has any.
@@ -74,12 +94,12 @@ impl<'a> Batch<'a> {
         self.segments.iter().map(|segment| segment.tokens.clone()).filter(|tokens| !tokens.is_empty())
     }
 
-    /// `[tokens]`
+    /// `[tokens]`: the id of each.
     pub(crate) fn ids(&self) -> Vec<u32> {
         self.segments.iter().flat_map(|segment| segment.ids).copied().collect()
     }
 
-    /// `[tokens]`: the part of a pair of each; 0 where it is not told.
+    /// `[tokens]`: the token type of each; 0 where it is not known.
     pub(crate) fn types(&self) -> Vec<u32> {
         let of = |segment: &Segment<'a>| {
             let missing = segment.ids.len().saturating_sub(segment.types.len());
@@ -94,7 +114,7 @@ impl<'a> Batch<'a> {
         self.segments.iter().flat_map(of).collect()
     }
 
-    /// `[tokens]`: the place of each in its sequence.
+    /// `[tokens]`: the position of each in its sequence.
     pub(crate) fn positions(&self) -> Vec<usize> {
         self.segments.iter().flat_map(|segment| (segment.position()..).take(segment.ids.len())).collect()
     }
@@ -105,7 +125,7 @@ impl<'a> Batch<'a> {
         self.segments.iter().flat_map(of).collect()
     }
 
-    /// Each segment with the numbers of those of its tokens that are among `tokens`.
+    /// Which keys the queries of `tokens` see: a group for each segment. `tokens` are indices in ascending order.
     fn plan(&self, tokens: &[usize]) -> Plan {
         let mut next = 0;
         Plan::new(self.segments.iter().map(|segment| {
@@ -121,21 +141,21 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Whose queries a layer computes: every token's, or in the last layer those that are read.
+/// The tokens whose queries a layer computes: all, or in the last layer those that are read.
 #[derive(Debug, Clone)]
 pub(crate) struct Queries {
     pub plan: Plan,
-    /// `[queries]`: their tokens; `None` where they are all.
+    /// `[queries]`: their indices in the batch; `None` for all tokens.
     pub tokens: Option<Tensor<1, Int>>,
 }
 
 impl Queries {
-    /// Every token's.
+    /// The queries of all tokens.
     pub fn all(batch: &Batch<'_>) -> Self {
         Self { plan: batch.plan(&(0..batch.tokens()).collect::<Vec<_>>()), tokens: None }
     }
 
-    /// Those of some tokens, in ascending order.
+    /// The queries of some tokens, whose indices are in ascending order.
     pub fn of(batch: &Batch<'_>, tokens: &[usize], device: &Device) -> Self {
         if tokens.len() == batch.tokens() {
             return Self::all(batch);
@@ -154,21 +174,20 @@ impl Queries {
     }
 }
 
-/// The keys and values that a decoder made of tokens, layer by layer: what later tokens need of
-/// them.
+/// A decoder's KV: the keys and values of tokens in each layer, which later tokens of the same sequences need.
 #[derive(Debug, Clone, Default)]
 pub struct State {
-    /// `[rows, key_value_heads * head_dim]` each.
+    /// Keys and values of each layer, each `[rows, key_value_heads * head_dim]`.
     layers: Vec<[Tensor<2>; 2]>,
 }
 
 impl State {
-    /// Tokens in it.
+    /// Number of its rows, one for each token.
     pub fn rows(&self) -> usize {
         self.layers.first().map_or(0, |[keys, _]| keys.dims()[0])
     }
 
-    /// Some of its rows, in this order.
+    /// A state of some of its rows, in this order.
     #[must_use]
     pub fn select(&self, rows: &[Range<usize>]) -> Self {
         let of = |side: &Tensor<2>| {
@@ -179,19 +198,20 @@ impl State {
     }
 }
 
-/// Keys and values as a network goes through its layers: those of a state before those of the
-/// batch, and all of them noted where they are to be kept.
+/// Keys and values as a network goes through its layers. Those of the state come before those of the batch, and both
+/// are noted where they must be kept.
 pub(crate) struct Keys<'a> {
     before: Option<&'a State>,
     noted: Option<State>,
 }
 
 impl<'a> Keys<'a> {
-    pub fn new(before: Option<&'a State>, keep: bool) -> Self {
-        Self { before: before.filter(|state| state.rows() > 0), noted: keep.then(State::default) }
+    /// Starts before the first layer. `keep` says whether keys and values must be kept.
+    pub fn new(before: Option<&'a State>, keeps_state: bool) -> Self {
+        Self { before: before.filter(|state| state.rows() > 0), noted: keeps_state.then(State::default) }
     }
 
-    /// The keys and values of layer `layer`, with what comes before them.
+    /// The keys and values of a layer after those of the state, each `[rows, key_value_heads * head_dim]`.
     pub fn of(&mut self, layer: usize, keys: Tensor<2>, values: Tensor<2>) -> [Tensor<2>; 2] {
         let both = match self.before.and_then(|state| state.layers.get(layer)) {
             Some([earlier_keys, earlier_values]) => {
@@ -205,7 +225,8 @@ impl<'a> Keys<'a> {
         both
     }
 
-    pub fn kept(self) -> Option<State> {
+    /// All layers' keys and values, where they must be kept.
+    pub fn into_state(self) -> Option<State> {
         self.noted
     }
 }

@@ -1,21 +1,22 @@
-//! Configurations as transformers reads them: a key that is absent means its class's default, which is not always
-//! none; one that is null means none.
+//! Configurations as transformers reads them: an absent key means the default of the configuration's class, which is
+//! not always none; a null key means none.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::{Head, ModelError};
 
-/// A `config.json`: as it stands there, and with what its absent keys mean.
+/// A `config.json`: as it is written, and with defaults for its absent keys.
 pub(crate) struct ConfigJson<'a> {
     pub file: &'a str,
-    /// Of a key that stands there twice the last counts, as in Python.
+    /// As it is written. Where a key stands twice, the last one counts, as in Python.
     pub given: Value,
+    /// With the defaults.
     whole: Map<String, Value>,
 }
 
 impl<'a> ConfigJson<'a> {
-    /// `defaults` is a JSON object with transformers' own.
+    /// Reads a configuration. `defaults` is a JSON object with transformers' defaults.
     pub fn read(file: &'a str, json: &str, defaults: &str) -> Result<Self, ModelError> {
         let given: Value = crate::from_json(file, json)?;
         let damaged = |found: String| ModelError::Config {
@@ -42,7 +43,7 @@ impl<'a> ConfigJson<'a> {
         let Err(error) = read(self.whole.clone()) else {
             return read(self.whole.clone()).map_err(|e| self.wrong(None, &e.to_string()));
         };
-        // The message has no key: it is the one without which there is another message.
+        // The message does not name the key. The wrong key is the one whose removal changes the message.
         let found = error.to_string();
         let key = self.whole.keys().find(|key| {
             let mut without = self.whole.clone();
@@ -52,6 +53,7 @@ impl<'a> ConfigJson<'a> {
         Err(self.wrong(key.map(String::as_str), &found))
     }
 
+    /// The error for a key, with its value.
     fn wrong(&self, key: Option<&str>, found: &str) -> ModelError {
         let value = key.and_then(|key| Some((key, self.whole.get(key)?)));
         let found = match value {
@@ -69,7 +71,7 @@ impl<'a> ConfigJson<'a> {
     }
 }
 
-/// How many logits a classifier gives, as its configuration has it; its head's own shape settles it.
+/// How many logits a classifier returns, as its configuration says; the shape of its head decides in the end.
 #[derive(Debug, Clone, Default, serde::Deserialize)]
 pub(crate) struct Labels {
     id2label: Option<Map<String, Value>>,
@@ -77,7 +79,7 @@ pub(crate) struct Labels {
 }
 
 impl Labels {
-    /// transformers' own default is two.
+    /// The number of logits with this head. transformers' default is two.
     pub fn of(&self, head: Head) -> usize {
         match head {
             Head::LanguageModel => 1,
@@ -91,7 +93,7 @@ pub(crate) fn causal() -> Option<bool> {
     Some(true)
 }
 
-/// An id that may be -1 for none, as LLaMA-1's pad token is.
+/// A token's id. A negative one means none, as the -1 of LLaMA-1's pad token.
 pub(crate) fn id(value: Option<i64>) -> Option<u32> {
     value.and_then(|id| u32::try_from(id).ok())
 }
@@ -118,7 +120,7 @@ mod tests {
         assert_eq!(keys(r#"{"width":8}"#), Ok(both));
         let neither = Keys { width: 8, window: None, cap: None };
         assert_eq!(keys(r#"{"width":8,"window":null,"cap":null}"#), Ok(neither));
-        // Of a key that stands there twice the last counts.
+        // Where a key stands twice, the last one counts.
         assert_eq!(keys(r#"{"width":8,"width":9}"#).map(|keys| keys.width), Ok(9));
     }
 

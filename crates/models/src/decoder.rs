@@ -1,6 +1,5 @@
-//! The decoder that Llama's successors share: pre-norm layers of rotary attention and a gated
-//! feed-forward layer. Each of their files says which switches of it are set, and reads them from a
-//! configuration; what the switches do is here.
+//! The decoder that Llama's successors share: pre-norm layers of rotary attention and a gated feed-forward layer. The
+//! file of each architecture reads its configuration and sets the decoder's switches; what the switches do is here.
 
 use burn::tensor::{Device, Int, Tensor};
 use rewardscope_kernels::{Activation, Heads, Sight, Turns, attention, rotate};
@@ -13,7 +12,7 @@ use crate::{
     Architecture, Batch, Head, Hidden, ModelError, Network, RowOrder, State, Summary, Tensors, Wanted, classifier,
 };
 
-/// llama.cpp's names of what transformers calls otherwise, from the longest on.
+/// Parts of transformers' names for tensors and llama.cpp's names for the same, replaced in this order.
 const GGUF_NAMES: &[(&str, &str)] = &[
     ("model.embed_tokens", "token_embd"),
     ("model.layers.", "blk."),
@@ -62,7 +61,8 @@ impl Architecture for Decoder {
     }
 
     fn stored_name(&self, name: &str) -> Option<String> {
-        // The norm before the feed-forward layer has one name there, two here.
+        // llama.cpp has one name for the norm before the feed-forward layer. transformers has two, and gives the first
+        // of them to the norm after the attention where a model has both.
         let after = if self.norm_after { "post_attention_norm" } else { "ffn_norm" };
         let name = name.replace("post_attention_layernorm", after);
         self.gguf.then(|| GGUF_NAMES.iter().fold(name, |name, (from, to)| name.replace(from, to)))
@@ -107,7 +107,7 @@ struct Layer {
     feed_forward_before: RmsNorm,
     mlp: Mlp,
     feed_forward_after: Option<RmsNorm>,
-    /// An index into the kinds of attention.
+    /// An index into [`DecoderNetwork::kinds`].
     kind: usize,
 }
 
@@ -116,8 +116,8 @@ struct Weights {
     embed_tokens: Embedding,
     layers: Vec<Layer>,
     norm: RmsNorm,
-    /// `[labels, hidden]` for a score, `[vocab, hidden]` for a language model; `None` where the
-    /// latter is the embedding.
+    /// `[labels, hidden]` for a score, `[vocab, hidden]` for a language model; `None` where the head of a language
+    /// model is its embedding.
     head: Option<Linear>,
 }
 
@@ -135,15 +135,16 @@ struct DecoderNetwork {
     device: Device,
 }
 
-/// What all layers of one kind share of one batch.
+/// What all layers of one kind share in one batch.
 struct Shared {
     heads: Heads,
-    /// Of every token.
+    /// The rotations of every token.
     turns: Turns,
-    /// Of those that are read.
+    /// The rotations of the tokens that are read.
     last_turns: Turns,
 }
 
+/// The norm of each head, where there is one: `[tokens, heads * head_dim]` to the same.
 fn normed(norm: &Option<RmsNorm>, x: Tensor<2>, heads: usize) -> Tensor<2> {
     match norm {
         Some(norm) => norm.of_heads(x, heads),
@@ -152,7 +153,7 @@ fn normed(norm: &Option<RmsNorm>, x: Tensor<2>, heads: usize) -> Tensor<2> {
 }
 
 impl Layer {
-    /// `x` to what is added to it: `[tokens, hidden]` to `[queries, hidden]`.
+    /// The attention's result, which is added to the residual stream: `[tokens, hidden]` to `[queries, hidden]`.
     fn attend(&self, x: Tensor<2>, layer: usize, shared: &Shared, queries: &Queries, keys: &mut Keys<'_>) -> Tensor<2> {
         let attention_of = &self.self_attn;
         let heads = shared.heads;
@@ -166,8 +167,8 @@ impl Layer {
         attention_of.o_proj.forward(attention(q, k, v, &queries.plan, heads))
     }
 
-    /// What goes on to the next layer is `x` with what is added to it; both come back apart, for
-    /// the next norm adds them.
+    /// The layer's input and output are residual streams, `[tokens, hidden]` and `[queries, hidden]`. Each is the sum
+    /// of two tensors, which stay apart because the next norm adds them.
     fn forward(
         &self,
         (x, added): (Tensor<2>, Option<Tensor<2>>),
@@ -217,8 +218,8 @@ impl DecoderNetwork {
                 q_norm: config.qk_norm.then(|| norm(tensors, &at("self_attn.q_norm"), head_dim)).transpose()?,
                 k_norm: config.qk_norm.then(|| norm(tensors, &at("self_attn.k_norm"), head_dim)).transpose()?,
             };
-            // Where results are normed too, the name that Llama has for the norm before the
-            // feed-forward layer is that of the norm after the attention.
+            // Where results are normed too, this is the norm after the attention; in Llama it is the norm before the
+            // feed-forward layer.
             let second = norm(tensors, &at("post_attention_layernorm"), hidden_size)?;
             let (attention_after, feed_forward_before) = if config.norm_after {
                 (Some(second), norm(tensors, &at("pre_feedforward_layernorm"), hidden_size)?)
@@ -292,7 +293,7 @@ impl Network for DecoderNetwork {
             last_turns: kind.rope.turns(&read_positions, &read_lengths, &self.device),
         };
         let shared: Vec<Shared> = self.kinds.iter().map(shared).collect();
-        let mut keys = Keys::new(state, wanted.keep);
+        let mut keys = Keys::new(state, wanted.keeps_state);
         let mut x = self.weights.embed_tokens.of(&batch.ids());
         if let Some(scale) = self.embedding_scale {
             x = x.mul_scalar(scale);
@@ -312,7 +313,7 @@ impl Network for DecoderNetwork {
             }
         }
         let last = normed(x);
-        Hidden { last, tapped, state: keys.kept() }
+        Hidden { last, tapped, state: keys.into_state() }
     }
 
     fn score(&self, hidden: Tensor<2>, _counts: &[usize]) -> Tensor<1> {

@@ -1,5 +1,5 @@
-//! What sets Llama's successors apart: a decoder's sizes and switches, and how they are read from a
-//! `config.json` or a GGUF's metadata.
+//! What tells Llama's successors apart: a decoder's sizes and switches, and how they are read from a `config.json` or
+//! a GGUF's metadata.
 
 use rewardscope_kernels::Activation;
 use serde::Deserialize;
@@ -14,7 +14,7 @@ pub(crate) struct Decoder {
     pub summary: Summary,
     /// transformers' name of its sequence classifier.
     pub classifier: &'static str,
-    /// As transformers reads it.
+    /// The `config.json` as transformers reads it.
     pub config: Value,
     pub num_attention_heads: usize,
     pub num_key_value_heads: usize,
@@ -24,38 +24,38 @@ pub(crate) struct Decoder {
     pub activation: Activation,
     /// The kinds of attention among the layers.
     pub kinds: Vec<LayerKind>,
-    /// Each layer's, as an index into them.
+    /// Each layer's kind, as an index into `kinds`.
     pub layer_kinds: Vec<usize>,
     /// Queries times keys are multiplied by this.
     pub query_scale: f64,
     /// Attention scores become `cap tanh(score / cap)`.
     pub attention_softcap: Option<f64>,
-    /// So do a language model's logits.
+    /// A language model's logits become `cap tanh(logit / cap)`.
     pub logit_softcap: Option<f64>,
-    /// Projections to queries, keys and values have biases.
+    /// The projections to queries, keys and values have biases.
     pub qkv_bias: bool,
-    /// So has the one from what was attended to.
+    /// The projection of the attention's result has a bias.
     pub output_bias: bool,
-    /// So have those of the feed-forward layer.
+    /// The projections of the feed-forward layer have biases.
     pub mlp_bias: bool,
-    /// Queries and keys are normed by head before they turn.
+    /// Each head of queries and keys is normed before its rotation.
     pub qk_norm: bool,
-    /// Norms' weights are stored as what is to be added to one.
+    /// A norm's weight is one plus the stored value.
     pub norm_plus_one: bool,
-    /// The attention's and the feed-forward layer's results are normed before they are added.
+    /// The attention's and the feed-forward layer's results are normed before they are added to the residual stream.
     pub norm_after: bool,
     /// Embeddings are multiplied by this.
     pub embedding_scale: Option<f64>,
-    /// llama.cpp's names of tensors, where the checkpoint is a GGUF.
+    /// The checkpoint is a GGUF, whose tensors have llama.cpp's names.
     pub gguf: bool,
-    /// llama.cpp orders the rows of rotary projections by pairs.
+    /// The rows of rotary projections are stored in llama.cpp's order, by pairs.
     pub rotary_pairs: bool,
 }
 
 /// How a layer attends.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct LayerKind {
-    /// The last tokens that are seen, the own included; all where there is none.
+    /// How many of the last tokens a token sees, itself included; `None` for all.
     pub window: Option<usize>,
     pub rope: Rope,
 }
@@ -98,27 +98,26 @@ pub(crate) struct DecoderJson {
     pub attn_logit_softcapping: Option<f64>,
     pub final_logit_softcapping: Option<f64>,
     pub use_bidirectional_attention: Option<bool>,
-    /// transformers takes null for false.
+    /// Null means false, as in transformers.
     #[serde(default = "causal")]
     pub is_causal: Option<bool>,
     #[serde(flatten)]
     pub labels: Labels,
 }
 
-/// What transformers calls a layer with a window.
+/// transformers' name of a layer with a window.
 const SLIDING: &str = "sliding_attention";
 
-/// What transformers calls a layer without.
+/// transformers' name of a layer without a window.
 const FULL: &str = "full_attention";
 
 impl DecoderJson {
-    /// The head's width by default.
+    /// The width of a head: by default the hidden size divided by the number of heads.
     pub fn head_dim(&self) -> usize {
         self.head_dim.unwrap_or(self.hidden_size / self.num_attention_heads.max(1))
     }
 
-    /// Which layers have a window: as `layer_types` says, or as `sliding` does where it is not
-    /// there.
+    /// Which layers have a window: as `layer_types` says, or where it is absent as `sliding` says for each layer.
     pub fn sliding(&self, file: &str, sliding: impl Fn(usize) -> bool) -> Result<Vec<bool>, ModelError> {
         let Some(types) = &self.layer_types else {
             return Ok((0..self.num_hidden_layers.min(1 << 10)).map(sliding).collect());
@@ -145,8 +144,8 @@ impl DecoderJson {
         self.rope_of(file, either(self.rope_scaling.as_ref(), self.rope_parameters.as_ref()), self.rope_theta)
     }
 
-    /// The rotary embedding of layers without a window, where those with one have their own: what stands under
-    /// their name, and over it what `rope_scaling` has.
+    /// The rotary embedding of layers without a window, where layers with a window have their own. Its parameters are
+    /// those under [`FULL`]; keys in `rope_scaling` override them.
     pub fn global_rope(&self, file: &str) -> Result<Rope, ModelError> {
         let named = self.rope_parameters.as_ref().and_then(|all| all.get(FULL)).cloned();
         let merged = match (named, &self.rope_scaling) {
@@ -172,7 +171,8 @@ impl DecoderJson {
         RopeJson { file, parameters, theta, turned, most_tokens, trained_tokens }.rope()
     }
 
-    /// Llama's decoder in these sizes, for an architecture with those names.
+    /// Llama's decoder in these sizes, with no switch set. `classifier` is transformers' name of its sequence
+    /// classifier.
     pub fn plain(
         &self,
         entry: &Entry,
@@ -226,7 +226,7 @@ impl DecoderJson {
         })
     }
 
-    /// Refuses Gemma's switch that no reward model is known to set.
+    /// Refuses Gemma's switch `use_bidirectional_attention`, which no known reward model sets.
     pub fn refuse_bidirectional(&self, file: &str) -> Result<(), ModelError> {
         if self.use_bidirectional_attention == Some(true) {
             let found = "a decoder with use_bidirectional_attention".to_owned();
@@ -237,8 +237,8 @@ impl DecoderJson {
 }
 
 impl Decoder {
-    /// Llama's decoder in the sizes that a GGUF's metadata gives under its architecture's name.
-    /// The caller sets the switches and `config`.
+    /// Llama's decoder in the sizes that a GGUF's metadata gives; their keys begin with the architecture's name. The
+    /// caller sets the switches and `config`.
     pub fn from_gguf(entry: &Entry, classifier: &'static str, gguf: GgufDescription<'_>) -> Result<Self, ModelError> {
         let GgufDescription { checkpoint, metadata, rope_factors } = gguf;
         let file = metadata.file();
@@ -320,7 +320,7 @@ impl Decoder {
         })
     }
 
-    /// Refuses sizes that would divide by zero, overflow, or exhaust memory later.
+    /// Refuses sizes that would divide by zero, overflow, or exhaust memory later; else the decoder is complete.
     pub fn checked(mut self, file: &str) -> Result<Box<dyn Architecture>, ModelError> {
         self.summary.long_after = self.kinds.iter().filter_map(|kind| kind.rope.long_after()).min();
         let refuse = |expected: &str, found: String| {

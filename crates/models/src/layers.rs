@@ -1,11 +1,11 @@
-//! The blocks that several architectures are built from: each says what it computes.
+//! The building blocks that several architectures share. Each says what it computes.
 
 use burn::tensor::{Int, Tensor};
 use rewardscope_kernels::{Norm, Stored, add_norm, norm};
 
 use crate::{ModelError, Packs, RowOrder, Tensors};
 
-/// A matrix product, with a bias or without.
+/// `x weight^T + bias`, or without the bias.
 #[derive(Debug)]
 pub(crate) struct Linear {
     /// `[out, in]`, as PyTorch stores it.
@@ -25,7 +25,7 @@ impl Linear {
         Self::take_ordered(tensors, name, [outputs, inputs], bias, RowOrder::AsStored)
     }
 
-    /// The same, where a GGUF orders the rows otherwise.
+    /// The same, where a GGUF may store the weight's rows in another order.
     pub fn take_ordered(
         tensors: &mut Tensors,
         name: &str,
@@ -36,12 +36,12 @@ impl Linear {
         Self::of(tensors, name, [outputs, inputs], bias, rows, Packs::Matrix)
     }
 
-    /// The same for a projection to values.
+    /// The same for a projection to values ([`Packs::Values`]).
     pub fn take_values(tensors: &mut Tensors, name: &str, shape: [usize; 2], bias: bool) -> Result<Self, ModelError> {
         Self::of(tensors, name, shape, bias, RowOrder::AsStored, Packs::Values)
     }
 
-    /// The same for a head, which stays in f32.
+    /// The same for a head, which stays in f32 ([`Packs::Never`]).
     pub fn take_head(tensors: &mut Tensors, name: &str, shape: [usize; 2], bias: bool) -> Result<Self, ModelError> {
         Self::of(tensors, name, shape, bias, RowOrder::AsStored, Packs::Never)
     }
@@ -65,7 +65,7 @@ impl Linear {
     }
 }
 
-/// One vector an id.
+/// A table with one vector for each id.
 #[derive(Debug)]
 pub(crate) struct Embedding {
     /// `[entries, hidden]`
@@ -73,13 +73,13 @@ pub(crate) struct Embedding {
 }
 
 impl Embedding {
-    /// Takes `{name}.weight`.
+    /// Takes `{name}.weight` of shape `[entries, hidden]`.
     pub fn take(tensors: &mut Tensors, name: &str, [entries, hidden]: [usize; 2]) -> Result<Self, ModelError> {
         let weight = tensors.matrix(&format!("{name}.weight"), [entries, hidden], RowOrder::AsStored, Packs::Matrix)?;
         Ok(Self { weight })
     }
 
-    /// The same for positions, types and distances, which stay in f32.
+    /// The same for a table of positions, token types or distances, which stays in f32.
     pub fn take_table(tensors: &mut Tensors, name: &str, shape: [usize; 2]) -> Result<Self, ModelError> {
         let weight = tensors.matrix(&format!("{name}.weight"), shape, RowOrder::AsStored, Packs::Never)?;
         Ok(Self { weight })
@@ -101,7 +101,7 @@ impl Embedding {
     }
 }
 
-/// Root-mean-square norm.
+/// Root-mean-square norm (Zhang and Sennrich, 2019, arXiv:1910.07467).
 #[derive(Debug)]
 pub(crate) struct RmsNorm {
     /// `[width]`
@@ -112,8 +112,8 @@ pub(crate) struct RmsNorm {
 }
 
 impl RmsNorm {
-    /// Takes `{name}.weight`. With `plus_one` the stored weight is what is to be added to one, as
-    /// the Gemma models have it.
+    /// Takes `{name}.weight` of shape `[width]`. With `plus_one` the weight is one plus the stored value, as in the
+    /// Gemma models.
     pub fn take(
         tensors: &mut Tensors,
         name: &str,
@@ -122,7 +122,7 @@ impl RmsNorm {
         plus_one: bool,
     ) -> Result<Self, ModelError> {
         let name = format!("{name}.weight");
-        // llama.cpp adds the one when it converts.
+        // llama.cpp adds the one when it converts; PlusOne takes it back.
         let weight = if plus_one {
             tensors.vector_ordered(&name, width, RowOrder::PlusOne)?.add_scalar(1.0)
         } else {
@@ -137,19 +137,19 @@ impl RmsNorm {
         norm(x, self.weight.clone(), self.bias.clone(), Norm::RootMeanSquare(self.epsilon))
     }
 
-    /// The norm of each head of `[tokens, heads * width]`.
+    /// The norm of each head by itself: `[tokens, heads * width]` to the same.
     pub fn of_heads(&self, x: Tensor<2>, heads: usize) -> Tensor<2> {
         let [tokens, width] = x.dims();
         self.forward(x.reshape([tokens * heads, width / heads])).reshape([tokens, width])
     }
 
-    /// `x + y` and its norm.
+    /// `x + y` and its norm, each `[tokens, width]`.
     pub fn add(&self, x: Tensor<2>, y: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
         add_norm(x, y, self.weight.clone(), self.bias.clone(), Norm::RootMeanSquare(self.epsilon))
     }
 }
 
-/// Layer norm.
+/// Layer norm (Ba et al., 2016, arXiv:1607.06450).
 #[derive(Debug)]
 pub(crate) struct LayerNorm {
     /// `[width]`
@@ -160,7 +160,7 @@ pub(crate) struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// Takes `{name}.weight` and, where there is one, `{name}.bias`.
+    /// Takes `{name}.weight` and, where there is one, `{name}.bias`, each of shape `[width]`.
     pub fn take(tensors: &mut Tensors, name: &str, width: usize, epsilon: f64, bias: bool) -> Result<Self, ModelError> {
         let weight = tensors.vector(&format!("{name}.weight"), width)?;
         let bias = match bias {
@@ -175,7 +175,7 @@ impl LayerNorm {
         norm(x, self.weight.clone(), self.bias.clone(), Norm::Layer(self.epsilon))
     }
 
-    /// `x + y` and its norm.
+    /// `x + y` and its norm, each `[tokens, width]`.
     pub fn add(&self, x: Tensor<2>, y: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
         add_norm(x, y, self.weight.clone(), self.bias.clone(), Norm::Layer(self.epsilon))
     }
@@ -184,8 +184,8 @@ impl LayerNorm {
 /// Rows of logits held at once: 64 rows over a vocabulary of 128,256 are 33 MB.
 const LOGIT_ROWS: usize = 64;
 
-/// `log p(target | hidden)` in nats of each token, from `[tokens, hidden]` and `[tokens]`. `logits`
-/// makes `[rows, hidden]` `[rows, vocab]`.
+/// `log p(target | hidden)` of each token in nats: `[tokens, hidden]` and `[tokens]` to `[tokens]`. `logits` computes
+/// `[rows, vocab]` from `[rows, hidden]`.
 pub(crate) fn log_probability(
     hidden: Tensor<2>,
     targets: Tensor<1, Int>,

@@ -1,8 +1,33 @@
-//! One file an architecture, as burn modules, read top to bottom. [`ARCHITECTURES`] is the list of
-//! what is supported; adding one touches its file, a line of that table and a fixture test.
+//! Transformer architectures over burn, one file for each, to be read top to bottom. [`ARCHITECTURES`] lists what is
+//! supported. A new architecture needs its own file, a line in that table and a fixture test.
 //!
-//! A model is made in three steps: [`describe`] reads the configuration, [`Architecture::tensors`]
-//! says which tensors must be brought onto the device, [`Architecture::build`] takes them.
+//! A model is built in three steps: [`describe`] reads the configuration, [`Architecture::tensors`] says which tensors
+//! must be on the device, and [`Architecture::build`] makes a [`Network`] of them.
+//!
+//! # Example
+//! The score of three tokens. All weights are 0 here; a program reads them from a checkpoint.
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use rewardscope_models::{Batch, Description, Stored, Tensors, Wanted, describe};
+//!
+//! # fn main() -> Result<(), rewardscope_models::ModelError> {
+//! let json = r#"{"architectures": ["LlamaForSequenceClassification"], "num_labels": 1, "vocab_size": 8,
+//!     "hidden_size": 4, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}"#;
+//! let tensors = &Default::default();
+//! let architecture = describe(Description::ConfigJson { file: "config.json", json, tensors })?;
+//!
+//! let (device, mut weights) = (Device::flex(), Tensors::default());
+//! for spec in architecture.tensors()? {
+//!     let [rows, columns] = spec.shape.try_into().unwrap_or_else(|vector: Vec<usize>| [1, vector[0]]);
+//!     weights.insert(&spec.name, Stored::plain(Tensor::zeros([rows, columns], &device)));
+//! }
+//! let network = architecture.build(&mut weights, &device)?;
+//!
+//! let wanted = Wanted { tokens: &[2], tap: None, keeps_state: false };
+//! let hidden = network.hidden(&Batch::of([[3, 5, 7].as_slice()]), None, wanted);
+//! assert_eq!(network.score(hidden.last, &[]).into_scalar::<f32>(), 0.0);
+//! # Ok(()) }
+//! ```
 
 mod architectures;
 mod batch;
@@ -23,7 +48,7 @@ use rewardscope_weights::{Checkpoint, gguf};
 pub use batch::{Batch, State};
 pub use rewardscope_kernels::{GROUP, Packed, Packing, Stored, project};
 
-/// Why a configuration does not describe a model that runs here. Every message names the file.
+/// Why a model cannot be built. A message about a configuration names its file.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ModelError {
     /// The configuration is not what its name says.
@@ -36,7 +61,7 @@ pub enum ModelError {
         /// What is there.
         found: String,
     },
-    /// A switch of an architecture that nothing here computes.
+    /// The configuration asks for something that this crate does not compute.
     #[error("loading {file}: {found} is not supported")]
     Unsupported {
         /// The configuration's file.
@@ -44,7 +69,7 @@ pub enum ModelError {
         /// What is not supported.
         found: String,
     },
-    /// An architecture that nothing here computes.
+    /// This crate does not compute the architecture.
     #[error("loading {file}: {found} is not supported; supported are {}", supported())]
     UnknownArchitecture {
         /// The configuration's file.
@@ -59,9 +84,9 @@ pub enum ModelError {
         /// The tensor's name.
         tensor: String,
     },
-    /// A fitted head on a model that has no state to read it from.
+    /// A fitted head cannot be put on this model: only a decoder has a hidden state for every token to read it from.
     #[error(
-        "putting a head on a {architecture}: a decoder was expected, whose tokens have states of their own; an encoder's score is its own head's"
+        "putting a head on a {architecture}: a decoder was expected, which has a hidden state for every token; an encoder's score comes from its own head alone"
     )]
     NoBackbone {
         /// The architecture's name.
@@ -69,17 +94,17 @@ pub enum ModelError {
     },
 }
 
-/// Where a configuration comes from.
+/// A model's configuration, by where it comes from.
 #[derive(Debug, Clone, Copy)]
 pub enum Description<'a> {
     /// A `config.json` as transformers 4 or 5 writes it.
     ConfigJson {
-        /// The file's name for messages.
+        /// The file's name, for messages.
         file: &'a str,
         /// Its contents.
         json: &'a str,
-        /// The names of the checkpoint's tensors, which say whether a configuration without a name in
-        /// `architectures` is a classifier's.
+        /// The names of the checkpoint's tensors. They say whether the model is a classifier where `architectures`
+        /// names no model, or one without a head.
         tensors: &'a BTreeSet<String>,
     },
     /// A GGUF file.
@@ -89,40 +114,40 @@ pub enum Description<'a> {
 /// A GGUF file with its metadata.
 #[derive(Debug, Clone, Copy)]
 pub struct GgufDescription<'a> {
-    /// Which tensors it has matters: a tied embedding is said by leaving the output matrix out.
+    /// The file's tensors. A file without an output matrix is one whose output is tied to its embedding.
     pub checkpoint: &'a Checkpoint,
-    /// Its keys.
+    /// The file's metadata.
     pub metadata: &'a gguf::Metadata,
-    /// The values of `rope_freqs.weight`, by which frequencies are divided; empty where there is none.
+    /// The values of `rope_freqs.weight`, by which the rotary frequencies are divided; empty where there are none.
     pub rope_factors: &'a [f32],
 }
 
-/// What the model's last step gives.
+/// What the model's last step returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head {
-    /// One logit a token: a decoder's score, read at one of them.
+    /// One logit for every token: a decoder's score, read at one of them.
     Score,
-    /// One logit a row: an encoder's score, pooled by the model itself. Its rows are pairs of a
+    /// One logit for a whole sequence: an encoder's score, pooled by the model itself. A sequence is a pair of a
     /// prompt and a completion.
     Pooled,
-    /// A distribution over the vocabulary: log-probabilities.
+    /// A distribution over the vocabulary for every token: log-probabilities in nats.
     LanguageModel,
 }
 
-/// What the rest of the program needs to know of an architecture.
+/// What the rest of the program needs to know about a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     /// The name under which [`ARCHITECTURES`] lists it.
     pub architecture: &'static str,
-    /// The model's last step.
+    /// What the model's last step returns.
     pub head: Head,
-    /// Logits that a classifier gives.
+    /// Number of logits that a classifier returns.
     pub labels: usize,
-    /// Which of them is the score.
+    /// Index of the logit that is the score.
     pub label: usize,
-    /// Tokens that the model can attend over.
+    /// Most tokens that the model can attend over.
     pub context_tokens: usize,
-    /// Entries of the embedding.
+    /// Number of the embedding's entries.
     pub vocab_size: usize,
     /// Width of the residual stream.
     pub hidden_size: usize,
@@ -130,18 +155,18 @@ pub struct Summary {
     pub intermediate_size: usize,
     /// Number of layers.
     pub layers: usize,
-    /// The id that pooling skips, where the configuration names one.
+    /// The id of padding, which pooling skips, where the configuration names one.
     pub pad_token_id: Option<u32>,
-    /// Whether a token sees those before it alone: then what texts begin with alike is computed once.
+    /// Whether a token sees only itself and the tokens before it. If so, a beginning that texts share is computed once.
     pub is_causal: bool,
-    /// Texts of more tokens than this turn by other frequencies, so that they share nothing with shorter ones.
+    /// Texts of more tokens than this have other rotary frequencies, so that they share nothing with shorter ones.
     pub long_after: Option<usize>,
-    /// Token types that an encoder has; none where it reads none.
+    /// Number of token types that an encoder reads; `None` where it reads none.
     pub token_types: Option<usize>,
 }
 
 impl Summary {
-    /// Refuses sizes that would divide by zero, overflow, or exhaust memory later.
+    /// Refuses sizes, its own and `others`, that would divide by zero, overflow, or exhaust memory later.
     fn check(&self, file: &str, others: &[usize]) -> Result<(), ModelError> {
         let own =
             [self.vocab_size, self.hidden_size, self.intermediate_size, self.layers, self.context_tokens, self.labels];
@@ -157,18 +182,19 @@ impl Summary {
     }
 }
 
-/// How a GGUF's tensor must be changed on the way to the device.
+/// How a stored tensor must be changed on its way to the device. Only those of a GGUF need a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowOrder {
     /// As stored.
     AsStored,
-    /// llama.cpp stores the rows of rotary projections so that the two coordinates of a rotation
-    /// stand side by side; transformers, and this crate, keep them half a head apart.
+    /// The rows of a rotary projection are reordered. llama.cpp stores the two coordinates of a rotation side by side;
+    /// transformers, and this crate, keep them half a head apart.
     RotaryPairs {
         /// Number of heads that the rows belong to.
         heads: usize,
     },
-    /// llama.cpp adds one to the weights of Gemma's norms; transformers adds it when it computes.
+    /// One is subtracted. llama.cpp stores the weights of Gemma's norms plus one; transformers adds the one when it
+    /// computes, and this crate when it builds the model.
     PlusOne,
 }
 
@@ -177,30 +203,30 @@ pub enum RowOrder {
 pub struct TensorSpec {
     /// Its name in the checkpoint.
     pub stored: String,
-    /// Its name for [`Architecture::build`].
+    /// Its name for [`Architecture::build`], which is transformers' name.
     pub name: String,
-    /// Its shape: `[rows, columns]` or `[columns]`.
+    /// Its shape: `[rows, columns]`, or `[columns]` for a vector.
     pub shape: Vec<usize>,
-    /// How its rows are to be ordered.
+    /// How it must be changed on its way to the device.
     pub rows: RowOrder,
-    /// Whether it may be packed on the device.
+    /// How it may be packed on the device.
     pub packs: Packs,
 }
 
-/// Which tensors may be packed.
+/// How a tensor may be packed on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packs {
-    /// Norms, biases, heads and tables of positions: they stay in f32.
+    /// Not at all, but in f32: norms, biases, heads, and tables of positions, token types and distances.
     Never,
-    /// A large matrix.
+    /// In any way: a large matrix.
     Matrix,
-    /// A projection to values, which costs little and to which scores are the most sensitive: four
-    /// bits are not enough for it, as llama.cpp's mixtures have it too.
+    /// Not quantised to four bits: a projection to values. It takes little memory, and scores are the most sensitive to
+    /// it. llama.cpp's mixtures of types do the same.
     Values,
 }
 
-/// The tensors of a model on their way into its network: loaded ones by their
-/// [`TensorSpec::name`], on the device, or a plan that only notes which are asked for.
+/// The tensors that a network is built from: tensors on the device by their [`TensorSpec::name`] (at first none), or a
+/// plan that only notes which tensors are asked for.
 #[derive(Debug)]
 pub struct Tensors(Supply);
 
@@ -217,7 +243,7 @@ impl Default for Tensors {
 }
 
 impl Tensors {
-    /// Adds a tensor; vectors are handed over as `[1, columns]`.
+    /// Adds a tensor under its [`TensorSpec::name`]: `[rows, columns]`, or `[1, columns]` for a vector.
     pub fn insert(&mut self, name: &str, tensor: Stored) {
         if let Supply::Loaded(loaded) = &mut self.0 {
             loaded.insert(name.to_owned(), tensor);
@@ -232,7 +258,7 @@ impl Tensors {
             Supply::Plan(wanted) => {
                 let (stored, name) = (name.to_owned(), name.to_owned());
                 wanted.push(TensorSpec { stored, name, shape: shape.to_vec(), rows, packs });
-                // Nothing is computed while a network is built, so a stand-in of any shape will do.
+                // No shape matters while a network is built, so a stand-in of any shape will do.
                 Ok(Stored::plain(Tensor::zeros([1, 1], &Device::flex())))
             }
         }
@@ -251,16 +277,17 @@ impl Tensors {
     }
 }
 
-/// A parsed configuration.
+/// A model's configuration, read and checked.
 pub trait Architecture {
-    /// What the rest of the program needs to know.
+    /// What the rest of the program needs to know about the model.
     fn summary(&self) -> &Summary;
 
-    /// The same, to choose a label, or to settle what the tensors settle: how many labels and tokens there are.
+    /// The same, to be changed: to choose a label, or to set the numbers of labels and of embedding entries to those of
+    /// the stored tensors.
     fn summary_mut(&mut self) -> &mut Summary;
 
-    /// Makes it a sequence classifier: its first `layers` layers, the final norm, and one logit a
-    /// token by a `score.weight` of shape `[1, hidden]`.
+    /// Makes it a sequence classifier: its first `layers` layers, the final norm, and one logit for every token by a
+    /// `score.weight` of shape `[1, hidden]`.
     ///
     /// # Errors
     /// [`ModelError::NoBackbone`] where it is an encoder.
@@ -269,28 +296,29 @@ pub trait Architecture {
         Err(ModelError::NoBackbone { architecture: self.summary().architecture })
     }
 
-    /// A head of its own that a language model may have stored although its head is its embedding: the tensor's name.
+    /// The name of a language model's own head, where its configuration ties the head to the embedding. Some
+    /// checkpoints store such a head all the same. `None` for every other model.
     fn tied_head(&self) -> Option<&'static str> {
         None
     }
 
-    /// Makes a language model read a head of its own.
+    /// Makes a language model read its own head in place of the embedding.
     fn untie(&mut self) {}
 
-    /// The `config.json` with which transformers opens it as a sequence classifier with one logit,
-    /// once it was made one.
+    /// The `config.json` with which transformers opens it as a sequence classifier with one logit, after
+    /// [`Self::classify`] made it one. Null for an encoder.
     fn classifier_config(&self) -> serde_json::Value {
         serde_json::Value::Null
     }
 
-    /// The checkpoint's own name of a tensor that transformers names so; `None` where it is the
-    /// same and nothing is ordered otherwise.
+    /// The checkpoint's name of the tensor that transformers calls `name`; `None` where the checkpoint uses
+    /// transformers' names, and therefore stores all rows in transformers' order.
     fn stored_name(&self, name: &str) -> Option<String> {
         let _ = name;
         None
     }
 
-    /// The tensors to bring onto the device.
+    /// The tensors that must be on the device; the embedding of tokens comes first.
     ///
     /// # Errors
     /// As [`Self::build`].
@@ -307,71 +335,73 @@ pub trait Architecture {
         Ok(wanted.into_iter().map(spec).collect())
     }
 
-    /// The model, from all of those tensors. Nothing is computed with them here.
+    /// Builds the network from all of those tensors, which it takes out of `tensors`.
     ///
     /// # Errors
-    /// [`ModelError::NotLoaded`] when one is not there.
+    /// [`ModelError::NotLoaded`] when one of them is missing.
     fn build(&self, tensors: &mut Tensors, device: &Device) -> Result<Box<dyn Network>, ModelError>;
 }
 
-/// What is wanted of a batch.
+/// What a network must return for a batch.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
-    /// The tokens whose hidden states are read, in ascending order; the last layer computes no
+    /// Indices in the batch of the tokens whose hidden states are read, in ascending order. The last layer computes no
     /// others.
     pub tokens: &'a [usize],
     /// A number of layers, fewer than all, after which the hidden states are wanted too.
     pub tap: Option<usize>,
-    /// Whether keys and values are wanted, for what comes later.
-    pub keep: bool,
+    /// Whether keys and values are wanted, for later batches that continue this one.
+    pub keeps_state: bool,
 }
 
-/// What a network makes of a batch.
+/// What a network returns for a batch.
 pub struct Hidden {
-    /// After the last layer: `[read tokens, hidden]`.
+    /// The hidden states after the last layer, `[read tokens, hidden]`.
     pub last: Tensor<2>,
-    /// After the layer that was asked for: the same.
+    /// The hidden states after [`Wanted::tap`] layers, `[read tokens, hidden]`.
     pub tapped: Option<Tensor<2>>,
-    /// Keys and values, where they were wanted and the model has any to go on from.
+    /// Keys and values, where they were wanted; an encoder has none.
     pub state: Option<State>,
 }
 
 /// A model on a device.
 pub trait Network {
-    /// The hidden states of tokens after the final norm. Where `tap` is a number of layers, also
-    /// what the final norm makes of the hidden states after so many. `state` is what the batch goes
-    /// on from; an encoder has none.
+    /// The hidden states of the wanted tokens, through the final norm where the model has one. Where `wanted.tap` is a
+    /// number of layers, also those after so many layers, through the same norm. `state` is the keys and values that
+    /// the batch continues; an encoder ignores it.
     fn hidden(&self, batch: &Batch<'_>, state: Option<&State>, wanted: Wanted<'_>) -> Hidden;
 
-    /// For [`Head::Pooled`]: how many of a sequence's first tokens its score is made of, of so many.
+    /// For [`Head::Pooled`]: from how many of its first tokens the score of a sequence of `tokens` tokens is computed.
     fn pooled_tokens(&self, tokens: usize) -> usize {
         tokens.min(1)
     }
 
-    /// The chosen label's logits from `[tokens, hidden]`: of every token, `[tokens]`, for
-    /// [`Head::Score`]; for [`Head::Pooled`] of every sequence, `[sequences]`, whose tokens are as
-    /// many as `counts` say, one sequence after the other.
+    /// The logits of the label [`Summary::label`] from hidden states `[tokens, hidden]`.
+    ///
+    /// For [`Head::Score`]: `[tokens]`, one logit for every token; `counts` is not read. For [`Head::Pooled`]:
+    /// `[sequences]`, one logit for every sequence. `hidden` then has the [`Self::pooled_tokens`] of one sequence after
+    /// the other, and `counts` says how many each has.
     fn score(&self, hidden: Tensor<2>, counts: &[usize]) -> Tensor<1>;
 
-    /// `log p(target | hidden)` in nats: `[tokens, hidden]` and `[tokens]` to `[tokens]`. For
-    /// [`Head::LanguageModel`]; not a number for the others.
+    /// `log p(target | hidden)` in nats: `[tokens, hidden]` and `[tokens]` to `[tokens]`. Only for
+    /// [`Head::LanguageModel`]; an encoder returns NaN.
     fn log_probability(&self, hidden: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
         let _ = targets;
         Tensor::full([hidden.dims()[0]], f32::NAN, &hidden.device())
     }
 }
 
-/// One line of the table of what is supported.
+/// One line of [`ARCHITECTURES`].
 pub struct Entry {
     /// The name in `config.json`'s `architectures`, or GGUF's `general.architecture`.
     pub name: &'static str,
-    /// `config.json`'s `model_type`; GGUF's own name.
+    /// The `model_type` in `config.json`; for a GGUF the same as `name`.
     pub model_type: &'static str,
-    /// Whether `name` is GGUF's.
+    /// Whether `name` is that of a GGUF.
     pub gguf: bool,
-    /// What it gives.
+    /// What the model's last step returns.
     pub head: Head,
-    /// What it was compared with transformers on: folders of `tests/fixtures/parity`, or a file of
+    /// The fixtures on which it was compared with transformers: folders of `tests/fixtures/parity`, or a file of
     /// `tests/fixtures`.
     pub proven: &'static [&'static str],
     parse: Parse,
@@ -380,17 +410,17 @@ pub struct Entry {
 /// Reads a configuration of this entry's architecture.
 type Parse = fn(&Entry, Description<'_>) -> Result<Box<dyn Architecture>, ModelError>;
 
-/// A classifier in `config.json`.
+/// A decoder's classifier with a `config.json`.
 const fn scores(name: &'static str, model_type: &'static str, proven: &'static [&'static str], parse: Parse) -> Entry {
     Entry { name, model_type, gguf: false, head: Head::Score, proven, parse }
 }
 
-/// An encoder's classifier.
+/// An encoder's classifier with a `config.json`.
 const fn pools(name: &'static str, model_type: &'static str, proven: &'static [&'static str], parse: Parse) -> Entry {
     Entry { name, model_type, gguf: false, head: Head::Pooled, proven, parse }
 }
 
-/// A language model in `config.json`.
+/// A language model with a `config.json`.
 const fn writes(name: &'static str, model_type: &'static str, proven: &'static [&'static str], parse: Parse) -> Entry {
     Entry { name, model_type, gguf: false, head: Head::LanguageModel, proven, parse }
 }
@@ -400,7 +430,7 @@ const fn gguf(name: &'static str, proven: &'static [&'static str], parse: Parse)
     Entry { name, model_type: name, gguf: true, head: Head::LanguageModel, proven, parse }
 }
 
-/// What is supported, a line each.
+/// What is supported, one line for each architecture and head.
 pub const ARCHITECTURES: &[Entry] = &[
     scores(
         "LlamaForSequenceClassification",
@@ -436,7 +466,7 @@ pub const ARCHITECTURES: &[Entry] = &[
     ),
 ];
 
-/// The table as Markdown, a line an entry.
+/// [`ARCHITECTURES`] as a table in Markdown.
 pub fn supported_table() -> String {
     let mut table = "| architecture | in | gives | proven on |\n|---|---|---|---|\n".to_owned();
     for entry in ARCHITECTURES {
@@ -452,6 +482,7 @@ pub fn supported_table() -> String {
     table
 }
 
+/// The names in [`ARCHITECTURES`], for a message.
 fn supported() -> String {
     let kind = |entry: &Entry| {
         if entry.gguf { format!("{} (GGUF)", entry.name) } else { entry.name.to_owned() }
@@ -459,16 +490,34 @@ fn supported() -> String {
     ARCHITECTURES.iter().map(kind).collect::<Vec<_>>().join(", ")
 }
 
-/// The tensors that a classifier is known by.
+/// The names of the tensors that a classifier is known by: its head's weight.
 pub const HEADS: [&str; 3] = ["score.weight", "classifier.weight", "classifier.out_proj.weight"];
 
-/// What transformers calls a model before it has a head, or with one that gives no score.
+/// The ends of transformers' names for a model without a head, or with a head that gives no score.
 const HEADLESS: [&str; 4] = ["Model", "ForMaskedLM", "ForPreTraining", "PreTrainedModel"];
 
-/// The architecture that a configuration describes.
+/// Reads a configuration: returns the architecture that it describes.
 ///
 /// # Errors
 /// [`ModelError`] when it is damaged, or describes something that is not supported.
+///
+/// # Example
+/// ```
+/// use rewardscope_models::{Description, Head, describe};
+///
+/// # fn main() -> Result<(), rewardscope_models::ModelError> {
+/// let json = r#"{"architectures": ["Qwen2ForCausalLM"], "hidden_size": 64, "num_hidden_layers": 3}"#;
+/// let tensors = &Default::default();
+/// let mut architecture = describe(Description::ConfigJson { file: "config.json", json, tensors })?;
+/// assert_eq!(architecture.summary().head, Head::LanguageModel);
+///
+/// // Its first two layers, with a fitted head that reads their hidden states.
+/// architecture.classify(2)?;
+/// let specs = architecture.tensors()?;
+/// let head = specs.iter().find(|spec| spec.name == "score.weight").expect("a head");
+/// assert_eq!(head.shape, [1, 64]);
+/// # Ok(()) }
+/// ```
 pub fn describe(description: Description<'_>) -> Result<Box<dyn Architecture>, ModelError> {
     let unknown = |file: &str, found: String| ModelError::UnknownArchitecture { file: file.to_owned(), found };
     let entry = match description {
@@ -487,8 +536,8 @@ pub fn describe(description: Description<'_>) -> Result<Box<dyn Architecture>, M
     (entry.parse)(entry, description)
 }
 
-/// The entry of a `config.json`: that of the name in `architectures`, or where it names none or a model without a
-/// head, that of its `model_type` whose head the tensors have.
+/// The entry for a `config.json`: the one with the name in `architectures`. Where that is absent or names a model
+/// without a head, it is the one with the `model_type` and with the head that the tensors have.
 fn named_entry(file: &str, json: &str, tensors: &BTreeSet<String>) -> Result<&'static Entry, ModelError> {
     let config: serde_json::Value = from_json(file, json)?;
     let text = |value: Option<&serde_json::Value>| value.and_then(serde_json::Value::as_str).map(str::to_owned);
@@ -498,7 +547,7 @@ fn named_entry(file: &str, json: &str, tensors: &BTreeSet<String>) -> Result<&'s
         && let Some(entry) = ARCHITECTURES.iter().find(|entry| !entry.gguf && entry.name == name)
     {
         return match &model_type {
-            // transformers goes by this one.
+            // transformers goes by model_type, so the name would be read otherwise there.
             Some(other) if other != entry.model_type => {
                 let found = format!("the architecture {name} with the model_type {other:?}");
                 Err(ModelError::UnknownArchitecture { file: file.to_owned(), found })
@@ -517,7 +566,7 @@ fn named_entry(file: &str, json: &str, tensors: &BTreeSet<String>) -> Result<&'s
     let has_head = HEADS.iter().any(|head| tensors.contains(*head));
     let fits = |entry: &&Entry| match entry.head {
         Head::Score | Head::Pooled => has_head,
-        // Without a name a decoder that has no head of a classifier is a language model.
+        // A decoder without a name and without a classifier's head is a language model.
         Head::LanguageModel => !has_head && name.is_none(),
     };
     let entry = ARCHITECTURES.iter().filter(of_type).find(|entry| is_headless(entry) && fits(entry));
@@ -543,7 +592,7 @@ fn from_json<T: serde::de::DeserializeOwned>(file: &str, json: &str) -> Result<T
     })
 }
 
-/// The file and text of a configuration of an entry that has no GGUF of its own.
+/// The file name and text of a `config.json`, for an entry that cannot be a GGUF.
 fn json_only<'a>(entry: &Entry, description: Description<'a>) -> Result<(&'a str, &'a str), ModelError> {
     match description {
         Description::ConfigJson { file, json, .. } => Ok((file, json)),
@@ -554,7 +603,7 @@ fn json_only<'a>(entry: &Entry, description: Description<'a>) -> Result<(&'a str
     }
 }
 
-/// A configuration as that of a sequence classifier with one logit in float32.
+/// A configuration changed to that of a sequence classifier with one logit in float32.
 fn classifier(config: &serde_json::Value, architecture: &str, summary: &Summary) -> serde_json::Value {
     let mut config = config.clone();
     config["architectures"] = serde_json::json!([architecture]);

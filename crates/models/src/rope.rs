@@ -1,4 +1,4 @@
-//! Rotary position embeddings (Su et al., 2021, arXiv:2104.09864) and the ways to stretch them,
+//! Rotary position embeddings (Su et al., 2021, arXiv:2104.09864) and the ways to stretch them to longer texts,
 //! computed in f32 as transformers does (`modeling_rope_utils.py`).
 
 use burn::tensor::Device;
@@ -10,22 +10,23 @@ use crate::ModelError;
 /// The frequencies of a rotary embedding.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Rope {
+    /// The base of the frequencies, `theta^(-2i / turned)` radians per position.
     pub theta: f64,
     pub scaling: Scaling,
-    /// Coordinates of a head that turn; the others stay.
+    /// Number of a head's coordinates that are rotated; the others stay.
     pub turned: usize,
 }
 
-/// How positions beyond the trained ones are reached.
+/// How the frequencies are changed for positions beyond the trained ones.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Scaling {
     None,
-    /// Every frequency is divided by so much.
+    /// Every frequency is divided by this factor.
     Linear(f64),
     Llama3(Llama3),
     Yarn(Yarn),
     LongRope(LongRope),
-    /// Each frequency is divided by its own factor, as a GGUF has them.
+    /// Each frequency is divided by its own factor, as in a GGUF.
     Factors(Vec<f32>),
 }
 
@@ -35,6 +36,7 @@ pub(crate) struct Llama3 {
     pub factor: f64,
     pub low_freq_factor: f64,
     pub high_freq_factor: f64,
+    /// Tokens of the longest texts in training.
     pub trained_tokens: f64,
 }
 
@@ -42,20 +44,24 @@ pub(crate) struct Llama3 {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Yarn {
     pub factor: f64,
+    /// Factor of cosines and sines.
     pub attention_factor: f64,
     pub beta_fast: f64,
     pub beta_slow: f64,
     pub truncate: bool,
+    /// Tokens of the longest texts in training.
     pub trained_tokens: f64,
 }
 
-/// LongRoPE (Ding et al., 2024, arXiv:2402.13753): one factor a frequency, and others where a text is longer than
-/// those of the training.
+/// LongRoPE (Ding et al., 2024, arXiv:2402.13753): each frequency is divided by its own factor, and by another one
+/// where a text is longer than those of the training.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct LongRope {
     pub short: Vec<f32>,
     pub long: Vec<f32>,
+    /// Factor of cosines and sines.
     pub attention_factor: f64,
+    /// Tokens of the longest texts in training.
     pub trained_tokens: usize,
 }
 
@@ -63,7 +69,7 @@ fn holds_any(parameters: &&Value) -> bool {
     parameters.as_object().is_some_and(|all| !all.is_empty())
 }
 
-/// Of both places for parameters the one that transformers reads: `rope_scaling`, the older, where it holds any.
+/// The parameters that transformers reads of the two: `rope_scaling`, the older key, where it holds any.
 pub(crate) fn either<'a>(scaling: Option<&'a Value>, parameters: Option<&'a Value>) -> Option<&'a Value> {
     scaling.filter(holds_any).or(parameters)
 }
@@ -73,22 +79,24 @@ pub(crate) fn default_theta() -> Option<f64> {
     Some(10_000.0)
 }
 
-/// What a configuration says of a rotary embedding, and whom errors name.
+/// What a configuration says about a rotary embedding.
 pub(crate) struct RopeJson<'a> {
+    /// The configuration's file, for messages.
     pub file: &'a str,
     /// `rope_parameters` (transformers 5) or `rope_scaling` (4).
     pub parameters: Option<&'a Value>,
-    /// `rope_theta` beside them; none where it is null.
+    /// `rope_theta` beside them; `None` where it is null.
     pub theta: Option<f64>,
-    /// Coordinates of a head that turn.
+    /// Number of a head's coordinates that are rotated.
     pub turned: usize,
     /// `max_position_embeddings`
     pub most_tokens: usize,
-    /// `original_max_position_embeddings` beside them, which goes first.
+    /// `original_max_position_embeddings` beside the parameters, which overrides the one in them.
     pub trained_tokens: Option<usize>,
 }
 
 impl RopeJson<'_> {
+    /// Reads the rotary embedding.
     pub fn rope(&self) -> Result<Rope, ModelError> {
         let parameters = self.parameters.filter(holds_any);
         let theta = match parameters.and_then(|p| p.get("rope_theta")) {
@@ -117,7 +125,7 @@ impl RopeJson<'_> {
         match kind {
             "default" => Ok(Scaling::None),
             "linear" => Ok(Scaling::Linear(self.positive(parameters, "factor")?)),
-            // It stretches what is longer than the context; longer texts are cut here.
+            // It changes nothing for texts within the context, and longer texts are cut here.
             "dynamic" => self.positive(parameters, "factor").map(|_| Scaling::None),
             "llama3" => Ok(Scaling::Llama3(Llama3 {
                 factor: self.positive(parameters, "factor")?,
@@ -186,7 +194,8 @@ impl RopeJson<'_> {
         })
     }
 
-    /// The length of the texts of the training: what stands beside the parameters, in them, or the context.
+    /// Tokens of the longest texts in training: as the key beside the parameters says, else the key in them, else the
+    /// context.
     fn trained(&self, parameters: &Value) -> Result<f64, ModelError> {
         if let Some(trained) = self.trained_tokens {
             return Ok(trained as f64);
@@ -209,7 +218,7 @@ impl RopeJson<'_> {
         }
     }
 
-    /// A number that is not 0, as Python's `or` has it.
+    /// A number; 0 counts as absent, as with Python's `or`.
     fn truthy(&self, parameters: &Value, key: &str) -> Result<Option<f64>, ModelError> {
         Ok(self.optional(parameters, key)?.filter(|value| *value != 0.0))
     }
@@ -228,7 +237,7 @@ impl RopeJson<'_> {
 }
 
 impl Rope {
-    /// A text longer than so many tokens has other frequencies.
+    /// Texts of more tokens than this have other frequencies; `None` where all texts have the same.
     pub fn long_after(&self) -> Option<usize> {
         match &self.scaling {
             Scaling::LongRope(scaling) => Some(scaling.trained_tokens),
@@ -236,7 +245,7 @@ impl Rope {
         }
     }
 
-    /// One frequency for each pair of coordinates, in radians a position.
+    /// One frequency for each pair of coordinates, in radians per position. `is_long` asks for those of long texts.
     fn frequencies(&self, is_long: bool) -> Vec<f32> {
         let exponents = (0..self.turned / 2).map(|i| (2 * i) as f32 / self.turned as f32);
         let powers = exponents.map(|exponent| (self.theta as f32).powf(exponent));
@@ -254,7 +263,7 @@ impl Rope {
         }
     }
 
-    /// The turns of tokens at these positions, in texts of `lengths[i]` tokens each.
+    /// The rotations of tokens at these positions; token `i` stands in a text of `lengths[i]` tokens.
     pub fn turns(&self, positions: &[usize], lengths: &[usize], device: &Device) -> Turns {
         let short = self.frequencies(false);
         let long = self.long_after().map(|after| (after, self.frequencies(true)));
@@ -270,7 +279,7 @@ impl Rope {
         Turns::of(positions, of, scale, device)
     }
 
-    /// As `rope_parameters` write it.
+    /// The embedding as `rope_parameters` of a `config.json`.
     pub fn to_json(&self) -> Value {
         let mut rope = match &self.scaling {
             Scaling::None => serde_json::json!({ "rope_type": "default" }),
@@ -298,7 +307,7 @@ impl Rope {
                 "attention_factor": scaling.attention_factor,
                 "original_max_position_embeddings": scaling.trained_tokens,
             }),
-            // The type whose factors stand one by one, the same for every length.
+            // Only longrope has one factor for each frequency; here they are the same for short and long texts.
             Scaling::Factors(factors) => serde_json::json!({
                 "rope_type": "longrope",
                 "short_factor": factors,
@@ -312,7 +321,7 @@ impl Rope {
 }
 
 impl Llama3 {
-    /// `_compute_llama3_parameters`
+    /// One frequency, changed: `_compute_llama3_parameters`.
     fn of(&self, frequency: f32) -> f32 {
         let context = self.trained_tokens as f32;
         let (factor, low, high) = (self.factor as f32, self.low_freq_factor as f32, self.high_freq_factor as f32);
@@ -329,7 +338,7 @@ impl Llama3 {
 }
 
 impl Yarn {
-    /// `_compute_yarn_parameters`, from `theta^(2i / turned)`.
+    /// All frequencies: `_compute_yarn_parameters`, from `powers`, which are `theta^(2i / turned)`.
     fn of(&self, powers: &[f32], theta: f64, turned: usize) -> Vec<f32> {
         let dimension = |rotations: f64| {
             turned as f64 * (self.trained_tokens / (rotations * 2.0 * std::f64::consts::PI)).ln() / (2.0 * theta.ln())

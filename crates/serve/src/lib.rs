@@ -1,4 +1,20 @@
-//! A folder of static files on localhost, by range: for a visitor of one's own, without a network.
+//! Serves folders of static files on localhost, by range: for one's own browser, without a network.
+//!
+//! ```
+//! use std::io::{Read, Write};
+//!
+//! let folder = std::env::temp_dir().join(format!("rewardscope-site-{}", std::process::id()));
+//! std::fs::create_dir_all(&folder)?;
+//! std::fs::write(folder.join("index.html"), "<h1>Hello</h1>")?;
+//! let serving = rewardscope_serve::Site::folder(&folder)?.serve(0)?;
+//! let mut visitor = std::net::TcpStream::connect(("127.0.0.1", serving.port))?;
+//! visitor.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+//! let mut answer = String::new();
+//! visitor.read_to_string(&mut answer)?;
+//! assert!(answer.starts_with("HTTP/1.0 200") && answer.ends_with("<h1>Hello</h1>"), "{answer}");
+//! # std::fs::remove_dir_all(&folder)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -7,24 +23,24 @@ use std::sync::Arc;
 
 use tiny_http::{Header, Request, Response, Server, StatusCode};
 
-/// Connections served at once: a browser opens six.
+/// Requests answered at once: a browser opens six connections.
 const THREADS: usize = 8;
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// There is no port to be had.
+    /// No port could be opened; the field says why.
     #[error("opening a port on localhost: {0}")]
     Port(String),
-    /// What is to be served is no site.
+    /// The folder to serve is not a site.
     #[error("serving {folder}: a folder with an index.html was expected, none was found there")]
     NoSite {
-        /// The folder.
+        /// The folder that was given.
         folder: PathBuf,
     },
 }
 
-/// Folders under the addresses that begin so; the first that fits is taken.
+/// Folders, each with the beginning of the addresses that it serves. The first that fits an address is taken.
 #[derive(Debug, Clone)]
 pub struct Site {
     mounts: Vec<(String, PathBuf)>,
@@ -33,13 +49,22 @@ pub struct Site {
 
 /// A site that is being served.
 pub struct Serving {
-    /// Its port on localhost.
+    /// The site's port on localhost.
     pub port: u16,
     workers: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Serving {
-    /// Serves until the process ends.
+    /// Waits while the site is served, until the process ends.
+    ///
+    /// ```no_run
+    /// use std::path::Path;
+    ///
+    /// let serving = rewardscope_serve::Site::folder(Path::new("www/dist"))?.serve(8000)?;
+    /// println!("http://localhost:{}", serving.port);
+    /// serving.wait();
+    /// # Ok::<(), rewardscope_serve::ServeError>(())
+    /// ```
     pub fn wait(self) {
         for worker in self.workers {
             let _ = worker.join();
@@ -48,23 +73,33 @@ impl Serving {
 }
 
 impl Site {
-    /// Several folders, each under its prefix, such as `("/models/", folder)`; longer prefixes
-    /// first.
+    /// A site of several folders, each with the beginning of its addresses, such as `("/models/", folder)`. Give longer
+    /// beginnings first.
+    ///
+    /// ```
+    /// use rewardscope_serve::Site;
+    ///
+    /// let mounts = [("/models/", "models"), ("/", "www")];
+    /// let site = Site::new(mounts.map(|(prefix, folder)| (prefix.to_owned(), folder.into())));
+    /// let serving = site.with_headers([("Cross-Origin-Opener-Policy", "same-origin")]).serve(0)?;
+    /// assert_ne!(serving.port, 0);
+    /// # Ok::<(), rewardscope_serve::ServeError>(())
+    /// ```
     pub fn new(mounts: impl IntoIterator<Item = (String, PathBuf)>) -> Self {
         Self { mounts: mounts.into_iter().collect(), headers: Vec::new() }
     }
 
-    /// The same site with these headers, ASCII, on every file.
+    /// The site with these headers on every file. Names and values must be ASCII.
     #[must_use]
     pub fn with_headers(mut self, headers: impl IntoIterator<Item = (&'static str, &'static str)>) -> Self {
         self.headers.extend(headers);
         self
     }
 
-    /// One folder as a whole site.
+    /// A site of one folder.
     ///
     /// # Errors
-    /// When it has no `index.html`.
+    /// When the folder has no `index.html`.
     pub fn folder(folder: &Path) -> Result<Self, ServeError> {
         if !folder.join("index.html").is_file() {
             return Err(ServeError::NoSite { folder: folder.to_owned() });
@@ -72,7 +107,8 @@ impl Site {
         Ok(Self::new([("/".to_owned(), folder.to_owned())]))
     }
 
-    /// Serves in the background, on another free port where this one is in use.
+    /// Serves the site in the background on this port of localhost, or on another free port where it is in use. Port 0
+    /// means any free port.
     ///
     /// # Errors
     /// When no port can be opened.
@@ -85,7 +121,7 @@ impl Site {
             let (server, site) = (server.clone(), site.clone());
             std::thread::spawn(move || {
                 while let Ok(request) = server.recv() {
-                    // A visitor who went away is no error of ours.
+                    // A visitor who closed the connection is not an error.
                     let _ = answer(&site, request);
                 }
             })
@@ -93,12 +129,13 @@ impl Site {
         Ok(Serving { port, workers: workers.collect() })
     }
 
+    /// The file that an address stands for, whether it exists or not.
     fn file_for(&self, url: &str) -> Option<PathBuf> {
         let path = url.split(['?', '#']).next()?;
         let (prefix, folder) = self.mounts.iter().find(|(prefix, _)| path.starts_with(prefix.as_str()))?;
         let rest = path.strip_prefix(prefix.as_str())?;
         let rest = Path::new(if rest.is_empty() { "index.html" } else { rest });
-        // Nothing but plain names: no way up, no absolute path.
+        // Only plain names: no way up, no absolute path.
         rest.components().all(|part| matches!(part, Component::Normal(_))).then(|| folder.join(rest))
     }
 }
@@ -148,7 +185,7 @@ fn answer(site: &Site, request: Request) -> std::io::Result<()> {
     }
 }
 
-/// `bytes=START-END` or `bytes=START-` as a half-open range inside the file.
+/// Reads `bytes=START-END` or `bytes=START-` as the first byte and one past the last, inside a file of `bytes` bytes.
 fn parse_range(range: &str, bytes: u64) -> Option<(u64, u64)> {
     let (start, end) = range.strip_prefix("bytes=")?.split_once('-')?;
     let start: u64 = start.parse().ok()?;

@@ -1,5 +1,5 @@
-//! Files that were made of fetched ones and are kept beside them: found again by what they were
-//! made of, checked when they are read, like any other file of the cache.
+//! Files that were made from fetched ones and are kept beside them. They are found again by what they
+//! were made from, and checked when they are read, like any other file of the cache.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::platform::RawFile;
 use crate::remote::{About, Place, RemoteFile, Repository};
 use crate::{Cancel, FetchProgress, Source, Store, StoreError};
 
-/// What a file is made of, and what it is called.
+/// Names a file that is made from files of a repository: what it is made from, and how.
 #[derive(Debug, Clone)]
 pub struct Recipe {
     repository: Repository,
@@ -17,7 +17,8 @@ pub struct Recipe {
 }
 
 impl Repository {
-    /// The file that is made of some of this repository's in a way that `how` names.
+    /// The recipe of a file called `name`. It is made from the files of this repository that `made_of`
+    /// accepts, in the way that `how` names: another text in `how` is another file.
     pub fn recipe(&self, made_of: impl Fn(&str) -> bool, how: &str, name: String) -> Recipe {
         let files = self.files.iter().filter(|file| made_of(&file.name));
         let parts: String = files.map(|file| format!("{} {}\n", file.digest.hex(), file.name)).collect();
@@ -27,7 +28,7 @@ impl Repository {
     }
 }
 
-/// A derived file that is being written.
+/// A file made from fetched ones that is being written.
 pub struct Derived {
     store: Store,
     recipe: Recipe,
@@ -37,23 +38,23 @@ pub struct Derived {
 }
 
 impl Store {
-    /// The file of a recipe, where it was kept whole and is still sound.
+    /// The file of a recipe; `None` where the cache does not have it whole and undamaged.
     pub async fn derived(
         &self,
         recipe: &Recipe,
         cancel: &Cancel,
         progress: &mut dyn FnMut(FetchProgress),
     ) -> Option<Source> {
-        let kept = self.shelf().kept(&recipe.repository, &recipe.file).await.ok()??;
-        let file = RemoteFile { bytes: kept.source.bytes(), ..recipe.file.clone() };
+        let cached = self.shelf().cached(&recipe.repository, &recipe.file).await.ok()??;
+        let file = RemoteFile { bytes: cached.source.bytes(), ..recipe.file.clone() };
         let meter = Meter::new(&recipe.repository.name, file.bytes, progress);
-        let is_sound = kept.is_sound(&file, cancel, &meter).await.ok()?;
-        is_sound.then(|| kept.source.named(&format!("{}/{}", recipe.repository.name, file.name)))
+        let is_sound = cached.is_sound(&file, cancel, &meter).await.ok()?;
+        is_sound.then(|| cached.source.named(&format!("{}/{}", recipe.repository.name, file.name)))
     }
 
-    /// Begins the file of a recipe, of so many bytes; `None` where this cache keeps no such files, has
-    /// no room for it, or somebody else is writing it.
-    pub async fn keep_derived(&self, recipe: &Recipe, bytes: u64) -> Option<Derived> {
+    /// Begins the file of a recipe, which will have `bytes` bytes. `None` where this cache keeps no such
+    /// files, has no room for it, or somebody else is writing it.
+    pub async fn cache_derived(&self, recipe: &Recipe, bytes: u64) -> Option<Derived> {
         if !self.shelf().keeps_derived().await {
             return None;
         }
@@ -66,20 +67,20 @@ impl Store {
 }
 
 impl Derived {
-    /// The next bytes.
+    /// Writes the next bytes.
     ///
     /// # Errors
-    /// When there is no more room.
+    /// When they cannot be written, such as for lack of room.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.data.write(self.end, bytes)?;
         self.end += bytes.len() as u64;
         Ok(())
     }
 
-    /// Says that all is written: from here on the file is found.
+    /// Ends the file. From here on [`Store::derived`] finds it.
     ///
     /// # Errors
-    /// When more or fewer bytes came than were promised, or they cannot be read back.
+    /// When more or fewer bytes were written than promised, or they cannot be read back.
     pub async fn finish(self) -> Result<(), StoreError> {
         let Self { store, recipe, data, note, end } = self;
         let Recipe { repository, file } = recipe;
@@ -105,10 +106,10 @@ impl Derived {
         store.shelf().finish(&repository, &file, data, note).await.map(drop)
     }
 
-    /// Gives up what was written.
+    /// Removes what was written.
     pub async fn discard(self) {
         let Self { store, recipe, data, note, .. } = self;
-        // What cannot be removed is written over next time.
+        // A file that cannot be removed is overwritten next time.
         let _ = store.shelf().release(&recipe.file, data, note).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What bytes must hash to: sha256, or the hash that git gives a small file.
+//! The hashes of files: sha256, or the hash by which git names a file.
 
 use std::fmt::Write;
 
@@ -8,14 +8,14 @@ use sha2::{Digest as _, Sha256};
 /// The hash that names a file's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Digest {
-    /// Of the bytes alone.
+    /// The sha256 of the bytes alone.
     Sha256([u8; 32]),
-    /// sha1 of `blob`, the size and the bytes, as git names a file: the Hub's name for small ones.
+    /// The sha1 of `blob`, the size and the bytes, by which git names a file. The Hub gives it for small files.
     GitBlob([u8; 20]),
 }
 
 impl Digest {
-    /// A sha256 in 64, or a git hash in 40 hexadecimal digits.
+    /// Reads a sha256 of 64 hexadecimal digits or a git hash of 40; `None` for any other text.
     pub fn parse(hex: &str) -> Option<Self> {
         match hex.len() {
             64 => Some(Self::Sha256(bytes_of(hex)?)),
@@ -24,7 +24,7 @@ impl Digest {
         }
     }
 
-    /// In hexadecimal digits.
+    /// The hash in hexadecimal digits.
     pub fn hex(&self) -> String {
         match self {
             Self::Sha256(bytes) => hex(bytes),
@@ -33,27 +33,27 @@ impl Digest {
     }
 }
 
-/// A digest in the making, fed in order.
+/// Computes a [`Digest`] of bytes that come in order.
 #[derive(Clone)]
 pub enum Hasher {
-    /// For [`Digest::Sha256`].
+    /// Computes a [`Digest::Sha256`].
     Sha256(Sha256),
-    /// For [`Digest::GitBlob`].
+    /// Computes a [`Digest::GitBlob`].
     GitBlob(Sha1),
 }
 
 impl Hasher {
-    /// A sha256.
+    /// A hasher for sha256.
     pub fn sha256() -> Self {
         Self::Sha256(Sha256::new())
     }
 
-    /// git's hash of a file of so many bytes.
+    /// A hasher for git's hash of a file of `bytes` bytes.
     pub fn git_blob(bytes: u64) -> Self {
         Self::GitBlob(Sha1::new_with_prefix(format!("blob {bytes}\0")))
     }
 
-    /// One of the same kind as `digest`, for a file of so many bytes.
+    /// A hasher of the same kind as `digest`, for a file of `bytes` bytes.
     pub(crate) fn like(digest: &Digest, bytes: u64) -> Self {
         match digest {
             Digest::Sha256(_) => Self::sha256(),
@@ -61,7 +61,7 @@ impl Hasher {
         }
     }
 
-    /// Takes the next bytes.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Sha256(hash) => hash.update(bytes),
@@ -69,7 +69,7 @@ impl Hasher {
         }
     }
 
-    /// The digest of all bytes taken.
+    /// The digest of all bytes that were added.
     pub fn finish(self) -> Digest {
         match self {
             Self::Sha256(hash) => Digest::Sha256(hash.finalize().into()),
@@ -78,11 +78,12 @@ impl Hasher {
     }
 }
 
-/// sha256 of bytes that are in memory.
+/// The sha256 of bytes in memory.
 pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
+/// Bytes as hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
@@ -90,6 +91,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// The bytes of exactly `2 * N` hexadecimal digits; `None` for any other text.
 pub(crate) fn bytes_of<const N: usize>(hex: &str) -> Option<[u8; N]> {
     let digits = hex.as_bytes();
     if digits.len() != 2 * N || !digits.iter().all(u8::is_ascii_hexdigit) {
@@ -112,7 +114,7 @@ mod tests {
         plain.update(b"hello\n");
         let known = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
         assert_eq!(plain.finish(), Digest::parse(known).expect("64 digits"));
-        // git hash-object of the same file.
+        // As `git hash-object` gives for the same file.
         let git = Digest::parse("ce013625030ba8dba906f756967f9e9ca394464a").expect("40 digits");
         let mut blob = Hasher::like(&git, 6);
         blob.update(b"hel");

@@ -1,5 +1,5 @@
-//! A remote file into the cache: pieces in flight, written where they belong, resumed where they
-//! broke off, checked against their hashes before anything of them is used.
+//! Fetches a remote file into the cache. Several pieces are in flight. Each is written to its place,
+//! resumed where it broke off, and checked against its hash before anything of it is used.
 
 use std::cell::{Cell, RefCell};
 
@@ -17,40 +17,40 @@ use crate::{Cancel, Source, StoreError};
 /// Pieces asked for at once; a browser opens six connections to a host.
 const IN_FLIGHT: usize = 4;
 
-/// Bytes between two notes of how far a piece is: at most so many are fetched again after a crash.
+/// Bytes of a piece between two notes of its progress; at most this many are fetched again after a crash.
 const NOTE_BYTES: u64 = 1 << 20;
 
-/// Bytes hashed at once.
+/// Bytes that are read and hashed at once.
 const HASH_BYTES: u64 = 1 << 20;
 
 /// What a fetch is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FetchStage {
-    /// Bytes come over the network.
+    /// Bytes are fetched over the network.
     Downloading,
-    /// Bytes that were stored earlier are checked against their hashes.
+    /// Bytes that were stored earlier are checked against their hash.
     Checking,
 }
 
 /// How far a fetch is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FetchProgress {
-    /// What is fetched: a file, or a repository of several.
+    /// The name of what is fetched: a file, or a repository of several files.
     pub name: String,
-    /// What it is doing.
+    /// What the fetch is doing.
     pub stage: FetchStage,
-    /// Bytes that are there.
+    /// Bytes that are in the cache or were checked.
     pub bytes_done: u64,
-    /// Bytes of all files.
+    /// Bytes of all files together; 0 while a listing is fetched.
     pub bytes_total: u64,
-    /// What went wrong and is tried again: a sentence.
+    /// What went wrong and is tried again, as a sentence.
     pub trouble: Option<String>,
 }
 
-/// Between two reports of bytes alone: whoever draws them should not be kept busy by it.
+/// Milliseconds between two reports of bytes alone, so that drawing them does not keep the caller busy.
 const TELL_MS: f64 = 50.0;
 
-/// Counts for several files and tells of it.
+/// Counts the bytes of several files and reports progress.
 pub(crate) struct Meter<'a> {
     now: RefCell<FetchProgress>,
     tell: RefCell<&'a mut dyn FnMut(FetchProgress)>,
@@ -92,13 +92,13 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// Bytes that turned out to be none.
+    /// Subtracts bytes that turned out to be useless.
     fn take_back(&self, bytes: u64) {
         self.change(|now| now.bytes_done = now.bytes_done.saturating_sub(bytes));
     }
 
     pub(crate) fn trouble(&self, sentence: String) {
-        // Said once, however often it is tried.
+        // The same trouble is reported once, however often it is tried again.
         if self.now.borrow().trouble.as_ref() != Some(&sentence) {
             self.change(|now| now.trouble = Some(sentence));
         }
@@ -109,7 +109,7 @@ impl<'a> Meter<'a> {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum NoteLine {
-    /// What is being fetched: the first line.
+    /// The first line: what is fetched, with its size and those of its pieces in bytes.
     File {
         /// The repository's name.
         of: String,
@@ -117,14 +117,14 @@ pub(crate) enum NoteLine {
         bytes: u64,
         pieces: Vec<u64>,
     },
-    /// Piece, bytes of it that are there.
+    /// A piece's number, and how many bytes of it are there.
     Got(usize, u64),
-    /// The pieces' sha256, once the whole was checked: the last line.
+    /// The last line, once the whole file was checked: the pieces' sha256.
     Done(Vec<String>),
 }
 
 impl NoteLine {
-    /// Of a first line: the sizes of what is fetched as one.
+    /// The sizes of the pieces in bytes, where this is a first line.
     fn pieces(&self) -> Option<&[u64]> {
         match self {
             Self::File { pieces, .. } => Some(pieces),
@@ -133,7 +133,8 @@ impl NoteLine {
     }
 }
 
-/// What a note says.
+/// A note as it was read: its first line, the bytes of each piece that are there, and the pieces' sha256 where the
+/// file is whole.
 #[derive(Debug, Default)]
 pub(crate) struct Note {
     pub head: Option<NoteLine>,
@@ -146,7 +147,7 @@ impl Note {
         self.head.as_ref()?.pieces()
     }
 
-    /// Reads as far as it is whole: a note's last line may have been cut off.
+    /// Reads a note as far as its lines are whole: the last one may have been cut off.
     pub(crate) fn parse(text: &[u8]) -> Self {
         let mut note = Self::default();
         for line in text.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n")) {
@@ -177,7 +178,7 @@ struct Partial<'a, 'm> {
     data: RawFile,
     note: RawFile,
     note_end: Cell<u64>,
-    /// Bytes there and bytes noted, by piece.
+    /// For each piece: the bytes that are there, and the bytes that the note says.
     got: RefCell<Vec<(u64, u64)>>,
     meter: &'a Meter<'m>,
 }
@@ -238,7 +239,7 @@ impl<'a, 'm> Partial<'a, 'm> {
         self.pieces[..piece].iter().map(|piece| piece.bytes).sum()
     }
 
-    /// Fetches what is missing of a piece.
+    /// Fetches the missing bytes of a piece.
     async fn fill(
         &self,
         piece: usize,
@@ -260,12 +261,12 @@ impl<'a, 'm> Partial<'a, 'm> {
         self.write_note(&NoteLine::Got(piece, 0))
     }
 
-    /// sha256 of a piece as it lies in the cache, and that of all pieces up to it.
+    /// The sha256 of a piece as it lies in the cache, and the hasher of all pieces up to it.
     async fn hash(&self, piece: usize, before: &Hasher) -> Result<([u8; 32], Hasher), StoreError> {
         let mut whole = before.clone();
         let mut at = self.start(piece);
         let end = at + self.pieces[piece].bytes;
-        // A browser hashes the piece elsewhere meanwhile.
+        // A browser computes this hash elsewhere, while the loop below runs.
         let hash = self.data.sha256(at, self.pieces[piece].bytes as usize)?;
         while at < end {
             let bytes = self.data.read(at, HASH_BYTES.min(end - at) as usize)?;
@@ -275,8 +276,8 @@ impl<'a, 'm> Partial<'a, 'm> {
         Ok((hash.await?, whole))
     }
 
-    /// Brings every piece, in order of their places. `Ok(None)` when the whole does not hash to
-    /// what it should.
+    /// Fetches every piece and hashes them in order. Gives the pieces' sha256; `Ok(None)` when the whole
+    /// file does not have the hash that it should have.
     async fn fetch(&self, token: Option<&Token>, cancel: &Cancel) -> Result<Option<Vec<[u8; 32]>>, StoreError> {
         let tell = RefCell::new(|sentence: String| self.meter.trouble(sentence));
         let trouble: &RefCell<dyn FnMut(String)> = &tell;
@@ -287,11 +288,11 @@ impl<'a, 'm> Partial<'a, 'm> {
             .map(|piece| async move { self.fill(piece, token, cancel, trouble).await.map(|()| piece) })
             .buffered(IN_FLIGHT)
             .try_for_each(|piece| {
-                // Whoever hashes them has failed where nobody takes it, and that is told.
+                // Nobody receives it only where hashing has failed; that error is reported.
                 let _ = come.unbounded_send(piece);
                 future::ready(Ok(()))
             });
-        // Others come while one is hashed.
+        // Further pieces are fetched while one is hashed.
         let filled = async {
             let result = filled.await;
             come.close_channel();
@@ -361,13 +362,14 @@ fn mismatch(name: &str, expected: String, found: String) -> StoreError {
 }
 
 /// A file that the cache says is complete.
-pub(crate) struct Kept {
+pub(crate) struct Cached {
     pub source: Source,
-    /// What its pieces must hash to, as found when it was fetched; the whole's digest without.
+    /// Size in bytes and sha256 of each piece, as found when it was fetched. Empty where they are not known: then the
+    /// whole file's digest is checked.
     pub pieces: Vec<(u64, [u8; 32])>,
 }
 
-impl Kept {
+impl Cached {
     /// Whether the bytes on disk are still those that were fetched.
     pub(crate) async fn is_sound(
         &self,
@@ -409,8 +411,8 @@ impl Kept {
     }
 }
 
-/// The file from the cache, fetched first where it is missing or damaged. A damaged one is fetched
-/// anew once.
+/// A file from the cache. It is fetched first where it is missing or damaged. A file that comes damaged
+/// is fetched once more.
 pub(crate) async fn obtain(
     shelf: &Shelf,
     repository: &Repository,
@@ -420,9 +422,9 @@ pub(crate) async fn obtain(
     meter: &Meter<'_>,
 ) -> Result<Source, StoreError> {
     let name = format!("{}/{}", repository.name, file.name);
-    if let Some(kept) = shelf.kept(repository, file).await? {
-        if kept.is_sound(file, cancel, meter).await? {
-            return Ok(kept.source.named(&name).hashed(&kept.pieces));
+    if let Some(cached) = shelf.cached(repository, file).await? {
+        if cached.is_sound(file, cancel, meter).await? {
+            return Ok(cached.source.named(&name).hashed(&cached.pieces));
         }
         meter.trouble(format!("{name}: what was stored is damaged; it is fetched again"));
     }
@@ -434,13 +436,13 @@ pub(crate) async fn obtain(
         meter.trouble(format!("{name}: it is being fetched elsewhere on this machine; waiting for that"));
         platform::sleep(500.0).await;
     };
-    // Whoever was waited for may have finished it; from here on nobody else touches it.
-    if let Some(kept) = shelf.kept(repository, file).await? {
-        if kept.is_sound(file, cancel, meter).await? {
+    // Another process may have finished the file while this one waited. From here on nobody else writes to it.
+    if let Some(cached) = shelf.cached(repository, file).await? {
+        if cached.is_sound(file, cancel, meter).await? {
             if shelf.keeps_partials_apart() {
                 shelf.release(file, data, note).await?;
             }
-            return Ok(kept.source.named(&name).hashed(&kept.pieces));
+            return Ok(cached.source.named(&name).hashed(&cached.pieces));
         }
         shelf.forget(repository, file).await?;
     }

@@ -1,6 +1,6 @@
-//! A range of a file over a connection that may break: cut, slowed, refused, answered with
-//! something else. What came is kept, the rest is asked for again; what cannot be mended ends in
-//! one sentence.
+//! Fetches a range of a file over connections that may be cut, slow or refused, or may answer with
+//! something else. Bytes that came are kept, and the rest is asked for again. What cannot be mended
+//! ends in one sentence.
 
 use std::cell::RefCell;
 
@@ -11,7 +11,7 @@ use crate::{Cancel, StoreError, platform};
 pub struct Token(String);
 
 impl Token {
-    /// `None` when the text is empty or cannot be a header's value.
+    /// A token of a text, without white space around it; `None` when the text is empty or cannot be a header's value.
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
         let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -33,42 +33,44 @@ impl std::fmt::Debug for Token {
 /// One request as a platform sends it.
 pub(crate) struct Request<'a> {
     pub url: &'a str,
-    /// First and one past the last byte; the whole without it.
+    /// The first byte and one past the last; the whole resource where `None`.
     pub range: Option<(u64, u64)>,
     pub token: Option<&'a Token>,
 }
 
-/// Attempts in a row that bring next to nothing before a request is given up.
+/// Attempts in a row that bring under [`WORTHWHILE_BYTES`] before a request is given up.
 const ATTEMPTS: u32 = 6;
 
-/// Bytes after which an attempt counts as one that got somewhere.
+/// Bytes from which an attempt counts as a success.
 const WORTHWHILE_BYTES: u64 = 64 << 10;
 
-/// Longest time that a server may ask to wait: the Hub counts requests over five minutes.
+/// Longest wait that a server may ask for, in ms. The Hub counts requests over five minutes.
 const LONGEST_WAIT_MS: f64 = 330_000.0;
 
-/// No bytes for so long is a dead connection.
+/// A connection without bytes for this many ms is dead.
 pub(crate) const STALL_MS: f64 = 15_000.0;
 
-/// Over each such time a connection must bring [`LEAST_BYTES`]; a slower one is opened anew.
+/// In every span of this many ms a connection must bring [`LEAST_BYTES`]; a slower one is opened anew.
 const PACE_MS: f64 = 10_000.0;
+/// Least bytes that a connection must bring in [`PACE_MS`].
 const LEAST_BYTES: u64 = 8 << 10;
 
-/// Why an attempt came to nothing.
+/// Why an attempt failed.
 pub(crate) enum Fault {
-    /// Another attempt may do better, after so many milliseconds where the server said so.
+    /// Another attempt may succeed, after `wait_ms` milliseconds where the server said so.
     Again { reason: String, wait_ms: Option<f64> },
-    /// No attempt will do better.
+    /// No further attempt can succeed.
     Final(StoreError),
 }
 
+/// A fault after which another attempt may succeed.
 pub(crate) fn again(reason: impl Into<String>) -> Fault {
     Fault::Again { reason: reason.into(), wait_ms: None }
 }
 
-/// What is asked of a server: part of a resource.
+/// Part of a resource to ask a server for.
 pub(crate) struct Wanted<'a> {
-    /// For messages.
+    /// The name for messages.
     pub name: &'a str,
     pub url: &'a str,
     pub token: Option<&'a Token>,
@@ -80,12 +82,13 @@ pub(crate) struct Wanted<'a> {
     pub resource_bytes: u64,
 }
 
-/// Where a part's bytes go: the place in the part, and the bytes.
+/// Where a part's bytes go.
 pub(crate) trait Sink {
+    /// Takes bytes that begin at byte `at` of the part.
     async fn take(&self, at: u64, bytes: &[u8]) -> Result<(), StoreError>;
 }
 
-/// Brings the bytes of a part from `done` on to the sink, over as many connections as it takes.
+/// Fetches the bytes of a part, from byte `done` of the part on, into the sink, over as many connections as needed.
 pub(crate) async fn fetch(
     wanted: &Wanted<'_>,
     mut done: u64,
@@ -107,7 +110,7 @@ pub(crate) async fn fetch(
     Ok(())
 }
 
-/// A small whole resource, such as a listing, in memory.
+/// Fetches a small whole resource, such as a listing, into memory.
 pub(crate) async fn fetch_small(
     name: &str,
     url: &str,
@@ -147,8 +150,8 @@ pub(crate) async fn fetch_small(
     .await
 }
 
-/// How large a resource is that can be asked for by range; `None` where the server sends no ranges,
-/// or does not say.
+/// The size in bytes of a resource that can be fetched by range; `None` where the server sends no
+/// ranges, or does not say the size.
 pub(crate) async fn ranged_bytes(
     name: &str,
     url: &str,
@@ -166,7 +169,7 @@ pub(crate) async fn ranged_bytes(
     .await
 }
 
-/// Tries until it comes to something, waiting in between.
+/// Tries until an attempt succeeds, fails for good, or is the last; waits in between.
 async fn repeatedly<T>(
     name: &str,
     attempts: u32,
@@ -204,7 +207,7 @@ async fn wait_or_give_up(
     if let Some(ms) = asked_ms.filter(|&ms| ms > LONGEST_WAIT_MS) {
         return Err(failed(format!("{reason}, and asks to come back in {:.0} s; try again then", ms / 1e3)));
     }
-    // Half a second, doubled each time, and a little by chance, so that many do not come at once.
+    // Half a second, doubled each time, and up to a fifth more by chance, so that many clients do not come at once.
     let own_ms = 500.0 * f64::from(1 << (attempt - 1).min(4)) * (1.0 + 0.2 * (platform::now_ms() % 1.0));
     let mut left_ms = asked_ms.unwrap_or(own_ms);
     trouble.borrow_mut()(format!("{name}: {reason}; trying again in {:.1} s", left_ms / 1e3));
@@ -221,7 +224,7 @@ async fn attempt_once(wanted: &Wanted<'_>, done: &mut u64, sink: &impl Sink, can
     cancel.check().map_err(|e| Fault::Final(e.into()))?;
     let name = wanted.name;
     let (first, end) = (wanted.start + *done, wanted.start + wanted.bytes);
-    // A whole resource is asked for without a range: some static hosts know none.
+    // A whole resource is asked for without a range: some static hosts know no ranges.
     let whole = *done == 0 && wanted.bytes == wanted.resource_bytes;
     let request = Request { url: wanted.url, range: (!whole).then_some((first, end)), token: wanted.token };
     let mut response = platform::send(&request).await?;
@@ -254,7 +257,7 @@ async fn attempt_once(wanted: &Wanted<'_>, done: &mut u64, sink: &impl Sink, can
             if let Some(length) = length.filter(|&length| plain && length != wanted.resource_bytes) {
                 return Err(changed(length));
             }
-            // The server knows no ranges: what is there already is read past.
+            // The server knows no ranges: the bytes before the missing ones are read and dropped.
             first
         }
         416 => return Err(changed_range(&response)),
@@ -270,7 +273,7 @@ async fn attempt_once(wanted: &Wanted<'_>, done: &mut u64, sink: &impl Sink, can
         let passed = skip.min(chunk.len() as u64);
         skip -= passed;
         chunk = &chunk[passed as usize..];
-        // More than was asked for is no harm.
+        // A server may send more than was asked for; the rest is dropped.
         let kept = (wanted.bytes - *done).min(chunk.len() as u64) as usize;
         if kept > 0 {
             sink.take(*done, &chunk[..kept]).await.map_err(Fault::Final)?;
@@ -283,7 +286,7 @@ async fn attempt_once(wanted: &Wanted<'_>, done: &mut u64, sink: &impl Sink, can
     Ok(())
 }
 
-/// Whether enough comes: [`LEAST_BYTES`] in every [`PACE_MS`].
+/// Watches that enough bytes come: [`LEAST_BYTES`] in every [`PACE_MS`].
 struct Pace {
     since_ms: f64,
     bytes: u64,
@@ -313,7 +316,7 @@ fn changed_range(response: &platform::Response) -> Fault {
     again(format!("the server says that the part asked for is not there ({found}); the file changed meanwhile"))
 }
 
-/// The first byte and, where it is told, the whole size of `bytes FIRST-LAST/TOTAL`.
+/// The first byte, and the whole size in bytes where it is given, of `bytes FIRST-LAST/TOTAL`.
 fn parse_content_range(range: &str) -> Option<(u64, Option<u64>)> {
     let (span, total) = range.trim().strip_prefix("bytes ")?.split_once('/')?;
     let (first, _) = span.split_once('-')?;
@@ -321,7 +324,7 @@ fn parse_content_range(range: &str) -> Option<(u64, Option<u64>)> {
     Some((first.parse().ok()?, total))
 }
 
-/// An error's status as the sentence or the new attempt that it calls for.
+/// Turns an error status into a sentence, or into a fault after which another attempt may succeed.
 fn refuse_status(name: &str, response: &platform::Response, token: Option<&Token>) -> Result<(), Fault> {
     let refused = |reason: String| Err(Fault::Final(StoreError::Read { name: name.to_owned(), reason }));
     let code = response.header("x-error-code").unwrap_or_default();
@@ -359,19 +362,19 @@ fn refuse_status(name: &str, response: &platform::Response, token: Option<&Token
     }
 }
 
-/// Seconds; a date is left to our own waiting.
+/// A `Retry-After` header in milliseconds. `None` for a date: then our own waiting times apply.
 fn retry_after_ms(value: &str) -> Option<f64> {
     let seconds: f64 = value.trim().parse().ok()?;
     (seconds.is_finite() && seconds >= 0.0).then_some(seconds * 1e3)
 }
 
-/// The seconds after which a limit is lifted: `t=` of a `RateLimit` header, such as
+/// The milliseconds until a limit is lifted: the seconds `t=` of a `RateLimit` header, such as
 /// `"resolvers";r=0;t=57`.
 fn rate_limit_ms(value: &str) -> Option<f64> {
     retry_after_ms(value.split(';').find_map(|part| part.trim().strip_prefix("t="))?)
 }
 
-/// Error pages and sign-in pages of networks come as web pages with status 200.
+/// Refuses a web page: error pages and sign-in pages of networks come with status 200.
 fn refuse_web_page(name: &str, response: &platform::Response) -> Result<(), Fault> {
     if response.header("content-type").is_some_and(|kind| kind.starts_with("text/html")) {
         let reason = "a file was expected, the server sent a web page; check the address, and whether this network wants a sign-in".to_owned();

@@ -1,4 +1,4 @@
-//! The store: files by a Hub id or a site's manifest, through the cache.
+//! The store: gets files through the cache by a Hub id or a site's manifest.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,10 +16,10 @@ use crate::{Cancel, Source, StoreError};
 /// The Hub's own address.
 pub const HUB: &str = "https://huggingface.co";
 
-/// Attempts at a listing, of which an earlier copy may be stored.
+/// Attempts at a small document of which no earlier copy is stored.
 const LISTING_ATTEMPTS: u32 = 5;
 
-/// Which Hub, and as whom.
+/// A Hub's address, and the access token to use there.
 #[derive(Debug, Clone)]
 pub struct Hub {
     endpoint: String,
@@ -30,7 +30,7 @@ impl Hub {
     /// A Hub by its address, such as [`HUB`] or a mirror's.
     ///
     /// # Errors
-    /// When the address is none of `http` or `https`.
+    /// When the address is not an `http` or `https` address of a host.
     pub fn new(endpoint: &str, token: Option<Token>) -> Result<Self, StoreError> {
         let endpoint = endpoint.trim().trim_end_matches('/');
         let web = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
@@ -57,15 +57,15 @@ impl Hub {
     }
 }
 
-/// Whether a name is an address of the web.
+/// Whether a name is a web address: it begins with `https://` or `http://`.
 pub fn is_address(name: &str) -> bool {
     name.starts_with("https://") || name.starts_with("http://")
 }
 
-/// A text as part of an address; what is not plain, and not in `kept`, as `%XX`.
-fn encoded(text: &str, kept: &[u8]) -> String {
+/// A text as part of an address. Bytes other than letters, digits, `-_.~` and those in `kept` become `%XX`.
+fn encoded(text: &str, unchanged: &[u8]) -> String {
     text.bytes().fold(String::with_capacity(text.len()), |mut url, byte| {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) || kept.contains(&byte) {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) || unchanged.contains(&byte) {
             url.push(byte as char);
         } else {
             let _ = write!(url, "%{byte:02X}");
@@ -74,7 +74,23 @@ fn encoded(text: &str, kept: &[u8]) -> String {
     })
 }
 
-/// Files that lie elsewhere, through the cache of this machine or browser.
+/// Gets files that lie elsewhere through the cache of this machine or browser.
+///
+/// ```no_run
+/// use rewardscope_store::{Cancel, RepositoryId, RepositoryKind, Store, StoreError};
+///
+/// # fn main() -> Result<(), StoreError> {
+/// let (store, cancel) = (Store::from_environment()?, Cancel::default());
+/// let id: RepositoryId = "allenai/reward-bench-2".parse()?;
+/// let sources = pollster::block_on(async {
+///     let repository = store.repository(RepositoryKind::Dataset, &id, &cancel, &mut |_| {}).await?;
+///     let names: Vec<String> = repository.files.iter().map(|file| file.name.clone()).collect();
+///     store.fetch(&repository, &names, &cancel, &mut |progress| println!("{} bytes", progress.bytes_done)).await
+/// })?;
+/// println!("{} files", sources.len());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Store {
     hub: Hub,
@@ -82,17 +98,17 @@ pub struct Store {
 }
 
 impl Store {
-    /// Files of this Hub, kept on this shelf.
+    /// A store that gets files of this Hub and keeps them in this cache.
     pub fn new(hub: Hub, shelf: Shelf) -> Self {
         Self { hub, shelf }
     }
 
-    /// What a Hub repository has at a revision. Where the Hub cannot be reached, what the cache
-    /// has of it.
+    /// Lists a Hub repository at a revision. Where the Hub cannot be reached, lists what the cache has
+    /// of it.
     ///
     /// # Errors
-    /// When there is no such repository, it may not be read, or nothing of it is in the cache and
-    /// the Hub cannot be reached.
+    /// When there is no such repository, it may not be read, or the Hub cannot be reached and nothing
+    /// of it is in the cache.
     pub async fn repository(
         &self,
         kind: RepositoryKind,
@@ -106,7 +122,7 @@ impl Store {
         let listing = match self.listing(&shown, &url, self.hub.token.as_ref(), parse, cancel, progress).await {
             Ok(listing) => listing,
             Err(StoreError::Cancelled(cancelled)) => return Err(cancelled.into()),
-            // The native cache knows repositories that other programs have fetched.
+            // The native cache may hold repositories that other programs fetched.
             Err(error) => match self.shelf.offline(kind, id).await {
                 Some(repository) => {
                     Meter::new(&shown, 0, progress).trouble(format!("{error}; going on with what the cache has"));
@@ -122,10 +138,10 @@ impl Store {
         self.with_parts(repository, cancel, progress).await
     }
 
-    /// A folder of files in parts, by the address of its manifest.
+    /// Lists a folder of files in parts, by the address of its manifest.
     ///
     /// # Errors
-    /// When the manifest cannot be had or is none.
+    /// When the manifest cannot be fetched or is not valid.
     pub async fn site(
         &self,
         manifest_url: &str,
@@ -140,7 +156,7 @@ impl Store {
         Ok(Repository { name, origin: Origin::Site, unreached: None, files })
     }
 
-    /// A repository whose files are in parts shows the files, not the parts.
+    /// Replaces the parts in a repository by the files that they make, where it has a manifest of parts.
     async fn with_parts(
         &self,
         mut repository: Repository,
@@ -174,7 +190,7 @@ impl Store {
         Ok(repository)
     }
 
-    /// A small document at an address, or the copy of it that was stored when it last came whole.
+    /// Fetches and parses a small document. Where that fails, uses the copy that was stored when it last came whole.
     async fn listing<T>(
         &self,
         name: &str,
@@ -201,7 +217,7 @@ impl Store {
         };
         match fetched {
             Ok((json, parsed)) => {
-                self.shelf.keep_document(&key, &json).await;
+                self.shelf.cache_document(&key, &json).await;
                 Ok(parsed)
             }
             Err(StoreError::Cancelled(cancelled)) => Err(cancelled.into()),
@@ -209,10 +225,10 @@ impl Store {
         }
     }
 
-    /// Files of a repository, each checked against its hash.
+    /// Gets files of a repository, from the cache or over the network, each checked against its hash.
     ///
     /// # Errors
-    /// When one of them cannot be had whole; what came of it stays, and is gone on from next time.
+    /// When a file cannot be fetched whole. What came of it stays, and the next call goes on from there.
     pub async fn fetch(
         &self,
         repository: &Repository,
@@ -242,20 +258,20 @@ impl Store {
         Ok(sources)
     }
 
-    /// A file of a repository to be read by range: nothing of it is kept, and nothing is checked
+    /// A file of a repository, to be read by range. Nothing of it is kept, and nothing is checked
     /// against its hash. Where the cache has it whole, it is read there.
     ///
     /// # Errors
-    /// When there is no such file, or it is in the cache alone and not whole there.
+    /// When there is no such file, or the Hub cannot be reached and the cache does not have it whole.
     pub async fn by_range(&self, repository: &Repository, name: &str) -> Result<Source, StoreError> {
         let file = repository.get(name)?;
         let shown = format!("{}/{}", repository.name, file.name);
         let origin = repository.origin_of(&file.name);
-        // A site's own files have no cache natively.
-        if let Ok(Some(kept)) = self.shelf.kept(repository, file).await
-            && kept.source.bytes() == file.bytes
+        // The native cache refuses a site's own files.
+        if let Ok(Some(cached)) = self.shelf.cached(repository, file).await
+            && cached.source.bytes() == file.bytes
         {
-            return Ok(kept.source.named(&shown).come_from(origin));
+            return Ok(cached.source.named(&shown).come_from(origin));
         }
         let token = match repository.origin {
             Origin::Hub { .. } => self.hub.token.clone(),
@@ -276,11 +292,11 @@ impl Store {
         }
     }
 
-    /// What lies at an address, to be read by range; whole in memory where the server sends no
-    /// ranges and it is small. No token goes there.
+    /// A file at any web address, to be read by range. Where the server sends no ranges, a small file is
+    /// fetched whole into memory. No token is sent there.
     ///
     /// # Errors
-    /// When the address is none, or there is nothing.
+    /// When the text is not a web address, or nothing can be fetched there.
     pub async fn address(
         &self,
         url: &str,
@@ -307,13 +323,13 @@ impl Store {
         }
     }
 
-    /// The cache, to list and to remove from.
+    /// The cache.
     pub fn shelf(&self) -> &Shelf {
         &self.shelf
     }
 }
 
-/// What is being fetched: a repository, with the file where it is one.
+/// The name of what is fetched: a repository, or one file of several.
 fn fetched_name(repository: &Repository, names: &[String]) -> String {
     match names {
         [only] if repository.files.len() > 1 => format!("{}/{only}", repository.name),

@@ -1,14 +1,30 @@
-//! Bytes by name and range. Everything that is read (weights, datasets, tokenizers) is a
-//! [`Source`]; a checkpoint of several files is a [`Folder`] of them.
+//! Reads bytes by name and range. Everything that is read (weights, datasets, tokenizers) is a
+//! [`Source`]; a checkpoint of several files is a [`Folder`] of sources.
 //!
-//! What lies elsewhere comes through a [`Store`]: a Hub repository or a site's files in parts are
-//! listed as a [`Repository`], fetched by range with several requests in flight, kept in the cache
-//! (the browser's private files; natively the cache that the Hub's tools share), checked against
-//! their hashes, and then read as any other source. Of a large file that is only looked into, a
-//! source can be had that asks for the ranges alone. A [`Log`] keeps lines that must survive.
+//! Files that lie elsewhere come through a [`Store`]. It lists a Hub repository, or a site's files in
+//! parts, as a [`Repository`]. It fetches files by range with several requests in flight, keeps them
+//! in the cache (the browser's private files; natively the cache that the Hub's tools share), and
+//! checks them against their hashes. A fetched file is then a source like any other. A large file of
+//! which little is read can be a source that fetches only the ranges that are asked for. A [`Log`]
+//! keeps lines that must survive.
 //!
 //! Reading is asynchronous because a browser's is; native reads finish at once. Nothing here needs
 //! a whole file in memory.
+//!
+//! ```
+//! use rewardscope_store::Folder;
+//!
+//! let path = std::env::temp_dir().join(format!("rewardscope-example-{}", std::process::id()));
+//! std::fs::create_dir_all(&path)?;
+//! std::fs::write(path.join("config.json"), "{}")?;
+//! let folder = Folder::open(&path)?;
+//! let config = folder.get("config.json")?;
+//! assert_eq!(pollster::block_on(config.read_all())?, b"{}");
+//! let missing = folder.get("tokenizer.json").expect_err("not there").to_string();
+//! assert!(missing.ends_with("tokenizer.json was expected, but the folder has config.json"));
+//! # std::fs::remove_dir_all(&path)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #[cfg(target_family = "wasm")]
 mod browser;
@@ -51,7 +67,7 @@ pub use remote::{
 };
 pub use stream::ByteStream;
 
-/// Why bytes could not be had. Every message names the source.
+/// Why bytes could not be read, fetched or stored. Every message names the source.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum StoreError {
     /// The operating system, the browser or the server refused.
@@ -62,7 +78,7 @@ pub enum StoreError {
         /// What was found.
         reason: String,
     },
-    /// A range past the end was asked for: the file is shorter than something in it promised.
+    /// A range past the end was asked for: the file is shorter than its own contents promise.
     #[error(
         "reading {name}: bytes {start} to {end} were expected, but the file ends at {bytes}; it is truncated or damaged"
     )]
@@ -86,7 +102,7 @@ pub enum StoreError {
         /// What is there instead.
         found: String,
     },
-    /// A document is not what it should be.
+    /// A document or file has another form than it should have.
     #[error("reading {name}: {expected} was expected, {found} was found")]
     Format {
         /// The document's name.
@@ -96,7 +112,7 @@ pub enum StoreError {
         /// What is there.
         found: String,
     },
-    /// Bytes do not hash to what they should, even fetched anew.
+    /// A file does not have the hash that it should have, even after it was fetched again.
     #[error(
         "fetching {name}: it should hash to {expected}, it has {found}; it is not used. Try again later, or tell whoever serves it"
     )]
@@ -105,25 +121,25 @@ pub enum StoreError {
         name: String,
         /// The hash that it should have.
         expected: String,
-        /// What came.
+        /// The hash that was found, or what came instead.
         found: String,
     },
-    /// There is no room for it.
+    /// There is no room to store it.
     #[error("storing {name}: {found}; {advice}")]
     OutOfSpace {
         /// What was to be stored.
         name: String,
-        /// What was needed and found.
+        /// How much room was needed and found.
         found: String,
         /// What to do.
         advice: String,
     },
-    /// The work was cancelled; what came before stays.
+    /// The work was cancelled; what was fetched before stays in the cache.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }
 
-/// Work that was stopped because somebody asked for it.
+/// The work was stopped because the caller asked for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("cancelled")]
 pub struct Cancelled;
@@ -143,6 +159,8 @@ impl Cancel {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// Refuses to go on once stopping was asked for.
+    ///
     /// # Errors
     /// [`Cancelled`] once stopping was asked for.
     pub fn check(&self) -> Result<(), Cancelled> {
@@ -150,17 +168,28 @@ impl Cancel {
     }
 }
 
-/// What is hashed as one: files of a repository are asked for in pieces of this size, so that what
-/// was found when they came need not be found again.
+/// Bytes that are hashed as one piece. Files of a repository are fetched in pieces of this size, so
+/// that the hashes found then serve [`Source::content_hash`] later.
 const HASHED_BYTES: u64 = 8 << 20;
 
-/// A named, immutable run of bytes that can be read by range.
+/// A named, immutable run of bytes that can be read by range. Clones share the bytes.
+///
+/// ```
+/// use rewardscope_store::Source;
+///
+/// let parts = ["Hello, ", "world"].map(|text| Source::memory("part", text.as_bytes()));
+/// let whole = Source::joined("greeting.txt", parts);
+/// assert_eq!(whole.bytes(), 12);
+/// assert_eq!(pollster::block_on(whole.read(5, 4))?, b", wo");
+/// assert!(pollster::block_on(whole.read(5, 40)).is_err(), "past the end");
+/// # Ok::<(), rewardscope_store::StoreError>(())
+/// ```
 #[derive(Clone)]
 pub struct Source {
     name: Arc<str>,
     bytes: u64,
     inner: Inner,
-    /// sha256 of each [`HASHED_BYTES`], where they are known.
+    /// The sha256 of each piece of [`HASHED_BYTES`], where they are known.
     hashes: Option<Arc<[[u8; 32]]>>,
     /// As [`Self::origin`].
     origin: Option<Arc<str>>,
@@ -169,10 +198,10 @@ pub struct Source {
 #[derive(Clone)]
 enum Inner {
     Memory(Arc<[u8]>),
-    /// Several one after another, each with where it begins.
+    /// Several sources one after another, each with the byte at which it begins.
     Parts(Arc<[(u64, Source)]>),
     Platform(platform::Handle),
-    /// What lies elsewhere, asked for by range.
+    /// A file that lies elsewhere, fetched by range.
     Remote(Arc<remote_source::Remote>),
 }
 
@@ -187,7 +216,8 @@ impl Source {
         Self { name: name.into(), bytes, inner, hashes: None, origin: None }
     }
 
-    /// With the sha256 of its pieces, as they were found when it was fetched or checked.
+    /// The source with the size in bytes and sha256 of its pieces, as found when it was fetched or checked. Pieces of
+    /// other sizes than [`HASHED_BYTES`] are not used.
     fn hashed(self, pieces: &[(u64, [u8; 32])]) -> Self {
         let mut left = self.bytes;
         let is_even = pieces.iter().all(|&(bytes, _)| {
@@ -199,13 +229,13 @@ impl Source {
         Self { hashes, ..self }
     }
 
-    /// Bytes that are in memory already.
+    /// A source of bytes in memory.
     pub fn memory(name: impl Into<Arc<str>>, bytes: impl Into<Arc<[u8]>>) -> Self {
         let bytes = bytes.into();
         Self::new(name, bytes.len() as u64, Inner::Memory(bytes))
     }
 
-    /// Several sources one after another as one.
+    /// Several sources, one after another, as one.
     pub fn joined(name: impl Into<Arc<str>>, parts: impl IntoIterator<Item = Self>) -> Self {
         let mut bytes = 0;
         let placed = parts.into_iter().map(|part| {
@@ -223,7 +253,7 @@ impl Source {
         Self { name: name.into(), ..self }
     }
 
-    /// With where it came from.
+    /// The source with its [`Self::origin`].
     fn come_from(self, origin: Option<String>) -> Self {
         Self { origin: origin.map(Arc::from), ..self }
     }
@@ -233,7 +263,7 @@ impl Source {
         &self.name
     }
 
-    /// What names it anywhere, `owner/name@commit:file`, where it is a file of the Hub.
+    /// The name of a file of the Hub that holds on any machine, `owner/name@commit:file`; `None` for other sources.
     pub fn origin(&self) -> Option<&str> {
         self.origin.as_deref()
     }
@@ -243,10 +273,11 @@ impl Source {
         self.bytes
     }
 
-    /// The `len` bytes from `start`.
+    /// Reads the `len` bytes from byte `start` on.
     ///
     /// # Errors
-    /// [`StoreError::PastEnd`] before anything is allocated when the range leaves the source.
+    /// [`StoreError::PastEnd`] when the range leaves the source, before anything is allocated; another error when the
+    /// bytes cannot be read.
     pub async fn read(&self, start: u64, len: usize) -> Result<Vec<u8>, StoreError> {
         let end = start.checked_add(len as u64).filter(|&end| end <= self.bytes);
         let Some(end) = end else {
@@ -283,10 +314,10 @@ impl Source {
         }
     }
 
-    /// The whole source. Only for what is small by nature: a tokenizer, a configuration.
+    /// Reads the whole source. Only for files that are small by nature, such as a tokenizer or a configuration.
     ///
     /// # Errors
-    /// As [`Self::read`], and when it is larger than such things are.
+    /// As [`Self::read`], and when the source has over 256 MiB.
     pub async fn read_all(&self) -> Result<Vec<u8>, StoreError> {
         const MOST: u64 = 256 << 20;
         if self.bytes > MOST {
@@ -295,8 +326,8 @@ impl Source {
         self.read(0, self.bytes as usize).await
     }
 
-    /// A hash of every byte: sha256 over the sha256 of each 8 MiB. The same for the same bytes,
-    /// wherever they lie; not the file's own sha256.
+    /// A hash of every byte: sha256 over the sha256 of each 8 MiB. The same bytes give the same hash,
+    /// wherever they lie. It is not the file's own sha256.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -323,7 +354,7 @@ impl Source {
     }
 }
 
-/// Several sources under their file names, as a checkpoint folder has them.
+/// Several sources by file name, such as the files of a checkpoint.
 #[derive(Debug, Clone)]
 pub struct Folder {
     name: String,
@@ -332,7 +363,7 @@ pub struct Folder {
 
 impl Folder {
     /// A folder of the given sources; each is found by the last part of its name. Sources in
-    /// folders below it are left out: they belong to something else, such as an earlier checkpoint.
+    /// folders below are left out: they belong to something else, such as an earlier checkpoint.
     pub fn new(name: impl Into<String>, sources: impl IntoIterator<Item = Source>) -> Self {
         let sources: Vec<Source> = sources.into_iter().collect();
         let depth = |source: &Source| source.name().split(['/', '\\']).count();
@@ -348,11 +379,11 @@ impl Folder {
         Self { name: name.into(), files }
     }
 
-    /// The folder with files in parts put together, where a manifest names some; every part is
-    /// checked against its hash.
+    /// The folder with its files in parts joined, where it has a manifest ([`PARTS_FILE`]). Every part
+    /// and every file is checked against its hash.
     ///
     /// # Errors
-    /// When the manifest is none, or a part is missing or damaged.
+    /// When the manifest is not valid, or a part is missing or damaged.
     pub async fn assembled(self, cancel: &Cancel) -> Result<Self, StoreError> {
         let Some(source) = self.find(PARTS_FILE) else {
             return Ok(self);
@@ -405,7 +436,7 @@ impl Folder {
     /// The source of this file name.
     ///
     /// # Errors
-    /// [`StoreError::Missing`] says what the folder has instead.
+    /// [`StoreError::Missing`] when there is none; it says what the folder has instead.
     pub fn get(&self, file: &str) -> Result<&Source, StoreError> {
         self.find(file).ok_or_else(|| StoreError::Missing {
             folder: self.name.clone(),

@@ -1,5 +1,5 @@
-//! Lines that must survive: each is on disk before the next is begun, and a line that was cut off
-//! when the process ended is forgotten.
+//! A log of lines that must survive. Each line is on disk before the next begins. A line that was cut
+//! off when the process ended is dropped.
 
 use crate::StoreError;
 use crate::platform::{LogPlace, RawFile, open_log};
@@ -11,10 +11,10 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens a log and gives the lines that are whole; with `anew` it is emptied first.
+    /// Opens a log and gives its whole lines. With `anew` the log is emptied first.
     ///
     /// # Errors
-    /// When it cannot be read or is open elsewhere.
+    /// When it cannot be read, or is open in another process or tab.
     pub async fn open(place: &LogPlace, anew: bool) -> Result<(Self, Vec<String>), StoreError> {
         let Some(file) = open_log(place).await? else {
             return Err(StoreError::Read {
@@ -38,7 +38,7 @@ impl Log {
         self.file.name()
     }
 
-    /// Appends a line; it has survived when this returns.
+    /// Appends a line. When this returns, the line is on disk.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -46,7 +46,7 @@ impl Log {
         let text = format!("{line}\n");
         let written = self.file.write(self.end, text.as_bytes()).and_then(|()| self.file.flush());
         if let Err(error) = written {
-            // Nothing of a line that has not survived stays behind.
+            // No part of a line that failed stays behind.
             let _ = self.file.truncate(self.end);
             return Err(error);
         }

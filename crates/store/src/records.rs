@@ -1,10 +1,10 @@
-//! Records of one size behind a line that says what they are: appended as they come, read by their
-//! number, never held whole. A record that was cut off when the process ended is forgotten.
+//! Records of one size behind a header line that says what they are. They are appended as they come,
+//! read by number, and never held whole. A record that was cut off when the process ended is dropped.
 
 use crate::platform::{LogPlace, RawFile, open_log};
 use crate::{Source, StoreError};
 
-/// A longer first line is no header.
+/// Most bytes of the header line.
 const MAX_HEADER_BYTES: usize = 1 << 16;
 
 enum Bytes {
@@ -12,25 +12,25 @@ enum Bytes {
     File { file: RawFile, end: u64 },
 }
 
-/// An append-only sequence of records, in memory or in a file that is open in one process or tab at
+/// A sequence of records of one size, in memory or in a file. The file is open in one process or tab at
 /// a time.
 pub struct Records {
     bytes: Bytes,
-    /// Bytes of the first line, its end included.
+    /// Bytes of the header line, with its end.
     header_bytes: usize,
     record_bytes: usize,
 }
 
 impl Records {
-    /// None yet, in memory.
+    /// An empty sequence in memory; each record will have `record_bytes` bytes.
     pub fn memory(header: &str, record_bytes: usize) -> Self {
         Self { bytes: Bytes::Memory(line(header)), header_bytes: header.len() + 1, record_bytes }
     }
 
-    /// Opens a file of records, or begins it where there is none.
+    /// Opens a file of records of `record_bytes` bytes each, or begins one where there is none.
     ///
     /// # Errors
-    /// When it cannot be read or written, is open elsewhere, or has another header.
+    /// When the file cannot be read or written, is open in another process or tab, or has another header.
     pub async fn open(place: &LogPlace, header: &str, record_bytes: usize) -> Result<Self, StoreError> {
         let Some(file) = open_log(place).await? else {
             return Err(StoreError::Read {
@@ -45,7 +45,7 @@ impl Records {
             let records = (found - header_bytes as u64) / record_bytes as u64;
             header_bytes as u64 + records * record_bytes as u64
         } else if header.starts_with(&start) {
-            // None, or one that ended while its header was written.
+            // A new file, or one whose header was cut off.
             file.write(0, &header)?;
             header_bytes as u64
         } else {
@@ -60,10 +60,10 @@ impl Records {
         Ok(Self { bytes: Bytes::File { file, end }, header_bytes, record_bytes })
     }
 
-    /// The first line of a file of records, and the whole records behind it.
+    /// The header line of a file of records, without its end.
     ///
     /// # Errors
-    /// When it cannot be read or has no such line.
+    /// When the file cannot be read or has no such line.
     pub async fn header_of(source: &Source) -> Result<String, StoreError> {
         let refuse = |found: &str| StoreError::Format {
             name: source.name().to_owned(),
@@ -75,7 +75,7 @@ impl Records {
         String::from_utf8(start[..end].to_vec()).map_err(|_| refuse("other bytes"))
     }
 
-    /// How many there are.
+    /// The number of records.
     pub fn len(&self) -> usize {
         let bytes = match &self.bytes {
             Bytes::Memory(bytes) => bytes.len() as u64,
@@ -84,15 +84,15 @@ impl Records {
         ((bytes - self.header_bytes as u64) / self.record_bytes as u64) as usize
     }
 
-    /// Whether there are none.
+    /// Whether there are no records.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The bytes of `count` records from number `first` on.
+    /// Reads the bytes of `count` records from number `first` on, counted from 0.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// When they cannot be read, or there are fewer.
     pub fn read(&self, first: usize, count: usize) -> Result<Vec<u8>, StoreError> {
         let start = self.header_bytes as u64 + first as u64 * self.record_bytes as u64;
         let len = count * self.record_bytes;
@@ -111,10 +111,10 @@ impl Records {
         }
     }
 
-    /// Forgets the records from number `count` on.
+    /// Keeps the first `count` records and drops the others.
     ///
     /// # Errors
-    /// When the file cannot be cut.
+    /// When the file cannot be shortened.
     pub fn truncate(&mut self, count: usize) -> Result<(), StoreError> {
         let until = self.header_bytes as u64 + count.min(self.len()) as u64 * self.record_bytes as u64;
         match &mut self.bytes {
@@ -127,7 +127,7 @@ impl Records {
         Ok(())
     }
 
-    /// Appends whole records.
+    /// Appends whole records: a multiple of `record_bytes` bytes.
     ///
     /// # Errors
     /// When they cannot be written.

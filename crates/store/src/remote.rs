@@ -1,4 +1,4 @@
-//! What is where: repositories of the Hub, and folders of files in parts behind a manifest.
+//! Lists what can be fetched: repositories of the Hub, and folders of files in parts with a manifest.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -8,24 +8,24 @@ use serde::{Deserialize, Serialize};
 use crate::digest::{Digest, bytes_of};
 use crate::{HASHED_BYTES as PIECE_BYTES, StoreError};
 
-/// A part is hashed at once where it is stored.
+/// Most bytes of a part: a part is hashed in one go.
 const MOST_PART_BYTES: u64 = 64 << 20;
 
-/// More than any file here has; a listing's size is a promise that nothing has been seen of yet.
+/// Most bytes of a file, more than any file here has. A listing's size is only a promise.
 const MOST_FILE_BYTES: u64 = 1 << 44;
 
 /// What a Hub repository holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RepositoryKind {
-    /// Weights, configuration, tokenizer.
+    /// A model: weights, configuration, tokenizer.
     Model,
-    /// Rows.
+    /// A dataset: files of rows.
     Dataset,
 }
 
 impl RepositoryKind {
-    /// As the Hub's addresses and cache folders call them.
+    /// The word in the Hub's addresses and in the names of cache folders.
     pub(crate) fn plural(self) -> &'static str {
         match self {
             Self::Model => "models",
@@ -34,7 +34,7 @@ impl RepositoryKind {
     }
 }
 
-/// A repository of the Hub and, where wanted, one revision and one file of it:
+/// The name of a repository of the Hub, with an optional revision and file:
 /// `owner/name[@revision][:file]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepositoryId {
@@ -86,7 +86,7 @@ impl std::fmt::Display for RepositoryId {
     }
 }
 
-/// Whether a path out of a listing or manifest stays below the folder that it is told of.
+/// Whether a path from a listing or manifest stays below its folder.
 fn is_path_below(path: &str) -> bool {
     let plain = |part: &str| {
         !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', ':', '\0']) && part.len() <= 255
@@ -94,22 +94,22 @@ fn is_path_below(path: &str) -> bool {
     path.len() <= 1000 && path.split('/').all(plain)
 }
 
-/// Files that can be fetched, and what each must hash to.
+/// Files that can be fetched, each with its hash.
 #[derive(Debug, Clone)]
 pub struct Repository {
-    /// What it is called: `owner/name`, or the manifest's folder.
+    /// The name: `owner/name`, or that of the manifest's folder.
     pub name: String,
     pub(crate) origin: Origin,
-    /// Why the Hub itself could not be asked, where only the cache was.
+    /// Why the Hub could not be asked, where the files are those of the cache.
     pub(crate) unreached: Option<String>,
-    /// Its files, ordered by name.
+    /// The files. Those that a Hub listing names are ordered by name.
     pub files: Vec<RemoteFile>,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) enum Origin {
     Hub {
-        // Where the native cache keeps it.
+        // The native cache's folder depends on the kind.
         #[cfg_attr(target_family = "wasm", allow(dead_code, reason = "the browser's cache goes by content"))]
         kind: RepositoryKind,
         id: RepositoryId,
@@ -120,7 +120,8 @@ pub(crate) enum Origin {
 }
 
 impl Repository {
-    /// What names a file of it anywhere: `owner/name@commit:file`; nothing for what is not on the Hub.
+    /// The name of one of its files that holds on any machine, `owner/name@commit:file`; `None` where it is not on the
+    /// Hub.
     pub(crate) fn origin_of(&self, file: &str) -> Option<String> {
         match &self.origin {
             Origin::Hub { id, commit, .. } => Some(format!("{}@{commit}:{file}", id.name)),
@@ -131,7 +132,7 @@ impl Repository {
     /// The file of this name.
     ///
     /// # Errors
-    /// [`StoreError::Missing`] says what there is instead.
+    /// [`StoreError::Missing`] when there is none; it says what there is instead.
     pub fn get(&self, name: &str) -> Result<&RemoteFile, StoreError> {
         self.files.iter().find(|file| file.name == name).ok_or_else(|| StoreError::Missing {
             folder: self.name.clone(),
@@ -154,11 +155,11 @@ impl Repository {
 /// A file that can be fetched.
 #[derive(Debug, Clone)]
 pub struct RemoteFile {
-    /// Its path in the repository.
+    /// The file's path in the repository.
     pub name: String,
     /// Size in bytes.
     pub bytes: u64,
-    /// Whence it is and under which terms, where a manifest says so.
+    /// Where the file comes from and under which terms, where a manifest says so.
     pub about: About,
     pub(crate) digest: Digest,
     pub(crate) place: Place,
@@ -167,17 +168,17 @@ pub struct RemoteFile {
 /// Where a file's bytes come from.
 #[derive(Debug, Clone)]
 pub(crate) enum Place {
-    /// One address, asked for in ranges.
+    /// One address, fetched by range.
     Ranges(Arc<str>),
-    /// A file of its own for each part.
+    /// An address for each part.
     Parts(Vec<Piece>),
-    /// The cache alone: the Hub cannot be reached.
+    /// The cache only: the Hub cannot be reached.
     #[cfg_attr(target_family = "wasm", allow(dead_code, reason = "the browser's cache has no files of others"))]
     Cache,
 }
 
 impl RemoteFile {
-    /// What is fetched and checked as one.
+    /// The pieces that are fetched and checked one by one.
     pub(crate) fn pieces(&self) -> Vec<Piece> {
         match &self.place {
             Place::Ranges(url) => (0..self.bytes.div_ceil(PIECE_BYTES))
@@ -195,16 +196,16 @@ impl RemoteFile {
     }
 }
 
-/// What a manifest says of a file beside its bytes.
+/// What a manifest says about a file's origin and terms.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
-    /// SPDX expression.
+    /// The licence as an SPDX expression.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub licence: String,
-    /// Whose work it is, whence it was taken, and what was done to it.
+    /// Whose work the file is, where it was taken from, and what was changed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub attribution: String,
-    /// What a reader should know before opening it.
+    /// What a reader should know before opening the file.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub warning: String,
 }
@@ -213,23 +214,23 @@ pub struct About {
 #[derive(Debug, Clone)]
 pub(crate) struct Piece {
     pub url: Arc<str>,
-    /// Where it begins in what lies at the address.
+    /// The piece's first byte in the resource at the address.
     pub start: u64,
     pub bytes: u64,
-    /// Bytes of what lies at the address.
+    /// Bytes of the whole resource at the address.
     pub resource_bytes: u64,
     pub sha256: Option<[u8; 32]>,
 }
 
-/// The name of a folder's manifest of parts.
+/// The file name of a folder's manifest of parts.
 pub const PARTS_FILE: &str = "parts.json";
 
-/// Files that are stored in parts, each small enough for any host.
+/// A list of files that are stored in parts, each part small enough for any static host.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Manifest {
-    /// [`Manifest::FORMAT`].
+    /// The format's name, [`Manifest::FORMAT`].
     pub format: String,
-    /// The files.
+    /// The files in parts.
     pub files: Vec<ManifestFile>,
 }
 
@@ -238,13 +239,13 @@ pub struct Manifest {
 pub struct ManifestFile {
     /// The file's name.
     pub name: String,
-    /// Its size in bytes.
+    /// The file's size in bytes.
     pub bytes: u64,
-    /// Of the whole, in hexadecimal digits.
+    /// The sha256 of the whole file, in hexadecimal digits.
     pub sha256: String,
-    /// In order.
+    /// The parts, in order.
     pub parts: Vec<ManifestPart>,
-    /// Whence it is.
+    /// The file's origin and terms.
     #[serde(flatten)]
     pub about: About,
 }
@@ -254,20 +255,20 @@ pub struct ManifestFile {
 pub struct ManifestPart {
     /// The part's file name.
     pub name: String,
-    /// Its size in bytes.
+    /// The part's size in bytes.
     pub bytes: u64,
-    /// In hexadecimal digits.
+    /// The part's sha256, in hexadecimal digits.
     pub sha256: String,
 }
 
 impl Manifest {
-    /// What a manifest's `format` says.
+    /// The value of a manifest's `format`.
     pub const FORMAT: &str = "rewardscope-parts-1";
 
-    /// Reads a manifest and checks what every later step relies on.
+    /// Reads a manifest, and checks the names, sizes and hashes that later steps rely on. `name` is for messages.
     ///
     /// # Errors
-    /// [`StoreError::Format`] says what is wrong with it.
+    /// [`StoreError::Format`] when the manifest is not valid; it says what is wrong.
     pub fn parse(name: &str, json: &[u8]) -> Result<Self, StoreError> {
         const MOST_PARTS: usize = 100_000;
         let refuse = |expected: String, found: String| StoreError::Format { name: name.to_owned(), expected, found };
@@ -304,7 +305,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The files, their parts found through `url_of`.
+    /// The manifest's files; `url_of` gives the address of a part.
     pub(crate) fn files(&self, url_of: impl Fn(&str) -> Arc<str>) -> Vec<RemoteFile> {
         let pieces = |file: &ManifestFile| {
             let piece = |part: &ManifestPart| Piece {
@@ -331,7 +332,7 @@ impl Manifest {
     }
 }
 
-/// The Hub's description of a repository at a revision, as far as it matters here.
+/// The fields of the Hub's description of a repository at a revision that are used here.
 #[derive(Deserialize)]
 pub(crate) struct HubListing {
     /// The commit.
@@ -372,7 +373,7 @@ impl HubListing {
         }
     }
 
-    /// The files that say their size and hash; others cannot be checked and are left out.
+    /// The files with a size and a hash. Others cannot be checked and are left out.
     pub(crate) fn files(self, url_of: impl Fn(&str) -> Arc<str>) -> Vec<RemoteFile> {
         let mut files: Vec<RemoteFile> = self
             .siblings

@@ -1,5 +1,5 @@
-//! A file that lies elsewhere, read by range and not kept: a few kilobytes of a large dataset cost
-//! a few kilobytes.
+//! A file that lies elsewhere, read by range and not kept. To read a few kilobytes of a large dataset
+//! only those are fetched.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use std::sync::Arc;
 use crate::http::{self, Sink, Token, Wanted};
 use crate::{Cancel, Inner, Source, StoreError};
 
-/// Where a file's bytes are asked for.
+/// A remote file that is read by range.
 pub(crate) struct Remote {
     pub url: Arc<str>,
     pub token: Option<Token>,
-    /// Its size.
+    /// The file's size in bytes.
     pub bytes: u64,
 }
 
@@ -21,7 +21,8 @@ impl Remote {
         Source::new(name, self.bytes, Inner::Remote(Arc::new(self)))
     }
 
-    /// A connection that breaks is opened anew; nothing is hashed, since no hash is of a part.
+    /// Reads `len` bytes from byte `start` on. A connection that breaks is opened anew. Nothing is checked against a
+    /// hash: hashes are of whole files.
     pub(crate) async fn read(&self, name: &str, start: u64, len: usize) -> Result<Vec<u8>, StoreError> {
         let wanted = Wanted {
             name,
@@ -37,7 +38,7 @@ impl Remote {
     }
 }
 
-/// Bytes come in their order.
+/// Collects bytes that come in order.
 struct Memory(RefCell<Vec<u8>>);
 
 impl Sink for Memory {

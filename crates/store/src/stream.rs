@@ -1,20 +1,20 @@
-//! Bytes one after another: of a source, or of a pipe, which can be read only once.
+//! Reads bytes in order from a source, or from a pipe, which can be read only once.
 
 use std::io::Read;
 
 use crate::{Source, StoreError, platform};
 
-/// Read at once of a source.
+/// Bytes of a source that are read at once.
 const WINDOW_BYTES: u64 = 1 << 20;
 
-/// Read where somebody only looks.
+/// Least bytes that are read for [`ByteStream::peek`].
 const GLANCE_BYTES: u64 = 4096;
 
-/// Bytes from the first to the last, with the first of them to look at before they are taken.
+/// Gives bytes from the first to the last. The next bytes can be looked at before they are taken.
 pub struct ByteStream {
     name: String,
     inner: Inner,
-    /// Read and not yet given.
+    /// Bytes that were read and not yet taken.
     pending: Vec<u8>,
 }
 
@@ -24,7 +24,7 @@ enum Inner {
 }
 
 impl ByteStream {
-    /// The bytes of a source; as many as it had when it was opened.
+    /// A stream of a source's bytes, as many as the source had when it was opened.
     pub fn of(source: &Source) -> Self {
         Self {
             name: source.name().to_owned(),
@@ -33,7 +33,7 @@ impl ByteStream {
         }
     }
 
-    /// What comes through a pipe, given as it comes. `name` is for messages.
+    /// A stream of what comes through a pipe, as it comes. `name` is for messages.
     pub fn pipe(name: &str, from: Box<dyn Read + Send>) -> Self {
         Self { name: name.to_owned(), inner: Inner::Pipe(from), pending: Vec::new() }
     }
@@ -43,8 +43,8 @@ impl ByteStream {
         &self.name
     }
 
-    /// Up to `bytes` of what comes next, which stays to be taken. Fewer come only at the end, and of a pipe where a
-    /// whole line is there: who writes it may wait for an answer.
+    /// The next `bytes` bytes, without taking them. There are fewer only at the end, or where a pipe has given a whole
+    /// line: its writer may wait for an answer before it sends more.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -59,7 +59,7 @@ impl ByteStream {
         Ok(&self.pending[..bytes.min(self.pending.len())])
     }
 
-    /// The next bytes; `None` at the end.
+    /// Takes the next bytes; `None` at the end.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -93,10 +93,11 @@ impl ByteStream {
         }
     }
 
-    /// The whole as a source, for what must be read by range: a pipe is first copied to a file without a name.
+    /// The whole as a source, for what must be read by range; call it before bytes are taken. A pipe is first copied to
+    /// a file without a name (in a browser, to memory).
     ///
     /// # Errors
-    /// When it cannot be read, or the copy not be written.
+    /// When the pipe cannot be read, or the copy cannot be written.
     pub async fn into_source(self) -> Result<Source, StoreError> {
         let Self { name, inner, pending } = self;
         match inner {

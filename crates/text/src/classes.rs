@@ -1,6 +1,6 @@
-//! Tokenizers as transformers (5.24) puts them together. Of most classes it takes vocabulary and
-//! merges from `tokenizer.json` and builds all else anew, as the class's code and
-//! `tokenizer_config.json` say: where the files contradict each other, those win.
+//! Tokenizers as transformers (5.24) builds them. For most classes it takes only vocabulary and merges from
+//! `tokenizer.json`. It builds everything else anew from the class's code and `tokenizer_config.json`, which win where
+//! they contradict `tokenizer.json`.
 //!
 //! Matches `tokenization_auto.py`, `tokenization_utils_base.py`, `tokenization_utils_tokenizers.py`
 //! and the classes' own files.
@@ -13,7 +13,7 @@ use crate::TextError;
 use crate::patterns::QWEN_2;
 use crate::special_tokens::SpecialTokens;
 
-/// What builds a tokenizer.
+/// How a tokenizer is built: as the class of this name does, or from its file alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// `tokenizer.json` as it is.
@@ -28,15 +28,15 @@ enum Kind {
     DebertaV2,
 }
 
-/// A class of transformers.
+/// A tokenizer class of transformers.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Class {
     /// Its name, without `Fast`.
     name: &'static str,
     kind: Kind,
-    /// Whether it gives token types.
+    /// Whether it gives token types (`token_type_ids`).
     types: bool,
-    /// Its special tokens where the configuration names none.
+    /// Its special tokens where the configuration names none, as pairs of name and token.
     pub tokens: &'static [(&'static str, &'static str)],
 }
 
@@ -91,7 +91,7 @@ const DEBERTA_TOKENS: &[(&str, &str)] = &[
     ("mask_token", "[MASK]"),
 ];
 
-/// `tokenizer.json` as it is, which all classes come to that are not below.
+/// The class for every name that is not in [`CLASSES`]: `tokenizer.json` as it is.
 const BACKEND: Class = Class { name: "TokenizersBackend", kind: Kind::Backend, types: false, tokens: &[] };
 
 const CLASSES: &[Class] = &[
@@ -106,7 +106,7 @@ const CLASSES: &[Class] = &[
     Class { name: "DebertaV2Tokenizer", kind: Kind::DebertaV2, types: true, tokens: DEBERTA_TOKENS },
 ];
 
-/// The class that transformers registers for a kind of model; none for Llama, whose files name theirs.
+/// The class that transformers registers for a `model_type`; none for Llama, whose files name their class.
 fn registered(model_type: &str) -> Option<&'static str> {
     Some(match model_type {
         "bert" => "BertTokenizer",
@@ -120,11 +120,11 @@ fn registered(model_type: &str) -> Option<&'static str> {
     })
 }
 
-/// Kinds of models whose files are known to name a wrong class.
+/// Each `model_type` whose files are known to name a wrong class.
 const MISNAMED: [&str; 2] = ["modernbert", "qwen2"];
 
 impl Class {
-    /// The class for a kind of model whose files name another, or none (`AutoTokenizer.from_pretrained`).
+    /// The class for a `model_type` whose files name the class `named`, or none (`AutoTokenizer.from_pretrained`).
     pub fn of(model_type: &str, named: Option<&str>, is_byte_level: bool) -> &'static Self {
         let plain = |name: &'_ str| name.strip_suffix("Fast").unwrap_or(name).to_owned();
         let find = |name: &str| CLASSES.iter().find(|class| class.name == plain(name)).unwrap_or(&BACKEND);
@@ -145,12 +145,12 @@ impl Class {
         }
     }
 
-    /// Whether all but the vocabulary is built anew.
+    /// Whether everything but vocabulary and merges is built anew.
     pub fn is_rebuilt(&self) -> bool {
         self.kind != Kind::Backend
     }
 
-    /// Whether encoders are told which of two texts a token belongs to.
+    /// Whether a pair's tokens get token types, which tell an encoder which of the two texts they belong to.
     pub fn gives_types(&self, config: &Map<String, Value>) -> bool {
         match config.get("model_input_names").and_then(Value::as_array) {
             Some(names) => names.iter().any(|name| name == "token_type_ids"),
@@ -158,7 +158,7 @@ impl Class {
         }
     }
 
-    /// Puts a tokenizer together that was read from `tokenizer.json` or from a vocabulary alone.
+    /// Completes a tokenizer that was read from `tokenizer.json` or from a vocabulary alone.
     pub fn assemble(
         &self,
         inner: &mut tokenizers::Tokenizer,
@@ -182,7 +182,7 @@ impl Class {
     }
 }
 
-/// What a class is built from.
+/// What a tokenizer is built from.
 struct Build<'a> {
     config: &'a Map<String, Value>,
     special: &'a SpecialTokens,
@@ -198,7 +198,7 @@ impl Build<'_> {
         }
     }
 
-    /// A flag that is null where it is not given.
+    /// A flag that may be absent or null.
     fn choice(&self, key: &str) -> Result<Option<bool>, TextError> {
         match self.config.get(key) {
             None | Some(Value::Null) => Ok(None),
@@ -210,7 +210,7 @@ impl Build<'_> {
         self.special.named(name).ok_or_else(|| (self.refuse)(format!("no {name}, which its class puts around texts")))
     }
 
-    /// The switches of the model, which classes set and files do not.
+    /// Sets the model's switches as the class has them, whatever the file says.
     fn model(&self, kind: Kind, inner: &mut tokenizers::Tokenizer) -> Result<(), TextError> {
         let wrong =
             |wanted: &str| (self.refuse)(format!("a model of another kind than its class has, which is {wanted}"));
@@ -238,7 +238,7 @@ impl Build<'_> {
                     _ => None,
                 };
                 let pieces = matches!(kind, Kind::Llama | Kind::Gemma);
-                // An empty prefix or suffix is none.
+                // An empty prefix or suffix counts as none.
                 let affix = |of: &Option<String>| of.as_ref().is_some_and(|affix| !affix.is_empty());
                 let is_as_built = model.unk_token == unknown
                     && model.fuse_unk == pieces
@@ -259,7 +259,7 @@ impl Build<'_> {
         Ok(())
     }
 
-    /// What is done to a text before the model, or its pieces, are looked up.
+    /// Sets what is done to a text before the model: normalizer and pre-tokenizer.
     fn steps(&self, kind: Kind, inner: &mut tokenizers::Tokenizer) -> Result<(), TextError> {
         let byte_level = |prefix: bool, trim: bool, regex: bool| json!({ "type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": trim, "use_regex": regex });
         let metaspace = |scheme: &str| json!({ "type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": scheme, "split": false });
@@ -315,8 +315,8 @@ impl Build<'_> {
         Ok(())
     }
 
-    /// DeBERTa's own steps: those of `tokenizer.json`, as transformers 4 has them, for 5 leaves its map of characters
-    /// out. Case and punctuation are as the configuration says.
+    /// Keeps DeBERTa's steps of `tokenizer.json`, as transformers 4 does, because 5 leaves out their map of characters.
+    /// Case and punctuation are as the configuration says.
     fn deberta_steps(&self, inner: &mut tokenizers::Tokenizer) -> Result<(), TextError> {
         let stored = serde_json::to_value(inner.get_normalizer()).unwrap_or_default();
         if self.flag("do_lower_case", false)? && !stored.to_string().contains("\"Lowercase\"") {
@@ -335,7 +335,7 @@ impl Build<'_> {
         Ok(())
     }
 
-    /// What is put around texts.
+    /// Sets what is put around texts: the post-processor.
     fn post_processor(&self, kind: Kind, inner: &mut tokenizers::Tokenizer) -> Result<(), TextError> {
         let id = |token: &str| inner.token_to_id(token);
         let template = |begin: &[&str], end: &[&str]| {
@@ -374,7 +374,7 @@ impl Build<'_> {
                 })
             }
             Kind::GptNeoX => template(&[], &[]),
-            // What tokenizer.json has.
+            // The post-processor of tokenizer.json stays.
             _ if inner.get_post_processor().is_some() => return Ok(()),
             _ => template(&[], &[]),
         };

@@ -1,12 +1,12 @@
-//! Conversation formats for models without a chat template, by the names that RewardBench gives them
-//! (`rewardbench/chattemplates.py` and FastChat's `conversation.py`): what stands around each turn.
+//! Conversation formats for models without a chat template: the texts around each turn. Names and texts are those of
+//! RewardBench (`rewardbench/chattemplates.py` and FastChat's `conversation.py`).
 
 use crate::TextError;
 
-/// How a conversation is written: `before`, and each turn between what opens and closes its role's.
+/// How a conversation is written: first `before`, then each turn between the opening and the closing text of its role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Format {
-    /// RewardBench's name of it.
+    /// Its name in RewardBench.
     pub name: &'static str,
     before: &'static str,
     user: [&'static str; 2],
@@ -22,7 +22,7 @@ const fn format(
     Format { name, before, user, assistant }
 }
 
-/// All of them; `raw` is the texts alone.
+/// All formats; `raw` writes the texts alone.
 pub const FORMATS: [Format; 11] = [
     format("raw", "", ["", ""], ["", ""]),
     format("tulu", "", ["<|user|>\n", "\n"], ["<|assistant|>\n", "\n"]),
@@ -44,17 +44,17 @@ pub const FORMATS: [Format; 11] = [
 ];
 
 impl Format {
-    /// The one of that name.
+    /// The format of this name.
     ///
     /// # Errors
-    /// [`TextError::NoFormat`] with the names that there are.
+    /// [`TextError::NoFormat`], whose message lists all names.
     pub fn named(name: &str) -> Result<Self, TextError> {
         let named = FORMATS.into_iter().find(|format| format.name == name);
         named.ok_or_else(|| TextError::NoFormat { name: name.to_owned() })
     }
 
-    /// As a chat template. The prompt ends before what opens the answer, as RewardBench has it; a
-    /// message of any other role is refused.
+    /// The source of a chat template that writes this format. A prompt ends before the text that opens the answer, as
+    /// in RewardBench. A message whose role is neither `user` nor `assistant` is refused.
     pub fn template(&self) -> String {
         let text = |text: &str| serde_json::Value::from(text).to_string();
         let turn = |[open, close]: [&str; 2]| format!("{{{{ {} + m['content'] + {} }}}}", text(open), text(close));

@@ -1,4 +1,4 @@
-//! A tokenizer made anew from a GGUF's metadata.
+//! Tokenizers rebuilt from a GGUF's metadata.
 
 use rewardscope_weights::{WeightsError, gguf};
 use tokenizers::decoders::byte_fallback::ByteFallback;
@@ -19,18 +19,21 @@ use tokenizers::{
 use crate::TextError;
 use crate::patterns::{LLAMA_3, QWEN_2};
 
-/// GGML's type of tokens that merges make.
+/// GGML's type of ordinary tokens, which merges make.
 const NORMAL: i64 = 1;
 
-/// GGML's token types that become added tokens.
+/// GGML's type of special tokens, which become added tokens.
 const CONTROL: i64 = 3;
 
+/// GGML's type of tokens that users define, which become added tokens too.
 const USER_DEFINED: i64 = 4;
 
-/// What a GGUF's metadata says of its tokenizer.
+/// The tokenizer in a GGUF's metadata.
 pub(crate) struct GgufVocabulary<'a> {
     metadata: &'a gguf::Metadata,
+    /// The tokens by id.
     tokens: &'a [String],
+    /// Each token's type.
     types: &'a [i64],
 }
 
@@ -58,7 +61,7 @@ impl<'a> GgufVocabulary<'a> {
         self.tokens.iter().zip(0u32..).map(|(token, id)| (token.clone(), id)).collect()
     }
 
-    /// Byte-level BPE, its merges as they are stored.
+    /// A byte-level BPE tokenizer with the stored merges.
     pub(crate) fn byte_level(&self) -> Result<tokenizers::Tokenizer, TextError> {
         let bytes = |use_regex| PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, use_regex));
         let split = |pattern: &str| {
@@ -67,7 +70,7 @@ impl<'a> GgufVocabulary<'a> {
             split.map(PreTokenizerWrapper::Split).map_err(|e| self.refuse("a tokenizer", e.to_string()))
         };
         let name = self.metadata.text("tokenizer.ggml.pre").map_err(|e| self.incomplete(e))?;
-        // llama.cpp has several names for some.
+        // llama.cpp has several names for some pre-tokenizers.
         let name = match name {
             "llama3" | "llama-v3" => "llama-bpe",
             "deepseek-r1-qwen" => "qwen2",
@@ -92,7 +95,7 @@ impl<'a> GgufVocabulary<'a> {
             Ok((left.to_owned(), right.to_owned()))
         });
         let bpe = BPE::builder().vocab_and_merges(self.ids(), merges.collect::<Result<Vec<_>, TextError>>()?);
-        // What the published tokenizer.json of each has; the metadata has no word for it.
+        // As in the published tokenizer.json of each; the metadata has no key for it.
         let bpe = bpe.ignore_merges(name == "llama-bpe").build().map_err(|e| self.bad_merges(e))?;
         let mut inner = self.tokenizer(bpe)?;
         if name == "qwen2" {
@@ -103,8 +106,8 @@ impl<'a> GgufVocabulary<'a> {
         Ok(inner)
     }
 
-    /// SentencePiece's BPE: a text's spaces become `\u{2581}`, and of the pieces that stand side by
-    /// side those are joined first whose token scores highest. Bytes stand for what has no token.
+    /// A SentencePiece BPE tokenizer. Spaces become `\u{2581}`. Of all neighbouring pieces, those are joined first
+    /// whose joined token has the highest score. A character without a token becomes byte tokens.
     pub(crate) fn sentencepiece(&self) -> Result<tokenizers::Tokenizer, TextError> {
         let scores = self.metadata.floats("tokenizer.ggml.scores").map_err(|e| self.incomplete(e))?;
         if scores.len() != self.tokens.len() {
@@ -133,7 +136,7 @@ impl<'a> GgufVocabulary<'a> {
         }
         let mut inner = self.tokenizer(bpe.build().map_err(|e| self.bad_merges(e))?)?;
         let mut normalizers: Vec<NormalizerWrapper> = Vec::new();
-        // llama.cpp's own default.
+        // The default is llama.cpp's.
         if self.metadata.flag("tokenizer.ggml.add_space_prefix").unwrap_or(true) {
             normalizers.push(Prepend::new("\u{2581}".to_owned()).into());
         }
@@ -149,9 +152,8 @@ impl<'a> GgufVocabulary<'a> {
         Ok(inner)
     }
 
-    /// WordPiece as BERT has it. GGUF marks a word's beginning by `\u{2581}` where the vocabulary
-    /// marks its continuation by `##`, and has no word for case: where no token has a capital,
-    /// the tokenizer has none.
+    /// A WordPiece tokenizer like BERT's. GGUF marks a word's beginning by `\u{2581}`, where BERT's vocabulary marks
+    /// its continuation by `##`. GGUF has no key for case: where no ordinary token has a capital, texts are lowercased.
     pub(crate) fn wordpiece(&self) -> Result<tokenizers::Tokenizer, TextError> {
         let mut ids = ahash::AHashMap::with_capacity(self.tokens.len());
         let mut is_cased = false;
@@ -172,7 +174,7 @@ impl<'a> GgufVocabulary<'a> {
                 .ok_or_else(|| self.refuse("a tokenizer in the metadata", format!("no {} token of its own", keys[0])))
         };
         let (unknown, _) = special(&["unknown"])?;
-        // The key is spelled so.
+        // GGUF spells this key "seperator".
         let (separator, begin) = (special(&["seperator", "eos"])?, special(&["cls", "bos"])?);
         let model = WordPiece::builder().vocab(ids).unk_token(unknown).build();
         let mut inner = self.tokenizer(model.map_err(|e| self.refuse("a vocabulary of WordPiece", e.to_string()))?)?;
@@ -187,7 +189,7 @@ impl<'a> GgufVocabulary<'a> {
         self.refuse("merges of tokens in the vocabulary", error.to_string())
     }
 
-    /// With the tokens that are found whole before anything else is done.
+    /// A tokenizer of this model, with the added tokens: they are found in a text before anything else is done.
     pub(crate) fn tokenizer(&self, model: impl Into<ModelWrapper>) -> Result<tokenizers::Tokenizer, TextError> {
         let mut inner = tokenizers::Tokenizer::new(model);
         let of_type = |kind: i64, special: bool| -> Vec<AddedToken> {

@@ -1,5 +1,28 @@
-//! Messages to token ids: a [`ChatTemplate`] renders a conversation to text, a [`Tokenizer`] turns
-//! text into ids, and a [`Conversation`] keeps both with the place where the completion begins.
+//! From messages to token ids, as transformers does it.
+//!
+//! A [`ChatTemplate`] renders messages to text, a [`Tokenizer`] turns text into ids, and a [`TextPipeline`] does both.
+//! The result, a [`Conversation`] or an encoder's [`Pair`], also says where the completion begins.
+//!
+//! # Example
+//! ```
+//! use rewardscope_text::{ChatTemplate, Clock, Encoding, Message, TextPipeline, Tokenizer};
+//!
+//! # fn main() -> Result<(), rewardscope_text::TextError> {
+//! let json = r#"{"pre_tokenizer": {"type": "Whitespace"}, "model": {"type": "WordLevel", "unk_token": "?",
+//!     "vocab": {"?": 0, "user": 1, "assistant": 2, ":": 3, "Hi": 4, "Hello": 5}}}"#;
+//! let template = "{% for m in messages %}{{ m.role }}: {{ m.content }} {% endfor %}\
+//!     {% if add_generation_prompt %}assistant:{% endif %}";
+//! let clock = Clock::from_local_seconds(0);
+//! let template = ChatTemplate::new("chat_template.jinja", template.to_owned(), vec![], clock)?;
+//! let tokenizer = Tokenizer::from_json("tokenizer.json", json.as_bytes())?;
+//! let pipeline = TextPipeline { tokenizer, template: Some(template) };
+//!
+//! let encoding = Encoding { bos: Default::default(), side: Default::default(), most_tokens: 512 };
+//! let found = &pipeline.conversations(&[Message::new("user", "Hi")], ["Hello"], encoding)?[0];
+//! assert_eq!(found.text, "user: Hi assistant: Hello ");
+//! assert_eq!((found.input_ids.as_slice(), found.first_completion_token), ([1, 3, 4, 2, 3, 5].as_slice(), 5));
+//! # Ok(()) }
+//! ```
 
 mod classes;
 mod formats;
@@ -12,9 +35,8 @@ mod template_source;
 mod tokenizer;
 mod tokenizer_file;
 
-use serde::{Deserialize, Serialize};
-
 pub use formats::{FORMATS, Format};
+pub use rewardscope_conversation::Message;
 pub use special_tokens::TokenizerSettings;
 pub use template::{ChatTemplate, Clock};
 pub use tokenizer::{Tokenizer, Vocabulary};
@@ -32,7 +54,7 @@ pub enum TextError {
         /// What is there.
         found: String,
     },
-    /// The chat template refused or failed on a conversation.
+    /// The chat template refused a conversation, or failed on it.
     #[error("rendering a conversation with the chat template of {file}: {found}")]
     Template {
         /// The file the template came from.
@@ -40,7 +62,7 @@ pub enum TextError {
         /// What the template or its engine said.
         found: String,
     },
-    /// A conversation for a model that does not say how it is written.
+    /// The model has no chat template to render a conversation with.
     #[error(
         "rendering a conversation: a chat_template was expected beside {file}, in tokenizer_config.json or chat_template.jinja, none was found; choose a conversation format in its place (--format raw, for the texts alone)"
     )]
@@ -48,7 +70,7 @@ pub enum TextError {
         /// The tokenizer's file.
         file: String,
     },
-    /// A conversation format that is not known.
+    /// There is no conversation format of this name.
     #[error(
         "choosing a conversation format: one of {} was expected, {name} was found",
         FORMATS.map(|format| format.name).join(", ")
@@ -67,53 +89,39 @@ pub enum TextError {
     },
 }
 
-/// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// `system`, `user` or `assistant`.
-    pub role: String,
-    /// What was said.
-    pub content: String,
-}
-
-impl Message {
-    /// A turn.
-    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self { role: role.into(), content: content.into() }
-    }
-}
-
 /// A rendered, tokenized conversation that ends in a completion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conversation {
-    /// The text that the model sees.
+    /// The rendered text, before any cut.
     pub text: String,
-    /// Its token ids.
+    /// Its token ids, after any cut.
     pub input_ids: Vec<u32>,
-    /// Where the completion begins: the length of the common prefix with the rendering that ends
-    /// in the generation prompt. Everything from here on, closing tokens included, is completion.
+    /// Index in `input_ids` of the completion's first token: the length of the common prefix with the prompt's
+    /// rendering, which ends in the generation prompt. Everything from here on, closing tokens included, is completion.
     pub first_completion_token: usize,
-    /// Tokens that were cut off: none where the template alone begins it, whose ids are whole.
+    /// Number of tokens that were cut off; 0 with [`Bos::Template`], where whoever reads the ids cuts them.
     pub cut_tokens: usize,
 }
 
-/// Who puts the token that begins a text before a conversation. Templates bring one of their own,
-/// and so do tokenizers; programs differ in what they make of that.
+/// Who puts the beginning-of-text token (BOS) before a conversation. Templates write one and tokenizers add one;
+/// programs differ in which of them they keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum Bos {
-    /// The template alone, as transformers' `apply_chat_template` tokenizes.
+    /// The template alone, as in transformers' `apply_chat_template`.
     #[default]
     Template,
-    /// The tokenizer alone, as in Skywork's evaluation: the template's is taken away first.
+    /// The tokenizer alone, as in Skywork's evaluation: the template's token is removed first.
     Skywork,
-    /// Both, as in RewardBench, which then masks the first of two. What is masked is seen by no
-    /// token and rotary positions are relative, so here it is left out; it counts where texts are
-    /// cut.
+    /// Both, as in RewardBench, which then masks the first of the two. No token sees a masked token and rotary
+    /// positions are relative, so the first is left out here. It still counts where texts are cut.
+    #[cfg_attr(feature = "clap", value(name = "rewardbench"))]
     RewardBench,
 }
 
-/// Which end of a text is cut off where it is too long.
+/// Which end of a text is cut off when it is too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum TruncationSide {
     /// The beginning.
     Left,
@@ -122,14 +130,14 @@ pub enum TruncationSide {
     Right,
 }
 
-/// How texts become ids.
+/// How texts are turned into ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoding {
-    /// What begins a conversation.
+    /// Who puts the beginning-of-text token before a conversation.
     pub bos: Bos,
-    /// Where it is cut.
+    /// Which end is cut.
     pub side: TruncationSide,
-    /// Tokens that are left at most.
+    /// Most tokens that a text or pair keeps, special tokens included.
     pub most_tokens: usize,
 }
 
@@ -138,28 +146,28 @@ pub struct Encoding {
 pub struct Pair {
     /// Token ids, special tokens included.
     pub input_ids: Vec<u32>,
-    /// Which of the two texts each token belongs to, as the tokenizer numbers them.
+    /// For each token, which of the two texts it belongs to, 0 or 1 as the tokenizer numbers them.
     pub token_type_ids: Vec<u32>,
-    /// The first token of the completion.
+    /// Index in `input_ids` of the completion's first token; their number where none is left.
     pub first_completion_token: usize,
-    /// Tokens that were cut off.
+    /// Number of tokens that were cut off.
     pub cut_tokens: usize,
 }
 
-/// A tokenizer with its chat template: all that turns messages into ids.
+/// A tokenizer with its chat template: everything that turns messages into ids.
 #[derive(Debug)]
 pub struct TextPipeline {
-    /// Text to ids.
+    /// Turns text into ids.
     pub tokenizer: Tokenizer,
-    /// Messages to text; encoders read pairs and have none.
+    /// Renders messages to text; `None` for encoders, which read pairs, and for models that bring no template.
     pub template: Option<ChatTemplate>,
 }
 
 impl TextPipeline {
-    /// Renders and tokenizes a prompt with each of the completions that answer it.
+    /// Renders and tokenizes a prompt with each of its completions: one conversation for each, in their order.
     ///
     /// # Errors
-    /// When the template or the tokenizer fails.
+    /// [`TextError::NoTemplate`] where there is no template, and when the template or the tokenizer fails.
     pub fn conversations<'a>(
         &self,
         prompt: &[Message],
@@ -176,10 +184,9 @@ impl TextPipeline {
             .collect()
     }
 
-    /// Tokenizes a prompt with each of the completions that answer it, as the pairs that encoders
-    /// read: special tokens added, the longer of the two cut, token by token, where together they
-    /// are longer than `encoding` allows. Of a prompt of several messages the contents
-    /// are read, a line break between.
+    /// Tokenizes a prompt with each of its completions: one pair for each, in their order, as encoders read them.
+    /// Special tokens are added. A pair that is longer than `encoding` allows is cut token by token, always from the
+    /// longer of its two texts. A prompt of several messages is read as their contents with line breaks between.
     ///
     /// # Errors
     /// When the tokenizer fails.
@@ -194,9 +201,9 @@ impl TextPipeline {
         completions.into_iter().map(|completion| self.tokenizer.encode_pair(&prompt, completion, encoding)).collect()
     }
 
-    /// The text of each of a conversation's tokens. A special token that stands in no text, or a token
-    /// of a text that is written otherwise, is shown as the vocabulary spells it; the second of two
-    /// tokens that share a character has none.
+    /// The text that each token of a conversation stands for. Tokens before those of `text`, such as special tokens
+    /// that a protocol adds, are shown as the vocabulary spells them. So are all tokens where tokenizing `text` does
+    /// not give these ids. Where two tokens share a character, the second has an empty text.
     ///
     /// # Errors
     /// When the tokenizer fails.
@@ -204,7 +211,7 @@ impl TextPipeline {
         let spans = self.tokenizer.spans(text)?;
         let spelled = |id: &u32| self.tokenizer.token(*id).unwrap_or_default();
         let characters: Vec<char> = text.chars().collect();
-        // What a protocol puts around a text or cuts off it shifts the one against the other.
+        // A protocol may put tokens before the text or cut off its end: then the ids are shifted, or fewer.
         let ids: Vec<u32> = spans.iter().map(|(id, _)| *id).collect();
         let shift =
             (0..=input_ids.len()).find(|&shift| ids.starts_with(&input_ids[shift..]) && shift < input_ids.len());
@@ -214,7 +221,7 @@ impl TextPipeline {
         let mut end = 0;
         let mut texts: Vec<String> = input_ids[..shift].iter().map(spelled).collect();
         for (_, span) in spans.into_iter().take(input_ids.len() - shift) {
-            // From where the last token ended: what no token stands for belongs to the next one.
+            // Begins where the last token ended, so that characters without a token belong to the next one.
             let last = span.end.clamp(end, characters.len());
             texts.push(characters[end..last].iter().collect());
             end = last;
@@ -236,7 +243,7 @@ impl TextPipeline {
         let Encoding { bos, side, most_tokens } = encoding;
         let (whole, _) = self.ids(template, &text, bos, usize::MAX, side)?;
         let first = start.iter().zip(&whole).take_while(|(a, b)| a == b).count();
-        // Where nothing is put around a text, whoever reads the ids cuts them.
+        // The template's ids are cut by whoever reads them; Skywork's need no cut here.
         if bos == Bos::Template || (bos == Bos::Skywork && whole.len() <= most_tokens) {
             return Ok(Conversation { text, input_ids: whole, first_completion_token: first, cut_tokens: 0 });
         }
@@ -245,7 +252,7 @@ impl TextPipeline {
         Ok(Conversation { text, input_ids, first_completion_token: first.saturating_sub(before), cut_tokens })
     }
 
-    /// A rendered text's ids, at most so many, and how many were cut off.
+    /// The ids of a rendered text, at most `most_tokens`, and how many were cut off.
     fn ids(
         &self,
         template: &ChatTemplate,
@@ -287,7 +294,7 @@ mod tests {
         let pipeline = TextPipeline { tokenizer, template: None };
         let texts = pipeline.token_texts(text, &ids).expect("texts");
         assert_eq!((texts.len(), texts.concat()), (ids.len(), text.to_owned()));
-        // One more in front, as a protocol may put it there.
+        // One more token in front, as a protocol may put there.
         let with_first = [&[1], ids.as_slice()].concat();
         let texts = pipeline.token_texts(text, &with_first).expect("texts");
         assert_eq!((texts.len(), texts[1..].concat()), (with_first.len(), text.to_owned()));

@@ -1,10 +1,9 @@
-//! Python's methods and ways of printing, as far as chat templates use them and Jinja for Rust has
-//! none of its own.
+//! Python's methods and ways of printing, as far as chat templates use them and Jinja for Rust (minijinja) lacks them.
 
 use minijinja::value::{Kwargs, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State, Value};
 
-/// Methods of texts, lists and dicts.
+/// Calls a method of a text, list or dict.
 pub(crate) fn method(state: &State<'_, '_>, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
     if value.is_undefined() {
         return Err(Error::new(ErrorKind::UndefinedError, format!("the method {name} of a variable that is not set")));
@@ -19,7 +18,7 @@ pub(crate) fn method(state: &State<'_, '_>, value: &Value, name: &str, args: &[V
 }
 
 fn text_method(text: &str, name: &str, args: &[Value]) -> Result<Value, Error> {
-    /// Wider than any text that a template lines up.
+    /// Most characters of a padded text: more than any template needs.
     const MOST_WIDTH: usize = 10_000;
     let wrong = |found: String| Error::new(ErrorKind::InvalidOperation, found);
     let padded = |text: &str| -> Result<(usize, char), Error> {
@@ -68,7 +67,7 @@ fn text_method(text: &str, name: &str, args: &[Value]) -> Result<Value, Error> {
         "center" => {
             let (count, with) = padded(text)?;
             let width = count + text.chars().count();
-            // Python puts the odd one left where the width is odd too.
+            // Python puts an odd fill character on the left where the width is odd too.
             let left = count / 2 + (count & width & 1);
             Value::from(format!("{}{text}{}", fill(left, with), fill(count - left, with)))
         }
@@ -93,6 +92,7 @@ fn text_method(text: &str, name: &str, args: &[Value]) -> Result<Value, Error> {
     })
 }
 
+/// Python's `rsplit`.
 fn split_from_the_end(text: &str, separator: Option<&str>, most: Option<i64>) -> Vec<String> {
     let most = most.and_then(|most| usize::try_from(most).ok()).map_or(usize::MAX, |most| most.saturating_add(1));
     let mut parts: Vec<String> = match separator {
@@ -190,7 +190,7 @@ pub(crate) fn float(x: f64) -> String {
     if plain.contains('.') { plain } else { format!("{plain}.0") }
 }
 
-/// `join`, with `attribute`.
+/// Jinja's filter `join`, with its `attribute`.
 pub(crate) fn join(items: &Value, separator: Option<&str>, kwargs: Kwargs) -> Result<String, Error> {
     let named: Option<String> = kwargs.get("d")?;
     let attribute: Option<Value> = kwargs.get("attribute")?;
@@ -207,7 +207,7 @@ pub(crate) fn join(items: &Value, separator: Option<&str>, kwargs: Kwargs) -> Re
     Ok(parts?.join(&separator))
 }
 
-/// What lies under names with dots between, or at an index.
+/// The value at a path: names with dots between, or an index.
 fn at_path(item: &Value, path: &Value) -> Result<Value, Error> {
     let Some(names) = path.as_str() else {
         return item.get_item(path);
@@ -218,8 +218,8 @@ fn at_path(item: &Value, path: &Value) -> Result<Value, Error> {
     })
 }
 
-/// `text % value` with Python's `%s`, `%r`, `%d`, `%i`, `%f`, `%x`, `%%`, widths and precisions. Several values come
-/// as a list.
+/// `text % value` with Python's `%s`, `%r`, `%d`, `%i`, `%f`, `%x`, `%%`, widths and precisions. With `is_tuple`,
+/// `value` is a list of several values.
 pub(crate) fn percent(text: &str, value: &Value, is_tuple: bool) -> Result<String, Error> {
     let wrong = |found: &str| Error::new(ErrorKind::InvalidOperation, format!("formatting {text:?}: {found}"));
     let mut values = match is_tuple {

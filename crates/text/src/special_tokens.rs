@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
-/// The names that every tokenizer has.
+/// The names of special tokens that every tokenizer knows.
 const NAMES: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
-/// What is there of a tokenizer beside `tokenizer.json`.
+/// A tokenizer's files beside `tokenizer.json`, each a JSON object.
 #[derive(Debug, Clone, Default)]
 pub struct TokenizerSettings {
-    /// `tokenizer_config.json`
+    /// `tokenizer_config.json`; empty where there is none.
     pub config: Map<String, Value>,
     /// `special_tokens_map.json`
     pub special_tokens_map: Option<Map<String, Value>>,
@@ -26,15 +26,15 @@ pub struct TokenizerSettings {
 /// A tokenizer's special and added tokens.
 #[derive(Debug, Default)]
 pub(crate) struct SpecialTokens {
-    /// By name, in order.
+    /// Tokens with a name, in order.
     named: Vec<(String, AddedToken)>,
-    /// Special ones without a name.
+    /// Special tokens without a name.
     extra: Vec<AddedToken>,
-    /// All that a configuration lists, by id.
+    /// All added tokens that the files list, by id.
     listed: BTreeMap<u64, AddedToken>,
 }
 
-/// A token as a text or as an object with its `content`; `is_special` where it does not say.
+/// Reads a token: a text, or an object with its `content`. `is_special` counts where the object does not say.
 fn token(value: &Value, is_special: bool) -> Result<AddedToken, String> {
     if let Some(content) = value.as_str() {
         return Ok(AddedToken::from(content, is_special));
@@ -52,7 +52,8 @@ fn token(value: &Value, is_special: bool) -> Result<AddedToken, String> {
 }
 
 impl SpecialTokens {
-    /// `defaults` are the class's own tokens, `stored` the added tokens of `tokenizer.json`.
+    /// Gathers the tokens from all files. `defaults` are the class's own tokens (name and token), `stored` the added
+    /// tokens of `tokenizer.json` by id.
     pub fn gather(
         settings: &TokenizerSettings,
         defaults: &[(&str, &str)],
@@ -83,8 +84,8 @@ impl SpecialTokens {
         Ok(all)
     }
 
-    /// `special_tokens_map.json` over the configuration, and `added_tokens.json`, which are read where the
-    /// configuration has no `added_tokens_decoder`.
+    /// Reads the files of older versions, for a configuration that has no `added_tokens_decoder`:
+    /// `special_tokens_map.json` overrides the configuration, and `added_tokens.json` lists tokens.
     fn older_files(
         settings: &TokenizerSettings,
         given: &mut Map<String, Value>,
@@ -121,6 +122,7 @@ impl SpecialTokens {
         Ok(())
     }
 
+    /// Fills in the tokens with names, and the special ones without.
     fn name(&mut self, given: &Map<String, Value>, defaults: &[(&str, &str)]) -> Result<(), String> {
         let known: BTreeMap<String, AddedToken> =
             self.listed.values().map(|token| (token.content.clone(), token.clone())).collect();
@@ -136,7 +138,7 @@ impl SpecialTokens {
                 (None, Some(token)) => self.named.push((name.to_owned(), AddedToken::from(token, true))),
             }
         }
-        // A model's own: an image's, or the begin of a thought.
+        // Tokens of one model only, such as for an image or for the beginning of a thought.
         for (key, value) in given {
             let is_token = value.is_string() || value.get("content").is_some();
             if key.ends_with("_token") && !NAMES.contains(&key.as_str()) && is_token {
@@ -158,17 +160,18 @@ impl SpecialTokens {
         Ok(())
     }
 
-    /// The token of a name.
+    /// The token of this name.
     pub fn named(&self, name: &str) -> Option<String> {
         self.named.iter().find(|(key, _)| key == name).map(|(_, token)| token.content.clone())
     }
 
-    /// All tokens that have a name, which templates may use.
+    /// All tokens that have a name, as pairs of name and token; templates may use them.
     pub fn names(&self) -> Vec<(String, String)> {
         self.named.iter().map(|(name, token)| (name.clone(), token.content.clone())).collect()
     }
 
-    /// Adds those that a tokenizer lacks: listed ones in the order of their ids, named ones, and the others.
+    /// Adds the tokens to a tokenizer: first the listed ones in the order of their ids, then the named ones and the
+    /// special ones without a name, as far as the tokenizer lacks them.
     pub fn add_to(&self, inner: &mut tokenizers::Tokenizer) {
         let there: Vec<String> = inner.get_added_tokens_decoder().into_values().map(|token| token.content).collect();
         let mut tokens: Vec<AddedToken> = self.listed.values().cloned().collect();
@@ -188,7 +191,7 @@ impl SpecialTokens {
 }
 
 impl SpecialTokens {
-    /// Adds those that have a name once more, without what stands beside them.
+    /// Adds the named tokens and the special ones without a name once more, without their flags.
     pub fn add_plain_to(&self, inner: &mut tokenizers::Tokenizer) {
         let plain = |token: &AddedToken| AddedToken::from(token.content.clone(), true);
         let tokens: Vec<AddedToken> = self.named.iter().map(|(_, token)| token).chain(&self.extra).map(plain).collect();

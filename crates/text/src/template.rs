@@ -12,18 +12,19 @@ use serde::Serialize;
 
 use crate::{Message, TextError, python, template_source};
 
-/// Instructions a template may take: a real one takes a few thousand a message.
+/// Most instructions of one rendering. A real template takes a few thousand per message.
 const FUEL: u64 = 50_000_000;
 
-/// A template longer than this is no chat template.
+/// Most bytes of a template's source; no real template is longer.
 const MAX_TEMPLATE_BYTES: usize = 1 << 20;
 
-/// No context holds a longer text.
+/// Most bytes of a rendered text; no context holds more.
 const MAX_TEXT_BYTES: usize = 1 << 24;
 
+/// The template's name inside its environment.
 const NAME: &str = "chat_template";
 
-/// Text that refuses to grow without end.
+/// Rendered text that refuses to grow beyond [`MAX_TEXT_BYTES`].
 #[derive(Default)]
 struct Bounded(Vec<u8>);
 
@@ -41,14 +42,14 @@ impl Write for Bounded {
     }
 }
 
-/// The time that `strftime_now` tells. Scores of templates that write the date depend on it, so it
-/// is stated, never read from the system here.
+/// The local time that `strftime_now` tells. The scores of a template that writes the date depend on it, so the caller
+/// states it: it is never read from the system here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clock(NaiveDateTime);
 
 impl Clock {
     /// The local time that is this many seconds after 1970-01-01T00:00:00 by the local calendar.
-    /// Times out of range read as 1970.
+    /// A time out of range becomes 1970-01-01T00:00:00.
     pub fn from_local_seconds(seconds: i64) -> Self {
         Self(DateTime::from_timestamp(seconds, 0).unwrap_or_default().naive_utc())
     }
@@ -58,14 +59,15 @@ impl Clock {
         self.0.and_utc().timestamp()
     }
 
-    /// A local time in ISO 8601 without a zone, such as `2025-02-03T04:05:06`, or a day, which begins at midnight.
+    /// Reads a local time in ISO 8601 without a zone, such as `2025-02-03T04:05:06`, or a date alone, which means its
+    /// midnight. `None` for any other text.
     pub fn parse(iso: &str) -> Option<Self> {
         let day = || iso.parse::<chrono::NaiveDate>().ok()?.and_hms_opt(0, 0, 0);
         iso.parse().ok().or_else(day).map(Self)
     }
 }
 
-/// As [`Clock::parse`] reads it.
+/// Writes the time as [`Clock::parse`] reads it.
 impl std::fmt::Display for Clock {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(to, "{}", self.0.format("%Y-%m-%dT%H:%M:%S"))
@@ -73,6 +75,19 @@ impl std::fmt::Display for Clock {
 }
 
 /// A compiled chat template with the special tokens that it may name.
+///
+/// ```
+/// use rewardscope_text::{ChatTemplate, Clock, Message};
+///
+/// # fn main() -> Result<(), rewardscope_text::TextError> {
+/// let source = "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content.strip() }}{% endfor %}";
+/// let tokens = vec![("bos_token".to_owned(), "<s>".to_owned())];
+/// let clock = Clock::parse("2025-02-03").expect("a date");
+/// let template = ChatTemplate::new("tokenizer_config.json", source.to_owned(), tokens, clock)?;
+/// assert_eq!(template.render(&[Message::new("user", " Hi ")], true)?, "<s>[user] Hi");
+/// assert!(!template.tells_time());
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct ChatTemplate {
     file: String,
@@ -83,10 +98,11 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// Compiles a template. `special_tokens` are `bos_token` and its like, by name.
+    /// Compiles a template. `file` is its file's name, for messages; `special_tokens` are pairs of a name, such as
+    /// `bos_token`, and the token.
     ///
     /// # Errors
-    /// When it is no valid template.
+    /// When the source is no valid template, or longer than 1 MiB.
     pub fn new(
         file: &str,
         source: String,
@@ -131,27 +147,27 @@ impl ChatTemplate {
         Ok(Self { file: file.to_owned(), source, environment, clock, special_tokens })
     }
 
-    /// The template as it was given.
+    /// The template's source, as it was given.
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// Whether it asks for the time.
+    /// Whether it asks for the time (`strftime_now`).
     pub fn tells_time(&self) -> bool {
         self.source().contains("strftime_now")
     }
 
-    /// The special tokens that it may name, by name.
+    /// The special tokens that it may name, as pairs of name and token.
     pub fn special_tokens(&self) -> &[(String, String)] {
         &self.special_tokens
     }
 
-    /// The time that is told from now on.
+    /// Sets the time that `strftime_now` tells from now on.
     pub fn set_clock(&self, clock: Clock) {
         *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = clock;
     }
 
-    /// What is to be said of a variable that is not set: the line that names it.
+    /// The message about a variable that is not set: the template's line that names it.
     fn undefined(&self, error: &Error) -> String {
         const MOST: usize = 160;
         let number = error.line().unwrap_or(1);
@@ -163,16 +179,17 @@ impl ChatTemplate {
     /// The text of a conversation; with `add_generation_prompt` it ends where an answer begins.
     ///
     /// # Errors
-    /// [`TextError::Template`] when the template raises an exception, fails or runs away.
+    /// [`TextError::Template`] when the template raises an exception, fails, runs too long, or writes a text that is
+    /// longer than any context.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, TextError> {
         self.render_with(messages, context! { add_generation_prompt })
     }
 
-    /// The text of messages of any form that the template knows, with what else it is told, as
-    /// transformers' `apply_chat_template` takes them.
+    /// The text of messages of any form that the template knows. `told` are further variables for it, as in
+    /// transformers' `apply_chat_template`.
     ///
     /// # Errors
-    /// As [`Self::render`], and when the text is longer than any context.
+    /// As [`Self::render`].
     pub fn render_with(&self, messages: impl Serialize, told: impl Serialize) -> Result<String, TextError> {
         let failed = |e: Error| TextError::Template {
             file: self.file.clone(),
@@ -188,7 +205,7 @@ impl ChatTemplate {
         self.environment
             .get_template(NAME)
             .and_then(|template| {
-                // Later ones go before earlier ones.
+                // A variable in a later map overrides the same in an earlier one.
                 let defaults = context! { tools => (), documents => (), add_generation_prompt => false };
                 let messages = Value::from_serialize(&messages);
                 let told = Value::from_serialize(&told);
@@ -217,10 +234,12 @@ fn strftime(clock: Clock, format: &str) -> Result<String, Error> {
     Ok(text)
 }
 
-/// How `json.dumps` writes.
+/// The style in which `json.dumps` writes.
 struct JsonStyle {
     indent: Option<usize>,
+    /// Text between two items.
     item: String,
+    /// Text between a key and its value.
     key: String,
     ascii: bool,
     sorted: bool,

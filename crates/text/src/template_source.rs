@@ -1,7 +1,7 @@
-//! What of Jinja for Python has other words in Jinja for Rust, exchanged in a template's source.
+//! Rewrites a template's source where Jinja for Rust (minijinja) needs other words than Jinja for Python.
 
-/// A template's source with `{% generation %}` blocks, which transformers has for training, as plain blocks, and with
-/// `"..." % value` as a filter.
+/// A template's source, rewritten: `{% generation %}` blocks, which transformers has for training, become plain blocks,
+/// and `"..." % value` becomes a filter.
 pub(crate) fn adapted(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
@@ -23,7 +23,7 @@ pub(crate) fn adapted(source: &str) -> String {
     out
 }
 
-/// Where a tag ends, behind its closing signs; texts in quotes may hold them.
+/// The byte after a tag's closing signs. Closing signs in quoted texts do not count.
 fn end_of(tag: &str, kind: u8) -> Option<usize> {
     let close: &[u8; 2] = match kind {
         b'{' => b"}}",
@@ -44,7 +44,7 @@ fn end_of(tag: &str, kind: u8) -> Option<usize> {
     None
 }
 
-/// Behind the closing quote of the text that begins at a place.
+/// The byte after the closing quote of the text that begins at `start`.
 fn end_of_text(bytes: &[u8], start: usize, quote: u8) -> Option<usize> {
     let mut at = start + 1;
     while at < bytes.len() {
@@ -57,6 +57,7 @@ fn end_of_text(bytes: &[u8], start: usize, quote: u8) -> Option<usize> {
     None
 }
 
+/// A `generation` tag as a `with` tag; any other tag as it is.
 fn generation(tag: &str) -> String {
     let Some(inner) = tag.strip_prefix("{%").and_then(|tag| tag.strip_suffix("%}")) else {
         return tag.to_owned();
@@ -69,7 +70,7 @@ fn generation(tag: &str) -> String {
     }
 }
 
-/// `"..." % value` as `("..."|percent(value))`, where a text in quotes stands left of the sign.
+/// A tag with `"..." % value` as `("..."|percent(value, is_tuple))`, where a quoted text stands left of the sign.
 fn percents(tag: &str) -> String {
     let bytes = tag.as_bytes();
     let mut out = String::with_capacity(tag.len());
@@ -91,7 +92,7 @@ fn percents(tag: &str) -> String {
                 let inner = &tag[value..after];
                 let is_tuple = is_tuple(inner);
                 out.push_str(&tag[copied..at]);
-                // What is formatted may be formatted itself.
+                // The value may contain another formatted text.
                 let inner = percents(&format!("  {inner}"));
                 out.push_str(&format!("({}|percent({}, {is_tuple}))", &tag[at..end], inner.trim_start()));
                 (at, copied) = (after, after);
@@ -110,7 +111,8 @@ fn skip_spaces(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Behind a value: a name, a number, a text or brackets, with what is taken of it and filters.
+/// The byte after a value: a name, a number, a quoted text or brackets, with its attributes, indices, calls and
+/// filters.
 fn end_of_value(bytes: &[u8], start: usize) -> Option<usize> {
     let word = |mut at: usize| {
         while bytes.get(at).is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_') {
@@ -161,7 +163,7 @@ fn end_of_brackets(bytes: &[u8], start: usize) -> Option<usize> {
     None
 }
 
-/// Whether a value is several in round brackets.
+/// Whether a value is a tuple: several values in round brackets.
 fn is_tuple(value: &str) -> bool {
     let bytes = value.as_bytes();
     if bytes.first() != Some(&b'(') || end_of_brackets(bytes, 0) != Some(bytes.len()) {

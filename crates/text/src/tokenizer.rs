@@ -1,5 +1,5 @@
-//! Text to token ids: `tokenizer.json` as the file says, and GGUF's tokenizers (byte-level BPE,
-//! SentencePiece, WordPiece) rebuilt from its metadata.
+//! Text to token ids, with tokenizers from `tokenizer.json`, as the file says or as transformers rebuilds it, and from
+//! a GGUF's metadata (byte-level BPE, SentencePiece, WordPiece).
 
 use rewardscope_weights::gguf;
 use tokenizers::PostProcessor;
@@ -11,24 +11,43 @@ use crate::special_tokens::{SpecialTokens, TokenizerSettings};
 use crate::tokenizer_file::{of_merges, refuse_panics};
 use crate::{Encoding, Pair, TextError, TruncationSide};
 
-/// A text longer than this is refused before it is tokenized: no context holds it.
+/// Most bytes of a text. A longer one is refused before it is tokenized: no context holds it.
 const MAX_TEXT_BYTES: usize = 1 << 24;
 
-/// Text to token ids, without adding special tokens: chat templates bring their own.
+/// Turns text into token ids. [`Self::encode`] adds no special tokens, because chat templates bring their own;
+/// [`Self::encode_pair`] adds them, because encoders have no template.
+///
+/// ```
+/// use rewardscope_text::{Encoding, Tokenizer, TokenizerSettings, Vocabulary};
+///
+/// # fn main() -> Result<(), rewardscope_text::TextError> {
+/// let json = br###"{"model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+///     "max_input_chars_per_word": 100, "vocab": {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4,
+///     "hello": 5, "good": 6, "##bye": 7}}}"###;
+/// let settings = TokenizerSettings::default();
+/// let tokenizer = Tokenizer::assemble("tokenizer.json", Vocabulary::Whole(json), "bert", None, &settings)?;
+/// assert_eq!(tokenizer.encode("Goodbye")?, [6, 7]);
+///
+/// let encoding = Encoding { bos: Default::default(), side: Default::default(), most_tokens: 512 };
+/// let pair = tokenizer.encode_pair("Hello", "Goodbye", encoding)?;
+/// assert_eq!(pair.input_ids, [2, 5, 3, 6, 7, 3]); // [CLS] hello [SEP] good ##bye [SEP]
+/// assert_eq!(pair.token_type_ids, [0, 0, 0, 1, 1, 1]);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Tokenizer {
     file: String,
     inner: tokenizers::Tokenizer,
-    /// Whether a pair's tokens are told which text they belong to; those of one that is not are all of the first.
+    /// Whether a pair's tokens get token types, which say which text they belong to; without, all types are 0.
     gives_types: bool,
-    /// Which end its own settings cut.
+    /// Which end its own settings cut (`truncation_side`).
     side: TruncationSide,
-    /// Most tokens that its own settings leave.
+    /// Most tokens that its own settings leave (`model_max_length`).
     most_tokens: Option<usize>,
     special_tokens: Vec<(String, String)>,
 }
 
-/// What a folder has for a tokenizer.
+/// The bytes of a folder's tokenizer files.
 #[derive(Debug, Clone, Copy)]
 pub enum Vocabulary<'a> {
     /// `tokenizer.json`
@@ -38,10 +57,11 @@ pub enum Vocabulary<'a> {
 }
 
 impl Tokenizer {
-    /// A `tokenizer.json`. Its truncation and padding are ignored, as transformers does.
+    /// Reads a `tokenizer.json` as the file says. Its truncation and padding are ignored, as in transformers. `file` is
+    /// the file's name, for messages.
     ///
     /// # Errors
-    /// When the bytes are not a tokenizer.
+    /// When the bytes are not a tokenizer, or one that the tokenizers library would panic at.
     pub fn from_json(file: &str, bytes: &[u8]) -> Result<Self, TextError> {
         let refuse =
             |found: String| TextError::Format { file: file.to_owned(), expected: "a tokenizer.json".to_owned(), found };
@@ -58,11 +78,11 @@ impl Tokenizer {
         Self { file: file.to_owned(), inner, gives_types: true, side, most_tokens, special_tokens: Vec::new() }
     }
 
-    /// A tokenizer as transformers builds it for a kind of model (`model_type`) from what its folder has. `named` is
-    /// the class that `config.json` names.
+    /// Builds a tokenizer from a folder's files as transformers does. `model_type` is that of `config.json`, and
+    /// `named` is the tokenizer class that `config.json` names; a class in `tokenizer_config.json` goes before it.
     ///
     /// # Errors
-    /// When the files are damaged, or contradict each other so that transformers has no tokenizer of them either.
+    /// When the files are damaged, or contradict each other so that transformers cannot build a tokenizer either.
     pub fn assemble(
         file: &str,
         vocabulary: Vocabulary<'_>,
@@ -83,7 +103,7 @@ impl Tokenizer {
         let named = config.get("tokenizer_class").and_then(serde_json::Value::as_str).or(named);
         let class = Class::of(model_type, named, built.is_byte_level());
         if matches!(vocabulary, Vocabulary::Merges(..)) && !class.is_rebuilt() {
-            return Err(refuse("vocab.json and merges.txt, which do not say how a text is split before".to_owned()));
+            return Err(refuse("vocab.json and merges.txt alone, which do not say how a text is split".to_owned()));
         }
         let stored =
             built.inner.get_added_tokens_decoder().into_iter().map(|(id, token)| (u64::from(id), token)).collect();
@@ -115,25 +135,25 @@ impl Tokenizer {
         has(&steps) || has(&serde_json::to_value(self.inner.get_decoder()).unwrap_or_default())
     }
 
-    /// Which end its own settings cut.
+    /// Which end its own settings cut (`truncation_side`).
     pub fn side(&self) -> TruncationSide {
         self.side
     }
 
-    /// Most tokens that its own settings leave; transformers cuts pairs there.
+    /// Most tokens that its own settings leave (`model_max_length`), where they say; transformers cuts pairs there.
     pub fn most_tokens(&self) -> Option<usize> {
         self.most_tokens
     }
 
-    /// Its special tokens by name, which templates may use.
+    /// Its special tokens as pairs of name and token; templates may use them.
     pub fn special_tokens(&self) -> &[(String, String)] {
         &self.special_tokens
     }
 
-    /// The tokenizer in a GGUF's metadata.
+    /// Rebuilds the tokenizer in a GGUF's metadata.
     ///
     /// # Errors
-    /// When it is incomplete or of a kind that is not rebuilt here, which is named.
+    /// When the metadata is incomplete, or the tokenizer is of a kind that is not rebuilt here; the message names it.
     pub fn from_gguf(metadata: &gguf::Metadata) -> Result<Self, TextError> {
         let file = metadata.file();
         let vocabulary = GgufVocabulary::read(metadata)?;
@@ -151,7 +171,7 @@ impl Tokenizer {
         Ok(Self::plain(file, inner))
     }
 
-    /// As a `tokenizer.json`.
+    /// The text of a `tokenizer.json` with this tokenizer.
     ///
     /// # Errors
     /// When the library cannot write it.
@@ -159,22 +179,21 @@ impl Tokenizer {
         self.inner.to_string(true).map_err(|e| TextError::Tokenize { file: self.file.clone(), found: e.to_string() })
     }
 
-    /// The token of an id, as the vocabulary spells it.
+    /// The token of an id, as the vocabulary spells it; `None` for an unknown id.
     pub fn token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
     }
 
-    /// The file's name for messages.
+    /// The file's name, for messages.
     pub fn file(&self) -> &str {
         &self.file
     }
 
-    /// A pair of texts with the special tokens that the tokenizer puts around them, together at
-    /// most as long as `encoding` says: the longer text loses tokens first, as transformers'
-    /// `longest_first` has it.
+    /// Encodes a pair of texts, with the special tokens that the tokenizer puts around them. The pair has at most
+    /// `encoding.most_tokens` tokens: the longer text loses tokens first, as in transformers' `longest_first`.
     ///
     /// # Errors
-    /// When a text is beyond any context, nothing fits, or the tokenizer fails.
+    /// When a text is longer than any context, the special tokens leave no room, or the tokenizer fails.
     pub fn encode_pair(&self, first: &str, second: &str, encoding: Encoding) -> Result<Pair, TextError> {
         let most_tokens = encoding.most_tokens;
         let failed = |found: String| TextError::Tokenize { file: self.file.clone(), found };
@@ -211,11 +230,11 @@ impl Tokenizer {
         Ok(())
     }
 
-    /// The ids of a text, at most so many, and how many were cut off; with the special tokens that
-    /// the tokenizer puts around it, or without.
+    /// The ids of a text, at most `most_tokens`, and how many were cut off at `side`. With `special`, the tokenizer's
+    /// special tokens are put around the text and count too.
     ///
     /// # Errors
-    /// As [`Self::encode`], and when no room is left beside the special tokens.
+    /// As [`Self::encode`], and when the special tokens leave no room.
     pub fn encode_cut(
         &self,
         text: &str,
@@ -240,13 +259,13 @@ impl Tokenizer {
         Ok((ids, before - left))
     }
 
-    /// The id of a token, where the vocabulary has it.
+    /// The id of a token; `None` where the vocabulary lacks it.
     pub fn id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
     }
 
-    /// The tokens of a text with the characters that each stands for, `start..end` in it, no special
-    /// tokens added. Tokens that share a character say so by the same span.
+    /// The tokens of a text, each with the range of characters (not bytes) that it stands for. No special tokens are
+    /// added. Tokens that share a character have the same range.
     ///
     /// # Errors
     /// As [`Self::encode`].
@@ -257,10 +276,10 @@ impl Tokenizer {
         Ok(encoding.get_ids().iter().zip(encoding.get_offsets()).map(|(&id, &(start, end))| (id, start..end)).collect())
     }
 
-    /// The ids of a text, no special tokens added.
+    /// The ids of a text. No special tokens are added.
     ///
     /// # Errors
-    /// When the text is beyond any context, or the tokenizer fails.
+    /// When the text is longer than any context, or the tokenizer fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TextError> {
         let failed = |found: String| TextError::Tokenize { file: self.file.clone(), found };
         self.refuse_longer(text)?;

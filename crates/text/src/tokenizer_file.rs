@@ -1,15 +1,16 @@
-//! Files of a tokenizer that come from anywhere: read, with what the library would panic at refused.
+//! Reads tokenizer files of any origin. What would make the tokenizers library panic is refused.
 
 use tokenizers::models::bpe::BPE;
 use tokenizers::utils::SysRegex;
 
+/// The parts of a `tokenizer.json` that are checked.
 #[derive(serde::Deserialize)]
 struct Checked {
     normalizer: Option<serde_json::Value>,
     pre_tokenizer: Option<serde_json::Value>,
     model: Option<CheckedModel>,
     post_processor: Option<serde_json::Value>,
-    /// The library panics where its text is no Unicode.
+    /// Read so that a text in it that is not Unicode is an error: the library would panic.
     decoder: Option<serde_json::Value>,
 }
 
@@ -29,21 +30,23 @@ struct ModelWithMerges {
     merges: Vec<serde_json::Value>,
 }
 
+/// Refuses merges whose second half is shorter than the prefix of a word's continuation.
 fn check_merges(prefix: &str, merges: &[serde_json::Value]) -> Result<(), String> {
     for merge in merges {
-        // As a text, or as two.
+        // A merge is one text with a space in it, or a list of two texts.
         let second = match merge.as_str() {
             Some(text) => text.split_once(' ').map(|(_, second)| second),
             None => merge.get(1).and_then(serde_json::Value::as_str),
         };
         if second.is_some_and(|second| second.get(prefix.len()..).is_none()) {
-            return Err(format!("a merge {merge} where words go on with {prefix:?}"));
+            return Err(format!("a merge {merge} whose second half is shorter than the prefix {prefix:?}"));
         }
     }
     Ok(())
 }
 
-/// The regex library multiplies the counts of what is repeated, and panics past 64 bits.
+/// Refuses patterns whose repeat counts multiply to too large a number: the regex library multiplies them too, and
+/// panics past 64 bits.
 fn check_counts(value: &serde_json::Value) -> Result<(), String> {
     const MOST: u64 = 1_000_000;
     match value {
@@ -115,24 +118,26 @@ fn check_processor(processor: &serde_json::Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Refuses what the library would panic at later: a post-processor's template with a special token
-/// that the file does not explain, or with a second text where there is one; a normalizer that
-/// replaces nothing by something or prepends nothing; a merge with a half that is shorter than the
-/// prefix of a word's continuation; a pattern whose counts multiply to more than any text is long.
+/// Refuses what the library would panic at later:
+/// - a post-processor's template with a special token that the file does not define, or a template for one text that
+///   contains a second text;
+/// - a normalizer that replaces the empty text, or prepends nothing;
+/// - a merge whose second half is shorter than the prefix of a word's continuation;
+/// - a pattern whose repeat counts multiply to more than any text is long.
 pub(crate) fn refuse_panics(bytes: &[u8]) -> Result<(), String> {
     let file: Checked = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
     [&file.normalizer, &file.pre_tokenizer, &file.decoder].into_iter().flatten().try_for_each(check_counts)?;
     file.normalizer.as_ref().map_or(Ok(()), check_normalizer)?;
     let prefix = file.model.and_then(|model| model.continuing_subword_prefix);
     if let Some(prefix) = prefix.as_ref().and_then(serde_json::Value::as_str).filter(|prefix| !prefix.is_empty()) {
-        // Few files have one: only theirs are read for it.
+        // Few files have such a prefix; only their merges are read.
         let file: FileWithMerges = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
         check_merges(prefix, &file.model.merges)?;
     }
     file.post_processor.as_ref().map_or(Ok(()), check_processor)
 }
 
-/// A byte-level BPE without what is around it, from `vocab.json` and `merges.txt`.
+/// The BPE model of `vocab.json` and `merges.txt`, without a normalizer or any other step around it.
 pub(crate) fn of_merges(vocabulary: &[u8], merges: &[u8]) -> Result<tokenizers::Tokenizer, String> {
     let ids: std::collections::HashMap<String, u32> =
         serde_json::from_slice(vocabulary).map_err(|e| format!("in vocab.json: {e}"))?;

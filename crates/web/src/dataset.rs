@@ -1,4 +1,4 @@
-//! Datasets and the benchmarks that they are of.
+//! Datasets and their benchmarks.
 
 use js_sys::Function;
 use rewardscope_benchmarks::reward_bench_2::OFFICIAL_ROWS;
@@ -18,32 +18,32 @@ use crate::session::Session;
 /// A benchmark as the page lists it.
 #[derive(Serialize, tsify::Tsify)]
 pub struct BenchmarkEntry {
-    /// Its name in commands.
+    /// The benchmark's name in commands, such as `reward-bench-2`.
     pub name: &'static str,
-    /// Its name in print.
+    /// The benchmark's name in print.
     pub title: &'static str,
-    /// Where it was published.
+    /// The publication of the benchmark.
     pub citation: &'static str,
-    /// Whose arithmetic its marks follow.
+    /// Whose arithmetic the marks follow, and how that is known.
     pub definition: &'static str,
-    /// Its ways of marking, the default first.
+    /// Names of the benchmark's variants (ways of marking), the default first.
     pub variants: Vec<&'static str>,
-    /// Where its rows are.
+    /// Where the rows are: datasets of the Hub or an address; empty for the visitor's own rows.
     pub rows_at: &'static str,
 }
 
-/// Where rows of one's own have what: names of columns, empty where there is none.
+/// Which columns hold an item's fields, for the visitor's own rows. A field is a column's name, or empty for none.
 #[derive(Deserialize, tsify::Tsify)]
 pub struct ColumnNames {
-    /// The conversation up to the completion.
+    /// Column with the conversation up to the completion.
     pub prompt: String,
-    /// Correct completions.
+    /// Column with the correct completions.
     pub chosen: String,
-    /// Incorrect ones.
+    /// Column with the incorrect completions.
     pub rejected: String,
-    /// The part that a row belongs to.
+    /// Column with the subset that the row belongs to.
     pub subset: String,
-    /// What else is named, as the command takes it: `chosen_if=winner:model_a:model_b id=key`.
+    /// Further columns, in the form of the command's `--columns`: `chosen_if=winner:model_a:model_b id=key`.
     pub more: String,
 }
 
@@ -68,59 +68,60 @@ impl ColumnNames {
     }
 }
 
-/// Where the official rows of RewardBench 2 are.
+/// The location of RewardBench 2's official rows.
 #[derive(Serialize, tsify::Tsify)]
 pub struct OfficialRows {
-    /// A Hub id with revision and file.
+    /// Hub id with revision and file.
     pub id: String,
-    /// The file's size.
+    /// Size of the file, in bytes.
     pub bytes: u64,
 }
 
-/// A dataset that was opened.
+/// Description of the open dataset.
 #[derive(Serialize, tsify::Tsify)]
 pub struct DatasetReport {
-    /// The file's name.
+    /// The dataset's name: the names of its files.
     pub name: String,
-    /// All items.
+    /// Number of items.
     pub items: usize,
-    /// Items by subset, in the order in which subsets appear.
+    /// Number of items by subset, in the order in which subsets appear.
     pub subsets: Vec<SubsetCount>,
-    /// Whose work it is, where its manifest says so.
+    /// The authors of the dataset, as its manifest says; else empty.
     pub attribution: String,
-    /// What to know before opening it, where its manifest says so.
+    /// A warning to show with the dataset, as its manifest says; else empty.
     pub warning: String,
-    /// Whose rows they are: the benchmark's name in commands.
+    /// Name in commands of the benchmark that the rows belong to.
     pub benchmark: String,
-    /// How the rows were read, and what of them was not: a sentence each.
+    /// How the rows were read, and what was not read: one sentence each.
     pub remarks: Vec<String>,
-    /// Rows that were skipped.
+    /// Number of rows that were skipped.
     pub skipped: usize,
-    /// The first few of them, with why.
+    /// The first skipped rows, each with the reason: at most 50. `badRows` gives all of them.
     pub bad_rows: Vec<String>,
 }
 
-/// Sentences about skipped rows that the page is given.
+/// Most skipped rows in a [`DatasetReport`].
 const MOST_BAD_ROWS: usize = 50;
 
-/// Items of one subset.
+/// Number of items in one subset.
 #[derive(Serialize, tsify::Tsify)]
 pub struct SubsetCount {
     /// The subset's name.
     pub subset: String,
-    /// Its items.
+    /// Number of items.
     pub count: usize,
 }
 
 #[wasm_bindgen]
 impl Session {
-    /// Where the official rows of RewardBench 2 are.
+    /// The location of RewardBench 2's official rows.
     #[wasm_bindgen(js_name = officialRows, unchecked_return_type = "OfficialRows")]
     pub fn official_rows(&self) -> Result<JsValue, JsError> {
         to_js(&OfficialRows { id: OFFICIAL_ROWS.id(), bytes: OFFICIAL_ROWS.bytes })
     }
 
-    /// Opens a dataset of the site by the address of its manifest.
+    /// Opens a dataset that the site hosts. `manifest` is the address of its manifest, `file` the file's name in it.
+    /// Closes the current run.
     #[wasm_bindgen(js_name = openDataSite, unchecked_return_type = "DatasetReport")]
     pub async fn open_data_site(
         &self,
@@ -137,8 +138,8 @@ impl Session {
         self.open_data(&[source], Rows::ALL, about.attribution, about.warning).await
     }
 
-    /// Opens datasets of the Hub, `owner/name[@revision][:file]`, or at addresses, as one; with `rows`, such
-    /// as `12-20`, only these of each, of which no more is fetched than they lie in.
+    /// Opens datasets of the Hub, `owner/name[@revision][:file]`, or at addresses, as one dataset. `rows`, such as
+    /// `12-20`, takes only these rows of each file and fetches only the parts that hold them. Closes the current run.
     #[wasm_bindgen(js_name = openDataHub, unchecked_return_type = "DatasetReport")]
     pub async fn open_data_hub(
         &self,
@@ -176,8 +177,9 @@ impl Session {
         to_js(&entries)
     }
 
-    /// Chooses the benchmark that datasets opened from here on are of, none where their columns tell; where their
-    /// rows have what, where that is not as the benchmark has it; and which split of several.
+    /// Chooses how the datasets opened from now on are read. `name` is the benchmark's name; without it, the columns
+    /// tell the benchmark. `columns` names columns that differ from the benchmark's own. `split` chooses among several
+    /// splits.
     #[wasm_bindgen(js_name = chooseBenchmark)]
     pub fn choose_benchmark(
         &self,
@@ -192,7 +194,7 @@ impl Session {
         Ok(())
     }
 
-    /// The rows of the open dataset that were skipped, as JSON Lines.
+    /// The skipped rows of the open dataset, as JSON Lines.
     #[wasm_bindgen(js_name = badRows)]
     pub fn bad_rows(&self) -> Result<String, JsError> {
         let skipped = self.skipped.borrow();
@@ -200,12 +202,12 @@ impl Session {
         Ok(lines.map_err(sentence)?.into_iter().map(|line| line + "\n").collect())
     }
 
-    /// Opens a dataset's files that were picked or dropped.
+    /// Opens a dataset from files that the visitor picked or dropped. Closes the current run.
     #[wasm_bindgen(js_name = openDataFiles, unchecked_return_type = "DatasetReport")]
     pub async fn open_data_files(&self, files: Vec<web_sys::File>) -> Result<JsValue, JsError> {
         let _busy = self.begin()?;
         let sources: Vec<Source> = files.iter().map(Source::picked).collect();
-        // A folder has other things beside rows.
+        // Several files may be a folder, which also holds files without rows.
         let names: Vec<String> = sources.iter().map(|source| source.name().to_owned()).collect();
         let sources = match names.len() {
             1 => sources,

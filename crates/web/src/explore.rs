@@ -1,4 +1,4 @@
-//! Items of a run or a dataset, found and shown.
+//! Finding and showing the items of a run or a dataset.
 
 use rewardscope_benchmarks::Item;
 use rewardscope_eval::{ExploreQuery, Explorer, item_with, row_without_texts};
@@ -8,15 +8,16 @@ use crate::bridge::{from_js, sentence, to_js};
 use crate::opened::Opened;
 use crate::session::Session;
 
-/// What is looked at: the journal's run, or the open dataset; anything else is an open run's key.
+/// Name of the current run, in the place of an open run's key.
 pub(crate) const RUN: &str = "run";
 
+/// Name of the open dataset, in the place of an open run's key.
 pub(crate) const DATASET: &str = "dataset";
 
 #[wasm_bindgen]
 impl Session {
-    /// Looks at the journal's run (`run`), the open dataset (`dataset`) or an open run by its key,
-    /// beside another one where that is named, and finds items in it.
+    /// Finds and sorts items. `of` says in what: `run` for the current run, `dataset` for the open dataset, or the key
+    /// of an open run. `against` is the key of a second open run to compare with. `exploreRows` then gives the items.
     #[wasm_bindgen(unchecked_return_type = "Found")]
     pub fn explore(
         &self,
@@ -35,13 +36,14 @@ impl Session {
         to_js(&found)
     }
 
-    /// A window of what was found last.
+    /// Up to `count` of the items that `explore` found last, from index `from` on. `of` as in that call.
     #[wasm_bindgen(js_name = exploreRows, unchecked_return_type = "ItemSummary[]")]
     pub fn explore_rows(&self, of: &str, from: usize, count: usize) -> Result<JsValue, JsError> {
         to_js(&self.with_texts(of, |texts| self.explorer.borrow().1.window(from, count, texts)))
     }
 
-    /// All that is known of an item that was found, and what the run beside says of it.
+    /// Everything known about one item that `explore` found, with its scores in the second run `against`. `place` is
+    /// the `item` of its `ItemSummary`. `of` and `against` as in the call of `explore`.
     #[wasm_bindgen(js_name = exploreItem, unchecked_return_type = "ItemReport")]
     pub fn explore_item(&self, of: &str, against: Option<String>, place: usize) -> Result<JsValue, JsError> {
         let runs = self.runs.borrow();
@@ -85,7 +87,7 @@ impl Session {
         Ok(explorer)
     }
 
-    /// The items that the texts of what is looked at are among.
+    /// Calls `use_texts` with the items whose texts belong to `of`.
     pub(crate) fn with_texts<T>(&self, of: &str, use_texts: impl FnOnce(&[Item]) -> T) -> T {
         let journal = self.journal.borrow();
         match journal.as_ref().filter(|_| of == RUN) {

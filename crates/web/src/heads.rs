@@ -1,4 +1,4 @@
-//! Reward heads: read, fitted and saved.
+//! Reward heads: reading, fitting and saving.
 
 use js_sys::Function;
 use rewardscope_engine::{Backbone, Cancel, EngineError, HeadConfig, Pooling, RewardHead, Scorer};
@@ -10,56 +10,56 @@ use wasm_bindgen::prelude::*;
 use crate::bridge::{fit_sentence, from_js, sentence, tell, to_js};
 use crate::session::Session;
 
-/// What is settled before a head is fitted.
+/// Options for fitting a reward head.
 #[derive(Deserialize, tsify::Tsify)]
 pub struct FitOptions {
-    /// The head's name.
+    /// Name for the new head.
     pub name: String,
     /// Seed of the folds and of all resampling.
     pub seed: u32,
-    /// Layers before the final norm; all that run without it.
+    /// How many of the model's layers run before the final norm; all of them when left out.
     pub layers: Option<usize>,
-    /// Where the score is read from.
+    /// Which hidden states the head reads.
     pub pooling: Pooling,
-    /// What is done about pairs whose prompt the opened dataset has.
+    /// Whether to keep or drop preference pairs whose prompt also occurs in the open dataset.
     pub overlap: OverlapRule,
 }
 
-/// How far a fit is.
+/// Progress of a fit.
 #[derive(Serialize, tsify::Tsify)]
 pub struct FitProgress {
-    /// What is being done.
+    /// The current stage.
     pub stage: FitStage,
-    /// How much of it is done.
+    /// How much of the stage is done: preference pairs for `features`, a share of 1 for `fitting`.
     pub done: f64,
-    /// Of how much.
+    /// The stage's whole, in the same unit.
     pub total: f64,
 }
 
-/// What a fit is doing.
+/// Stage of a fit.
 #[derive(Serialize, tsify::Tsify)]
 #[serde(rename_all = "lowercase")]
 pub enum FitStage {
-    /// Pairs through the backbone.
+    /// Computes the hidden states of the preference pairs.
     Features,
-    /// The weight, from their features.
+    /// Fits the head's weight to them.
     Fitting,
 }
 
-/// A head, and what it is worth.
+/// A reward head, with the report of its quality.
 #[derive(Serialize, tsify::Tsify)]
 pub struct HeadReport {
-    /// What it is.
+    /// The head's name, its backbone model, and where it reads hidden states.
     pub config: HeadConfig,
-    /// Completions that had to be computed to fit it.
+    /// Completions whose hidden states this fit had to compute; 0 for a head that was read from a file.
     pub computed: usize,
-    /// What it is worth, where its file says so.
+    /// Accuracy and calibration on held-out pairs, where the head's file has this report.
     pub report: Option<rewardscope_fit::FitReport>,
 }
 
 impl HeadReport {
     fn of(head: &RewardHead, computed: usize) -> Self {
-        // A report of another version is no reason to refuse the head.
+        // The report may be of another version; the head is good without it.
         let report = head.report.as_deref().and_then(|text| serde_json::from_str(text).ok());
         Self { config: head.config.clone(), computed, report }
     }
@@ -71,16 +71,18 @@ pub(crate) async fn read_head(bytes: Vec<u8>) -> Result<RewardHead, EngineError>
 
 #[wasm_bindgen]
 impl Session {
-    /// What a reward head's file says of itself.
+    /// Reads a reward head's file and describes the head. Does not put the head on the model: pass the file to
+    /// `loadSite`, `loadHub` or `loadFiles` for that.
     #[wasm_bindgen(js_name = readHead, unchecked_return_type = "HeadReport")]
     pub async fn read_head(&self, bytes: Vec<u8>) -> Result<JsValue, JsError> {
         let told = HeadReport::of(&read_head(bytes).await.map_err(sentence)?, 0);
-        // Figures that no page can show are no reason to refuse the head either.
+        // A report that JavaScript cannot represent is left out; the head is good without it.
         to_js(&told).or_else(|_| to_js(&HeadReport { report: None, ..told }))
     }
 
-    /// Fits a reward head on the loaded model's hidden states. `features` is a file of them that was
-    /// prepared elsewhere; what is missing there is computed, and kept while the page is open.
+    /// Fits a reward head on the loaded model's hidden states. `preferences` is a file of preference pairs. `features`
+    /// is a file of hidden states that were computed elsewhere. Missing ones are computed here and kept in memory for
+    /// the next fit. `fittedHead` then gives the head's file. `progress` is called with each step.
     #[wasm_bindgen(unchecked_return_type = "HeadReport")]
     pub async fn fit(
         &self,
@@ -104,7 +106,7 @@ impl Session {
         Ok(report)
     }
 
-    /// The file of the head that was fitted last.
+    /// The file of the head that was fitted last, as bytes.
     #[wasm_bindgen(js_name = fittedHead)]
     pub fn fitted_head(&self) -> Result<Vec<u8>, JsError> {
         let fitted = self.fitted.borrow();

@@ -1,5 +1,6 @@
-//! What the page's worker calls. No logic: a [`Session`] holds the opened model, dataset and run,
-//! and hands calls on to `engine` and `eval`. Reports are declared to TypeScript by `tsify`.
+//! The calls of the page's worker. There is no logic here: a [`Session`](session::Session) holds the opened model,
+//! dataset and runs, and passes calls on to the crates `engine`, `eval` and `fit`. `tsify` declares the reported types
+//! to TypeScript.
 
 mod bridge;
 mod constructors;
@@ -21,8 +22,8 @@ use wasm_bindgen::prelude::*;
 #[wasm_bindgen(start)]
 fn start() {
     constructors::call_once();
-    // The worker is thrown away after a panic; its last words go to the console and, through the
-    // worker's error event, to the page.
+    // The page replaces the worker after a panic. The panic's message goes to the console and, through the worker's
+    // error event, to the page.
     std::panic::set_hook(Box::new(|info| report_panic(&info.to_string())));
 }
 

@@ -1,4 +1,4 @@
-//! Devices, the catalog, and loading a model.
+//! Devices, the catalogue of models, and loading a model.
 
 use std::rc::Rc;
 
@@ -15,25 +15,25 @@ use crate::bridge::{clock, engine_sentence, from_js, sentence, tell, to_js};
 use crate::heads::read_head;
 use crate::session::Session;
 
-/// How a model is loaded.
+/// Settings for loading a model.
 #[derive(Deserialize, tsify::Tsify)]
 pub struct LoadSettings {
-    /// What computes.
+    /// The device that computes.
     pub device: DeviceChoice,
-    /// What the weights are there.
+    /// Weight type on the device.
     pub dtype: Dtype,
-    /// Whether as the reference evaluator has it.
+    /// Use the reference evaluator's protocol and token limit.
     pub is_reference: bool,
-    /// A conversation format in place of the model's chat template.
+    /// Name of a conversation format to use instead of the model's chat template; see `Catalog.formats`.
     pub format: Option<String>,
-    /// Which logit of a classifier with several is the score.
+    /// Index of the logit that is the score, for a classifier with several.
     pub label: Option<usize>,
-    /// The date that chat templates are told, `YYYY-MM-DD` or `YYYY-MM-DDThh:mm:ss`; now without it.
+    /// Local date that chat templates are told, `YYYY-MM-DD` or `YYYY-MM-DDThh:mm:ss`; the current time when left out.
     pub date: Option<String>,
 }
 
 impl LoadSettings {
-    /// The date that is asked for.
+    /// The date as a clock; `None` when it is left out.
     fn date(&self) -> Result<Option<Clock>, JsError> {
         let asked = self.date.as_deref().map(str::trim).filter(|date| !date.is_empty());
         let read = |date: &str| {
@@ -52,43 +52,43 @@ impl LoadSettings {
     }
 }
 
-/// What there is to choose from before a model is loaded.
+/// The choices before a model is loaded.
 #[derive(Serialize, tsify::Tsify)]
 pub struct Catalog {
     /// Models of the Hub, smallest first.
     pub models: Vec<ListedModel>,
-    /// Where their published marks are from.
+    /// Source of the published marks of these models.
     pub marks_from: String,
-    /// Names of conversation formats.
+    /// Names of the known conversation formats.
     pub formats: Vec<String>,
-    /// The device that they would be on.
+    /// The device that the models would run on.
     pub device: DeviceReport,
 }
 
-/// A model of the Hub, of which nothing was fetched.
+/// A model of the Hub as listed, before anything is fetched.
 #[derive(Serialize, tsify::Tsify)]
 pub struct ListedModel {
-    /// Its id.
+    /// The model's Hub id.
     pub id: String,
-    /// Its architecture.
+    /// The model's architecture.
     pub architecture: String,
     /// Number of weights.
     pub parameters: u64,
     /// Bytes to fetch.
     pub stored_bytes: u64,
-    /// Bytes of its weights on the device.
+    /// Bytes of the weights on the device.
     pub memory_bytes: u64,
-    /// Its licence's name.
+    /// Name of the model's licence.
     pub licence: String,
-    /// RewardBench 2's published mark, 0 to 1.
+    /// Published RewardBench 2 mark, 0 to 1; absent where none is published.
     pub reward_bench_2: Option<f64>,
-    /// Why it cannot be loaded here, where it cannot.
+    /// Why the model cannot be loaded on this device; absent where it can.
     pub does_not_fit: Option<String>,
 }
 
 #[wasm_bindgen]
 impl Session {
-    /// The device that a choice would take, and why.
+    /// Opens the device that `choice` leads to. The report says which device it is, and why.
     #[wasm_bindgen(js_name = openDevice, unchecked_return_type = "DeviceReport")]
     pub async fn open_device(
         &self,
@@ -98,8 +98,8 @@ impl Session {
         to_js(&device::open(choice).await.map_err(sentence)?.report)
     }
 
-    /// Models and settings to choose from, on the device that a choice would take, their weights being
-    /// such a type.
+    /// The models and formats to choose from. Sizes and fit are for the device that `choice` leads to and for weights
+    /// of type `dtype` on it.
     #[wasm_bindgen(unchecked_return_type = "Catalog")]
     pub async fn catalog(
         &self,
@@ -126,8 +126,8 @@ impl Session {
         })
     }
 
-    /// Loads the site's own model by the address of its manifest. `head` is a reward head's file to
-    /// be put on it.
+    /// Loads a model that the site hosts. `manifest` is the address of its manifest. `head` is the file of a reward
+    /// head to put on the model. The current model is dropped first, and the current run is closed.
     #[wasm_bindgen(js_name = loadSite, unchecked_return_type = "ModelReport")]
     pub async fn load_site(
         &self,
@@ -145,7 +145,8 @@ impl Session {
         self.load(files, head, &settings, &progress, &cancel).await
     }
 
-    /// Loads a model of the Hub, `owner/name[@revision][:file]`, or in parts at an address.
+    /// Loads a model of the Hub, `owner/name[@revision][:file]`, or a model in parts at an address. Otherwise as
+    /// `loadSite`.
     #[wasm_bindgen(js_name = loadHub, unchecked_return_type = "ModelReport")]
     pub async fn load_hub(
         &self,
@@ -169,7 +170,8 @@ impl Session {
         self.load(files, head, &settings, &progress, &cancel).await
     }
 
-    /// Loads a model from files that were picked or dropped.
+    /// Loads a model from files that the visitor picked or dropped. `name` is the name to show. Otherwise as
+    /// `loadSite`.
     #[wasm_bindgen(js_name = loadFiles, unchecked_return_type = "ModelReport")]
     pub async fn load_files(
         &self,
@@ -185,7 +187,7 @@ impl Session {
         self.load(files, head, &from_js(settings)?, &progress, &cancel).await
     }
 
-    /// How fast the GPU and the CPU are, measured within about a second.
+    /// Measures the speed of the GPU and of the CPU. Takes about a second.
     #[wasm_bindgen(unchecked_return_type = "DeviceCalibration")]
     pub async fn calibrate(&self) -> Result<JsValue, JsValue> {
         let (_busy, _) = self.begin()?;
@@ -211,14 +213,14 @@ impl Session {
             None => None,
         };
         self.date.set(date);
-        // The old model goes first: two do not fit beside each other.
+        // Drop the old model first: two may not fit into memory together.
         self.scorer.take();
         self.close_run();
         let device = device::open(settings.device).await.map_err(engine_sentence)?;
         let scorer =
             Scorer::load(&files, head.as_ref(), device, options, cancel, &mut |now| tell(progress, &now)).await;
         let scorer = Rc::new(scorer.map_err(engine_sentence)?);
-        // Features of another backbone would only take room.
+        // Hidden states of another backbone are of no use any more; free their memory.
         self.features.borrow_mut().take_if(|cache| cache.header().backbone != scorer.report().backbone_fingerprint);
         let report = to_js(scorer.report())?;
         *self.scorer.borrow_mut() = Some(scorer);

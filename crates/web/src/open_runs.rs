@@ -1,4 +1,4 @@
-//! Runs that were opened from files, or kept, beside the journalled one.
+//! Open runs: opened from files, or kept from the current run.
 
 use js_sys::Function;
 use rewardscope_benchmarks::{Benchmark, Variant, benchmark};
@@ -12,23 +12,24 @@ use crate::bridge::{host, sentence, tell, to_js};
 use crate::opened::Opened;
 use crate::session::Session;
 
-/// All that an open run says.
+/// The full report of an open run.
 #[derive(Serialize, tsify::Tsify)]
 pub struct OpenedReport {
-    /// What its scores say beside the marks.
+    /// What the scores show besides the marks.
     pub insight: Insight,
-    /// The marks, and what else the scores say, as the command writes it.
+    /// The marks and the analysis of the scores as JSON text, as the command writes it.
     pub json: String,
 }
 
-/// A run file larger than this is not read: its text and its rows would not fit beside a model.
+/// Most bytes of a score file to open. A larger file, as text and as rows, would not fit into memory beside a model.
 const MOST_RUN_BYTES: u64 = 512 << 20;
 
 #[wasm_bindgen]
 impl Session {
-    /// Opens a file of scores, ours, a run file, or a reference evaluator's, and marks it. Without a
-    /// benchmark a run file is of the one that it names, others are of RewardBench 2. A run that was
-    /// made in this visit has its key already.
+    /// Opens a file of scores, a run file or a reference evaluator's file, and marks it. A run file is marked by the
+    /// benchmark that it names; another file by `benchmark`, else by what its rows look like: RewardBench 2 or
+    /// preferences. `variant` is one of the benchmark's variants. `key` is the key of a run that was made in this
+    /// visit; without it, the key comes from the file's content. An open run with the same key is replaced.
     #[wasm_bindgen(js_name = openRun, unchecked_return_type = "OpenedRun")]
     pub async fn open_run(
         &self,
@@ -40,7 +41,7 @@ impl Session {
         self.open_scores(&Source::picked(&file), benchmark.as_deref(), variant.as_deref(), key).await
     }
 
-    /// The same of a file at an address.
+    /// As `openRun`, for a file at an address.
     #[wasm_bindgen(js_name = openRunAddress, unchecked_return_type = "OpenedRun")]
     pub async fn open_run_address(
         &self,
@@ -54,7 +55,7 @@ impl Session {
         self.open_scores(&source, None, None, None).await
     }
 
-    /// Opens the journal's run beside the others, as a run file has it.
+    /// Adds the current run to the open runs, as a run file would hold it.
     #[wasm_bindgen(js_name = keepRun, unchecked_return_type = "OpenedRun")]
     pub fn keep_run(&self) -> Result<JsValue, JsError> {
         let scorer = self.scorer()?;
@@ -71,13 +72,13 @@ impl Session {
         self.take_run(key, file, marked, true)
     }
 
-    /// Closes an open run.
+    /// Closes the open run with this key.
     #[wasm_bindgen(js_name = closeOpened)]
     pub fn close_opened(&self, key: &str) {
         self.runs.borrow_mut().retain(|run| run.key != key);
     }
 
-    /// All that an open run says.
+    /// The full report of the open run with this key.
     #[wasm_bindgen(js_name = openedReport, unchecked_return_type = "OpenedReport")]
     pub fn opened_report(&self, key: &str) -> Result<JsValue, JsError> {
         self.with_opened(key, |run| {
@@ -89,19 +90,20 @@ impl Session {
         })
     }
 
-    /// An open run as a run file.
+    /// The run file of an open run, as JSON text. Fails for a file of scores that is no run file.
     #[wasm_bindgen(js_name = runFile)]
     pub fn run_file(&self, key: &str) -> Result<String, JsError> {
         self.with_run_file(key, |run| serde_json::to_string(run).map_err(sentence))
     }
 
-    /// What is sent of an open run to stand on the site's board.
+    /// The contribution of an open run to the site's board: the file and the pull request for it. Fails for a file of
+    /// scores that is no run file.
     #[wasm_bindgen(unchecked_return_type = "Contribution")]
     pub fn contribution(&self, key: &str) -> Result<JsValue, JsError> {
         self.with_run_file(key, |run| to_js(&BoardRow::of(run).contribution().map_err(sentence)?))
     }
 
-    /// Two open runs beside each other.
+    /// Compares two open runs, given by their keys, under the benchmark and variant of the first.
     #[wasm_bindgen(js_name = compareRuns, unchecked_return_type = "RunComparison")]
     pub fn compare_runs(&self, first: &str, second: &str) -> Result<JsValue, JsError> {
         self.with_opened(first, |one| {
@@ -111,7 +113,8 @@ impl Session {
         })
     }
 
-    /// Open runs of one benchmark together: how far each agrees with each, and what their average gets.
+    /// Compares open runs of one benchmark, given by their keys: how often each pair agrees, and the mark of the
+    /// average of their scores.
     #[wasm_bindgen(js_name = runsTogether, unchecked_return_type = "RunsTogether")]
     pub fn runs_together(&self, keys: Vec<String>) -> Result<JsValue, JsError> {
         let opened = self.runs.borrow();

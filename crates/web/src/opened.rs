@@ -1,38 +1,38 @@
-//! A run that is open beside others.
+//! Open runs: runs and score files that the page shows and compares.
 
 use rewardscope_benchmarks::published::MadeUnder;
 use rewardscope_benchmarks::{Assessment, Benchmark, Variant};
 use rewardscope_eval::ScoreFile;
 use serde::Serialize;
 
-/// A run that is open beside the others: one made here, or a file of scores.
+/// Description of an open run: a run made here, or a file of scores.
 #[derive(Serialize, tsify::Tsify)]
 pub struct OpenedRun {
-    /// What names it.
+    /// Key of the run, for the calls that take one.
     pub key: String,
-    /// The file's name, or the dataset's.
+    /// Name of the file, or of the dataset for a run made here.
     pub name: String,
-    /// The model that scored, where that is known.
+    /// The model that scored; empty where unknown.
     pub model: String,
-    /// Its benchmark's name in commands.
+    /// The benchmark's name in commands, such as `reward-bench-2`.
     pub benchmark: String,
-    /// The rows that were scored, where that is known.
+    /// The dataset that was scored; empty where unknown.
     pub dataset: String,
-    /// What the weights were, where that is known.
+    /// Weight type on the device; empty where unknown.
     pub dtype: String,
-    /// What published marks may differ by.
+    /// The conditions of the run, to compare with those of published marks.
     pub under: MadeUnder,
-    /// Whether it was made in this visit.
+    /// Whether the run was made in this visit.
     pub is_own: bool,
-    /// Whether it says under what its scores came about.
+    /// Whether the file is a run file, which says under what conditions its scores were made.
     pub is_run_file: bool,
-    /// Whether scores are rewards, where that is known.
+    /// Whether scores are rewards; absent where unknown. Otherwise they are log-probabilities.
     pub is_reward_model: Option<bool>,
-    /// The marks with what they are worth.
+    /// The marks with confidence intervals.
     pub assessment: Assessment,
 }
 
-/// A run that is open, with how it is marked.
+/// An open run with its scores and its marks.
 pub(crate) struct Opened {
     pub(crate) key: String,
     pub(crate) file: ScoreFile,
@@ -43,7 +43,7 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// Texts of a file are as long as whoever made it likes.
+    /// The run's description. Texts are shortened, because a file may hold texts of any length.
     pub(crate) fn card(&self) -> OpenedRun {
         let bounded = |text: &str| text.chars().take(MOST_NAME_CHARACTERS).collect::<String>();
         let protocol = self.file.run.as_ref().map(|run| &run.protocol);
@@ -70,5 +70,5 @@ impl Opened {
     }
 }
 
-/// Characters of a name out of somebody's file that the page is given.
+/// Most characters of a text that the page gets from a file.
 pub(crate) const MOST_NAME_CHARACTERS: usize = 500;

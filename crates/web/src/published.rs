@@ -1,4 +1,4 @@
-//! Figures that were published elsewhere.
+//! Published figures: leaderboards, and how marks correlate with downstream results.
 
 use rewardscope_benchmarks::published::{
     Downstream, DownstreamCorrelation, PublishedRow, downstream, downstream_correlation,
@@ -11,26 +11,27 @@ use wasm_bindgen::prelude::*;
 use crate::bridge::to_js;
 use crate::session::Session;
 
-/// What was published elsewhere, with where.
+/// Published figures, each with its source.
 #[derive(Serialize, tsify::Tsify)]
 pub struct PublishedFigures {
-    /// RewardBench 2's rows, best first.
+    /// RewardBench 2's published rows, best first.
     pub reward_bench_2: &'static [PublishedRow],
-    /// RewardBench's.
+    /// RewardBench's published rows, best first.
     pub reward_bench: &'static [PublishedRow],
-    /// The 17 reward models of RewardBench 2's paper that were also used downstream.
+    /// The 17 reward models of RewardBench 2's paper that were also used downstream (table 8).
     pub downstream: &'static [Downstream],
-    /// How their marks go with what came of using them.
+    /// Correlation of these models' overall marks with their downstream results.
     pub correlation: Option<DownstreamCorrelation>,
-    /// The same within each group of them.
+    /// The same correlation within each group of these models, by the group's name.
     pub correlation_by_group: Vec<(String, DownstreamCorrelation)>,
-    /// How each subset's mark goes with it, over those of them whose board row is known.
+    /// The same correlation for the mark of each subset, over the models whose leaderboard row is known. The last
+    /// entry, `overall`, is that of the overall mark over the same models.
     pub correlation_by_subset: Vec<(String, DownstreamCorrelation)>,
 }
 
 #[wasm_bindgen]
 impl Session {
-    /// What was published elsewhere.
+    /// The published figures.
     #[wasm_bindgen(unchecked_return_type = "PublishedFigures")]
     pub fn published(&self) -> Result<JsValue, JsError> {
         let mut groups: Vec<&str> = downstream().iter().map(|row| row.group.as_str()).collect();

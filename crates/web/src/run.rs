@@ -1,4 +1,4 @@
-//! The journalled run of the loaded model over the open dataset.
+//! The current run: the loaded model over the open dataset, with its journal.
 
 use std::rc::Rc;
 
@@ -14,12 +14,12 @@ use wasm_bindgen::prelude::*;
 use crate::bridge::{engine_sentence, sentence, tell, to_js};
 use crate::session::Session;
 
-/// A run as the reference evaluator writes it.
+/// A run's files in the reference evaluator's form, as JSON texts.
 #[derive(Serialize, tsify::Tsify)]
 pub struct ReferenceFiles {
-    /// Its file of scores.
+    /// The file of scores.
     pub scores: String,
-    /// Its file of marks.
+    /// The summary: the mark of each subset.
     pub summary: String,
 }
 
@@ -31,7 +31,7 @@ impl Driven for Session {
 
 #[wasm_bindgen]
 impl Session {
-    /// The journal's run as the reference evaluator writes it.
+    /// The current run's files in the reference evaluator's form.
     #[wasm_bindgen(js_name = referenceFiles, unchecked_return_type = "ReferenceFiles")]
     pub fn reference_files(&self) -> Result<JsValue, JsError> {
         let scorer = self.scorer()?;
@@ -45,8 +45,9 @@ impl Session {
         })
     }
 
-    /// Opens the run of the loaded model over the items selected: those of one subset where it is
-    /// named, at most `limit` a subset, all without one. What was scored of it earlier is there already, unless `anew` forgets it.
+    /// Opens the run of the loaded model over the open dataset, as the current run. `subset` selects one subset; `limit`
+    /// is the most items per subset, drawn by `seed`. Without them, all items run. Items that were scored earlier keep
+    /// their outcomes, unless `anew` discards them.
     #[wasm_bindgen(unchecked_return_type = "RunProgress")]
     pub async fn plan(
         &self,
@@ -57,7 +58,7 @@ impl Session {
     ) -> Result<JsValue, JsError> {
         let _busy = self.begin()?;
         let scorer = self.scorer()?;
-        // The old journal's file is closed before it may be opened again.
+        // Close the old journal's file first: it may be the same one.
         self.close_run();
         let selection = Selection { limit_per_subset: limit, seed: u64::from(seed) };
         let (name, mut items) = self.dataset.borrow().clone();
@@ -77,7 +78,7 @@ impl Session {
         progress
     }
 
-    /// The size of what is left of the run, with a trial for the speed.
+    /// Estimates the size of what is left of the run. A trial on one item measures the speed.
     #[wasm_bindgen(unchecked_return_type = "Estimate")]
     pub async fn estimate(&self) -> Result<JsValue, JsValue> {
         let (_busy, cancel) = self.begin()?;
@@ -86,7 +87,7 @@ impl Session {
         Ok(to_js(&run.estimate(&scorer, &cancel).await.map_err(engine_sentence)?)?)
     }
 
-    /// Scores what is left of the run; cancelled, it keeps what is done and can be called again.
+    /// Scores what is left of the run. After `cancel`, finished items keep their outcomes and the call can be repeated.
     pub async fn run(
         &self,
         #[wasm_bindgen(unchecked_param_type = "(progress: RunProgress) => void")] progress: Function,
@@ -100,8 +101,9 @@ impl Session {
         })
     }
 
-    /// An item of the run for another worker to score, one of so many; none where there is none for
-    /// now.
+    /// Claims the run's next item for another worker and returns it as JSON text for `scoreClaim`. `undefined` where no
+    /// item is free now. `helpers` is the number of workers that score besides this one. Each item's milliseconds are
+    /// divided by the number of all workers, so that their sum stays the elapsed time.
     pub fn claim(&self, helpers: usize) -> Option<String> {
         let journal = self.journal.borrow();
         let journal = journal.as_ref()?;
@@ -110,18 +112,19 @@ impl Session {
         claims.claim_text(journal.run(), journal.clock())
     }
 
-    /// An item that was claimed will not be brought.
+    /// Frees a claimed item whose worker will not bring an outcome. `place` is the claim's field of that name.
     pub fn release(&self, place: usize) {
         self.claims.borrow_mut().release(place);
     }
 
-    /// The outcome of an item that another worker scored.
+    /// Takes the outcome of a claimed item, as `scoreClaim` returned it in another worker.
     pub fn bring(&self, outcome: &str) -> Result<(), JsError> {
         let fits = self.with_run(|run| Ok(self.claims.borrow_mut().bring_text(run, outcome)))?;
         if fits { Ok(()) } else { Err(sentence("taking an outcome: one of an item of this run was expected")) }
     }
 
-    /// Scores an item of a run that another worker keeps.
+    /// Scores an item of a run that another worker keeps. `claim` is the text that `claim` returned there; the result
+    /// is the text for `bring` there.
     #[wasm_bindgen(js_name = scoreClaim)]
     pub async fn score_claim(&self, claim: String) -> Result<String, JsValue> {
         let (_busy, cancel) = self.begin()?;
@@ -132,16 +135,16 @@ impl Session {
         })
     }
 
-    /// Closes the run's journal, so that another tab can open it.
+    /// Closes the current run and its journal, so that another tab can open it.
     #[wasm_bindgen(js_name = closeRun)]
     pub fn close_run(&self) {
         self.journal.take();
         self.report.take();
-        // It may be what was looked at.
+        // The explorer may hold items of this run.
         self.explorer.take();
     }
 
-    /// What the run's scores say beside the marks.
+    /// What the current run's scores show besides the marks. Needs the loaded model.
     #[wasm_bindgen(unchecked_return_type = "Insight")]
     pub fn insight(&self) -> Result<JsValue, JsError> {
         let scorer = self.scorer.borrow();
@@ -150,13 +153,13 @@ impl Session {
         self.with_run(|run| to_js(&run.insight(&report.assessment, scorer.report())))
     }
 
-    /// What the run has come to so far.
+    /// The report of the current run so far.
     #[wasm_bindgen(unchecked_return_type = "RunReport")]
     pub fn report(&self) -> Result<JsValue, JsError> {
         to_js(&*self.run_report()?)
     }
 
-    /// The run's scores as a score file, JSON Lines.
+    /// The current run's scores as a file of scores: JSON Lines, one row per scored item.
     #[wasm_bindgen(js_name = scoreFile)]
     pub fn score_file(&self) -> Result<String, JsError> {
         self.with_run(|run| {
@@ -165,7 +168,7 @@ impl Session {
         })
     }
 
-    /// The run's marks as JSON, each number in its shortest exact form.
+    /// The current run's marks as JSON text, each number in its shortest exact form.
     #[wasm_bindgen(js_name = marksJson)]
     pub fn marks_json(&self) -> Result<String, JsError> {
         self.with_run(|run| serde_json::to_string(&run.marks().map_err(sentence)?).map_err(sentence))
@@ -173,7 +176,7 @@ impl Session {
 }
 
 impl Session {
-    /// Made once for so many items.
+    /// The current run's report. It is made again only when more items are done.
     pub(crate) fn run_report(&self) -> Result<Rc<RunReport>, JsError> {
         self.with_run(|run| {
             let done = run.results().len();

@@ -1,4 +1,4 @@
-//! What the page has open: one model, one dataset, one run, and runs beside it.
+//! The state of the page's worker: one model, one dataset, the current run, and open runs.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -13,30 +13,32 @@ use wasm_bindgen::prelude::*;
 use crate::bridge::{clock, sentence};
 use crate::opened::Opened;
 
-/// The model, dataset and run that the page has open.
+/// The model, dataset and runs that the page has open. All calls of the worker are methods of this class.
+///
+/// Only one long call runs at a time; a second one fails until the first ends or `cancel` stops it.
 #[wasm_bindgen]
 #[derive(Default)]
 pub struct Session {
     pub(crate) scorer: RefCell<Option<Rc<Scorer>>>,
     pub(crate) store: RefCell<Option<Store>>,
     pub(crate) dataset: RefCell<(String, Vec<Item>)>,
-    /// The rows of it that were skipped.
+    /// The skipped rows of the open dataset.
     pub(crate) skipped: RefCell<Vec<Skipped>>,
-    /// RewardBench 2 where nothing else is known.
+    /// The open dataset's benchmark; RewardBench 2 before a dataset is open.
     pub(crate) benchmark: Cell<Option<&'static Benchmark>>,
-    /// What was asked for; what the columns show where nothing was.
+    /// The benchmark that `chooseBenchmark` named; `None` to find it by the columns.
     pub(crate) asked: Cell<Option<&'static Benchmark>>,
     pub(crate) columns: RefCell<Option<DatasetColumns>>,
     pub(crate) split: RefCell<Option<String>>,
-    /// What chat templates are told, where it is not now.
+    /// Time that chat templates are told; `None` for the current time.
     pub(crate) date: Cell<Option<Clock>>,
     pub(crate) journal: RefCell<Option<Journal>>,
-    /// The run's report, and of how many items it is.
+    /// The current run's report, with the number of items done when it was made.
     pub(crate) report: RefCell<Option<(usize, Rc<RunReport>)>>,
     pub(crate) runs: RefCell<Vec<Opened>>,
-    /// What is looked at, and which that is.
+    /// The explorer of the last `explore` call, with a key that tells what it was made from.
     pub(crate) explorer: RefCell<(String, Explorer)>,
-    /// How often another dataset was opened.
+    /// Number of datasets opened so far; part of the explorer's key.
     pub(crate) datasets: Cell<usize>,
     pub(crate) claims: RefCell<Claims>,
     pub(crate) features: RefCell<Option<FeatureCache>>,
@@ -45,7 +47,7 @@ pub struct Session {
     pub(crate) busy: Cell<bool>,
 }
 
-/// Marks the session busy while it lives, so that two long calls never interleave.
+/// Guard that marks the session busy while it exists, so that two long calls never interleave.
 pub(crate) struct Busy<'a>(&'a Cell<bool>);
 
 impl Drop for Busy<'_> {
@@ -62,8 +64,8 @@ impl Session {
         Self::default()
     }
 
-    /// Which Hub is asked and as whom, and whether files are kept on the visitor's device. The
-    /// token stays in memory.
+    /// Sets how files are fetched. `endpoint` is the Hub's address, huggingface.co when left out; `token` is an access
+    /// token for the Hub, which stays in memory. `keep` says whether fetched files are stored on the visitor's device.
     pub fn configure(&self, endpoint: Option<String>, token: Option<String>, keep: bool) -> Result<(), JsError> {
         let token = token.as_deref().and_then(Token::new);
         let hub = Hub::new(endpoint.as_deref().unwrap_or(HUB), token).map_err(sentence)?;
@@ -71,12 +73,12 @@ impl Session {
         Ok(())
     }
 
-    /// Stops the long call that is under way at its next step.
+    /// Cancels the long call in progress; the call stops at its next step.
     pub fn cancel(&self) {
         self.cancel.borrow().cancel();
     }
 
-    /// What chat templates are told of the time.
+    /// The time that chat templates are told.
     pub(crate) fn clock(&self) -> Clock {
         self.date.get().unwrap_or_else(clock)
     }

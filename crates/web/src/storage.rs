@@ -1,4 +1,4 @@
-//! What is stored on the visitor's device.
+//! The files and runs stored on the visitor's device.
 
 use rewardscope_eval::JournalSummary;
 use rewardscope_store::Shelf;
@@ -8,52 +8,52 @@ use wasm_bindgen::prelude::*;
 use crate::bridge::{sentence, to_js};
 use crate::session::Session;
 
-/// What is stored on the visitor's device.
+/// The files and runs stored on the visitor's device.
 #[derive(Serialize, tsify::Tsify)]
 pub struct Storage {
-    /// Whether this browser keeps anything here.
+    /// Whether this browser gives the site private files.
     pub is_available: bool,
-    /// Whether the browser promised not to remove it on its own.
+    /// Whether the browser has promised not to remove the files on its own.
     pub is_persisted: bool,
     /// Bytes that this site uses.
     pub usage_bytes: u64,
     /// Bytes that this site may use.
     pub quota_bytes: u64,
-    /// Files of models and datasets, largest first.
+    /// Stored files of models and datasets, largest first.
     pub files: Vec<StoredFile>,
-    /// Runs that were begun.
+    /// Runs that were started, finished or not.
     pub runs: Vec<StoredRun>,
 }
 
-/// A file of a model or dataset.
+/// A stored file of a model or dataset.
 #[derive(Serialize, tsify::Tsify)]
 pub struct StoredFile {
-    /// What removes it.
+    /// Key for `removeFile`.
     pub key: String,
-    /// The repository that it is of.
+    /// Name of the repository that the file belongs to.
     pub of: String,
-    /// Its name there.
+    /// Name of the file in that repository.
     pub name: String,
-    /// Its whole size.
+    /// Size of the whole file, in bytes.
     pub bytes: u64,
-    /// What of it is here.
+    /// Bytes that are stored here.
     pub stored_bytes: u64,
-    /// Whether it is whole.
+    /// Whether the whole file is stored.
     pub is_complete: bool,
 }
 
-/// A run's journal.
+/// The stored journal of a run.
 #[derive(Serialize, tsify::Tsify)]
 pub struct StoredRun {
-    /// What removes it.
+    /// Key for `removeRun`.
     pub key: String,
-    /// Which run it is and how far; none where the journal cannot be read.
+    /// The run's identity and progress; absent where the journal cannot be read.
     pub summary: Option<JournalSummary>,
 }
 
 #[wasm_bindgen]
 impl Session {
-    /// What is stored on the visitor's device.
+    /// Lists the files and runs stored on the visitor's device, and the room that they take.
     #[wasm_bindgen(unchecked_return_type = "Storage")]
     pub async fn storage(&self) -> Result<JsValue, JsError> {
         let shelf = Shelf::new(true);
@@ -81,13 +81,13 @@ impl Session {
         })
     }
 
-    /// Removes a stored file.
+    /// Removes a stored file by its key.
     #[wasm_bindgen(js_name = removeFile)]
     pub async fn remove_file(&self, key: String) -> Result<(), JsError> {
         Shelf::new(true).remove_file(&key).await.map_err(sentence)
     }
 
-    /// Removes a run's journal; whether it was the open one's.
+    /// Removes a stored run by its key. Returns whether that was the current run, which is then closed.
     #[wasm_bindgen(js_name = removeRun)]
     pub async fn remove_run(&self, key: String) -> Result<bool, JsError> {
         let is_open = self.journal.borrow().as_ref().is_some_and(|journal| journal.name() == key);

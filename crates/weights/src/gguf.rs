@@ -7,14 +7,14 @@ use rewardscope_store::Source;
 
 use crate::{Checkpoint, StoredType, TensorInfo, WeightsError, format_error};
 
-/// A metadata value. Integers of every width are widened.
+/// A metadata value. Integers of every width are widened to 64 bits.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// Any unsigned integer.
     Unsigned(u64),
     /// Any signed integer.
     Signed(i64),
-    /// Either float.
+    /// A float of 32 or 64 bits.
     Float(f64),
     /// A flag.
     Bool(bool),
@@ -22,9 +22,9 @@ pub enum Value {
     Text(String),
     /// Texts, such as a vocabulary.
     Texts(Vec<String>),
-    /// Integers, such as token types.
+    /// Integers, such as token types; flags are 0 and 1.
     Integers(Vec<i64>),
-    /// Floats, such as token scores.
+    /// Floats, such as token scores; those of 64 bits are narrowed.
     Floats(Vec<f32>),
 }
 
@@ -38,6 +38,9 @@ pub struct Metadata {
 macro_rules! getter {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $type:ty, $pattern:pat => $value:expr) => {
         $(#[$doc])*
+        ///
+        /// # Errors
+        /// When there is no such key, or its value has another type.
         pub fn $name(&self, key: &str) -> Result<$type, WeightsError> {
             match self.values.get(key) {
                 Some($pattern) => Ok($value),
@@ -49,7 +52,7 @@ macro_rules! getter {
 }
 
 impl Metadata {
-    /// The file's name for messages.
+    /// The file's name, for messages.
     pub fn file(&self) -> &str {
         &self.file
     }
@@ -60,31 +63,34 @@ impl Metadata {
     }
 
     getter!(
-        /// A text.
+        /// The text under a key.
         text, "text", &str, Value::Text(text) => text.as_str()
     );
     getter!(
-        /// A float.
+        /// The float under a key.
         float, "a float", f64, Value::Float(value) => *value
     );
     getter!(
-        /// A list of texts.
+        /// The list of texts under a key.
         texts, "a list of texts", &[String], Value::Texts(texts) => texts.as_slice()
     );
     getter!(
-        /// A list of integers.
+        /// The list of integers under a key.
         integers, "a list of integers", &[i64], Value::Integers(values) => values.as_slice()
     );
     getter!(
-        /// A list of floats.
+        /// The list of floats under a key.
         floats, "a list of floats", &[f32], Value::Floats(values) => values.as_slice()
     );
     getter!(
-        /// A flag.
+        /// The flag under a key.
         flag, "a flag", bool, Value::Bool(flag) => *flag
     );
 
-    /// A non-negative integer.
+    /// The non-negative integer under a key.
+    ///
+    /// # Errors
+    /// When there is no such key, or its value is no such integer or too large for a `usize`.
     pub fn unsigned(&self, key: &str) -> Result<usize, WeightsError> {
         let value = match self.values.get(key) {
             Some(Value::Unsigned(value)) => usize::try_from(*value).ok(),
@@ -100,16 +106,20 @@ impl Metadata {
     }
 }
 
-/// Bounds that no real file comes near; a header beyond them is damage or malice.
+/// Most tensors of a file. No real file comes near this and the next three limits: a header beyond them is damaged or
+/// malicious.
 const MAX_TENSORS: u64 = 1 << 20;
+/// Most metadata keys of a file.
 const MAX_KEYS: u64 = 1 << 16;
+/// Most bytes of one text.
 const MAX_TEXT_BYTES: u64 = 1 << 24;
+/// Most elements of one array.
 const MAX_ARRAY: u64 = 1 << 24;
 
-/// Headers are read in steps of this size.
+/// Bytes of a header that are read at once; more where a single value is longer.
 const WINDOW_BYTES: usize = 1 << 20;
 
-/// Reads forward through a source, a window at a time.
+/// Reads a header from front to back, a window at a time.
 struct Reader<'a> {
     source: &'a Source,
     window: Vec<u8>,
@@ -150,7 +160,7 @@ impl Reader<'_> {
         Ok(u64::from_le_bytes(self.array().await?))
     }
 
-    /// A count or length that must not exceed `max`.
+    /// A count or length that must exceed neither `max` nor the file's size.
     async fn count(&mut self, what: &str, max: u64) -> Result<usize, WeightsError> {
         let count = self.u64().await?;
         if count > max || count > self.source.bytes() {

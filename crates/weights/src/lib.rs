@@ -1,6 +1,26 @@
-//! Bytes to named tensors: safetensors and GGUF. A [`Checkpoint`] knows every tensor's place, type
-//! and shape from the files' headers alone; the values are read row by row with
-//! [`Checkpoint::rows`], still in their stored type, so that nobody holds a whole file.
+//! Weight files as named tensors: safetensors, GGUF, and LoRA adapters merged into their base.
+//!
+//! A [`Checkpoint`] is opened from the files' headers alone: it then knows every tensor's place, type and shape.
+//! [`Checkpoint::rows`] reads the values row by row, still in their stored type, so that no file is ever held in
+//! memory whole.
+//!
+//! # Example
+//! One row of a tensor of shape `[2, 3]`, from a file that lies in memory:
+//! ```
+//! use rewardscope_store::Source;
+//! use rewardscope_weights::{Checkpoint, StoredType, safetensors};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> { pollster::block_on(async {
+//! let entry = safetensors::Entry { name: "score.weight".to_owned(), shape: vec![2, 3], dtype: StoredType::F32 };
+//! let mut bytes = safetensors::header(&[entry], &Default::default());
+//! bytes.extend([1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0].iter().flat_map(|value| value.to_le_bytes()));
+//!
+//! let checkpoint = Checkpoint::from_safetensors(&Source::memory("model.safetensors", bytes)).await?;
+//! let info = checkpoint.expect("score.weight", &[2, 3])?;
+//! let second_row = checkpoint.rows(info, 1, 1).await?;
+//! assert_eq!(info.dtype.to_f32(&second_row), [4.0, 5.0, 6.0]);
+//! # Ok(()) }) }
+//! ```
 
 pub mod adapter;
 pub mod gguf;
@@ -13,10 +33,10 @@ use rewardscope_store::{Folder, Source, StoreError};
 
 pub use stored_type::{Group, StoredType};
 
-/// Why a file is not a checkpoint, or not one that can be read. Every message names the file.
+/// Why weights cannot be read, or do not fit the model. Every message names the file.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum WeightsError {
-    /// The bytes could not be had.
+    /// The bytes could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The file is not what its name says, or is damaged.
@@ -29,32 +49,33 @@ pub enum WeightsError {
         /// What is there.
         found: String,
     },
-    /// A tensor type that nothing here decodes.
+    /// A tensor has a type that this crate does not decode.
     #[error("reading {file}: tensor {tensor} has the type {found}; supported are {}", StoredType::NAMES)]
     UnsupportedType {
         /// The file's name.
         file: String,
         /// The tensor's name.
         tensor: String,
-        /// Its type's name or number.
+        /// The name or number of its type.
         found: String,
     },
-    /// An adapter that is not merged here.
+    /// The adapter is of a kind that this crate does not merge.
     #[error("reading {file}: {found} is not supported; merge it into its base with peft's merge_and_unload()")]
     UnsupportedAdapter {
-        /// The adapter's configuration.
+        /// The name of the adapter's configuration file.
         file: String,
         /// What is not supported.
         found: String,
     },
-    /// A tensor that the model needs is not there.
+    /// The checkpoint lacks a tensor that the model needs.
     #[error("loading {file}: tensor {tensor} was expected, {found} was found")]
     MissingTensor {
         /// The file's or folder's name.
         file: String,
         /// The tensor's name.
         tensor: String,
-        /// How many tensors there are, those with names near to it, and what they point to.
+        /// How many tensors there are, the names closest to it, and a hint where these are weights that another
+        /// program quantised.
         found: String,
     },
     /// A tensor does not have the shape that the configuration implies.
@@ -64,9 +85,9 @@ pub enum WeightsError {
         file: String,
         /// The tensor's name.
         tensor: String,
-        /// The shape that the configuration implies.
+        /// The shape that the configuration implies, outermost dimension first.
         expected: Vec<usize>,
-        /// The shape in the file.
+        /// The shape in the file, outermost dimension first.
         found: Vec<usize>,
     },
 }
@@ -75,66 +96,69 @@ pub(crate) fn format_error(file: &str, expected: impl Into<String>, found: impl 
     WeightsError::Format { file: file.to_owned(), expected: expected.into(), found: found.into() }
 }
 
-/// Bytes that are compared at once.
+/// Bytes that [`Checkpoint::are_equal`] compares at once; at least one row.
 const PIECE_BYTES: usize = 4 << 20;
 
-/// Where a tensor lies and what it is.
+/// A tensor's name, shape and type, and where its bytes lie.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TensorInfo {
-    /// The file's own name for it.
+    /// Its name: the file's own, unless [`Checkpoint::renamed`] changed it.
     pub name: String,
-    /// Outermost dimension first, as in PyTorch (GGUF stores them the other way round).
+    /// Dimensions, outermost first as in PyTorch (GGUF stores them the other way round).
     pub shape: Vec<usize>,
-    /// The stored type.
+    /// The type of the bytes that [`Checkpoint::rows`] returns: the stored type, or F32 where an adapter changes the
+    /// tensor.
     pub dtype: StoredType,
-    /// Which of the checkpoint's files it is in.
+    /// Index of its file among the checkpoint's files.
     file: usize,
     /// First byte in that file.
     start: u64,
-    /// What an adapter changes of it.
+    /// What an adapter changes in it.
     change: Option<Box<Change>>,
 }
 
-/// What is done to a tensor while it is read; `stored` is the tensor as the base has it.
+/// How an adapter changes a tensor while it is read. `stored` is the base's tensor, `[rows, columns]`.
 #[derive(Debug, Clone, PartialEq)]
 enum Change {
     /// `stored + scale b a`, with `b` of `[rows, rank]` and `a` of `[rank, columns]`.
     LowRank { stored: TensorInfo, a: TensorInfo, b: TensorInfo, scale: f32 },
     /// `stored + scale (b a)^T`, with `b` of `[columns, rank]` and `a` of `[rank, rows]`.
     Transposed { stored: TensorInfo, a: TensorInfo, b: TensorInfo, scale: f32 },
-    /// `stored + scale added`, of one shape.
+    /// `stored + scale added`, both of the same shape.
     Sum { stored: TensorInfo, added: TensorInfo, scale: f32 },
-    /// Some rows are others.
+    /// Row `rows[i]` becomes row `i` of `replaced`, `[rows.len(), columns]`.
     Rows { stored: TensorInfo, rows: Vec<usize>, replaced: TensorInfo },
 }
 
 impl TensorInfo {
-    /// Product of all dimensions but the last.
+    /// Number of rows: the product of all dimensions but the last.
     pub fn rows(&self) -> usize {
         self.shape[..self.shape.len().saturating_sub(1)].iter().product()
     }
 
-    /// The last dimension.
+    /// Values in a row: the last dimension, or 1 for a scalar.
     pub fn columns(&self) -> usize {
         self.shape.last().copied().unwrap_or(1)
     }
 
-    /// Stored size of one row.
+    /// Size of one row in bytes, in the type `dtype`.
     pub fn row_bytes(&self) -> usize {
         self.dtype.bytes(self.columns())
     }
 
-    /// Stored size.
+    /// Size of the tensor in bytes, in the type `dtype`.
     pub fn bytes(&self) -> u64 {
         self.rows() as u64 * self.row_bytes() as u64
     }
 
-    /// Order in the checkpoint's files: tensors in this order are read once through.
+    /// A sort key: the index of the file, and the first byte in it. Tensors that are read in this order go through
+    /// each file once, front to back.
     pub fn position(&self) -> (usize, u64) {
         (self.file, self.start)
     }
 
-    /// Checks what every later step relies on and returns the stored size.
+    /// The size in bytes, after the checks that later steps rely on: a number of elements within bounds, and rows of
+    /// whole blocks.
     fn checked_bytes(&self, file: &str) -> Result<u64, WeightsError> {
         let elements =
             self.shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d as u64)).filter(|&n| n > 0 && n < 1 << 40);
@@ -163,39 +187,39 @@ pub struct Checkpoint {
     name: String,
     files: Vec<Source>,
     tensors: BTreeMap<String, TensorInfo>,
-    /// Tensors of types that nothing here decodes, such as stored positions: refused when one is
-    /// asked for.
+    /// Tensors of types that this crate does not decode, such as stored positions. Whoever asks for one gets its
+    /// error.
     undecoded: BTreeMap<String, WeightsError>,
     metadata: Option<gguf::Metadata>,
 }
 
 impl Checkpoint {
-    /// The safetensors of a checkpoint folder: `model.safetensors`, or the shards that
+    /// Opens the safetensors of a checkpoint folder: `model.safetensors`, or where it is absent the shards that
     /// `model.safetensors.index.json` names.
     ///
     /// # Errors
-    /// When a file is missing, damaged or promises more than it has.
+    /// When a file is missing, is damaged, or ends before its tensors do.
     pub async fn from_folder(folder: &Folder) -> Result<Self, WeightsError> {
         safetensors::open_folder(folder).await
     }
 
-    /// A GGUF file of version 2 or 3.
+    /// Opens a GGUF file of version 2 or 3, little-endian.
     ///
     /// # Errors
-    /// When the file is not GGUF, is damaged or promises more than it has.
+    /// When the file is not GGUF, is damaged, ends before its tensors do, or has a tensor of an unknown type.
     pub async fn from_gguf(source: &Source) -> Result<Self, WeightsError> {
         gguf::open(source).await
     }
 
-    /// The tensors of one safetensors file, whatever its name.
+    /// Opens one safetensors file, whatever its name.
     ///
     /// # Errors
-    /// When it is no safetensors, is damaged or promises more than it has.
+    /// When the file is not safetensors, is damaged, or ends before its tensors do.
     pub async fn from_safetensors(source: &Source) -> Result<Self, WeightsError> {
         safetensors::open(source).await
     }
 
-    /// With another's tensors beside its own; where both have one of a name, the other's counts.
+    /// Adds another checkpoint's tensors. Where both have a tensor of the same name, the other's is kept.
     #[must_use]
     pub fn with(mut self, other: Self) -> Self {
         let shift = self.files.len();
@@ -232,12 +256,12 @@ impl Checkpoint {
         Ok(Self { name: name.to_owned(), files, tensors: by_name, undecoded, metadata })
     }
 
-    /// The file's or folder's name for messages.
+    /// The file's or folder's name, for messages.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The GGUF metadata, where the checkpoint is a GGUF.
+    /// The GGUF metadata; `None` for safetensors.
     pub fn metadata(&self) -> Option<&gguf::Metadata> {
         self.metadata.as_ref()
     }
@@ -247,15 +271,15 @@ impl Checkpoint {
         self.tensors.values()
     }
 
-    /// The tensor of this name, if there is one.
+    /// The tensor of this name, if there is one that can be decoded.
     pub fn find(&self, name: &str) -> Option<&TensorInfo> {
         self.tensors.get(name)
     }
 
-    /// With its tensors under other names, where `of` has one for them.
+    /// Renames its tensors: `of` returns a tensor's new name, or `None` to keep the old one.
     ///
     /// # Errors
-    /// When two tensors come to one name.
+    /// When two tensors would get the same name.
     pub fn renamed(mut self, of: impl Fn(&str) -> Option<String>) -> Result<Self, WeightsError> {
         let mut tensors = BTreeMap::new();
         for (name, info) in std::mem::take(&mut self.tensors) {
@@ -268,7 +292,7 @@ impl Checkpoint {
         Ok(self)
     }
 
-    /// What is to be said of a tensor that is not there: what there is instead.
+    /// The error for a tensor that is not there; it says what there is instead.
     pub(crate) fn missing(&self, name: &str) -> WeightsError {
         let last = |name: &str| name.rsplit('.').take(2).collect::<Vec<_>>().join(".");
         let module = |name: &str| name.rsplit('.').nth(1).map(str::to_owned);
@@ -295,10 +319,10 @@ impl Checkpoint {
         WeightsError::MissingTensor { file: self.name.clone(), tensor: name.to_owned(), found }
     }
 
-    /// Whether two tensors hold the same bytes.
+    /// Whether two tensors have the same shape, type and bytes.
     ///
     /// # Errors
-    /// When the bytes cannot be had.
+    /// When the bytes cannot be read.
     pub async fn are_equal(&self, a: &TensorInfo, b: &TensorInfo) -> Result<bool, WeightsError> {
         if a.shape != b.shape || a.dtype != b.dtype {
             return Ok(false);
@@ -313,10 +337,10 @@ impl Checkpoint {
         Ok(true)
     }
 
-    /// The tensor of this name and shape.
+    /// The tensor of this name, which must have this shape.
     ///
     /// # Errors
-    /// [`WeightsError::MissingTensor`] or [`WeightsError::Shape`].
+    /// [`WeightsError::MissingTensor`], [`WeightsError::UnsupportedType`] or [`WeightsError::Shape`].
     pub fn expect(&self, name: &str, shape: &[usize]) -> Result<&TensorInfo, WeightsError> {
         let missing = || self.undecoded.get(name).cloned().unwrap_or_else(|| self.missing(name));
         let info = self.find(name).ok_or_else(missing)?;
@@ -331,10 +355,11 @@ impl Checkpoint {
         Ok(info)
     }
 
-    /// The stored bytes of `rows` rows from row `first`.
+    /// The bytes of `rows` rows from row `first`, little-endian, in the type [`TensorInfo::dtype`]. Where an adapter
+    /// changes the tensor, the change is applied.
     ///
     /// # Errors
-    /// When the bytes cannot be had.
+    /// When the bytes cannot be read.
     pub async fn rows(&self, info: &TensorInfo, first: usize, rows: usize) -> Result<Vec<u8>, WeightsError> {
         match &info.change {
             Some(change) => self.changed_rows(change, first, rows).await,

@@ -1,4 +1,5 @@
-//! safetensors: eight bytes of header length, a JSON header, the values.
+//! safetensors files: eight bytes with the header's length, a JSON header, then the values.
+//! Format: <https://github.com/huggingface/safetensors>.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,22 +7,23 @@ use rewardscope_store::{Folder, Source};
 
 use crate::{Checkpoint, StoredType, TensorInfo, WeightsError, format_error};
 
-/// The file of a checkpoint in one file.
+/// The file name of a checkpoint that is one file.
 pub const SINGLE: &str = "model.safetensors";
 
-/// The file that names a checkpoint's shards.
+/// The name of the file that lists a checkpoint's shards.
 pub const INDEX: &str = "model.safetensors.index.json";
 
-/// The format's own bound on a header.
+/// Most bytes of a header, a limit of the format.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
-/// The header's key for what is no tensor: a map of texts.
+/// The header's key for the metadata, a map of texts; every other key names a tensor.
 const METADATA: &str = "__metadata__";
 
-/// The metadata's name for which tensors of [`BYTES`] are blocks of which type: a JSON object.
+/// This crate's metadata key for block types: a JSON object from the names of [`BYTES`] tensors to the types of their
+/// blocks.
 const BLOCKS: &str = "rewardscope.blocks";
 
-/// The format's own type for plain bytes.
+/// The format's name of the type of plain bytes.
 const BYTES: &str = "U8";
 
 pub(crate) async fn open(source: &Source) -> Result<Checkpoint, WeightsError> {
@@ -30,7 +32,7 @@ pub(crate) async fn open(source: &Source) -> Result<Checkpoint, WeightsError> {
 }
 
 pub(crate) async fn open_folder(folder: &Folder) -> Result<Checkpoint, WeightsError> {
-    // One file goes before an index, which may be left from another form of the model.
+    // A single file wins over an index, which may be left over from another form of the model.
     let files = match (folder.find(SINGLE), folder.find(INDEX)) {
         (None, Some(index)) => {
             shards(index).await?.iter().map(|shard| folder.get(shard).cloned()).collect::<Result<Vec<_>, _>>()?
@@ -49,7 +51,7 @@ pub(crate) async fn open_folder(folder: &Folder) -> Result<Checkpoint, WeightsEr
 /// The shards' file names: those in the `weight_map` of an [`INDEX`], without repeats.
 ///
 /// # Errors
-/// When it is no such index.
+/// When the file is not such an index.
 pub async fn shards(index: &Source) -> Result<BTreeSet<String>, WeightsError> {
     #[derive(serde::Deserialize)]
     struct Index {
@@ -61,10 +63,10 @@ pub async fn shards(index: &Source) -> Result<BTreeSet<String>, WeightsError> {
     Ok(parsed.weight_map.into_values().collect())
 }
 
-/// A text of a file's metadata, where it has one of this name.
+/// The text that a file's metadata has under `name`; `None` where it has none.
 ///
 /// # Errors
-/// When it is no safetensors.
+/// When the file is not safetensors.
 pub async fn metadata(file: &Source, name: &str) -> Result<Option<String>, WeightsError> {
     let (entries, _) = entries(file).await?;
     Ok(match entries.into_iter().find(|(key, _)| key == METADATA) {
@@ -73,28 +75,48 @@ pub async fn metadata(file: &Source, name: &str) -> Result<Option<String>, Weigh
     })
 }
 
-/// A tensor as a file's header has it.
+/// A tensor as a file's header describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Its name.
     pub name: String,
-    /// Outermost dimension first.
+    /// Dimensions, outermost first.
     pub shape: Vec<usize>,
-    /// The type of its values, of which the last dimension is whole blocks.
+    /// The type of its values. The last dimension must be a multiple of [`StoredType::block_elements`].
     pub dtype: StoredType,
 }
 
 impl Entry {
-    /// Stored size.
+    /// Size of its values in bytes.
     pub fn bytes(&self) -> u64 {
         let (columns, rows) = self.shape.split_last().map_or((1, &[][..]), |(columns, rows)| (*columns, rows));
         rows.iter().map(|&n| n as u64).product::<u64>() * self.dtype.bytes(columns) as u64
     }
 }
 
-/// The first bytes of a file that holds tensors one after the other, in that order, with texts in its
-/// metadata. The values follow in little-endian order. The format has no blocks: they are bytes
-/// there, and the metadata says of which type.
+/// The bytes of a file before its values: the header with these tensors and this metadata, and its length. The values
+/// must follow in the same order, little-endian and without gaps.
+///
+/// The format has no block types. A tensor of blocks is stored as bytes, and the metadata says which type its blocks
+/// have.
+///
+/// ```
+/// use rewardscope_store::Source;
+/// use rewardscope_weights::{Checkpoint, StoredType, safetensors};
+/// use std::collections::BTreeMap;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { pollster::block_on(async {
+/// let entry = safetensors::Entry { name: "w".to_owned(), shape: vec![2, 64], dtype: StoredType::Q8_0 };
+/// let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+/// let mut bytes = safetensors::header(std::slice::from_ref(&entry), &metadata);
+/// bytes.resize(bytes.len() + entry.bytes() as usize, 0);
+///
+/// let file = Source::memory("packed.safetensors", bytes);
+/// assert_eq!(safetensors::metadata(&file, "format").await?.as_deref(), Some("pt"));
+/// let checkpoint = Checkpoint::from_safetensors(&file).await?;
+/// assert_eq!(checkpoint.expect("w", &[2, 64])?.dtype, StoredType::Q8_0);
+/// # Ok(()) }) }
+/// ```
 pub fn header(tensors: &[Entry], metadata: &BTreeMap<String, String>) -> Vec<u8> {
     let mut metadata = metadata.clone();
     let in_blocks = tensors.iter().filter(|tensor| tensor.dtype.block_elements() > 1);
@@ -121,7 +143,7 @@ pub fn header(tensors: &[Entry], metadata: &BTreeMap<String, String>) -> Vec<u8>
         start = end;
     }
     let mut json = serde_json::Value::Object(entries).to_string();
-    // The values begin at a multiple of eight, as the format's own writer has it.
+    // Padded so that the values begin at a multiple of eight bytes, as the format's own writer does.
     json.extend(std::iter::repeat_n(' ', json.len().next_multiple_of(8) - json.len()));
     [&(json.len() as u64).to_le_bytes(), json.as_bytes()].concat()
 }
@@ -130,7 +152,7 @@ pub fn header(tensors: &[Entry], metadata: &BTreeMap<String, String>) -> Vec<u8>
 #[derive(Default)]
 struct Header {
     tensors: Vec<TensorInfo>,
-    /// What is to be said of those of other types, by name.
+    /// The errors for tensors of types that are not decoded, by name.
     undecoded: BTreeMap<String, WeightsError>,
 }
 
@@ -172,7 +194,7 @@ async fn read_header(file: &Source, position: usize) -> Result<Header, WeightsEr
     Ok(header)
 }
 
-/// Which tensors are blocks, and of which type.
+/// The block types of the tensors that are stored as bytes, by name.
 fn blocks(file: &Source, entries: &BTreeMap<String, Line>) -> Result<BTreeMap<String, StoredType>, WeightsError> {
     let Some(Line::Metadata(texts)) = entries.get(METADATA) else {
         return Ok(BTreeMap::new());
@@ -191,7 +213,7 @@ fn blocks(file: &Source, entries: &BTreeMap<String, Line>) -> Result<BTreeMap<St
     named.into_iter().map(known).collect()
 }
 
-/// The header's lines, and where in the file the values begin.
+/// The header's entries, and the byte of the file at which the values begin.
 async fn entries(file: &Source) -> Result<(BTreeMap<String, Line>, u64), WeightsError> {
     let expected = "a safetensors header";
     if file.bytes() < 8 {
@@ -214,8 +236,7 @@ async fn entries(file: &Source) -> Result<(BTreeMap<String, Line>, u64), Weights
     Ok((entries, 8 + length))
 }
 
-/// A line of the header. Offsets are u64 here, because a browser's usize has 32 bits and files are
-/// larger than that.
+/// An entry of the header. Offsets are u64, because usize has 32 bits in a browser and files are larger than that.
 #[derive(serde::Deserialize)]
 #[serde(untagged)]
 enum Line {
@@ -224,7 +245,7 @@ enum Line {
         shape: Vec<usize>,
         data_offsets: (u64, u64),
     },
-    /// [`METADATA`], as the format has it.
+    /// [`METADATA`] as the format wants it: every value is a text.
     Metadata(BTreeMap<String, String>),
     /// Anything else, such as numbers in the metadata.
     Other(serde::de::IgnoredAny),

@@ -1,6 +1,7 @@
 use half::{bf16, f16};
 
-/// A stored type. Block types hold 32 values and their scales.
+/// The type in which a tensor's values are stored. A block type stores 32 or 256 values together with their scales, as
+/// GGML defines it (`ggml-common.h`). Sizes are bytes per block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(non_camel_case_types, reason = "the formats' own names")]
 pub enum StoredType {
@@ -16,30 +17,31 @@ pub enum StoredType {
     Q4_0,
     /// GGML: f16 `d`, f16 `m`, 32 unsigned nibbles `q`; value `q d + m`. 20 bytes.
     Q4_1,
-    /// GGML: f16 `d`, the fifth bits of 32 values, their nibbles; value `(q - 16) d`. 22 bytes.
+    /// GGML: f16 `d`, 32 unsigned 5-bit `q` (first all fifth bits, then all nibbles); value `(q - 16) d`. 22 bytes.
     Q5_0,
-    /// GGML: f16 `d`, f16 `m`, fifth bits, nibbles; value `q d + m`. 24 bytes.
+    /// GGML: f16 `d`, f16 `m`, `q` as in [`Self::Q5_0`]; value `q d + m`. 24 bytes.
     Q5_1,
     /// GGML: f16 `d`, 32 signed bytes `q`; value `q d`. 34 bytes.
     Q8_0,
-    /// GGML: f16 `d`, f16 `m`, a 6-bit scale and minimum for each 32 values, 256 nibbles; value
+    /// GGML: f16 `d`, f16 `m`, a 6-bit scale and minimum for each 32 values, 256 unsigned nibbles `q`; value
     /// `q d scale - m minimum`. 144 bytes.
     Q4_K,
-    /// GGML: the same with the values' fifth bits between. 176 bytes.
+    /// GGML: as [`Self::Q4_K`], with the fifth bits of all `q` before the nibbles. 176 bytes.
     Q5_K,
-    /// GGML: 256 values of 6 bits, a signed byte as scale for each 16, f16 `d`; value
-    /// `(q - 32) d scale`. 210 bytes.
+    /// GGML: 256 unsigned 6-bit `q`, a signed byte as scale for each 16 values, f16 `d`; value `(q - 32) d scale`.
+    /// 210 bytes.
     Q6_K,
 }
 
 impl StoredType {
+    /// The names of all types, for error messages.
     pub(crate) const NAMES: &'static str = "F64, F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K";
 
-    /// Those in blocks.
+    /// The block types.
     pub(crate) const BLOCKS: [Self; 8] =
         [Self::Q4_0, Self::Q4_1, Self::Q5_0, Self::Q5_1, Self::Q8_0, Self::Q4_K, Self::Q5_K, Self::Q6_K];
 
-    /// Values in a block.
+    /// Values in a block; 1 for plain types.
     pub const fn block_elements(self) -> usize {
         match self {
             Self::F64 | Self::F32 | Self::F16 | Self::BF16 => 1,
@@ -48,7 +50,7 @@ impl StoredType {
         }
     }
 
-    /// Stored size of a block.
+    /// Size of a block in bytes.
     pub const fn block_bytes(self) -> usize {
         match self {
             Self::F64 => 8,
@@ -65,12 +67,12 @@ impl StoredType {
         }
     }
 
-    /// Stored size of so many values, a multiple of [`Self::block_elements`].
+    /// Size in bytes of `elements` values, which must be a multiple of [`Self::block_elements`].
     pub const fn bytes(self, elements: usize) -> usize {
         elements / self.block_elements() * self.block_bytes()
     }
 
-    /// The values of stored blocks as f32. This is the definition; devices that unpack blocks
+    /// Decodes stored bytes, little-endian whole blocks, to f32. This is the definition: devices that unpack blocks
     /// themselves are tested against it.
     pub fn to_f32(self, bytes: &[u8]) -> Vec<f32> {
         match self {
@@ -149,19 +151,20 @@ impl StoredType {
     }
 }
 
-/// The low halves of sixteen bytes, then the high ones.
+/// The nibbles of bytes: all low ones, then all high ones.
 fn nibbles(bytes: &[u8]) -> impl Iterator<Item = u8> {
     bytes.iter().map(|q| q & 15).chain(bytes.iter().map(|q| q >> 4))
 }
 
-/// Four bytes of fifth bits, sixteen of nibbles.
+/// 32 values of five bits: four bytes hold the fifth bits, the next sixteen the nibbles.
 fn five_bits(bytes: &[u8]) -> impl Iterator<Item = u8> {
     let fifths = u32::from_le_bytes(std::array::from_fn(|i| bytes[i]));
     nibbles(&bytes[4..]).enumerate().map(move |(i, q)| q | (((fifths >> i) & 1) as u8) << 4)
 }
 
-/// The `i`-th of eight 6-bit scales and minimums in twelve bytes: the first four in the low bits,
-/// the others in nibbles with their upper bits above those.
+/// The `i`-th of eight pairs of a 6-bit scale and a 6-bit minimum in twelve bytes (GGML's `get_scale_min_k4`). The
+/// first four pairs are the low six bits of bytes 0 to 7. The others have their low four bits in bytes 8 to 11, and
+/// their high two bits in the high bits of bytes 0 to 7.
 fn scale_and_minimum(bytes: &[u8], i: usize) -> (f32, f32) {
     let (scale, minimum) = if i < 4 {
         (bytes[i] & 63, bytes[i + 4] & 63)
@@ -185,25 +188,25 @@ fn half_at(block: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
 }
 
-/// A block of 32 values that are `q d + m`, as it is stored.
+/// A stored block of 32 values, each `q d + m`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Group {
     /// `d`
     pub scale: f16,
     /// `m`
     pub minimum: f16,
-    /// `q`
+    /// `q`: 0 to 15 for Q4_0 and Q4_1, -128 to 127 for Q8_0.
     pub quants: [i32; 32],
 }
 
 impl StoredType {
-    /// Stored blocks as groups of `q d + m`, which is exactly what [`Self::to_f32`] makes of them;
-    /// `None` for types that are something else.
+    /// Stored blocks as groups of `q d + m`, which is exactly what [`Self::to_f32`] decodes them to. `None` for types
+    /// other than Q4_0, Q4_1 and Q8_0.
     pub fn groups(self, bytes: &[u8]) -> Option<impl Iterator<Item = Group>> {
         let group: fn(&[u8]) -> Group = match self {
             Self::Q4_0 => |block| {
                 let scale = f16::from_le_bytes([block[0], block[1]]);
-                // Eight times a half is a half, unless it overflows; no weight is so large.
+                // Exact: eight times an f16 is an f16, unless it overflows, and no weight is that large.
                 let minimum = f16::from_f32(-8.0 * scale.to_f32());
                 Group { scale, minimum, quants: array(nibbles(&block[2..]).map(i32::from)) }
             },
@@ -280,7 +283,7 @@ mod tests {
     #[test]
     fn groups_are_what_blocks_decode_to() {
         for dtype in [StoredType::Q4_0, StoredType::Q4_1, StoredType::Q8_0] {
-            // Halves between 2^-14 and 2 for scales and minimums, anything for the rest.
+            // Scales and minimums are f16 between 2^-14 and 2; the other bytes are arbitrary.
             let bytes: Vec<u8> = (0..dtype.block_bytes() * 50)
                 .map(|i| match i % dtype.block_bytes() {
                     1 | 3 => (i * 7 % 0x38) as u8,

@@ -1,18 +1,18 @@
-//! The part of the `zstd` crate that parquet and arrow-ipc call, over `ruzstd`: the bindings to C do not compile
-//! for WebAssembly without a C compiler for it. Reading alone is behind it; this project writes snappy.
+//! The part of the `zstd` crate that parquet and arrow-ipc call, made of `ruzstd`. The `zstd` crate binds C code, which
+//! needs a C compiler for WebAssembly. Only reading works; this project writes snappy.
 
-/// The levels that the crate it stands for knows.
+/// The compression levels of the `zstd` crate.
 pub fn compression_level_range() -> std::ops::RangeInclusive<i32> {
     -131_072..=22
 }
 
-/// Whole frames at once.
+/// Packs and unpacks whole frames at once.
 pub mod bulk {
     use std::io::{Cursor, Error, ErrorKind, Result};
 
     use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-    /// Reads frames.
+    /// Unpacks frames.
     pub struct Decompressor<'a> {
         decoder: FrameDecoder,
         lifetime: std::marker::PhantomData<&'a ()>,
@@ -22,15 +22,15 @@ pub mod bulk {
         /// A decompressor without a dictionary.
         ///
         /// # Errors
-        /// Never; the signature is that of the crate it stands for.
+        /// Never; the signature is that of the `zstd` crate.
         pub fn new() -> Result<Self> {
             Ok(Self { decoder: FrameDecoder::new(), lifetime: std::marker::PhantomData })
         }
     }
 
     impl Decompressor<'_> {
-        /// Writes what the frames in `source` hold to `destination` from its position on, at most up to its
-        /// capacity. Gives the bytes written.
+        /// Unpacks the frames in `source` to `destination` from its position on, at most up to its capacity. Gives the
+        /// number of bytes written.
         ///
         /// # Errors
         /// When a frame is damaged or longer than the destination.
@@ -41,7 +41,7 @@ pub mod bulk {
             buffer.truncate(start);
             let wrong = |error: &dyn std::fmt::Display| Error::new(ErrorKind::InvalidData, error.to_string());
             let mut rest = source;
-            // Block by block: what a frame says of its size may be more than it holds.
+            // Block by block: the size that a frame states may be more than it holds.
             while !rest.is_empty() {
                 self.decoder.reset(&mut rest).map_err(|e| wrong(&e))?;
                 while !(self.decoder.is_finished() && self.decoder.can_collect() == 0) {
@@ -60,7 +60,7 @@ pub mod bulk {
             Ok(written)
         }
 
-        /// What the frames in `source` hold, at most `capacity` bytes.
+        /// Unpacks the frames in `source`, at most `capacity` bytes.
         ///
         /// # Errors
         /// As [`Self::decompress_to_buffer`].
@@ -71,26 +71,30 @@ pub mod bulk {
         }
     }
 
-    /// Refuses: nothing here writes zstd.
+    /// A compressor that refuses: nothing in this project writes zstd.
     pub struct Compressor<'a>(std::marker::PhantomData<&'a ()>);
 
     impl Compressor<'static> {
         /// A compressor that refuses.
         ///
         /// # Errors
-        /// Never; the signature is that of the crate it stands for.
+        /// Never; the signature is that of the `zstd` crate.
         pub fn new(_level: i32) -> Result<Self> {
             Ok(Self(std::marker::PhantomData))
         }
     }
 
     impl Compressor<'_> {
+        /// Refuses to pack bytes into a buffer.
+        ///
         /// # Errors
         /// Always.
         pub fn compress_to_buffer(&mut self, _source: &[u8], _to: &mut Cursor<&mut Vec<u8>>) -> Result<usize> {
             Err(Error::new(ErrorKind::Unsupported, "writing zstd: only reading is built in"))
         }
 
+        /// Refuses to pack bytes.
+        ///
         /// # Errors
         /// Always.
         pub fn compress(&mut self, _source: &[u8]) -> Result<Vec<u8>> {
@@ -99,24 +103,24 @@ pub mod bulk {
     }
 }
 
-/// What frames say of themselves.
+/// What the headers of frames state.
 pub mod zstd_safe {
-    /// How many bytes the first frame holds; `None` where it does not say.
+    /// The unpacked bytes that the first frame states; `None` where it states none.
     ///
     /// # Errors
-    /// When it is no frame.
+    /// When the bytes do not begin with a frame.
     pub fn get_frame_content_size(source: &[u8]) -> Result<Option<u64>, ContentSizeError> {
         let mut decoder = ruzstd::decoding::FrameDecoder::new();
         decoder.init(source).map_err(|_| ContentSizeError)?;
         Ok(Some(decoder.content_size()).filter(|&bytes| bytes > 0))
     }
 
-    /// The most bytes that so many take when written.
+    /// The most bytes that `bytes` bytes take when packed.
     pub fn compress_bound(bytes: usize) -> usize {
         bytes.saturating_add(bytes >> 8).saturating_add(64)
     }
 
-    /// The bytes are no frame.
+    /// The bytes do not begin with a frame.
     #[derive(Debug)]
     pub struct ContentSizeError;
 }

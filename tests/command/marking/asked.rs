@@ -1,4 +1,4 @@
-//! The command, asked, and what it answers.
+//! Runs the command and reads its output.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ pub(crate) fn json_of(arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The command ends with 2 and one sentence that has all of `named`.
+/// Asserts that the command ends with status 2 and one sentence that contains all of `named`.
 pub(crate) fn refused(arguments: &[&str], named: &[&str]) {
     let output = run(arguments);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -1,4 +1,4 @@
-//! Every benchmark's rows, scored and marked.
+//! Rows of every benchmark are scored and marked.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,11 +30,11 @@ fn rows_are_read_in_every_form_and_refused_by_what_they_are() {
         let found = items(path, &[]);
         assert_eq!((&found[0]["id"], &found[0]["completions"]), (&json!("7"), &json!(["Hi.", "No.", "Go."])), "{path}");
     }
-    // A cell that looks like a list and is none, and a list as Python prints it.
+    // A cell of preferences that looks like a list stays a text.
     let own = ["--benchmark", "preferences"];
     let answer = file(&folder, "answer.csv", "prompt,chosen,rejected\n1+1?,\"[1, 2]\",[3]\n");
     assert_eq!(items(&answer, &own)[0]["completions"], json!(["[1, 2]", "[3]"]));
-    // Named columns take the place of the usual ones, the others stay.
+    // `--columns` replaces the columns that it names; the others keep their usual names.
     let asked =
         file(&folder, "asked.jsonl", r#"{"wish": "Hello?", "chosen": "Hi.", "rejected": "No.", "subset": "s"}"#);
     let found = items(&asked, &[&own[..], &["--columns", r#"{"prompt": ["wish"]}"#]].concat());
@@ -61,7 +61,8 @@ fn rows_are_read_in_every_form_and_refused_by_what_they_are() {
     refused(&none, &["rows 9 to 9", "none of them"]);
 }
 
-/// A small file of rows of a benchmark, as its dataset has them.
+/// Writes a small file of rows for each benchmark, in its dataset's layout. Gives the benchmark's name, the file's path
+/// and the number of items.
 pub(crate) fn datasets(folder: &Path) -> Vec<(&'static str, String, usize)> {
     let sentence = |place: usize| format!("Answer number {place}.");
     let pair = |subset: &str, id: usize| json!({"id": id, "prompt": "Hello?", "chosen": sentence(id), "chosen_model": "a", "rejected": "No.", "rejected_model": "b", "subset": subset});
@@ -82,7 +83,7 @@ pub(crate) fn datasets(folder: &Path) -> Vec<(&'static str, String, usize)> {
         {"pair_uid": "1", "category_path": "Pairwise_set/Helpfulness/Chat/Discussion", "conversation_input": asked,
          "chosen": {"llm_name": "a", "answer": "More."}, "reject": {"llm_name": "b", "answer": "Less."}},
     ]);
-    // Two models answer one question.
+    // Two models answer the same question.
     let answered = |model: &str| json!({"question_id": "q1", "model_name": model, "prompt": "1+1?", "response_1": "2", "response_2": "3", "response_10": "two", "scores": [true, false, true], "sampled_conflict_pairs": [[0, 1]]});
     let ppe = [answered("m"), answered("n")];
     let german: Vec<Value> = reward_bench
@@ -90,7 +91,7 @@ pub(crate) fn datasets(folder: &Path) -> Vec<(&'static str, String, usize)> {
         .map(|row| {
             let mut row = row.clone();
             row["language"] = json!("deu_Latn");
-            // Where the Hub's rows have it.
+            // On the Hub the subset is in the column `source`.
             let subset = row.as_object_mut().unwrap().remove("subset").unwrap();
             row["source"] = subset;
             row["category"] = json!("Chat");
@@ -146,7 +147,7 @@ fn every_benchmarks_rows_are_scored_and_marked() {
         let run_file: Value = serde_json::from_slice(&fs::read(out.join("run.json")).unwrap()).unwrap();
         assert_eq!(run_file["items"].as_array().unwrap().len(), items, "{benchmark}");
         assert_eq!(run_file["benchmark"], benchmark);
-        // The run file alone gives the marks again, and what else the run says.
+        // The run file alone gives the same marks and the run's other results.
         let again = json_of(&[
             "metrics",
             "--benchmark",
@@ -164,7 +165,7 @@ fn every_benchmarks_rows_are_scored_and_marked() {
     let run_file = |place: usize| -> Value {
         serde_json::from_slice(&fs::read(folder.join(format!("out-{place}/run.json"))).unwrap()).unwrap()
     };
-    // The label says which answer is chosen; the correct completions come first; languages are named.
+    // JudgeBench's label chooses the answer, correct completions come first, and subsets have their language.
     assert_eq!(run_file(2)["items"][0]["subset"], "livebench-math");
     assert_eq!(run_file(4)["items"][0]["num_correct"], 2);
     assert_eq!(run_file(4)["items"][1]["id"], "q1/n");
@@ -175,7 +176,8 @@ fn every_benchmarks_rows_are_scored_and_marked() {
     assert_eq!(run_file(7)["items"][1]["subset"], "parting");
     assert_eq!(run_file(4)["items"][0]["subset"], "ppe", "a set is what its dataset is called");
     let data = |name: &str| folder.join(name).display().to_string();
-    // A folder is its files, several names are all of theirs; an item is in one of them.
+    // A folder stands for its files, and several `--data` for all their files. An id that comes twice in a
+    // subset gets a number.
     let sets = folder.join("sets");
     fs::create_dir_all(sets.join("more")).unwrap();
     let answered = json!({"question_id": "q1", "model_name": "m", "prompt": "1+1?", "response_1": "2", "response_2": "3", "scores": [true, false]});
@@ -198,7 +200,7 @@ fn every_benchmarks_rows_are_scored_and_marked() {
     );
     fs::create_dir_all(folder.join("none")).unwrap();
     refused(&["items", "--benchmark", "ppe", "--data", &data("none")], &["none", "files with rows", "no files"]);
-    // Another benchmark's rows, and rows without what is asked for.
+    // Rows of another benchmark, and rows that lack columns.
     let out = data("refused");
     let other = json!({"id": 1, "prompt": "p", "chosen": "a", "rejected": "b", "subset": "Math"});
     file(&folder, "m-reward-bench-other.jsonl", lines(&[other]));
@@ -245,7 +247,7 @@ fn every_benchmarks_rows_are_scored_and_marked() {
     );
 }
 
-/// The same run, said to have been cut elsewhere.
+/// Writes a copy of a run file with another length limit. Gives its path.
 pub(crate) fn other_context(folder: &Path, run: &str) -> String {
     let mut other: Value = serde_json::from_slice(&fs::read(run).unwrap()).unwrap();
     other["protocol"]["context_tokens"] = json!(17);

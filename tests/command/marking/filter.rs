@@ -1,4 +1,4 @@
-//! Rows that a model scores well.
+//! `rewardscope filter` keeps the rows that a model scores well.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +19,7 @@ fn a_file_of_rows_is_filtered_by_scores() {
         })
         .collect();
     let input = file(&folder, "rows.jsonl", lines(&rows));
-    // A prompt, or the conversation up to the completions.
+    // Half of the rows have a prompt, half have a conversation before the completions.
     let asked = |(i, row): (usize, &Value)| {
         let completions = [&row["completion"], &row["chosen"], &row["rejected"]];
         match i % 2 {
@@ -53,17 +53,17 @@ fn a_file_of_rows_is_filtered_by_scores() {
     let expected = |keep: &dyn Fn(usize) -> bool| -> Vec<Value> {
         rows.iter().enumerate().filter(|(i, _)| keep(*i)).map(|(_, row)| row.clone()).collect()
     };
-    // The rows are kept as they are, other columns and all.
+    // Rows are kept unchanged, with their other columns.
     assert_eq!(filtered(&["--min-score", &least.to_string()], "min.jsonl"), expected(&|i| scores[i][0] >= least));
     let margins: Vec<f64> = scores.iter().map(|of| of[1] - of[2]).collect();
     assert_eq!(filtered(&["--min-margin", "0.0"], "margin.jsonl"), expected(&|i| margins[i] >= 0.0));
-    // A quarter: ten rows, of equal scores the earlier.
+    // A quarter is ten rows; of equal scores the earlier rows are kept.
     let mut order: Vec<usize> = (0..40).collect();
     order.sort_by(|&a, &b| scores[b][0].total_cmp(&scores[a][0]).then(a.cmp(&b)));
     let best: Vec<usize> = order[..10].to_vec();
     assert_eq!(filtered(&["--top", "0.25"], "top.jsonl"), expected(&|i| best.contains(&i)));
     assert!(!folder.join("top.jsonl.scores").exists());
-    // A bad row costs itself alone; no rule, or a file upon itself, is wrong use.
+    // A bad row is skipped and does not stop the others. No rule, or an output that is the input, is refused.
     let bad = file(&folder, "bad.jsonl", lines(&[rows[0].clone(), json!({"prompt": 3, "completion": "x"})]));
     let output = folder.join("kept.jsonl").display().to_string();
     let done = run(&[
@@ -88,7 +88,7 @@ fn a_file_of_rows_is_filtered_by_scores() {
         &["the output is the input"],
     );
     refused(&["filter", "--model", &model, "--input", &bad, "--output", &output, "--top", "1.5"], &["--top"]);
-    // What is there stays unless it is asked to be replaced; a line that is none costs itself alone.
+    // An existing output is replaced only with `--overwrite`. A line that is not JSON is skipped.
     fs::write(&output, "kept\n").unwrap();
     let broken = file(&folder, "broken.jsonl", format!("{}\n{{\"prompt\"\n{}\n", rows[0], rows[1]));
     let arguments =
@@ -149,7 +149,7 @@ fn a_file_of_rows_is_filtered_by_scores() {
         "0.5",
     ];
     refused(&[&nowhere[..], &["--columns", r#"{"chosen": ["nope"]}"#]].concat(), &["columns nope", "the file has"]);
-    // The label says which of two is the better one: where it says the second, the margin is the other way round.
+    // A column says which of two completions is the better one. Where it says the second, the margin changes its sign.
     let labelled: Vec<Value> = (0..40)
         .map(|i| {
             let (first, second) = if i % 2 == 0 { ("chosen", "rejected") } else { ("rejected", "chosen") };
@@ -200,12 +200,12 @@ fn a_file_of_rows_is_filtered_by_scores() {
     ]);
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(said.contains("expected one rejected completion, found 2"), "{said}");
-    // Standard output is no file of that name.
+    // The output `-` is standard output, not a file of that name.
     let done =
         run(&["filter", "--device", "cpu", "--model", &model, "--input", &input, "--output", "-", "--top", "0.25"]);
     assert_eq!(String::from_utf8_lossy(&done.stdout).lines().count(), 10);
     assert!(!Path::new("-").exists());
-    // Parquet in, parquet out, with all columns.
+    // Parquet input gives parquet output with all columns.
     let sample = file(&folder, "sample.parquet", to_parquet(&sample_rows()[..12]).unwrap());
     let output = folder.join("kept.parquet").display().to_string();
     let done = run(&[

@@ -1,4 +1,4 @@
-//! Marks, comparisons and every benchmark's rows at the command line, with real files.
+//! Marks, comparisons and the rows of every benchmark, tested on the command line with real files.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod asked;

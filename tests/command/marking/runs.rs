@@ -1,4 +1,4 @@
-//! Runs and comparisons of them.
+//! Runs, and comparisons of runs.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 fn a_model_that_cannot_read_conversations_is_refused_once() {
     let folder = scratch("marking-template");
     let out = folder.join("out").display().to_string();
-    // A checkpoint without a chat template.
+    // A copy of a checkpoint, without its chat template.
     let bare = folder.join("bare");
     fs::create_dir_all(&bare).unwrap();
     for entry in fs::read_dir(fixture("parity/qwen2")).unwrap() {
@@ -58,7 +58,7 @@ fn a_run_of_cut_texts_is_marked_but_not_strictly() {
     let output = run(&eval);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     refused(&[&eval[..], &["--strict"]].concat(), &["1 of 1 items have a completion that was cut"]);
-    // Where no marks are given, none are left to be sent.
+    // Where `--strict` gives no marks, no file with marks is written.
     let strict = folder.join("strict");
     let place = strict.display().to_string();
     refused(&[&eval[..9], &["--strict", "--out", &place]].concat(), &["was cut"]);
@@ -87,7 +87,7 @@ fn two_runs_are_compared_and_a_curve_is_drawn() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         format!("{out}/run.json")
     });
-    // The reference evaluator's own two files give the same marks.
+    // The two files in the reference evaluator's format give the same marks.
     let reference = Path::new(&runs[0]).parent().unwrap().join("reference");
     let own = json_of(&["metrics", "--scores", &runs[0], "--json"]);
     for name in ["eval-set-scores.json", "eval-set.json"] {
@@ -104,7 +104,7 @@ fn two_runs_are_compared_and_a_curve_is_drawn() {
     let same = json_of(&["compare", &runs[0], &runs[0], "--json"]);
     assert!(same["disagreements"].as_array().unwrap().is_empty());
     assert!(run(&["compare", &runs[0], &runs[1]]).status.success());
-    // Three of them: each agrees with itself, and the average of a run and its like is the run's.
+    // Three runs, of which two are the same: each agrees with itself.
     let three = json_of(&["compare", &runs[0], &runs[1], &runs[0], "--json"]);
     assert_eq!((&three["items"], three["runs"].as_array().unwrap().len()), (&json!(30), 3));
     assert_eq!(three["agreement"][0][1], found["agreement"]);
@@ -125,7 +125,7 @@ fn two_runs_are_compared_and_a_curve_is_drawn() {
     );
     refused(&["compare", &runs[0], &other], &["none of the 30 items"]);
     refused(&["compare", "--benchmark", "ppe", &runs[0], &runs[1]], &["reward-bench-2"]);
-    // A run is marked as what it is, and says what it is of.
+    // A run is marked only as its own benchmark, and its settings are printed.
     refused(&["metrics", "--benchmark", "rmb", "--scores", &runs[0]], &["reward-bench-2", "not of rmb"]);
     let told = run(&["metrics", "--scores", &runs[0]]);
     assert!(String::from_utf8_lossy(&told.stdout).starts_with("llama_plain over few.parquet, as stored"));

@@ -1,4 +1,4 @@
-//! Marks of files of scores, in every form that they have.
+//! Files of scores are marked, in every format that evaluators write.
 
 use crate::asked::{file, json_of, lines, refused, rows};
 use rewardscope_tests::{json_fixture, scratch};
@@ -12,7 +12,7 @@ fn the_same_scores_in_every_form_give_the_same_marks() {
     let column = |name: &str| Value::Array(rows.iter().map(|row| row[name].clone()).collect());
     let mut parallel = json!({
         "model": "a/b", "model_type": "Seq. Classifier", "chat_template": "tokenizer",
-        // What the reference wrote of marks is not read, and its texts are not needed.
+        // The reference's own marks are not read, and its texts are not needed.
         "results": [0.0, 0.0, 0.0, null, null], "text": [["a"], ["b"], ["c"], ["d"], ["e"]],
     });
     for name in columns {
@@ -56,7 +56,7 @@ fn the_same_scores_in_every_form_give_the_same_marks() {
     ] {
         assert!(first["subsets"]["Ties"][part].is_number(), "{part}");
     }
-    // The two published variants of the margin part go by name.
+    // The two published variants of the margin part are chosen by name.
     let zero_spread = [
         json!({"id": "ref:0", "subset": "Ties", "num_correct": 1, "scores": [5.0, 1.0]}),
         json!({"id": "tied:0", "subset": "Ties", "num_correct": 2, "scores": [5.0, 5.0, 1.0]}),
@@ -75,7 +75,8 @@ fn texts_of_a_score_file_say_what_length_alone_gets() {
     let reference = json!({
         "model": "a/b", "id": ["1", "2"], "subset": ["Math", "Math"], "num_correct": [1, 1],
         "scores": [[2.0, 1.0, 0.0, -1.0], [0.0, 1.0, 2.0, 3.0]],
-        // Characters, not bytes: the chosen one of the second is the shortest.
+        // Lengths are characters, not bytes: the second item's correct text, one character in two bytes, is the
+        // shortest.
         "text": [["long one", "short", "b", "c"], ["ü", "abc", "defg", "hi"]],
     });
     let path = file(&folder, "reference.json", reference.to_string());
@@ -98,7 +99,7 @@ fn texts_of_a_score_file_say_what_length_alone_gets() {
 #[test]
 fn what_python_writes_is_read_and_what_is_said_twice_is_not() {
     let folder = scratch("marking-python");
-    // json.dump's words for what JSON has not; one in a text stays text.
+    // Python's json.dump writes NaN and Infinity, which JSON does not have. NaN inside a string stays text.
     let nan = r#"{"id": ["1", "NaN"], "subset": "Math", "num_correct": [1, 1], "text": [["NaN, \\\"x", "b"], ["c", "d"]],
         "scores": [[NaN, 1.0], [2.0, -Infinity]]}"#;
     let path = file(&folder, "nan.json", nan);
@@ -189,7 +190,7 @@ fn each_bad_score_file_has_its_sentence() {
     }
     refused(&["metrics", "--benchmark", "glue", "--scores", "x"], &["glue", "rm-bench"]);
     refused(&["metrics", "--variant", "mean", "--scores", "x"], &["mean", "package-0.1.4"]);
-    // A tied prompt without its reference: said, and refused when asked to be strict.
+    // A tied prompt without its reference is reported, and refused with `--strict`.
     let alone = file(
         &folder,
         "alone.jsonl",
@@ -198,7 +199,7 @@ fn each_bad_score_file_has_its_sentence() {
     let said = json_of(&["metrics", "--scores", &alone, "--json"])["remarks"].to_string();
     assert!(said.contains("only one of tied:N and ref:N"), "{said}");
     refused(&["metrics", "--strict", "--scores", &alone], &["tied:3 has no ref:3"]);
-    // NaN and infinity: counted, and refused when asked to be strict.
+    // NaN and infinity are counted, and refused with `--strict`.
     let bad =
         file(&folder, "nan.jsonl", lines(&[with("scores", json!(["NaN", 1.0, 0.0, 0.0])), with("id", json!("2"))]));
     let marks = json_of(&["metrics", "--scores", &bad, "--json"]);

@@ -1,8 +1,8 @@
-// The page's side of the protocol. A worker that dies is replaced, and every call that waited on
-// it fails with a sentence.
+// The page's side of the protocol. A worker that dies is replaced, and every call that was waiting for it fails with a
+// message.
 import type { CallName, Calls, ProgressOf, Reply, Request } from "./protocol";
 
-/** A worker or its device failed: another worker can do better. Anything else is a plain error. */
+/** The worker or its device failed, so a new worker may succeed. All other errors are plain `Error`s. */
 export class EngineFailure extends Error {
   readonly worker: Worker;
 
@@ -12,23 +12,26 @@ export class EngineFailure extends Error {
   }
 }
 
+/** The callbacks of a call that has no answer yet. */
 interface Waiting {
   done: (result: unknown) => void;
   failed: (error: Error) => void;
   progress: (progress: unknown) => void;
 }
 
+/** One worker with a session in it, and the calls that wait for its answers. */
 export class Engine {
   #worker: Worker;
   #waiting = new Map<number, Waiting>();
   #next = 0;
   #onReplaced: (reason: string) => void;
   #name: string;
-  /** Whether this worker has ever answered; one that never did would only die again. */
+  /** Whether this worker has ever answered. One that fails before that is not replaced: the next would fail too. */
   #answered = false;
-  /** Why the worker never started. */
+  /** Why the worker could not start. */
   #dead: Error | undefined;
 
+  /** `onReplaced` is called with the reason when a worker dies and a new one takes its place. */
   constructor(onReplaced: (reason: string) => void, name = "engine") {
     this.#onReplaced = onReplaced;
     this.#name = name;
@@ -37,7 +40,7 @@ export class Engine {
 
   #start(): Worker {
     const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: this.#name });
-    // A worker that was ended may still have words under way; they are not its successor's.
+    // Messages of a terminated worker may still arrive. They are not from its successor.
     worker.onmessage = (event: MessageEvent<Reply>) => {
       if (worker === this.#worker) this.#take(event.data);
     };
@@ -68,12 +71,12 @@ export class Engine {
     else waiting.failed(reply.deviceFailed ? new EngineFailure(reply.message, this.#worker) : new Error(reply.message));
   }
 
-  /** Ends the worker that failed, unless another has taken its place already. */
+  /** Replaces the worker that failed, unless that has happened already. */
   restartAfter(failure: EngineFailure) {
     if (failure.worker === this.#worker) this.#restart(failure.message);
   }
 
-  /** Ends the worker and starts a new one, without model or dataset. */
+  /** Replaces the worker by a new one without model or dataset, and reports it to `onReplaced`. */
   replace(reason: string) {
     this.#restart(reason);
     this.#onReplaced(reason);
@@ -88,7 +91,7 @@ export class Engine {
     this.#failWaiting(new EngineFailure(reason, old));
   }
 
-  /** Ends the worker for good. */
+  /** Ends the worker without a replacement. */
   end(reason: string) {
     this.#worker.onerror = null;
     this.#worker.terminate();
@@ -101,12 +104,13 @@ export class Engine {
     for (const { failed } of waiting) failed(error);
   }
 
+  /** Calls a method of the worker's session. `progress` gets its reports until the promise settles. */
   call<K extends CallName>(
     call: K,
     args: Calls[K]["args"],
     progress?: (progress: ProgressOf<K>) => void,
   ): Promise<Calls[K]["result"]> {
-    // The next call of one that never started gets another try.
+    // A worker that could not start gets another try with the next call.
     if (this.#dead) this.#restart(this.#dead.message);
     const id = this.#next++;
     return new Promise((done, failed) => {

@@ -1,21 +1,26 @@
-// Workers that score items of a run beside the engine's own: each loads the same model, takes the
-// next item that nobody has begun, and brings its outcome back.
+// Additional workers that score items of a run. Each loads the same model, claims the next free item from the engine
+// and returns its outcome.
 import { Engine } from "./engine";
 import type { ModelReport } from "../wasm/rewardscope";
 
-/** A run that would be over so soon is not worth another copy of the model. */
+/** Helpers start only if the run still needs this many ms: loading another copy of the model takes time too. */
 const LEAST_MS = 20_000;
 
-/** How long a helper waits for an item when there is none for now. */
+/** Pause in ms before a helper asks again when no item is free. */
 const WAIT_MS = 50;
 
-/** Memory of this device that copies of a model may take, and how much is assumed where browsers do not tell. */
+/** Share of the device's memory that all copies of the model may take. */
 const SHARE = 0.5;
+/** Device memory in bytes that is assumed where the browser does not report it. */
 const ASSUMED_BYTES = 4e9;
 
+/** Most helpers of a run. */
 const MOST_HELPERS = 7;
 
-/** How many helpers this device has room for: a processor in two, for cores count double, and memory. */
+/**
+ * How many helpers this device has room for; none on a GPU. Workers get half of the logical cores, because these are
+ * hardware threads, two per core. Each worker needs memory for its own copy of the model.
+ */
 export function helpersFor(model: ModelReport): number {
   if (model.device.kind !== "cpu") return 0;
   const cores = navigator.hardwareConcurrency || 1;
@@ -25,6 +30,7 @@ export function helpersFor(model: ModelReport): number {
   return Math.max(0, Math.min(workers, Math.floor(room), MOST_HELPERS + 1) - 1);
 }
 
+/** The helpers of one run. */
 export class Helpers {
   #engine: Engine;
   #model: ModelReport;
@@ -33,26 +39,27 @@ export class Helpers {
   #working = 0;
   #stopped = false;
 
-  /** Helpers of a run that `engine` keeps with a model that `load` loads. */
+  /** `engine` keeps the run with `model`; `load` loads the same model into a helper. */
   constructor(engine: Engine, model: ModelReport, load: (engine: Engine) => Promise<ModelReport>) {
     this.#engine = engine;
     this.#model = model;
     this.#load = load;
   }
 
+  /** Helpers that have loaded the model and are scoring. */
   get count() {
     return this.#working;
   }
 
-  /** Starts them, once, where what is left of the run is worth it. */
+  /** Starts the helpers once, if enough of the run is left. `msLeft` is the estimated time left in ms. */
   start(msLeft: number | undefined) {
     if (this.#stopped || this.#helpers.length > 0 || msLeft === undefined || msLeft < LEAST_MS) return;
     this.#helpers = Array.from({ length: helpersFor(this.#model) }, () => new Engine(() => {}, "helper"));
-    // The run does not depend on them: one that fails is done without.
+    // The run does not depend on its helpers: one that fails is ignored.
     for (const helper of this.#helpers) this.#assist(helper).catch(() => {});
   }
 
-  /** Ends them; what they were at is not brought. */
+  /** Ends the helpers. The items that they were scoring are not returned. */
   stop() {
     this.#stopped = true;
     for (const helper of this.#helpers) helper.end("the run is over");
@@ -64,7 +71,7 @@ export class Helpers {
     this.#working++;
     try {
       while (!this.#stopped) {
-        // The engine's worker may be gone; another goes on with the run then.
+        // The engine's worker may just have died. Its successor continues the run.
         const claim = await this.#engine.call("claim", [this.#working]).catch(() => undefined);
         if (claim === undefined) {
           await new Promise((done) => setTimeout(done, WAIT_MS));

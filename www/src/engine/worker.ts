@@ -1,20 +1,20 @@
-// The engine's worker: it instantiates the wasm and hands calls on. No logic of its own.
+// The engine's worker: instantiates the wasm and passes calls on to its session. It has no logic of its own.
 import init, { Session } from "../wasm/rewardscope";
 import plainAddress from "../wasm/rewardscope_bg.wasm?url";
 import relaxedAddress from "../wasm/rewardscope_relaxed.wasm?url";
 import type { Reply, Request } from "./protocol";
 
-/** Another copy of the site at the same host keeps its own. */
+/** The cache's name has the site's path in it, because several copies of the site may lie on one host. */
 const CACHE = `rewardscope-engine ${new URL("..", self.location.href).pathname}`;
 
-/** The engine's bytes, kept for visits without a network. Their address changes with them. */
+/** The bytes of the engine's file, from the cache or the network. Its address contains a hash of its content. */
 async function kept(address: string): Promise<ArrayBuffer> {
   let cache: Cache | undefined;
   try {
-    // While the page is worked on, addresses do not change with the bytes.
+    // The development server's addresses have no hash, so its files are not cached.
     if (!import.meta.env.DEV) cache = await caches.open(CACHE);
   } catch {
-    // Private windows and insecure pages keep nothing.
+    // Private windows and insecure pages have no cache.
   }
   const known = await cache?.match(address);
   if (known) return known.arrayBuffer();
@@ -32,21 +32,23 @@ async function kept(address: string): Promise<ArrayBuffer> {
       const here = new URL(address, self.location.href).href;
       for (const other of await cache.keys()) if (other.url !== here) await cache.delete(other);
     } catch {
-      // Out of room: the next visit fetches it again.
+      // The storage is full. The next visit downloads the file again.
     }
   }
   return bytes;
 }
 
-/** A module that is valid where there is relaxed SIMD: it multiplies and adds at once. */
+/** A module with one relaxed SIMD instruction (a fused multiply-add), valid only where the browser supports these. */
 const RELAXED_SIMD = new Uint8Array([
   0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 19, 1, 17, 0, 65, 1, 253, 15, 65, 2, 253, 15, 65,
   3, 253, 15, 253, 133, 2, 11,
 ]);
 const wasmAddress = WebAssembly.validate(RELAXED_SIMD) ? relaxedAddress : plainAddress;
 
+/** Whether the bytes begin with the magic number of wasm. */
 const isWasm = (bytes: ArrayBuffer) => new DataView(bytes).getUint32(0) === 0x0061736d;
 
+/** The wasm module, decompressed where the site has it compressed only. */
 async function engine(): Promise<Response> {
   const headers = { "Content-Type": "application/wasm" };
   for (const { ending, format } of __WASM_FORMS__) {
@@ -57,14 +59,14 @@ async function engine(): Promise<Response> {
       continue;
     }
     const bytes = await kept(wasmAddress + ending);
-    // Some hosts say that it is compressed, and the browser has unpacked it already.
+    // Some hosts send a Content-Encoding header, so the browser has decompressed the file already.
     if (isWasm(bytes)) return new Response(bytes, { headers });
     return new Response(new Blob([bytes]).stream().pipeThrough(unpacked), { headers });
   }
   return new Response(await kept(wasmAddress), { headers });
 }
 
-/** A copy that does not start is not kept. */
+/** Instantiates the wasm. A cached file that fails to start is deleted. */
 async function start() {
   try {
     return await init({ module_or_path: engine() });
@@ -74,10 +76,10 @@ async function start() {
   }
 }
 
-// Set when the module is in; calls wait for it.
+// Resolves when the module is instantiated. Calls wait for it.
 const ready = start().then((wasm) => ({ memory: wasm.memory, session: new Session() }));
 
-/** Calls a method of the session. Of those that tell of progress the last parameter is whom they tell. */
+/** Calls a method of the session. If it has one parameter more than arguments, `tell` is its progress callback. */
 function called(
   { memory, session }: Awaited<typeof ready>,
   { call, args }: Request,
@@ -97,7 +99,7 @@ async function answer(request: Request) {
     const tell = (progress: unknown) => post({ id, kind: "progress", progress });
     post({ id, kind: "done", result: await called(engine, request, tell) });
   } catch (error) {
-    // A trap leaves the module unusable: let it reach the page, which starts a new worker.
+    // A trap leaves the module unusable. Rethrown, it reaches the page, which starts a new worker.
     if (error instanceof WebAssembly.RuntimeError) throw error;
     const message = error instanceof Error ? error.message : String(error);
     post({ id, kind: "failed", message, deviceFailed: error instanceof Error && error.name === "DeviceFailed" });
@@ -105,7 +107,7 @@ async function answer(request: Request) {
 }
 
 self.onmessage = (event: MessageEvent<Request>) => void answer(event.data);
-// A rejected promise is no error event by itself; the page listens for one.
+// A rejected promise does not raise the error event that the page listens for, so it is thrown again here.
 self.addEventListener("unhandledrejection", (event) => {
   throw event.reason;
 });

@@ -1,6 +1,6 @@
-// Files dropped on an element, folders opened.
+// Drag and drop of files and folders.
 
-/** Of a folder the files in it, and in folders below it until so deep. */
+/** The file itself, or the files of a folder and its subfolders, at most `depth` levels deep. */
 async function filesOf(entry: FileSystemEntry, depth: number): Promise<File[]> {
   if (entry.isFile) {
     return new Promise((resolve, reject) => (entry as FileSystemFileEntry).file((file) => resolve([file]), reject));
@@ -8,18 +8,25 @@ async function filesOf(entry: FileSystemEntry, depth: number): Promise<File[]> {
   const reader = (entry as FileSystemDirectoryEntry).createReader();
   const files: File[] = [];
   for (;;) {
-    // A reader hands out a folder in parts until a part is empty.
+    // A reader returns a folder in parts. An empty part is the end.
     const part = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
     if (part.length === 0) return files;
     for (const inner of part) if (inner.isFile || depth > 1) files.push(...(await filesOf(inner, depth - 1)));
   }
 }
 
-/** Elsewhere a dropped file would replace the page, and a long run with it. */
+/**
+ * Ignores drops outside of drop targets. By default the browser would open the file in place of the page and so end a
+ * long run.
+ */
 export function ignoreStrayDrops() {
   for (const kind of ["dragover", "drop"]) window.addEventListener(kind, (event) => event.preventDefault());
 }
 
+/**
+ * A Svelte action that makes `node` a drop target. `take` gets the dropped files, those of folders to `depth` levels;
+ * `failed` gets the error when they cannot be read.
+ */
 export function dropFiles(
   node: HTMLElement,
   { take, failed, depth = 1 }: { take: (files: File[]) => void; failed: (error: unknown) => void; depth?: number },
@@ -34,7 +41,7 @@ export function dropFiles(
     leave();
     const items = [...(event.dataTransfer?.items ?? [])];
     const entries = items.map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
-    // What does not come from a file system has no entry.
+    // Files that do not come from a file system have no entry.
     const plain = [...(event.dataTransfer?.files ?? [])];
     try {
       const files =

@@ -1,8 +1,11 @@
-// Which view is shown and what of it is in the address: a fragment, so that nothing of it is sent.
+// The view that is shown and its parameters. Both stand in the address's fragment, which browsers never send.
 
+/** The views in the order of the navigation. */
 export const VIEWS = ["try", "benchmark", "explore", "leaderboard", "models"] as const;
+/** The name of a view in the address. */
 export type View = (typeof VIEWS)[number];
 
+/** The views' titles. */
 export const TITLES: Record<View, string> = {
   try: "Try it",
   benchmark: "Benchmark",
@@ -11,6 +14,7 @@ export const TITLES: Record<View, string> = {
   models: "Models",
 };
 
+/** The current view and its parameters, read from the address's fragment. */
 class Route {
   view = $state<View>("try");
   params = $state.raw(new URLSearchParams());
@@ -26,13 +30,13 @@ class Route {
     this.params = new URLSearchParams(query);
   }
 
-  /** The address of a view. */
+  /** The link to a view with parameters. */
   to(view: View, params: Record<string, string> = {}): string {
     const query = new URLSearchParams(params).toString();
     return `#${view}${query && `?${query}`}`;
   }
 
-  /** What a view has in the address, without a step in the history. */
+  /** Writes parameters of the current view into the address without a history entry. Empty values are removed. */
   keep(params: Record<string, string | undefined>) {
     const all = Object.entries({ ...Object.fromEntries(this.params), ...params });
     const address = this.to(
@@ -44,4 +48,5 @@ class Route {
   }
 }
 
+/** The page's route. */
 export const route = new Route();

@@ -1,6 +1,7 @@
+// Files that the page makes and the visitor downloads.
 import type { ReferenceFiles } from "../wasm/rewardscope";
 
-/** Hands the visitor a file that was made here. */
+/** Downloads `content` as a file. */
 export function saveFile(name: string, type: string, content: BlobPart) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([content], { type }));
@@ -9,7 +10,7 @@ export function saveFile(name: string, type: string, content: BlobPart) {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
-/** Hands the visitor the run as the reference evaluator writes it. */
+/** Downloads a run as the reference evaluator's two files. */
 export function saveReference({ scores, summary }: ReferenceFiles) {
   saveFile("eval-set-scores.json", "application/json", scores);
   saveFile("eval-set.json", "application/json", summary);

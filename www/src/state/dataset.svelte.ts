@@ -1,30 +1,33 @@
-// The open rows, and what was said of them before they were opened.
+// The open dataset, and the settings that the next one is opened with.
 import type { ColumnNames, DatasetReport } from "../wasm/rewardscope";
 import type { Access, EngineState } from "./engine.svelte";
 import type { WorkState } from "./work.svelte";
 
-/** Where rows come from; enough to open them again. */
+/** Where a dataset comes from, with all that is needed to open it again. */
 export type DataSource =
   | { kind: "site"; manifest: string; file: string }
-  /** Of several, each as much as another. With `rows`, such as `12-20`, these alone; `official` are RewardBench 2's. */
+  /** Several `ids` are one dataset. `rows`, such as `12-20`, selects rows of each. `official`: RewardBench 2's rows. */
   | { kind: "hub"; ids: string[]; rows?: string | undefined; official?: boolean }
   | { kind: "files"; files: File[] };
 
-/** The benchmark that the page begins with. */
+/** The benchmark that is selected when the page opens. */
 const REWARD_BENCH_2 = "reward-bench-2";
 
+/** The open dataset. A new worker can open it again. */
 export class DatasetState {
+  /** What the engine says of the open dataset. */
   report = $state<DatasetReport>();
-  /** The benchmark that rows from elsewhere are of. */
+  /** The benchmark of the visitor's own rows and those of the Hub; empty to detect it from the columns. */
   benchmark = $state(REWARD_BENCH_2);
-  /** Where rows of one's own have what; empty names where they are as the benchmark has them. */
+  /** Which columns hold an item's fields; empty names where they are named as in the benchmark. */
   columns = $state<ColumnNames>({ prompt: "", chosen: "", rejected: "", subset: "", more: "" });
-  /** Which split of a folder, a repository or a file with several. */
+  /** The split to open, where a folder, a repository or a file has several. */
   split = $state("");
   #work: WorkState;
   #engine: EngineState;
-  /** A run over other rows is over. */
+  /** Called when other rows are open or none: a run over the old ones no longer applies. */
   #changed: () => void;
+  /** What the open dataset was opened with. */
   #from:
     { source: DataSource; access: Access; benchmark: string | undefined; columns: ColumnNames | undefined } | undefined;
 
@@ -34,10 +37,11 @@ export class DatasetState {
     this.#changed = changed;
   }
 
+  /** Opens a dataset in place of the open one. */
   open(source: DataSource) {
     return this.#work.during("opening", async () => {
       const access = this.#engine.access();
-      // Rows of the site and the official ones are RewardBench 2's form.
+      // The site's rows and the official ones are in RewardBench 2's format.
       const known = source.kind === "site" || (source.kind === "hub" && source.official === true);
       const benchmark = known ? REWARD_BENCH_2 : this.benchmark || undefined;
       const named = Object.values(this.columns).some((name) => name.trim() !== "");
@@ -48,18 +52,19 @@ export class DatasetState {
     });
   }
 
+  /** Closes the dataset. */
   close() {
     this.report = undefined;
     this.#from = undefined;
     this.#changed();
   }
 
-  /** Whether there is anything for a new worker to open. */
+  /** Whether a dataset is open. */
   get isOpen() {
     return this.#from !== undefined;
   }
 
-  /** Opens what was open in a new worker. */
+  /** Opens the same dataset in a new worker. */
   async restore() {
     if (!this.#from) return;
     const { source, access, benchmark, columns } = this.#from;

@@ -1,45 +1,48 @@
-// The engine's worker, which is replaced when it breaks, and brought to where the old one was.
+// The engine's worker. It is replaced when it fails, and its successor opens what it had open.
 import { Engine, EngineFailure } from "../engine/engine";
 import type { CallName, Calls, ProgressOf } from "../engine/protocol";
 import type { DeviceReport, LoadProgress } from "../wasm/rewardscope";
 import type { WorkState } from "./work.svelte";
 
-/** A new worker that gets no further than the one before is not followed by another. */
+/** Most restarts in a row without progress between them. */
 const FRUITLESS_RESTARTS = 2;
 
-/** The Hub, as whom, and whether to store what comes; as it was when a model or rows were opened. */
+/** Access to the Hub, as it was when a model or dataset was opened. `keep`: downloads are stored on this device. */
 export interface Access {
   hub: string | undefined;
   token: string | undefined;
   keep: boolean;
 }
 
-/** What a new worker is brought back to. */
+/** What the rest of the state does when the worker is replaced. */
 interface Hooks {
-  /** Opens what was open; gives sentences of what could not be had again. */
+  /** Opens again what was open. Returns one sentence for each run that had to be closed. */
   restore: () => Promise<string[]>;
-  /** Shows that nothing is open any more. */
+  /** Marks model and dataset as closed. */
   drop: () => void;
-  /** Items of the run that are done. */
+  /** How many items of the run are done. */
   itemsDone: () => number;
 }
 
+/** The engine's worker and the device that it computes on. */
 export class EngineState {
+  /** The device, and why it was chosen. */
   device = $state<DeviceReport>();
-  /** How far a load is. */
+  /** Progress of the load under way. */
   load = $state<LoadProgress>();
-  /** What broke during the run and was mended. */
+  /** Failures during the run that were recovered from: a sentence each. */
   incidents = $state<string[]>([]);
-  /** The Hub's address where it is not the usual one. */
+  /** Address of another Hub; empty for huggingface.co. */
   hub = $state("");
-  /** An access token for the Hub; it stays in memory. */
+  /** Access token for the Hub. It stays in memory. */
   token = $state("");
-  /** Whether what is fetched is stored on this device. */
+  /** Whether downloads are stored on this device. */
   keep = $state(true);
+  /** The worker's client. */
   readonly client = new Engine((reason) => this.#replaced(reason));
   #work: WorkState;
   #hooks: Hooks | undefined;
-  /** Restarts since the visitor last got something done. */
+  /** Restarts while no work was under way, since work last succeeded. */
   #idleRestarts = 0;
 
   constructor(work: WorkState) {
@@ -47,19 +50,22 @@ export class EngineState {
     work.onDone = () => (this.#idleRestarts = 0);
   }
 
+  /** Sets the hooks, which need states that are made later. */
   connect(hooks: Hooks) {
     this.#hooks = hooks;
   }
 
+  /** Calls the engine. */
   call<K extends CallName>(call: K, args: Calls[K]["args"], progress?: (progress: ProgressOf<K>) => void) {
     return this.client.call(call, args, progress);
   }
 
+  /** The access settings as they are now. */
   access(): Access {
     return { hub: this.hub.trim() || undefined, token: this.token.trim() || undefined, keep: this.keep };
   }
 
-  /** Shows how far a load is while it lasts. */
+  /** Shows a load's progress while `task` runs. */
   async loading<T>(task: (tell: (now: LoadProgress) => void) => Promise<T>): Promise<T> {
     try {
       return await task((now) => (this.load = now));
@@ -68,6 +74,7 @@ export class EngineState {
     }
   }
 
+  /** Finds out which device computes. */
   async start() {
     try {
       this.device = await this.call("openDevice", ["auto"]);
@@ -76,20 +83,20 @@ export class EngineState {
     }
   }
 
-  /** The sentence for an error. */
+  /** The message to show for an error. */
   say(error: unknown): string {
     const message = error instanceof Error ? error.message : String(error);
     return error instanceof EngineFailure ? `The engine stopped: ${message}` : message;
   }
 
-  /** A worker whose device or memory is broken is of no further use. */
+  /** Replaces the worker if the error means that its device or memory has failed. */
   async mend(error: unknown) {
     if (!(error instanceof EngineFailure)) return;
     this.client.restartAfter(error);
     await this.#restore().catch(() => {});
   }
 
-  /** Does a task of the engine; when the engine breaks, a new one takes its place and does it again. */
+  /** Runs a task. If the engine fails, a new worker opens what was open and the task runs again. */
   async withstanding<T>(task: () => Promise<T>): Promise<T> {
     const itemsDone = () => this.#hooks?.itemsDone() ?? 0;
     let fruitless = 0;
@@ -119,7 +126,7 @@ export class EngineState {
   }
 
   #replaced(reason: string) {
-    // Whatever was under way learns of it by its own failure, and sees to it.
+    // Work under way fails by itself and handles the restart.
     if (this.#work.now !== "idle") return;
     if (this.#idleRestarts++ >= FRUITLESS_RESTARTS) {
       this.#hooks?.drop();
@@ -132,7 +139,7 @@ export class EngineState {
     });
   }
 
-  /** Brings a new worker to where the old one was. Says which runs it had to close. */
+  /** Opens in a new worker what the old one had open. Returns one sentence for each run that had to be closed. */
   async #restore(): Promise<string[]> {
     try {
       return (await this.#hooks?.restore()) ?? [];

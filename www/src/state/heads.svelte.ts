@@ -1,21 +1,23 @@
-// Reward heads that are fitted in this visit.
+// Reward heads that are fitted during this visit.
 import type { FitOptions, FitProgress, HeadReport } from "../wasm/rewardscope";
 import type { EngineState } from "./engine.svelte";
 import type { ModelsState } from "./models.svelte";
 import type { WorkState } from "./work.svelte";
 
-/** A completion that the visitor preferred to another. */
+/** A preference: for this prompt the visitor chose one completion over another. */
 export interface Choice {
   prompt: string;
   chosen: string;
   rejected: string;
 }
 
+/** Preferences, the fit under way and its result. */
 export class HeadsState {
-  /** Preferences clicked in this visit; they stay in memory. */
+  /** Preferences clicked during this visit. They stay in memory. */
   choices = $state<Choice[]>([]);
+  /** Progress of the fit under way. */
   progress = $state<FitProgress>();
-  /** The head that was fitted last. */
+  /** The last fitted head and its file. */
   fitted = $state.raw<{ head: HeadReport; bytes: Uint8Array }>();
   #work: WorkState;
   #engine: EngineState;
@@ -27,7 +29,7 @@ export class HeadsState {
     this.#models = models;
   }
 
-  /** Fits a head on the loaded model; it is not put on it yet. */
+  /** Fits a head on the loaded model's hidden states. The model does not use it yet. */
   fit(preferences: File, features: File | undefined, options: FitOptions) {
     return this.#work.during("fitting", async () => {
       this.fitted = undefined;
@@ -44,7 +46,7 @@ export class HeadsState {
     });
   }
 
-  /** Puts the fitted head on the loaded model. */
+  /** Loads the model again with the fitted head. */
   useFitted() {
     const from = this.#models.from;
     if (!from || !this.fitted) return;

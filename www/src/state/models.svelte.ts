@@ -1,27 +1,28 @@
-// The loaded model, its head, and a second model beside it.
+// The loaded model, its reward head, and a second model to compare it with.
 import { Engine } from "../engine/engine";
 import { Helpers } from "../engine/helpers";
 import { model as modelName } from "../lib/format";
-import type { HeadReport, LoadProgress, LoadSettings, ModelReport, Score, Turn } from "../wasm/rewardscope";
+import type { HeadReport, LoadProgress, LoadSettings, ModelReport, Score, Message } from "../wasm/rewardscope";
 import type { Access, EngineState } from "./engine.svelte";
 import type { WorkState } from "./work.svelte";
 
-/** Where a model comes from; enough to load it again. */
+/** Where a model comes from, with all that is needed to load it again. */
 export type ModelSource = (
   { kind: "site"; manifest: string } | { kind: "hub"; id: string } | { kind: "files"; files: File[] }
 ) & {
-  /** A reward head's file to be put on it, or the address of the site's own. */
+  /** The reward head to use: its file, or the address of the site's own. */
   head?: Uint8Array | File | URL | undefined;
 };
 
-/** What others do when a model takes another's place. */
+/** What the rest of the state does when another model is loaded. */
 interface Hooks {
-  /** Before: what was said of a run with the old one is not true of the new one. */
+  /** Called before loading: a run's estimate does not hold for the new model. */
   replacing: () => void;
-  /** After: scores of two models never stand in one table. */
+  /** Called after loading: scores of two models must not be in one run. */
   changed: () => void;
 }
 
+/** What the loaded model was loaded with. A new worker must get the same fingerprint. */
 interface Loaded {
   source: ModelSource;
   settings: LoadSettings;
@@ -29,6 +30,7 @@ interface Loaded {
   fingerprint: string;
 }
 
+/** The bytes of a head's file. */
 async function headBytes(head: ModelSource["head"]): Promise<Uint8Array | undefined> {
   if (head instanceof File) return new Uint8Array(await head.arrayBuffer());
   if (!(head instanceof URL)) return head;
@@ -38,6 +40,7 @@ async function headBytes(head: ModelSource["head"]): Promise<Uint8Array | undefi
   return new Uint8Array(await response.arrayBuffer());
 }
 
+/** Loads a model into a worker. */
 async function loadInto(
   engine: Pick<Engine, "call">,
   source: ModelSource,
@@ -55,11 +58,13 @@ async function loadInto(
   return engine.call("loadFiles", [name, files, head, settings], tell);
 }
 
+/** The loaded model and the second one. */
 export class ModelsState {
+  /** The loaded model. */
   loaded = $state<ModelReport>();
-  /** The head on the loaded model, and what it is worth. */
+  /** The loaded model's reward head and its quality figures. */
   head = $state.raw<HeadReport>();
-  /** A second model, loaded beside the first in a worker of its own. */
+  /** The second model, in a worker of its own. */
   beside = $state.raw<ModelReport>();
   #work: WorkState;
   #engine: EngineState;
@@ -78,6 +83,7 @@ export class ModelsState {
     return this.#from;
   }
 
+  /** Loads a model and says so. */
   load(source: ModelSource, settings: LoadSettings) {
     return this.#work.during("loading", async () => {
       const model = await this.become(source, settings);
@@ -85,7 +91,7 @@ export class ModelsState {
     });
   }
 
-  /** Loads a model in the place of the one before. */
+  /** Loads a model in place of the loaded one. */
   async become(source: ModelSource, settings: LoadSettings): Promise<ModelReport> {
     this.drop();
     this.#hooks.replacing();
@@ -99,21 +105,21 @@ export class ModelsState {
     return model;
   }
 
-  /** Shows that no model is loaded any more. */
+  /** Marks the model as not loaded. */
   drop() {
     this.loaded = undefined;
     this.head = undefined;
     this.#from = undefined;
   }
 
-  /** Loads what was loaded into a new worker. */
+  /** Loads the same model into a new worker. */
   async restore() {
     if (!this.#from) return;
     const { source, settings, access, fingerprint } = this.#from;
     this.loaded = undefined;
     const model = await this.#load(source, settings, access);
     if (model.fingerprint !== fingerprint) {
-      throw new Error(`${model.name} has changed since it was loaded; load it again, and run it anew`);
+      throw new Error(`${model.name} has changed since it was loaded; load it again and start a new run`);
     }
     this.loaded = model;
     this.#engine.device = model.device;
@@ -125,7 +131,7 @@ export class ModelsState {
     return this.#engine.loading((tell) => loadInto(this.#engine, source, head, settings, access, tell));
   }
 
-  /** Helpers of a run with the model that is loaded. */
+  /** New helpers for a run of the loaded model. */
   newHelpers(): Helpers | undefined {
     if (!this.#from || !this.loaded) return undefined;
     const { source, settings, access } = this.#from;
@@ -134,7 +140,7 @@ export class ModelsState {
     );
   }
 
-  /** Loads the model that is loaded a second time, in a worker of its own, so that another can take its place here. */
+  /** Loads the loaded model once more as the second model. Another one can then be loaded in place of the first. */
   putBeside() {
     const loaded = this.#from;
     if (!loaded) return;
@@ -142,7 +148,7 @@ export class ModelsState {
       this.dropBeside();
       const engine = new Engine((reason) => {
         this.dropBeside();
-        this.#work.error = `The second model's engine stopped: ${reason}. Set it beside again.`;
+        this.#work.error = `The second model's engine stopped: ${reason}. Add the second model again.`;
       }, "second");
       try {
         const head = await headBytes(loaded.source.head);
@@ -154,26 +160,28 @@ export class ModelsState {
         engine.end("it could not be loaded");
         throw error;
       }
-      this.#work.notice = `${this.beside.head?.name ?? this.beside.name} is set beside. Load another model now, and both score the same text.`;
+      this.#work.notice = `${this.beside.head?.name ?? this.beside.name} is now the second model. Load another model, and both score the same text.`;
     });
   }
 
+  /** Removes the second model. */
   dropBeside() {
     this.#second?.end("it is not needed any more");
     this.#second = undefined;
     this.beside = undefined;
   }
 
-  score(prompt: Turn[], completions: string[]) {
+  /** The loaded model's scores of the completions. */
+  score(prompt: Message[], completions: string[]) {
     return this.#engine.withstanding(() => this.#engine.call("score", [prompt, completions]));
   }
 
-  /** The second model's scores of the same text, where there is one. */
-  async scoreBeside(prompt: Turn[], completions: string[]): Promise<Score[]> {
+  /** The second model's scores of the completions; empty without a second model. */
+  async scoreBeside(prompt: Message[], completions: string[]): Promise<Score[]> {
     return (await this.#second?.call("score", [prompt, completions])) ?? [];
   }
 
-  /** Stops what the second model does. */
+  /** Stops the second model's scoring. */
   cancelBeside() {
     this.#second?.call("cancel", []).catch(() => {});
   }

@@ -1,21 +1,23 @@
-// Runs that are open beside each other: those of this visit, and files.
+// The open runs: finished runs of this visit, and runs opened from files or addresses.
 import { EngineFailure } from "../engine/engine";
 import type { OpenedReport, OpenedRun } from "../wasm/rewardscope";
 import type { EngineState } from "./engine.svelte";
 import type { WorkState } from "./work.svelte";
 
-/** A run that is open, and what opens it again. */
+/** An open run, and the file or address that opens it again. */
 interface Kept {
   card: OpenedRun;
   source: { file: File; benchmark: string | undefined; variant: string | undefined } | string;
 }
 
+/** The open runs, which the leaderboard lists and Explore compares. */
 export class OpenRunsState {
   #kept = $state.raw<Kept[]>([]);
+  /** All open runs. */
   all = $derived(this.#kept.map(({ card }) => card));
-  /** What the run that is shown goes by among them, once it is over. */
+  /** The key of the shown run among the open ones, once it is finished. */
   ownKey = $state<string>();
-  /** The file of scores that was marked last, and all that it says. */
+  /** The last marked score file and its report. */
   marked = $state.raw<{ run: OpenedRun; report: OpenedReport }>();
   #work: WorkState;
   #engine: EngineState;
@@ -25,7 +27,7 @@ export class OpenRunsState {
     this.#engine = engine;
   }
 
-  /** Marks a file of scores; no model is needed for it. */
+  /** Computes the marks of a score file. It needs no model. */
   markScores(file: File, benchmark: string | undefined, variant: string | undefined) {
     return this.#work.during("opening", async () => {
       this.marked = undefined;
@@ -34,16 +36,16 @@ export class OpenRunsState {
     });
   }
 
-  /** Opens runs from files beside the others. */
+  /** Opens runs from files. */
   open(files: File[]) {
     if (this.#work.now !== "idle") {
-      this.#work.notice = "The engine is at work. Open the file again when that is done.";
+      this.#work.notice = "The engine is busy. Open the file again when it has finished.";
       return;
     }
     return this.#work.during("opening", async () => {
       for (const file of files) {
         const run = await this.#open({ file, benchmark: undefined, variant: undefined });
-        this.#work.notice = `${run.name} is open beside the others.`;
+        this.#work.notice = `${run.name} is open.`;
       }
     });
   }
@@ -52,17 +54,18 @@ export class OpenRunsState {
   openAt(address: string) {
     return this.#work.during("opening", async () => {
       const run = await this.#open(address);
-      this.#work.notice = `${run.name} is open beside the others.`;
+      this.#work.notice = `${run.name} is open.`;
     });
   }
 
+  /** Closes a run. */
   close(key: string) {
     this.#kept = this.#kept.filter(({ card }) => card.key !== key);
     if (this.marked?.run.key === key) this.marked = undefined;
     this.#engine.call("closeOpened", [key]).catch((error: unknown) => this.#work.fail(error));
   }
 
-  /** Keeps the run that is over among the open ones; its file stays out of the heap. */
+  /** Adds the finished run to the open ones. A `File` holds its text, which stays out of the JavaScript heap. */
   async keep() {
     const card = await this.#engine.call("keepRun", []);
     const file = new File([await this.#engine.call("runFile", [card.key])], card.name);
@@ -70,14 +73,14 @@ export class OpenRunsState {
     this.ownKey = card.key;
   }
 
-  /** A new worker knows of none. What cannot be had again is closed, and said to be. */
+  /** Opens all runs in a new worker. Closes those that cannot be opened again and returns one sentence for each. */
   async restore(): Promise<string[]> {
     const closed: string[] = [];
     for (const { card, source } of this.#kept) {
       try {
         await this.#open(source, card.is_own ? card.key : undefined);
       } catch (error) {
-        // An address may be gone by now.
+        // The file at an address may be gone by now.
         if (error instanceof EngineFailure) throw error;
         this.#kept = this.#kept.filter((run) => run.card.key !== card.key);
         closed.push(`The run ${card.name} was closed: ${error instanceof Error ? error.message : String(error)}`);
@@ -96,7 +99,7 @@ export class OpenRunsState {
     return card;
   }
 
-  /** A run that is open already takes its own place. */
+  /** Adds a run. It replaces an open one with the same key. */
   #hold(run: Kept) {
     this.#kept = [...this.#kept.filter(({ card }) => card.key !== run.card.key), run];
   }

@@ -1,4 +1,4 @@
-// The run of the loaded model over the open rows, and models that wait for theirs.
+// The run of the loaded model over the open dataset, and the queue of models to run next.
 import { many, model as modelName } from "../lib/format";
 import type { Estimate, Insight, LoadSettings, RunProgress, RunReport } from "../wasm/rewardscope";
 import type { EngineState } from "./engine.svelte";
@@ -7,23 +7,24 @@ import type { NotifyState } from "./notify.svelte";
 import type { OpenRunsState } from "./open_runs.svelte";
 import type { WorkState } from "./work.svelte";
 
-/** Which items of the rows are run. */
+/** Which items of the dataset are run. */
 export interface Selection {
-  /** All subsets where none is named. */
+  /** One subset; undefined for all. */
   subset: string | undefined;
-  /** At most so many of a subset. */
+  /** Most items per subset; undefined for all. */
   limit: number | undefined;
+  /** Seed that items are drawn with. */
   seed: number;
 }
 
-/** A model that waits for its run. */
+/** A model in the queue. */
 export interface Queued {
   title: string;
   source: ModelSource;
   settings: LoadSettings;
 }
 
-/** What a run works with. */
+/** The parts of the state that a run uses. */
 interface Parts {
   work: WorkState;
   engine: EngineState;
@@ -32,15 +33,19 @@ interface Parts {
   notify: NotifyState;
 }
 
+/** The run, its results and the queue. */
 export class RunState {
+  /** Size and duration of the run, before it starts. */
   estimate = $state<Estimate>();
+  /** Progress of the run. */
   progress = $state<RunProgress>();
-  /** Workers that score items of the run beside the engine. */
+  /** How many helpers score items of the run. */
   helpers = $state(0);
+  /** Marks of the items scored so far. */
   report = $state.raw<RunReport>();
-  /** What the scores of a run that is over say beside its marks. */
+  /** Distributions and correlations of the scores of a finished run. */
   insight = $state.raw<Insight>();
-  /** Models that wait for their run. */
+  /** Models to run, the next one first. */
   queue = $state.raw<Queued[]>([]);
   #parts: Parts;
   #selection: Selection | undefined;
@@ -50,7 +55,7 @@ export class RunState {
     this.#parts = parts;
   }
 
-  /** Forgets the run's selection and what is shown of it; its journal stays. */
+  /** Removes the run from the page and closes its journal, which stays on the device. */
   forget() {
     const { engine, open } = this.#parts;
     this.progress = undefined;
@@ -60,15 +65,16 @@ export class RunState {
     open.ownKey = undefined;
     engine.incidents = [];
     this.#selection = undefined;
-    // Another tab may go on with it.
+    // Once the journal is closed, another tab can continue the run.
     engine.call("closeRun", []).catch(() => {});
   }
 
-  /** Opens in a new worker what was run. */
+  /** Opens the run in a new worker. */
   async restore() {
     if (this.#selection) this.progress = await this.#planned(this.#selection, false);
   }
 
+  /** Estimates how long the run takes. */
   estimateRun(selection: Selection) {
     const { work, engine } = this.#parts;
     return work.during("estimating", async () => {
@@ -77,20 +83,18 @@ export class RunState {
     });
   }
 
-  /** Starts the run, or goes on with one that was stopped. */
+  /** Starts the run, or continues a stopped one. `anew` forgets what was scored before. */
   start(selection: Selection, anew: boolean) {
     const { work, notify } = this.#parts;
     return work.during("running", async () => {
       const before = await this.#run(selection, anew);
       work.notice =
-        before > 0
-          ? `The run is done; ${many(before, "item of it was", "items of it were")} scored earlier.`
-          : "The run is done.";
+        before > 0 ? `The run is done; ${many(before, "item was", "items were")} scored earlier.` : "The run is done.";
       notify.tell(work.notice);
     });
   }
 
-  /** Runs one model after the other over the rows; what is done of the queue leaves it. */
+  /** Runs the models of the queue one after the other. A model leaves the queue when its run is done. */
   startQueue(selection: Selection) {
     const { work, models, notify } = this.#parts;
     return work.during("running", async () => {
@@ -102,44 +106,47 @@ export class RunState {
         this.queue = this.queue.slice(1);
         done++;
       }
-      work.notice = `The queue is done: ${many(done, "run")}, which stand beside each other in Leaderboard and Explore.`;
+      work.notice = `The queue is done: ${many(done, "run")}. Compare runs in Leaderboard and Explore.`;
       notify.tell(work.notice);
     });
   }
 
-  /** Puts the model that is loaded into the queue. */
+  /** Adds the loaded model to the queue. */
   enqueueLoaded() {
     const { from, loaded } = this.#parts.models;
     if (from && loaded) this.enqueue({ title: modelName(loaded), source: from.source, settings: from.settings });
   }
 
+  /** Adds a model to the queue. */
   enqueue(model: Queued) {
     this.queue = [...this.queue, model];
   }
 
-  /** Takes a model out of the queue. */
+  /** Removes a model from the queue. */
   unqueue(model: Queued) {
     this.queue = this.queue.filter((one) => one !== model);
   }
 
-  /** The run that is under way is taken off the page once it has stopped; its journal stays until it is removed. */
+  /** Removes the run under way from the page as soon as it has stopped. Its journal stays until it is removed. */
   giveUp() {
     this.#givenUp = true;
   }
 
-  /** Takes off what was given up. */
+  /** Called when work has ended: removes the run if it was given up. */
   ended() {
     if (!this.#givenUp) return;
     this.#givenUp = false;
     this.forget();
     this.#parts.work.notice =
-      "Cancelled. What was scored is kept among the runs in Models, and the same run goes on from there.";
+      "Cancelled. What was scored is kept under Models; start the same run again to continue it.";
   }
 
+  /** Opens the run's journal in the engine. */
   #planned({ subset, limit, seed }: Selection, anew: boolean) {
     return this.#parts.engine.call("plan", [subset, limit, seed, anew]);
   }
 
+  /** Opens the run's journal and shows what was scored before. */
   async #plan(selection: Selection, anew: boolean) {
     this.report = undefined;
     this.insight = undefined;
@@ -149,7 +156,7 @@ export class RunState {
     await this.#refresh();
   }
 
-  /** Scores what is left; gives how many items were scored earlier. */
+  /** Scores the remaining items. Returns how many items had been scored before. */
   async #run(selection: Selection, anew: boolean): Promise<number> {
     const { engine, models, open } = this.#parts;
     if (!this.progress || anew) await this.#plan(selection, anew);
@@ -164,7 +171,7 @@ export class RunState {
           this.helpers = helpers?.count ?? 0;
           if (performance.now() - refreshed > 1000) {
             refreshed = performance.now();
-            // A worker that ends now takes the run with it, not this table.
+            // If the worker dies now, the run handles the failure, not this update.
             this.#refresh().catch(() => {});
           }
         }),
@@ -174,11 +181,12 @@ export class RunState {
       this.helpers = 0;
       await this.#refresh().catch(() => {});
     }
-    // Where nothing could be scored there is nothing to set beside others.
+    // A run without a scored item cannot be compared with others.
     if ((this.report?.assessment.items ?? 0) > 0) await open.keep();
     return before;
   }
 
+  /** Updates the marks, and the insight once the run is finished. */
   async #refresh() {
     if (!this.progress) return;
     const { engine } = this.#parts;

@@ -1,31 +1,37 @@
-// Long work, one at a time, and what is said of it.
+// Long work, of which there is one at a time, and the messages about it.
+
+/** What is under way. */
 export type Work = "idle" | "loading" | "opening" | "fitting" | "estimating" | "running" | "scoring" | "removing";
 
-/** What others do when work ends. */
+/** What the rest of the state does when work ends. */
 interface Hooks {
-  /** The sentence for an error. */
+  /** The message to show for an error. */
   say: (error: unknown) => string;
-  /** Mends what an error broke. */
+  /** Recovers from an error, such as a dead worker. */
   mend: (error: unknown) => Promise<void>;
-  /** Looks at what has changed, whether the work was done or not. */
+  /** Updates what the work may have changed, whether or not it succeeded. */
   ended: () => void;
 }
 
+/** The work under way, the last error and the last notice. */
 export class WorkState {
-  /** What is under way. */
+  /** The work under way. */
   now = $state<Work>("idle");
+  /** The last error's message; empty if there was none. */
   error = $state("");
+  /** The last notice; empty if there was none. */
   notice = $state("");
   #cancelled = false;
   #hooks: Hooks | undefined;
-  /** What long work that was done sets back. */
+  /** Called when work that the visitor asked for has succeeded. */
   onDone: () => void = () => {};
 
+  /** Sets the hooks, which need states that are made later. */
   connect(hooks: Hooks) {
     this.#hooks = hooks;
   }
 
-  /** Does long work that the visitor asked for. */
+  /** Does work that the visitor asked for. */
   during(work: Work, task: () => Promise<void>) {
     return this.alone(work, async () => {
       await task();
@@ -33,7 +39,7 @@ export class WorkState {
     });
   }
 
-  /** One work at a time, its failure shown as the sentence that it is. */
+  /** Does work unless other work is under way, and shows its error if it fails. */
   async alone(work: Work, task: () => Promise<void>) {
     if (this.now !== "idle") return;
     this.now = work;
@@ -45,7 +51,9 @@ export class WorkState {
     } catch (error) {
       if (error instanceof Error && error.message === "cancelled") {
         this.notice =
-          work === "running" ? "Paused; what was scored stays on this device, and the run can go on." : "Cancelled.";
+          work === "running"
+            ? "Paused; what was scored stays on this device, and you can resume the run."
+            : "Cancelled.";
       } else {
         this.fail(error);
       }
@@ -56,14 +64,17 @@ export class WorkState {
     }
   }
 
+  /** Shows an error. */
   fail(error: unknown) {
     this.error = this.#hooks?.say(error) ?? String(error);
   }
 
+  /** Marks the work under way as cancelled. */
   cancel() {
     this.#cancelled = true;
   }
 
+  /** Throws if the work under way was cancelled. */
   checkCancelled() {
     if (this.#cancelled) throw new Error("cancelled");
   }

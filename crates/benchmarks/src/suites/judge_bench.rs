@@ -1,9 +1,9 @@
 //! JudgeBench (Tan et al., 2024, arXiv:2410.12784), marked as its reference evaluator does:
 //! `ScalerLab/JudgeBench` at `e2c52c2`, `utils/metrics.py`.
 //!
-//! A reward model scores each answer once: a pair is right where the better answer scores higher.
-//! (On a shared score the reference takes the second answer, whichever that is; here it is wrong.)
-//! A judge plays two games a pair, in both orders: [`two_games`].
+//! A reward model scores each answer once. A pair is right where the better answer scores higher; equal scores are
+//! wrong. (The reference takes the second answer then, whether it is the better one or not.) A judge plays two games
+//! per pair, one for each order of the answers: [`two_games`].
 
 use crate::benchmark::{Benchmark, Layout, Variant};
 use crate::rules::{Figures, Part, Rules, Section, Sums, pair, pooled};
@@ -36,7 +36,7 @@ pub const BENCHMARK: Benchmark = Benchmark {
     variants: &[Variant { name: "single-game", about: "one comparison of scores a pair", rules: &JudgeBench }],
 };
 
-/// The categories with the beginning of their sources' names.
+/// The categories, each with the text that the names of its sources begin with.
 pub const CATEGORIES: [(&str, &str); 4] = [
     ("Knowledge", "mmlu-pro"),
     ("Reasoning", "livebench-reasoning"),
@@ -44,20 +44,20 @@ pub const CATEGORIES: [(&str, &str); 4] = [
     ("Coding", "livecodebench"),
 ];
 
-/// A judge's word on a pair.
+/// A judge's verdict on a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// The first answer shown is better.
     First,
-    /// The second is.
+    /// The second answer shown is better.
     Second,
-    /// Neither.
+    /// Neither is better.
     Tie,
 }
 
-/// Whether a judge is right over two games, the second with the answers exchanged: the label must
-/// be its word more often than the label's opposite. `first_is_better` is the label, in the first
-/// game's order; `None` is a game without a verdict.
+/// Whether a judge is right over two games, the second with the answers exchanged. It is right if more of its verdicts
+/// agree with the label than say the opposite. `first_is_better` is the label, in the order of the first game. `None`
+/// is a game without a verdict.
 pub fn two_games(first_is_better: bool, games: [Option<Decision>; 2]) -> bool {
     let for_label = |decision: Option<Decision>, exchanged: bool| match decision {
         Some(Decision::First) => Some(first_is_better != exchanged),

@@ -1,8 +1,7 @@
-//! M-RewardBench (Gureja et al., 2024, arXiv:2410.15522): RewardBench in 23 languages. A
-//! language's mark is the mean of its four sections, each weighted by the benchmark's own counts
-//! (`for-ai/m-rewardbench`, `analysis/plot_utils.py`); the overall mark is the mean of the
-//! languages other than English, as in the paper's tables, where all 22 are there. No evaluator's
-//! values were at hand.
+//! M-RewardBench (Gureja et al., 2024, arXiv:2410.15522): RewardBench in 23 languages. A language's mark is the mean of
+//! its four sections, each weighted by the benchmark's own counts (`for-ai/m-rewardbench`, `analysis/plot_utils.py`).
+//! The overall mark is the mean of the languages other than English, as in the paper's tables; it needs all 22 of them.
+//! No evaluator's values were available to compare with.
 //!
 //! The rows on the Hub have a column `source` where RewardBench has `subset`; the evaluator renames it.
 //! A subset is called `LANGUAGE/SUBSET`, such as `deu_Latn/alpacaeval-easy`.
@@ -29,10 +28,10 @@ pub const BENCHMARK: Benchmark = Benchmark {
 
 const ENGLISH: &str = "eng_Latn";
 
-/// Languages other than English.
+/// Number of languages other than English.
 pub const LANGUAGES: usize = 22;
 
-/// What a subset counts: less than in RewardBench, as rows were left out.
+/// The weight of each subset. Most are lower than in RewardBench, because rows were left out.
 const COUNTS: [(&str, u32); 23] = [
     ("alpacaeval-easy", 79),
     ("alpacaeval-length", 79),
@@ -79,7 +78,7 @@ impl Rules for MRewardBench {
         pair(item, NAME)
     }
 
-    /// The languages' items are translations of the same.
+    /// Items with the same id in different languages are translations of each other.
     fn cluster<'a>(&self, item: &ScoredItem<'a>) -> Option<Cluster<'a>> {
         let (_, block) = item.subset.split_once('/')?;
         Some(Cluster { block, unit: item.id })
@@ -103,7 +102,7 @@ impl Rules for MRewardBench {
         };
         let marks: Vec<(&str, Option<f64>)> =
             languages.into_iter().map(|language| (language, of_language(language))).collect();
-        // A language is whole with all of its subsets.
+        // The overall mark needs all subsets of every language but English.
         let is_whole = |language: &str| {
             let of = |sums: &&Sums<'_>| sums.subset.split_once('/').is_some_and(|(of, _)| of == language);
             sums.iter().filter(of).count() == COUNTS.len()

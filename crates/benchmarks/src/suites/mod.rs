@@ -1,4 +1,4 @@
-//! One file a benchmark, and the table of all.
+//! One file per benchmark, and the table of all benchmarks.
 
 pub mod judge_bench;
 pub mod m_reward_bench;
@@ -11,7 +11,7 @@ pub mod rmb;
 
 use crate::benchmark::{Benchmark, NameError};
 
-/// Every benchmark by name. A new one is one file, one line here, and one test.
+/// The table of all benchmarks. A new one takes a file, a line here, and a test.
 pub const BENCHMARKS: [&Benchmark; 8] = [
     &reward_bench_2::BENCHMARK,
     &reward_bench::BENCHMARK,
@@ -23,10 +23,10 @@ pub const BENCHMARKS: [&Benchmark; 8] = [
     &preferences::BENCHMARK,
 ];
 
-/// The benchmark of a name.
+/// The benchmark called `name`.
 ///
 /// # Errors
-/// When there is none, with the names there are.
+/// When there is no such benchmark; the error lists the names of all.
 pub fn benchmark(name: &str) -> Result<&'static Benchmark, NameError> {
     BENCHMARKS.iter().find(|known| known.name == name).copied().ok_or_else(|| NameError::Benchmark {
         found: name.to_owned(),

@@ -1,13 +1,11 @@
-//! PPE's correctness sets (Frick et al., 2024, arXiv:2410.14872): many completions of a prompt,
-//! each right or wrong by a program. The paper's definitions are followed; its evaluator's values
-//! were not at hand.
+//! PPE's correctness sets (Frick et al., 2024, arXiv:2410.14872): many completions of a prompt, each judged right or
+//! wrong by a program. Marks follow the paper's definitions; its evaluator's values were not available to compare with.
 //!
-//! The mark of an item is its accuracy: the share of its pairs of a right and a wrong completion
-//! in which the right one scores higher, a shared score counting one half. The rows also name five
-//! pairs of each prompt that were drawn for accuracy (`sampled_conflict_pairs`); all pairs are what
-//! such draws come to on average, and need no luck. A set's best-of-K curve is the expected mark of
-//! the completion that scores highest of K drawn, its AUC that of scores as a sign of correctness over
-//! all completions ([`crate::analysis`]).
+//! The mark of an item is its accuracy: the share of its pairs of a right and a wrong completion in which the right one
+//! scores higher; equal scores count one half. The rows also name five pairs of each prompt that were drawn for
+//! accuracy (`sampled_conflict_pairs`). All pairs are used here: their accuracy is the average of such draws, and does
+//! not depend on the draw. A set's best-of-K curve is the probability that the highest-scoring of K drawn completions
+//! is right. Its AUC is that of scores as a predictor of correctness over all completions ([`crate::analysis`]).
 
 use crate::benchmark::{Benchmark, Layout, Variant};
 use crate::rules::{Cluster, Figures, Part, Rules, Sums, pooled};
@@ -40,18 +38,18 @@ pub const BENCHMARK: Benchmark = Benchmark {
     variants: &[Variant { name: "paper", about: "as the paper, over all pairs", rules: &Ppe }],
 };
 
-/// The five sets, each a dataset of its own, with what names it in any of their spellings.
+/// The five sets, each a dataset of its own: its name, and a part that every spelling of its name has in lower case.
 pub const SETS: [(&str, &str); 5] =
     [("MMLU Pro", "mmlu"), ("MATH", "math"), ("GPQA", "gpqa"), ("MBPP Plus", "mbpp"), ("IFEval", "ifeval")];
 
-/// The set that a subset is, by its name.
+/// The position in [`SETS`] of the set that a subset's name stands for.
 fn set(subset: &str) -> Option<usize> {
     let name = subset.to_ascii_lowercase();
     SETS.iter().position(|(_, part)| name.contains(part))
 }
 
-/// The share of an item's pairs of a correct and an incorrect completion that are in the right
-/// order; a shared score is one half, a NaN none. `None` without both kinds.
+/// The share of an item's pairs of a correct and an incorrect completion that are in the right order, 0 to 1. Equal
+/// scores count one half, a pair with NaN counts as wrong. `None` without correct or without incorrect completions.
 pub fn pair_accuracy(num_correct: usize, scores: &[f64]) -> Option<f64> {
     let (correct, incorrect) = scores.split_at_checked(num_correct)?;
     if correct.is_empty() || incorrect.is_empty() {
@@ -70,7 +68,7 @@ pub fn pair_accuracy(num_correct: usize, scores: &[f64]) -> Option<f64> {
     Some(halves as f64 / (2 * correct.len() * incorrect.len()) as f64)
 }
 
-/// Marks by pairs: of each of the five sets, and their mean where all are there.
+/// Marks of the five sets by pairs, and the mean of the sets where all are present.
 struct Ppe;
 
 impl Rules for Ppe {
@@ -78,7 +76,7 @@ impl Rules for Ppe {
         Pairs { benchmark: NAME }.part(item)
     }
 
-    /// Several models answer one question, whose difficulty their items share.
+    /// The items of one question, answered by several models, share the question's difficulty.
     fn cluster<'a>(&self, item: &ScoredItem<'a>) -> Option<Cluster<'a>> {
         let (unit, _) = item.id.rsplit_once('/')?;
         Some(Cluster { block: item.subset, unit })
@@ -99,7 +97,7 @@ impl Rules for Ppe {
     }
 }
 
-/// What an item of pairs adds, a shared score counting one half.
+/// Marks an item by the share of its pairs in the right order; equal scores count one half.
 pub(crate) struct Pairs {
     pub(crate) benchmark: &'static str,
 }

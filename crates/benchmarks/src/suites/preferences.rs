@@ -1,7 +1,7 @@
-//! Preferences of one's own: a prompt, chosen and rejected completions, and perhaps a subset. The
-//! mark of an item is the share of its pairs of a chosen and a rejected completion that are in the
-//! right order; a subset's is the mean of its items. The overall mark is the mean of all items, whatever subset they
-//! are of; where there are several subsets, the mean of subsets stands beside it.
+//! The user's own preferences: a prompt, chosen and rejected completions, and perhaps a subset. The mark of an item is
+//! the share of its pairs of a chosen and a rejected completion that are in the right order. The mark of a subset is
+//! the mean of its items. The overall mark is the mean of all items, regardless of subset. Where there are several
+//! subsets, the mean of their marks is reported too, as a section.
 
 use crate::benchmark::{Benchmark, Layout, Variant};
 use crate::rules::{Figures, Part, Rules, Section, Sums, pooled};
@@ -11,10 +11,11 @@ use crate::{MarkError, ScoredItem};
 /// The name that data and commands use.
 pub const NAME: &str = "preferences";
 
-/// What the mean of the subsets' marks is called.
+/// The name of the section that holds the mean of the subsets' marks.
 pub const MEAN_OF_SUBSETS: &str = "mean of subsets";
 
-/// The entry of the table of benchmarks. Where rows have what is told by their columns.
+/// The entry of the table of benchmarks. Its layout is empty: the rows' own columns show which of them hold an item's
+/// fields.
 pub const BENCHMARK: Benchmark = Benchmark {
     name: NAME,
     title: "Preferences of your own",

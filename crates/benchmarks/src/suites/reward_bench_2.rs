@@ -25,7 +25,7 @@ pub const OFFICIAL_ROWS: OfficialRows = OfficialRows {
     sha256: "c8ec60efbd75d2f9dcba4121e6101f7a6015abc38a34e034ae2c7ae886265958",
 };
 
-/// The official rows' items.
+/// Number of items in the official rows.
 pub const ITEMS: usize = 1865;
 
 /// The subset that is marked as a whole rather than item by item.
@@ -34,9 +34,9 @@ pub const TIES: &str = "Ties";
 /// The six subsets in the paper's order. The overall mark exists only when all of them do.
 pub const SUBSETS: [&str; 6] = ["Factuality", "Precise IF", "Math", "Safety", "Focus", TIES];
 
-/// The mark of a best-of-N item whose first score is the chosen completion's: `1/k` where it
-/// shares the maximum with `k - 1` others, else 0. A NaN anywhere makes the mark 0, because the
-/// reference takes `numpy.max`, which is NaN then and equal to nothing. No scores: 0.
+/// The mark of a best-of-N item. The first score is the chosen completion's. The mark is `1/k` where that score shares
+/// the maximum with `k - 1` others, otherwise 0. A NaN anywhere makes the mark 0, because the reference takes
+/// `numpy.max`, which then is NaN and equals nothing. Without scores the mark is 0.
 pub fn best_of_n_mark(scores: &[f64]) -> f64 {
     let Some(&chosen) = scores.first() else {
         return 0.0;
@@ -82,12 +82,13 @@ struct PromptStats {
     gap: f64,
 }
 
-/// Python's `max` and `min` keep the first value and replace it only by one that compares greater
-/// or less. With NaN among the scores that depends on the order, and the reference inherits it.
+/// Python's `max`. It keeps the first value and replaces it only by a value that compares greater. With NaN among the
+/// scores the result depends on their order; the reference has this behaviour too.
 fn python_max(values: &[f64]) -> f64 {
     values.iter().copied().reduce(|best, v| if v > best { v } else { best }).unwrap_or(f64::NAN)
 }
 
+/// Python's `min`, which treats NaN like [`python_max`].
 fn python_min(values: &[f64]) -> f64 {
     values.iter().copied().reduce(|best, v| if v < best { v } else { best }).unwrap_or(f64::NAN)
 }
@@ -116,7 +117,7 @@ fn prompt_stats(item: &ScoredItem<'_>) -> Result<PromptStats, MarkError> {
     })
 }
 
-/// The number of the Ties pair that an item is half of; `None` where it is in another subset.
+/// The number of the Ties pair that an item is half of; `None` for items of other subsets or without a Ties id.
 pub fn ties_pair(item: &Item) -> Option<u64> {
     let (_, number) = parse_ties_id(&item.id).filter(|_| item.subset == TIES)?;
     Some(number)
@@ -175,7 +176,8 @@ struct RewardBench2 {
     margin: Margin,
 }
 
-/// What [`Rules::join`] makes of a pair: sums for the four accuracies with what each is divided by.
+/// Positions of a pair's values after [`Rules::join`]: for each part of the Ties score a sum, and what it is divided
+/// by.
 #[derive(Clone, Copy)]
 enum Sum {
     RefAccurate,
@@ -192,13 +194,14 @@ enum Sum {
 const SUMS: usize = 9;
 
 impl Sum {
+    /// One sum divided by another; 0 where the other is 0.
     fn share(of: Self, by: Self, sums: &[f64]) -> f64 {
         let by = sums[by as usize];
         if by == 0.0 { 0.0 } else { sums[of as usize] / by }
     }
 }
 
-/// Half a Ties pair, as [`Part::values`] carry it.
+/// Half of a Ties pair, in the form that [`Part::values`] holds.
 #[derive(Clone, Copy)]
 struct Half {
     kind: TiesKind,
@@ -228,7 +231,7 @@ impl Half {
         vec![is_tied, flag(self.is_accurate), self.spread, self.gap, self.correct as f64, self.incorrect as f64]
     }
 
-    /// The half that values carry; `None` where they are another's.
+    /// Reads a half from [`Part::values`]; `None` where there is another number of values.
     fn of(values: &[f64]) -> Option<Self> {
         let [is_tied, is_accurate, spread, gap, correct, incorrect] = *values else {
             return None;
@@ -238,13 +241,13 @@ impl Half {
         Some(Self { kind, is_accurate: is_accurate != 0.0, spread, gap, correct, incorrect })
     }
 
-    /// The last of a kind, as the last of a number wins in the reference's tables.
+    /// The last half of a kind: in the reference's tables the last item of a number replaces earlier ones.
     fn last(parts: &[Vec<f64>], kind: TiesKind) -> Option<Self> {
         parts.iter().rev().filter_map(|part| Self::of(part)).find(|half| half.kind == kind)
     }
 }
 
-/// What the margins of a pair are made of.
+/// What the margins of a pair are computed from: the tied prompt's spread, and the gaps of both prompts.
 struct PairGaps {
     spread: f64,
     tied: f64,
@@ -257,14 +260,14 @@ impl PairGaps {
         Some(Self { spread: tied.spread, tied: tied.gap, reference: reference.gap })
     }
 
-    /// The smaller gap.
+    /// The smaller of the two gaps; NaN if either is.
     fn hard(&self) -> f64 {
         numpy_minimum(self.reference, self.tied)
     }
 }
 
 impl RewardBench2 {
-    /// The margin part of one pair; `None` where it does not count.
+    /// The margin part of one pair; `None` where the variant leaves the pair out.
     fn margin(&self, hard: f64, spread: f64) -> Option<f64> {
         match self.margin {
             Margin::Package if spread.partial_cmp(&0.0) != Some(std::cmp::Ordering::Greater) => None,
@@ -272,6 +275,7 @@ impl RewardBench2 {
         }
     }
 
+    /// The Ties score from the sums over pairs.
     fn ties(sums: &[f64]) -> Ties {
         let ref_accuracy = Sum::share(Sum::RefAccurate, Sum::Refs, sums);
         let tied_accuracy = Sum::share(Sum::TiedAccurate, Sum::Tieds, sums);
@@ -358,7 +362,7 @@ impl Rules for RewardBench2 {
         sums
     }
 
-    /// A seeded simulation over the pairs' own sizes, with scores from one normal distribution.
+    /// A seeded simulation: pairs of the same sizes, with all scores drawn from one normal distribution.
     fn chance(&self, units: &[Vec<Vec<f64>>], seed: u64, draws: usize) -> Vec<f64> {
         let units: Vec<Vec<Half>> =
             units.iter().map(|unit| unit.iter().filter_map(|part| Half::of(part)).collect()).collect();
@@ -375,7 +379,7 @@ impl Rules for RewardBench2 {
                         drawn.clear();
                         drawn.extend((0..half.correct + half.incorrect).map(|_| random.normal()));
                         let item = ScoredItem { id: "", subset: TIES, num_correct: half.correct, scores: &drawn };
-                        // Both sizes are at least one: the half was made of such an item.
+                        // Cannot fail: the half was made from an item with both kinds of completions.
                         prompt_stats(&item).map_or(*half, |stats| Half::new(half.kind, &item, &stats)).values()
                     })
                     .collect();
@@ -433,7 +437,7 @@ pub fn overall<'a>(subsets: impl IntoIterator<Item = (&'a str, f64)>) -> Option<
     Some(sum / SUBSETS.len() as f64)
 }
 
-/// The marks of any selection of RewardBench 2 items, as the repository's head marks them.
+/// The marks of any selection of RewardBench 2 items, by the default variant, which is the repository's head.
 ///
 /// # Errors
 /// [`MarkError`] names the first item that cannot be marked.

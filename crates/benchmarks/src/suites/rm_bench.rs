@@ -1,9 +1,9 @@
 //! RM-Bench (Liu et al., 2024, arXiv:2410.16184), marked as its reference evaluator does:
 //! `THU-KEG/RM-Bench` at `73c52d7`, `scripts/utils.py` (`compute_accuracy`).
 //!
-//! An item has three chosen and three rejected completions, each in the styles concise, detailed
-//! and detailed with markdown. A chosen one is compared with a rejected one of a fancier style
-//! (hard), of the same (normal) and of a plainer one (easy).
+//! An item has three chosen and three rejected completions, each in the styles concise, detailed and detailed with
+//! markdown. Each chosen completion is compared with each rejected one. The comparison is hard where the rejected
+//! completion has the fancier style, normal where both have the same style, and easy where it has the plainer style.
 
 use crate::benchmark::{Benchmark, Layout, Variant};
 use crate::rules::{Figures, Part, Rules, Section, Sums};
@@ -23,16 +23,16 @@ pub const BENCHMARK: Benchmark = Benchmark {
     variants: &[Variant { name: "reference", about: "as its evaluator", rules: &RmBench }],
 };
 
-/// The domains; the two kinds of safety rows are one.
+/// The domains. The two kinds of safety rows are one domain.
 pub const DOMAINS: [&str; 4] = ["chat", "math", "code", "safety"];
 
-/// Styles of a completion: concise, detailed, detailed with markdown.
+/// Number of styles of a completion: concise, detailed, detailed with markdown.
 const STYLES: usize = 3;
 
 /// The difficulties in the order of [`Part::values`].
 const DIFFICULTIES: [&str; 3] = ["hard", "normal", "easy"];
 
-/// The domain of a row's own name for it.
+/// The domain that a row's own name for it stands for, such as `safety` for `safety-refuse`.
 fn domain(name: &str) -> Option<&'static str> {
     DOMAINS.into_iter().find(|domain| name.starts_with(domain))
 }

@@ -1,7 +1,6 @@
-//! RMB (Zhou et al., 2024, arXiv:2410.09893): pairs, and best-of-N lists with one winner. Its
-//! evaluator marks a pair right where the chosen completion scores higher; for lists the paper's
-//! definition is followed: right where the winner scores higher than every loser. No evaluator's
-//! values for lists were at hand.
+//! RMB (Zhou et al., 2024, arXiv:2410.09893): pairs, and best-of-N lists with one winner. A pair is right where the
+//! chosen completion scores higher, as in RMB's evaluator. A list is right where the winner scores higher than every
+//! loser, as the paper defines it. No evaluator's values for lists were available to compare with.
 
 use crate::benchmark::{Benchmark, Layout, Variant};
 use crate::rules::{Figures, Part, Rules, Section, Sums, one_correct, pooled};
@@ -34,7 +33,8 @@ pub const BENCHMARK: Benchmark = Benchmark {
     variants: &[Variant { name: "paper", about: "as the paper", rules: &Rmb }],
 };
 
-/// The sections with what names their subsets: the folder of pairs or lists, and the goal.
+/// The sections: name, and the two parts that the subsets' names begin with: the folder of pairs or lists, and the
+/// goal.
 pub const SECTIONS: [(&str, &str, &str); 4] = [
     ("Helpfulness, best-of-N", "BoN_set", "Helpfulness"),
     ("Helpfulness, pairs", "Pairwise_set", "Helpfulness"),
@@ -42,7 +42,7 @@ pub const SECTIONS: [(&str, &str, &str); 4] = [
     ("Harmlessness, pairs", "Pairwise_set", "Harmlessness"),
 ];
 
-/// The section of a category path, such as `BoN_set/Harmlessness/S1`.
+/// The position of the section of a category path, such as `BoN_set/Harmlessness/S1`.
 fn section(subset: &str) -> Option<usize> {
     let mut parts = subset.split('/');
     let (set, goal) = (parts.next()?, parts.next()?);

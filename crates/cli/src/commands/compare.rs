@@ -1,5 +1,5 @@
-//! `rewardscope compare`: two runs over the same items. `rewardscope best-of-n`: what picking the
-//! best of k would get.
+//! `rewardscope compare` compares runs over the same items. `rewardscope best-of-n` shows what picking the best-scored
+//! of k completions would get.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,16 +22,19 @@ use crate::output::say;
 pub struct Arguments {
     #[command(flatten)]
     which: Which,
-    /// The first run: a run file or any score file.
+    /// First run: a run file or any score file
     first: PathBuf,
-    /// The second.
+    /// Second run
     second: PathBuf,
-    /// More of them: agreement of each with each, and the mark of the average of all.
+    /// More runs
+    ///
+    /// With more than two runs the command prints how often each pair of runs agrees, and the mark of the average of
+    /// all runs.
     others: Vec<PathBuf>,
-    /// Write the comparison as JSON.
+    /// Print the comparison as JSON
     #[arg(long)]
     json: bool,
-    /// Seed of the intervals.
+    /// Seed of the confidence intervals
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
@@ -66,25 +69,26 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     print_differences(&found)?;
     say!(
-        "McNemar's exact test over items that both mark 0 or 1 (of a Ties pair both halves); {} marked otherwise are left out of it.",
+        "p is from McNemar's exact test over the items that both runs mark 0 or 1 (a Ties pair counts as one); {} items with other marks are left out.",
         found.subsets.iter().map(|subset| subset.left_out).sum::<usize>()
     )?;
-    say!("They disagree on {} items.", found.disagreements.len())?;
+    say!("The runs disagree on {} items.", found.disagreements.len())?;
     for item in found.disagreements.iter().take(20) {
         say!("  {}/{}: {} against {}", item.subset, item.id, item.first, item.second)?;
     }
     if let Some(share) = agreement {
         say!(
-            "Both pick the same completion in {:.1} % of the {} items where each has one best.",
+            "Both runs score the same completion highest in {:.1} % of the {} items where each has a single highest score.",
             100.0 * share.share,
             share.items
         )?;
     }
-    say!("The average of their standardised scores gets {:.4}.", together.average.score)?;
+    say!("The average of the runs' standardised scores gets a mark of {:.4}.", together.average.score)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The table of two runs: a line a subset, then the whole.
+/// Prints the table of two runs: a line for each subset, then one for the whole benchmark. `wins/losses` counts the
+/// items that only the first run has right, and those that only the second has right.
 fn print_differences(found: &Comparison) -> anyhow::Result<()> {
     let width = found.subsets.iter().map(|subset| subset.subset.chars().count()).max().unwrap_or_default().max(12);
     say!(
@@ -93,9 +97,9 @@ fn print_differences(found: &Comparison) -> anyhow::Result<()> {
         "items",
         "first",
         "second",
-        "first-sec",
+        "1st - 2nd",
         "95 % interval",
-        "right alone",
+        "wins/losses",
         "p",
         "p (Holm)"
     )?;
@@ -124,7 +128,8 @@ fn print_differences(found: &Comparison) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// More than two runs: what each gets of the items that all have, and all together.
+/// Prints more than two runs: each run's mark over the items that all have, how often each pair agrees, and the mark of
+/// the average of all.
 fn together(files: &[&ScoreFile], found: &RunsTogether, as_json: bool) -> anyhow::Result<ExitCode> {
     if as_json {
         let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
@@ -143,7 +148,7 @@ fn together(files: &[&ScoreFile], found: &RunsTogether, as_json: bool) -> anyhow
         eprintln!("{remark}");
     }
     say!(
-        "{} items are in all of the {} runs; marks are each's {}. Agreement is the share of items, of those where both have one best completion, in which it is the same.",
+        "{} items are in all of the {} runs; the mark is each run's {}. Numbered columns are agreement: of the items where two runs each have a single highest score, the share where both score the same completion highest.",
         found.items,
         files.len(),
         found.mark
@@ -157,7 +162,7 @@ fn together(files: &[&ScoreFile], found: &RunsTogether, as_json: bool) -> anyhow
         say!("{} {shares}  {}", line(&(at + 1).to_string(), mark), file.name)?;
     }
     say!("{}", line("average", &found.average))?;
-    say!("The average is that of standardised scores. Two files alone are compared by subset.")?;
+    say!("The average is of standardised scores. To compare by subset, name only two files.")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -166,10 +171,12 @@ fn together(files: &[&ScoreFile], found: &RunsTogether, as_json: bool) -> anyhow
   rewardscope best-of-n --scores run/run.json
   rewardscope best-of-n --scores scores.jsonl --json")]
 pub struct BestOfN {
-    /// Scores: a run file or any score file, each item with its correct completions first.
+    /// Scores to read: a run file or any score file
+    ///
+    /// The correct completions of each item come first.
     #[arg(long)]
     scores: PathBuf,
-    /// Write the curve as JSON.
+    /// Print the curves as JSON
     #[arg(long)]
     json: bool,
 }
@@ -196,7 +203,7 @@ pub async fn best_of(arguments: &BestOfN) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let most = curves.iter().map(|(_, curve)| curve.len()).max().context("reading the scores: no rows")?;
-    say!("The share of correct completions among the highest scored of k drawn, k from 1:")?;
+    say!("Expected share of correct picks when the best-scored of k drawn completions is picked, k from 1:")?;
     for (subset, curve) in &curves {
         let numbers: Vec<String> = curve.iter().take(most.min(32)).map(|mark| format!("{mark:.3}")).collect();
         say!("{subset}: {}", numbers.join(" "))?;

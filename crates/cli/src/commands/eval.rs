@@ -1,4 +1,4 @@
-//! `rewardscope eval`: a benchmark's items scored and marked.
+//! `rewardscope eval` scores and marks a benchmark's items.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -30,30 +30,35 @@ pub struct Arguments {
     model: model::Arguments,
     #[command(flatten)]
     data: Data,
-    /// Only these subsets; may be given several times.
+    /// Score only this subset; repeat the option for several
     #[arg(long, value_name = "NAME")]
     subset: Vec<String>,
-    /// At most so many items a subset, drawn by the seed, ref/tied pairs kept together.
+    /// Score at most this many items of each subset
+    ///
+    /// The items are drawn by --seed. The two items of a ref/tied pair stay together.
     #[arg(long, value_name = "ITEMS")]
     limit: Option<NonZeroUsize>,
-    /// Seed of the draw.
+    /// Seed of the draw for --limit
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// A folder for journal.jsonl, run.json, scores.jsonl, marks.json and the reference
-    /// evaluator's two files, and board/ with the row that the site's board takes. A run that was stopped goes on from the
-    /// journal there.
+    /// Folder to write results to
+    ///
+    /// It gets journal.jsonl, run.json, scores.jsonl, marks.json, the reference evaluator's two files in reference/,
+    /// and the row for the site's board in board/. A run that was stopped resumes from the journal.
     #[arg(long)]
     out: PathBuf,
-    /// Score everything anew, forgetting the journal there.
+    /// Score all items again, discarding the journal in --out
     #[arg(long)]
     restart: bool,
-    /// Refuse rows that are no preferences; give no marks where a score is NaN or infinite, an item has none or lacks its
-    /// counterpart, or a text was cut.
+    /// Refuse bad rows, and give no marks for an incomplete run
+    ///
+    /// A bad row is one that is not a preference. A run is incomplete where a score is NaN or infinite, an item has no
+    /// score or lacks its counterpart, or a text was cut.
     #[arg(long)]
     strict: bool,
 }
 
-/// The run of this process, which shares it with nobody.
+/// A run that only this process works on.
 struct Own(RefCell<(Journal, Claims)>);
 
 impl Driven for Own {
@@ -64,7 +69,7 @@ impl Driven for Own {
 }
 
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    // Wrong words are known before anything is read.
+    // Unknown names are refused before anything is read.
     arguments.data.which.check()?;
     let (sources, dataset) = arguments.data.items(Reading::Whole, Rows::ALL, arguments.strict).await?;
     let (benchmark, mut items) = (dataset.benchmark, dataset.items);
@@ -80,7 +85,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let selection = Selection { limit_per_subset: arguments.limit.map(NonZeroUsize::get), seed: arguments.seed };
     std::fs::create_dir_all(&arguments.out).with_context(|| format!("creating {}", arguments.out.display()))?;
     let model::Loaded { scorer, clock, .. } = model::load(&arguments.model).await?;
-    // Every item would fail for the same reason.
+    // Without a usable chat template every item would fail for the same reason.
     scorer.check_template()?;
     let identity = RunIdentity::new(scorer.report(), benchmark, &dataset_name(&sources), &items, selection);
     let place = arguments.out.join("journal.jsonl");
@@ -88,7 +93,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut journal = Journal::open(&place, identity, &items, device, clock, arguments.restart).await?;
     if arguments.model.date.is_some_and(|asked| asked != journal.clock()) {
         bail!(
-            "going on with {}: its templates were told {}, --date is another; leave --date away, or begin anew with --restart",
+            "resuming {}: its chat templates were told the date {}, not that of --date; leave out --date, or start over with --restart",
             place.display(),
             journal.clock()
         );
@@ -96,7 +101,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     journal.mark_by(variant);
     let (done, total) = (journal.run().results().len(), journal.run().items().len());
     if done > 0 {
-        eprintln!("{} of {} items were scored earlier ({}); going on.", done, total, place.display());
+        eprintln!("{} of {} items were scored earlier ({}); resuming.", done, total, place.display());
     }
     let bar = ProgressBar::new(total as u64)
         .with_style(progress::style("scoring {bar:30} {pos}/{len} items, {msg}, {eta} left")?)
@@ -128,7 +133,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     table::print_table(&file.assessment, &marks, stands.as_ref())?;
     say!(
-        "{} tokens computed in {:.1} s, {} more shared with other completions of their prompt",
+        "{} tokens computed in {:.1} s, {} more reused from other completions of the same prompt",
         report.tokens,
         report.ms / 1e3,
         report.saved_tokens
@@ -136,8 +141,8 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(report.items_failed > 0)))
 }
 
-/// Writes what a run came to: its scores, its run file, its marks, the reference evaluator's files, and what the site's
-/// board takes. Gives the run file, and where it stands among published rows.
+/// Writes the results of a run: its scores, run file, marks, the reference evaluator's files, and the row for the
+/// site's board. Gives the run file and its place among the published rows.
 fn written(
     arguments: &Arguments,
     journal: &Journal,
@@ -149,21 +154,21 @@ fn written(
     let host = format!("native {} {}", std::env::consts::OS, std::env::consts::ARCH);
     let file = RunFile::new(journal.run(), journal.identity(), scorer.report(), &host, journal.clock())?;
     write(&arguments.out.join("run.json"), serde_json::to_string(&file)? + "\n")?;
-    // A run of nothing but failures has no scores to say anything of.
+    // A run in which every item failed has no scores, and is an error here.
     let scored = ScoreFile::of_run(&arguments.out.join("run.json").display().to_string(), file.clone());
     if arguments.strict {
         scored.as_ref().map_err(Clone::clone)?.assess(journal.run().benchmark(), journal.run().variant(), 0, true)?;
     }
     let marks = marks_json(&file.assessment, run_marks, scored.as_ref().ok());
     write(&arguments.out.join("marks.json"), marks.to_string() + "\n")?;
-    // The reference evaluator's own two files.
+    // The two files that the reference evaluator would write.
     let reference = arguments.out.join("reference");
     std::fs::create_dir_all(&reference).with_context(|| format!("creating {}", reference.display()))?;
     let scores = reference_scores(journal.run(), run_marks, scorer.report());
     write(&reference.join("eval-set-scores.json"), serde_json::to_string_pretty(&scores)? + "\n")?;
     let summary = reference_summary(run_marks, scorer.report());
     write(&reference.join("eval-set.json"), serde_json::to_string_pretty(&summary)? + "\n")?;
-    // What is sent to stand on the site's board; a run of nothing has nothing to send.
+    // The row to send to the site's board. A run without scores has no valid row.
     if let Ok(sent) = BoardRow::of(&file).contribution() {
         let board = arguments.out.join("board");
         std::fs::create_dir_all(&board).with_context(|| format!("creating {}", board.display()))?;

@@ -1,5 +1,5 @@
-//! `rewardscope filter`: the rows of a file that a model scores well. Rows stream through twice: once to be scored,
-//! once to be kept; what came of each is in a journal beside the output.
+//! `rewardscope filter` keeps the rows that a model scores well. Rows are streamed twice: first to score them, then to
+//! write those that are kept. The scores are in a journal beside the output.
 
 use std::fs::File;
 use std::io::{BufWriter, Write, stdout};
@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::ProgressBar;
-use rewardscope_data::{DatasetRow, How, Intake, Kept, Opening, Skip, Skipped};
-use rewardscope_engine::{Cancel, Detail, EngineError, Message, Scorer};
+use rewardscope_data::{DatasetRow, How, Intake, Opening, RowWriter, Skip, Skipped};
+use rewardscope_engine::{Cancel, Detail, EngineError, Scorer};
 use rewardscope_eval::Reading;
 use rewardscope_store::{ByteStream, Source};
 
@@ -26,45 +26,50 @@ use crate::{model, progress};
 pub struct Arguments {
     #[command(flatten)]
     model: model::Arguments,
-    /// Rows with a prompt and a completion, or with a conversation; for --min-margin preferences. A file (parquet, Arrow,
-    /// JSON Lines, JSON, CSV, TSV, packed or not), a folder of them, or `-` for standard input.
+    /// Rows to filter: a file, a folder, an address, a Hub id or `-`
+    ///
+    /// A row has a prompt and a completion, or a conversation; for --min-margin it is a preference. A file is parquet,
+    /// Arrow, JSON Lines, JSON, CSV or TSV, compressed or not; `-` is standard input.
     #[arg(long)]
     input: String,
-    /// The rows that are kept, as they are, in the input's form; `-` writes standard output. A run that was stopped
-    /// goes on from OUTPUT.journal.
+    /// File for the kept rows, or `-` for standard output
+    ///
+    /// Rows are written unchanged, in the input's format. A run that was stopped resumes from OUTPUT.journal.
     #[arg(long)]
     output: PathBuf,
     #[command(flatten)]
     rule: Rule,
-    /// Replace an output that is there, and begin anew.
+    /// Replace an existing output and start over
     #[arg(long)]
     overwrite: bool,
-    /// End at a row that is none, instead of leaving it out.
+    /// Stop at a row that cannot be read instead of skipping it
     #[arg(long)]
     strict: bool,
     #[command(flatten)]
     rows: RowOptions,
 }
 
-/// Which rows are kept.
+/// The rule by which rows are kept; exactly one is given.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 struct Rule {
-    /// Rows whose completion scores at least this.
+    /// Keep rows whose completion scores at least this
     #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
     min_score: Option<f64>,
-    /// The best scored share of the rows, above 0 and at most 1; of equal scores the earlier rows.
+    /// Keep this share of the rows, those with the highest scores
+    ///
+    /// Above 0 and at most 1. Of rows with equal scores the earlier ones are kept.
     #[arg(long, value_name = "FRACTION")]
     top: Option<f64>,
-    /// Rows whose chosen completion scores at least so much more than the rejected one.
+    /// Keep rows whose chosen completion scores at least this much more than the rejected one
     #[arg(long, value_name = "DIFFERENCE", allow_negative_numbers = true)]
     min_margin: Option<f64>,
 }
 
-/// Sentences about rows that are written; the others are counted.
+/// Most failed rows that are printed; the others are only counted.
 const SENTENCES: usize = 20;
 
-/// Records of the journal that are read at once.
+/// Journal records read at once.
 const BLOCK: usize = 1 << 14;
 
 impl Rule {
@@ -81,7 +86,7 @@ impl Rule {
     }
 }
 
-/// The input's files, read anew each time they are asked for.
+/// The input's files. Each is read twice, once to score its rows and once to keep them.
 struct Input<'a> {
     arguments: &'a Arguments,
     sources: Vec<Source>,
@@ -97,7 +102,7 @@ impl Input<'_> {
     }
 
     async fn open(&self, source: &Source) -> anyhow::Result<Intake> {
-        let opening = Opening { split: self.arguments.rows.split.clone(), keep_stored: true, ..Opening::default() };
+        let opening = Opening { split: self.arguments.rows.split.clone(), with_stored: true, ..Opening::default() };
         Ok(Intake::open(ByteStream::of(source), &self.how(), opening, self.arguments.strict).await?)
     }
 }
@@ -131,7 +136,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     scorer.set_clock(journal.clock());
     let shown = arguments.output.display().to_string();
     if journal.len() > 0 {
-        eprintln!("{} rows were scored earlier ({shown}); going on.", journal.len());
+        eprintln!("{} rows were scored earlier ({shown}); resuming.", journal.len());
     }
     let stopped = |error: anyhow::Error, journal: &RowJournal| match error.downcast::<EngineError>() {
         Ok(EngineError::Cancelled) if is_stream => Stopped("stopped; nothing was written".to_owned()).into(),
@@ -159,7 +164,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     eprintln!("{rows} rows read, {kept} kept in {shown}, {} could not be scored", counted.failed);
     if counted.cut > 0 {
         eprintln!(
-            "{} of them were cut at {} tokens: their scores are not of all that they say",
+            "{} of them were cut at {} tokens; their scores do not cover the whole text",
             counted.cut,
             scorer.report().context_tokens
         );
@@ -167,7 +172,8 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(counted.failed > 0)))
 }
 
-/// Writes the rows that are kept beside the output, which they then become; half of them are never there.
+/// Writes the kept rows to a temporary file and renames it to the output, so that the output is never half written.
+/// Gives their number.
 async fn whole(
     output: &Path,
     input: &Input<'_>,
@@ -180,7 +186,7 @@ async fn whole(
     let file = File::create(&part).with_context(|| format!("writing {}", part.display()))?;
     let kept = async {
         let kept = input.keep(&shown, BufWriter::new(file.try_clone()?), journal, choice, cancel).await?;
-        // A file beside others is one's own until it takes its place among them.
+        // The new file gets the permissions of the file that it replaces.
         if let Ok(found) = std::fs::metadata(output) {
             file.set_permissions(found.permissions())?;
         }
@@ -196,7 +202,7 @@ async fn whole(
 }
 
 impl Input<'_> {
-    /// Refuses an output of another form before anything is scored.
+    /// Refuses an output whose format differs from the input's, before anything is scored.
     async fn check_form(&self) -> anyhow::Result<()> {
         if self.arguments.output == Path::new("-") {
             return Ok(());
@@ -205,12 +211,12 @@ impl Input<'_> {
             return Ok(());
         };
         if let Some((_, stored)) = self.open(first).await?.next().await? {
-            Kept::<File>::check_name(&stored, &self.arguments.output.display().to_string())?;
+            RowWriter::<File>::check_name(&stored, &self.arguments.output.display().to_string())?;
         }
         Ok(())
     }
 
-    /// Scores the rows that the journal does not know; how many rows there are.
+    /// Scores the rows that the journal does not have yet. Gives the number of all rows.
     async fn score(&self, scorer: &Scorer, cancel: &Cancel, journal: &mut RowJournal) -> anyhow::Result<usize> {
         let bar = ProgressBar::new_spinner().with_style(progress::style("{spinner} {pos} rows")?);
         let mut bad = BadRows::create(self.arguments.rows.bad_rows.as_deref());
@@ -259,13 +265,13 @@ impl Input<'_> {
         bad.finish()?;
         match place < done {
             true => {
-                bail!("going on: {done} rows were scored earlier, the input has {place}; begin anew with --overwrite")
+                bail!("resuming: {done} rows were scored earlier, the input has {place}; start over with --overwrite")
             }
             false => Ok(place),
         }
     }
 
-    /// Writes the rows that are kept; how many they are.
+    /// Writes the kept rows. Gives their number.
     async fn keep<W: Write + Send>(
         &self,
         name: &str,
@@ -274,7 +280,7 @@ impl Input<'_> {
         mut choice: Choice,
         cancel: &Cancel,
     ) -> anyhow::Result<usize> {
-        let mut out = Kept::new(name, to);
+        let mut out = RowWriter::new(name, to);
         let (mut place, mut kept) = (0, 0);
         for source in &self.sources {
             let mut intake = self.open(source).await?;
@@ -292,7 +298,8 @@ impl Input<'_> {
     }
 }
 
-/// The row's score, or with a margin asked for the difference of its two; or why there is none.
+/// A row's score, or with `is_margin` the difference of its two scores. The inner error says why there is none. Sets
+/// [`CUT`] in `flags` where a text was cut.
 async fn score(
     scorer: &Scorer,
     row: Result<DatasetRow, Skip>,
@@ -311,10 +318,8 @@ async fn score(
     if is_margin && rejected != 1 {
         return Ok(Err(format!("expected one rejected completion, found {rejected}")));
     }
-    let prompt: Vec<Message> =
-        row.prompt.iter().map(|turn| Message::new(turn.role.as_str(), turn.content.as_str())).collect();
     let all = row.chosen.iter().chain(row.rejected.iter().take(usize::from(is_margin))).map(String::as_str);
-    match scorer.score(&prompt, all, Detail::Score, cancel).await {
+    match scorer.score(&row.prompt, all, Detail::Score, cancel).await {
         Ok(scores) => {
             if scores.iter().any(|score| score.cut_tokens > 0) {
                 *flags |= CUT;
@@ -334,7 +339,7 @@ async fn score(
     }
 }
 
-/// What the journal says of all rows.
+/// Number of rows that failed, and of rows whose text was cut.
 #[derive(Default)]
 struct Counted {
     failed: usize,
@@ -357,11 +362,11 @@ fn each_record(journal: &RowJournal, mut take: impl FnMut(&RowRecord)) -> anyhow
     Ok(())
 }
 
-/// Which rows are kept, asked in their order.
+/// Decides which rows are kept. Rows must be asked about in their order.
 struct Choice {
-    /// Rows of at least this, as [`order`] has it.
+    /// The least score that is kept, as a number by [`order`].
     least: u64,
-    /// Rows with just that score that are still to be kept.
+    /// How many rows with exactly that score are still to be kept.
     left_at_least: u64,
 }
 
@@ -377,7 +382,8 @@ impl Choice {
             each_record(journal, |record| reached += u64::from(of(order(record.score))))?;
             Ok(reached)
         };
-        // The score that so many reach: found bit by bit, each in a pass over the journal.
+        // The highest bound that at least `count` rows reach. It is found bit by bit, with one pass over the journal
+        // for each bit, so that the scores need not be held in memory.
         let mut least = 0u64;
         for bit in (0..u64::BITS).rev() {
             let tried = least | 1 << bit;
@@ -397,9 +403,9 @@ impl Choice {
     }
 }
 
-/// A score as a number that is the larger, the larger the score; 0 for NaN.
+/// A score as an integer that sorts in the same order; 0, the lowest, for NaN.
 fn order(score: f64) -> u64 {
-    // -0.0 equals 0.0.
+    // Makes 0.0 of -0.0, which is equal but has other bits.
     let score = score + 0.0;
     if score.is_nan() {
         return 0;

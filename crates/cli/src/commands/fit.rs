@@ -1,4 +1,4 @@
-//! `rewardscope fit`: a reward head from preferences.
+//! `rewardscope fit` fits a reward head on preference pairs.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::ProgressBar;
 use rewardscope_benchmarks::reward_bench_2;
 use rewardscope_engine::{Backbone, Cancel, HeadConfig, ModelFiles, Pooling, RewardHead, Scorer};
@@ -29,51 +29,52 @@ use crate::{model, progress};
 pub struct Arguments {
     #[command(flatten)]
     model: model::Arguments,
-    /// Preferences, in any layout that `items` shows: a file (parquet, Arrow, JSON Lines, JSON, CSV, TSV, packed or
-    /// not), a folder of them, a Hub dataset OWNER/NAME[@REVISION][:FILE], or `-` for standard input; may be given
-    /// several times.
+    /// Preferences to fit on: a file, a folder, an address, a Hub id or `-`
+    ///
+    /// Any layout that `items` shows is read. A file is parquet, Arrow, JSON Lines, JSON, CSV or TSV, compressed or
+    /// not. A Hub id is OWNER/NAME[@REVISION][:FILE], and `-` is standard input. Repeat the option to fit on several
+    /// inputs.
     #[arg(long, required = true)]
     preferences: Vec<String>,
     #[command(flatten)]
     rows: RowOptions,
-    /// End at a row that is no preference, instead of leaving it out.
+    /// Stop at a row that is not a preference instead of skipping it
     #[arg(long)]
     strict: bool,
-    /// A folder for head.safetensors, report.json, report.md, features.bin and checkpoint/.
+    /// Folder to write the head to
+    ///
+    /// It gets head.safetensors, report.json, report.md, features.bin (hidden states, from which a stopped run resumes)
+    /// and checkpoint/ (backbone and head, for transformers).
     #[arg(long)]
     out: PathBuf,
-    /// Seed of the folds and of all resampling.
+    /// Seed of the cross-validation folds and of all resampling
     #[arg(long, default_value_t = 0)]
     seed: u32,
-    /// The head's name; the folder's without it.
+    /// Name of the head [default: the name of the folder --out]
     #[arg(long)]
     name: Option<String>,
-    /// Take the hidden states after so many layers; all of them without it.
+    /// Number of layers after which hidden states are taken [default: all]
     #[arg(long)]
     layers: Option<usize>,
-    /// Which hidden states: the last token's, as transformers' classifiers do, or the mean over the completion.
+    /// Hidden states that the head reads
     #[arg(long, value_enum, default_value = "last")]
-    pooling: PoolingChoice,
-    /// Benchmark rows to mark the head on and to compare prompts with; the bundled sample without it.
+    pooling: Pooling,
+    /// Benchmark rows to mark the head on [default: the bundled sample]
+    ///
+    /// Their prompts are also compared with the prompts of the preferences, to find overlap.
     #[arg(long)]
     benchmark_data: Option<String>,
-    /// Leave out pairs whose prompt that benchmark has.
+    /// Leave out pairs whose prompt is also in the benchmark
     #[arg(long)]
     drop_overlap: bool,
-    /// Write no checkpoint for transformers.
+    /// Do not write the checkpoint for transformers
     #[arg(long)]
     no_checkpoint: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum PoolingChoice {
-    Last,
-    Mean,
-}
-
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if arguments.model.head.is_some() {
-        bail!("fitting: a head sits on a backbone; leave --head out");
+        bail!("fitting: a new head is fitted on the bare backbone; leave out --head");
     }
     let cancel = on_interrupt();
     let split = arguments.rows.split.as_deref();
@@ -91,15 +92,12 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&arguments.out).with_context(|| format!("creating {}", arguments.out.display()))?;
     let model::Loaded { scorer, files, .. } = model::load(&arguments.model).await?;
     let model = scorer.report();
-    let pooling = match arguments.pooling {
-        PoolingChoice::Last => Pooling::LastToken,
-        PoolingChoice::Mean => Pooling::CompletionMean,
-    };
+    let pooling = arguments.pooling;
     let header = FeaturesHeader::of(model, arguments.layers, pooling)?;
     let layers = header.layers;
     let mut cache = FeatureCache::open(&arguments.out.join("features.bin"), header).await?;
     if !cache.is_empty() {
-        eprintln!("{} completions were computed earlier; going on.", cache.len());
+        eprintln!("{} completions were computed earlier; resuming.", cache.len());
     }
     let prompts = items.iter().map(|item| item.prompt.as_str());
     let gathered = gathered(arguments, &scorer, &preferences, (&benchmark, prompts), &mut cache, &cancel).await?;
@@ -123,7 +121,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         write(&arguments.out.join("report.json"), serde_json::to_string_pretty(report)? + "\n")?;
         write(&arguments.out.join("report.md"), report.markdown(&name))
     };
-    // Whatever comes of the benchmark, the head is there.
+    // Saved before the benchmark runs, so that the head is kept even if marking fails.
     save(&head, &report)?;
     let bar =
         ProgressBar::new(items.len() as u64).with_style(progress::style("marking {bar:30} {pos}/{len}, {eta} left")?);
@@ -152,7 +150,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Pairs with their features, with progress; what is left out is told.
+/// Gathers the pairs and computes their features, with progress. Prints what was left out.
 async fn gathered<'a>(
     arguments: &Arguments,
     scorer: &Scorer,
@@ -191,7 +189,7 @@ async fn gathered<'a>(
     Ok(gathered)
 }
 
-/// The backbone with the head as a folder for transformers.
+/// Writes the backbone and the head as a checkpoint folder for transformers.
 async fn write_checkpoint(
     arguments: &Arguments,
     files: &ModelFiles,
@@ -210,11 +208,11 @@ async fn write_checkpoint(
     Ok(files.write_checkpoint(head, cancel, &mut write).await?)
 }
 
-/// What was computed of a fit that is stopped is in its folder.
+/// Makes [`Stopped`] of a cancelled fit. The features computed so far are kept in the folder.
 fn stopped(error: FitError) -> anyhow::Error {
     match error {
         FitError::Cancelled => {
-            Stopped("stopped; the same command goes on with the features that were computed".to_owned()).into()
+            Stopped("stopped; the same command resumes with the features that were computed".to_owned()).into()
         }
         error => error.into(),
     }

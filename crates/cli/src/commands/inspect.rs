@@ -1,11 +1,12 @@
-//! `rewardscope inspect`: what a model is, what it needs, and whether it fits here.
+//! `rewardscope inspect` shows what a model is, what memory it needs, and whether it fits on a device here.
 
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
 use rewardscope_engine::{
-    Cancel, Detail, Format, Inspection, LoadOptions, Message, ModelFiles, OpenDevice, RewardHead, Scorer,
+    Cancel, Detail, DeviceChoice, Dtype, Format, Inspection, LoadOptions, Message, ModelFiles, OpenDevice, RewardHead,
+    Scorer,
 };
 use rewardscope_store::Source;
 
@@ -18,30 +19,34 @@ use crate::{driver, model};
   rewardscope inspect Skywork/Skywork-Reward-V2-Qwen3-0.6B --json
   rewardscope inspect ./model --try")]
 pub struct Arguments {
-    /// A folder, a .gguf file, an adapter's folder or a Hub id.
+    /// Model to inspect: a .gguf file, a folder (of a checkpoint or an adapter) or a Hub id
     model: String,
-    /// The model that an adapter goes over, where it is not the one that the adapter names.
+    /// Base model of an adapter [default: the one that the adapter names]
     #[arg(long, value_name = "MODEL")]
     base: Option<String>,
-    /// A reward head that `fit` wrote, for the backbone that the model is.
+    /// Reward head to put on the model
+    ///
+    /// This is the head.safetensors that `fit` wrote for the same model.
     #[arg(long, value_name = "FILE")]
     head: Option<std::path::PathBuf>,
-    /// What the weights would be on the device.
+    /// Weight type on the device, to check the memory for
     #[arg(long, value_enum, default_value = "auto")]
-    dtype: model::Dtype,
-    /// What would compute.
+    dtype: Dtype,
+    /// Device to check
     #[arg(long, value_enum, default_value = "auto")]
-    device: model::Device,
-    /// Load the model too and score a short text: what `score` would refuse is found here.
+    device: DeviceChoice,
+    /// Also load the model and score a short text
+    ///
+    /// This finds what `score` would refuse.
     #[arg(long = "try")]
     is_tried: bool,
-    /// With --try, which logit of a classifier with several is the score.
+    /// With --try: label whose logit is the score, counted from 0
     #[arg(long, value_name = "LABEL", requires = "is_tried")]
     label: Option<usize>,
-    /// With --try, one of RewardBench's conversation formats, in place of the model's chat template.
+    /// With --try: one of RewardBench's conversation formats, to use instead of the model's chat template
     #[arg(long, value_name = "NAME", requires = "is_tried")]
     format: Option<String>,
-    /// Print JSON.
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -53,8 +58,8 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         None => None,
     };
     let found = files.files.inspect(head.as_ref()).await?;
-    let device = driver::open(arguments.device.choice()).await?;
-    let dtype = arguments.dtype.choice();
+    let device = driver::open(arguments.device).await?;
+    let dtype = arguments.dtype;
     let fits = device.fits(&found.name, &found.needs, dtype);
     if arguments.json {
         let mut all = serde_json::to_value(&found)?;
@@ -78,11 +83,12 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is scored to see whether a model can be.
+/// The prompt that `--try` scores.
 const PROMPT: &str = "What is 2 + 2?";
+/// The completion that `--try` scores.
 const COMPLETION: &str = "2 + 2 is 4.";
 
-/// The score of a short text.
+/// Loads the model and scores the short text of `--try`.
 async fn tried(
     files: &ModelFiles,
     head: Option<&RewardHead>,
@@ -90,7 +96,7 @@ async fn tried(
     arguments: &Arguments,
 ) -> anyhow::Result<f64> {
     let mut options = LoadOptions::new(model::now());
-    (options.dtype, options.label) = (arguments.dtype.choice(), arguments.label);
+    (options.dtype, options.label) = (arguments.dtype, arguments.label);
     options.protocol.format = arguments.format.as_deref().map(Format::named).transpose()?;
     let cancel = Cancel::default();
     let scorer = Scorer::load(files, head, device, options, &cancel, &mut |_| {}).await?;
@@ -107,7 +113,7 @@ fn table(found: &Inspection) -> anyhow::Result<()> {
     let labels = if found.labels == 1 { String::new() } else { format!(", {} labels", found.labels) };
     say!("model         {}", found.name)?;
     say!("architecture  {}", found.architecture)?;
-    say!("gives         {}{labels}", found.head)?;
+    say!("output        {}{labels}", found.head)?;
     say!("read at       {}", found.pooling)?;
     say!("parameters    {}", found.parameters)?;
     say!("layers        {}, {} wide, {} tokens in the vocabulary", found.layers, found.hidden_size, found.vocab_size)?;
@@ -116,7 +122,7 @@ fn table(found: &Inspection) -> anyhow::Result<()> {
     say!("stored        {}", by_type(&found.stored_bytes))?;
     let most = 12;
     for (place, name) in found.unread.iter().take(most).enumerate() {
-        say!("{}  {name}", if place == 0 { "not read    " } else { "            " })?;
+        say!("{}  {name}", if place == 0 { "unused      " } else { "            " })?;
     }
     if found.unread.len() > most {
         say!("              and {} more", found.unread.len() - most)?;

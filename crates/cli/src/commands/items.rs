@@ -1,4 +1,4 @@
-//! `rewardscope items`: rows of a dataset, without a model.
+//! `rewardscope items` shows rows of a dataset, without a model.
 
 use std::process::ExitCode;
 
@@ -17,18 +17,18 @@ use crate::output::say;
 pub struct Arguments {
     #[command(flatten)]
     data: Data,
-    /// Which rows of each file, counted from 1: 12 or 12-20.
+    /// Rows of each file to show, counted from 1: 12 or 12-20
     #[arg(long, default_value = "1-10")]
     rows: Rows,
-    /// Write a JSON object a line, texts whole.
+    /// Print one JSON object per line, with whole texts
     #[arg(long)]
     json: bool,
-    /// Refuse rows that are no preferences instead of skipping them.
+    /// Refuse rows that are not preferences instead of skipping them
     #[arg(long)]
     strict: bool,
 }
 
-/// Characters of a text that are shown.
+/// Most characters of a text that are shown.
 const SHOWN: usize = 400;
 
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -60,7 +60,7 @@ fn page(item: &Item) -> String {
     page
 }
 
-/// The beginning of a text on one line. Control characters are escaped: a terminal obeys them.
+/// The beginning of a text on one line. Control characters are escaped, because a terminal would act on them.
 fn shown(text: &str) -> String {
     let start: String = text.chars().take(SHOWN).map(|c| if c == '\n' { ' ' } else { c }).collect();
     let start: String =

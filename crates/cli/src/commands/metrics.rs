@@ -1,4 +1,4 @@
-//! `rewardscope metrics`: marks from scores alone.
+//! `rewardscope metrics` computes marks from existing scores, without a model.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,17 +17,23 @@ use crate::table::{auc, print_table};
 pub struct Arguments {
     #[command(flatten)]
     which: Which,
-    /// Scores: a run file, the reference evaluator's file, what the rewardbench command writes, or rows of `id`, `subset`,
-    /// `num_correct` and `scores`, correct ones first (JSON Lines, JSON, CSV, parquet); `-` reads standard input.
+    /// Scores to mark: a run file, an evaluator's result file, rows of scores, or `-`
+    ///
+    /// Result files are those of the reference evaluators and of the rewardbench command. Rows have `id`, `subset`,
+    /// `num_correct` and `scores`, correct completions first, as JSON Lines, JSON, CSV or parquet. `-` is standard
+    /// input.
     #[arg(long)]
     scores: PathBuf,
-    /// Write the marks as JSON.
+    /// Print the marks as JSON
     #[arg(long)]
     json: bool,
-    /// Refuse NaN, infinity and items without their counterpart instead of counting them.
+    /// Give no marks for incomplete scores
+    ///
+    /// Scores are incomplete where one is NaN or infinite, an item lacks its counterpart, or in a run file an item has
+    /// no score or a text was cut. Without the option they are marked and counted.
     #[arg(long)]
     strict: bool,
-    /// Seed of intervals and simulations.
+    /// Seed of the confidence intervals and simulations
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
@@ -67,7 +73,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Shows marks that come without scores.
+/// Prints the marks of a summary file, which has no scores.
 fn summarised(summary: &SummaryFile, is_json: bool) -> anyhow::Result<()> {
     if is_json {
         return say!("{}", summary.json());
@@ -76,5 +82,5 @@ fn summarised(summary: &SummaryFile, is_json: bool) -> anyhow::Result<()> {
         say!("{name:<24} {score:>8.4}")?;
     }
     let overall = summary.overall.map_or_else(|| "not given".to_owned(), |score| format!("{score:.4}"));
-    say!("overall: {overall}. A summary has no scores: what its marks are worth cannot be told.")
+    say!("overall: {overall}. A summary has no scores, so no intervals or chance levels can be given.")
 }

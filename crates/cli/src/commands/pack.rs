@@ -1,9 +1,10 @@
-//! `rewardscope pack`: a model as a folder that any static host serves and the page loads.
+//! `rewardscope pack` packs a model into a folder that any static host can serve and the page can load.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use rewardscope_engine::{Cancel, Dtype, ModelFiles};
@@ -21,41 +22,35 @@ use crate::progress::bytes_style;
   rewardscope pack ./model --dtype q8 --out packed
   rewardscope pack model.gguf --dtype q4 --out packed --licence Apache-2.0")]
 pub struct Arguments {
-    /// A folder, a .gguf file, an adapter's folder or a Hub id.
+    /// Model to pack: a .gguf file, a folder (of a checkpoint or an adapter) or a Hub id
     model: String,
-    /// The model that an adapter goes over, where it is not the one that the adapter names.
+    /// Base model of an adapter [default: the one that the adapter names]
     #[arg(long, value_name = "MODEL")]
     base: Option<String>,
-    /// What the large matrices become; a GGUF file stays as it is.
-    #[arg(long, value_enum)]
-    dtype: Option<PackedDtype>,
-    /// The licence's name, where the model does not say it.
+    /// Weight type to store the large matrices in
+    ///
+    /// A GGUF file may be packed without it, and is then stored unchanged. Other models need it.
+    #[arg(long, value_parser = packed(), value_name = "DTYPE")]
+    dtype: Option<Dtype>,
+    /// Name of the licence [default: the one that the model card names]
     #[arg(long, value_name = "NAME")]
     licence: Option<String>,
-    /// The folder, which must be empty or not there.
+    /// Folder to write to; must be empty or not exist
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-pub enum PackedDtype {
-    F16,
-    Q8,
-    Q4,
+/// Weight types that a model can be packed as.
+const PACKED: [Dtype; 3] = [Dtype::F16, Dtype::Q8, Dtype::Q4];
+
+/// Reads the name of one of [`PACKED`].
+fn packed() -> impl TypedValueParser<Value = Dtype> {
+    let values = PossibleValuesParser::new(PACKED.iter().filter_map(ValueEnum::to_possible_value));
+    values.map(|name| PACKED.into_iter().find(|dtype| dtype.name() == name).unwrap_or_default())
 }
 
-impl PackedDtype {
-    fn dtype(self) -> Dtype {
-        match self {
-            Self::F16 => Dtype::F16,
-            Self::Q8 => Dtype::Q8,
-            Self::Q4 => Dtype::Q4,
-        }
-    }
-}
-
-/// What licences of a kind ask of whoever passes a model on: `(beginning of the licence's name, what
-/// is to be said)`. Sources: the licences' own texts, as Meta and Google publish them.
+/// What some licences ask of those who distribute a model: `(beginning of the licence's name, text to show)`. Sources:
+/// the licences' own texts, as Meta and Google publish them.
 const ASKED: [(&str, &str); 2] = [
     (
         "llama",
@@ -69,17 +64,17 @@ const ASKED: [(&str, &str); 2] = [
     ),
 ];
 
-/// Files that go with a model wherever it goes.
+/// Whether a file is a licence, a notice or a use policy, which must accompany the model.
 fn is_legal(name: &str) -> bool {
     let name = name.to_lowercase();
     !name.contains('/')
         && ["licen", "notice", "use_policy", "use-policy", "copying"].iter().any(|part| name.starts_with(part))
 }
 
-/// Where a model's front matter is.
+/// The model card, whose front matter names the licence.
 const CARD: &str = "README.md";
 
-/// A value of a model card's front matter: YAML, of which one line is read.
+/// The value of a key in a model card's front matter. The front matter is YAML; only values on one line are read.
 fn front_matter<'a>(card: &'a str, key: &str) -> Option<&'a str> {
     let head = card.strip_prefix("---")?.split("\n---").next()?;
     let value = head.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
@@ -87,7 +82,7 @@ fn front_matter<'a>(card: &'a str, key: &str) -> Option<&'a str> {
     (!value.is_empty()).then_some(value)
 }
 
-/// What lies beside a model: its card and its legal files.
+/// The documents beside a model: its card, and the names and contents of its legal files.
 struct Papers {
     card: String,
     legal: Vec<(String, Vec<u8>)>,
@@ -123,7 +118,7 @@ impl Papers {
         Ok(store.fetch(&repository, &names, &cancel, &mut |_| {}).await?)
     }
 
-    /// The licence's name: `license_name` where `license` is `other`, as model cards have it.
+    /// The licence's name. Model cards give it as `license`, or as `license_name` where `license` is `other`.
     fn licence(&self) -> Option<String> {
         let named = front_matter(&self.card, "license")?;
         let own = if named == "other" { front_matter(&self.card, "license_name") } else { None };
@@ -139,7 +134,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let named = model::files(&arguments.model, arguments.base.as_deref()).await?;
     let mut papers = Papers::of(&arguments.model).await?;
     if let Some(base) = &arguments.base {
-        // What an adapter is merged into comes along, and with it what is asked for that.
+        // The base is merged into the packed weights, so its licence files must come along too.
         let base = Papers::of(base).await?;
         papers.legal.extend(base.legal.into_iter().map(|(name, bytes)| (format!("base-{name}"), bytes)));
         if papers.licence().is_none() {
@@ -162,7 +157,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 bar.set_position(at);
             }
         }
-        (_, None) => bail!("packing {}: say as what with --dtype f16, q8 or q4", arguments.model),
+        (_, None) => bail!("packing {}: choose a weight type with --dtype f16, q8 or q4", arguments.model),
         (files, Some(dtype)) => {
             let mut current = String::new();
             let mut write = |file: &str, bytes: &[u8]| {
@@ -176,7 +171,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 bar.set_length(total);
                 bar.set_position(done);
             };
-            files.write_packed(dtype.dtype(), &Cancel::default(), &mut tell, &mut write).await?;
+            files.write_packed(dtype, &Cancel::default(), &mut tell, &mut write).await?;
         }
     }
     bar.finish_and_clear();
@@ -189,10 +184,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     say!("{}: {count} parts, {:.1} MB", out.display(), bytes as f64 / 1e6)?;
     match &licence {
         Some(licence) => say!("licence: {licence}; {} licence and notice files", papers.legal.len())?,
-        None => say!(
-            "licence: the model does not say; find out before you pass it on, and name it with --licence in {}",
-            out.display()
-        )?,
+        None => say!("licence: unknown; find out before you share {}, and name it with --licence", out.display())?,
     }
     if !about.warning.is_empty() {
         say!("{}", about.warning)?;
@@ -200,16 +192,16 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the manifest says of the files.
-fn about(files: &ModelFiles, model: &str, licence: Option<&str>, dtype: Option<PackedDtype>) -> About {
+/// The manifest's entry about the files: licence, attribution and warning.
+fn about(files: &ModelFiles, model: &str, licence: Option<&str>, dtype: Option<Dtype>) -> About {
     let changed = match dtype {
-        Some(dtype) => format!("its large matrices were made {} by Rewardscope", dtype.dtype().name()),
+        Some(dtype) => format!("its large matrices were made {} by Rewardscope", dtype.name()),
         None => "unchanged".to_owned(),
     };
     let asks = |(beginning, text): &(&str, &'static str)| {
         licence.is_some_and(|licence| licence.to_lowercase().starts_with(beginning)).then_some(*text)
     };
-    // A Hub id says whence it is; of a folder its own name does.
+    // A Hub id names the source in full; for a path on disk, the file's or folder's name is used.
     let from = if Path::new(model).exists() { files.name() } else { model };
     About {
         licence: licence.unwrap_or_default().to_owned(),

@@ -1,4 +1,4 @@
-//! `rewardscope score`: rows in, rows out, in the same order, each written as it is done.
+//! `rewardscope score` scores rows. It writes one row for each row of the input, in the same order, as each is scored.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write, stdin, stdout};
@@ -10,7 +10,7 @@ use clap::Args;
 use rewardscope_data::{
     DataError, DatasetRow, How, Intake, NonFinite, Opening, RawRow, Reader, Skip, Skipped, TakenRow,
 };
-use rewardscope_engine::{Cancel, Detail, EngineError, Message, Score, Scorer, TokenSequence};
+use rewardscope_engine::{Cancel, Detail, EngineError, Score, Scorer, TokenSequence};
 use rewardscope_store::{ByteStream, Hasher, Source};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -27,21 +27,25 @@ use crate::row_journal::{CUT, FAILED, RowJournal, RowRecord, check_output, half,
 pub struct Arguments {
     #[command(flatten)]
     model: model::Arguments,
-    /// Rows with a prompt and one or several completions, or with a conversation that ends with one: JSON Lines, JSON,
-    /// CSV, parquet or Arrow, packed or not; of preferences each completion is scored. `-` reads standard input.
+    /// File of rows to score, or `-` for standard input
+    ///
+    /// A row has a prompt and one or more completions, or a conversation that ends with a completion. Every completion
+    /// of a preference is scored. A file is JSON Lines, JSON, CSV, parquet or Arrow, compressed or not.
     #[arg(long)]
     input: PathBuf,
-    /// JSON Lines: `id`, `score` or `scores`, `tokens`, `truncated`; `-` writes standard output. A run that was stopped
-    /// goes on from OUTPUT.journal.
+    /// File for the scores, or `-` for standard output
+    ///
+    /// The output is JSON Lines with `id`, `score` or `scores`, `tokens` and `truncated`. A run that was stopped
+    /// resumes from OUTPUT.journal.
     #[arg(long)]
     output: PathBuf,
-    /// Also write `input_ids` and `token_scores`.
+    /// Also write the tokens' ids and scores, as `input_ids` and `token_scores`
     #[arg(long)]
     per_token: bool,
-    /// Replace an output that is there, and begin anew.
+    /// Replace an existing output and start over
     #[arg(long)]
     overwrite: bool,
-    /// End at a row that cannot be read, instead of writing its error.
+    /// Stop at a row that cannot be read instead of writing its error
     #[arg(long)]
     strict: bool,
     #[command(flatten)]
@@ -56,12 +60,13 @@ enum OneOrMany<T> {
     Many(Vec<T>),
 }
 
+/// A row of the output.
 #[derive(Serialize)]
 struct RowOut {
     id: Value,
     #[serde(skip_serializing_if = "String::is_empty")]
     subset: String,
-    /// Of preferences: how many of the scores, from the first, are of better completions.
+    /// For preferences: how many of the scores, counted from the first, belong to chosen completions.
     #[serde(skip_serializing_if = "Option::is_none")]
     num_correct: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,7 +85,8 @@ struct RowOut {
     error: Option<String>,
 }
 
-/// A row of token ids to score as they are, with where the completion begins; for checks against other programs.
+/// A row of token ids, which are scored as they are, and the place where the completion begins. Used to compare scores
+/// with other programs.
 #[derive(Deserialize)]
 struct TokensIn {
     input_ids: Vec<u32>,
@@ -91,15 +97,19 @@ struct TokensIn {
 enum Work {
     Texts(Box<DatasetRow>),
     Tokens(TokenSequence),
+    /// Nothing, for this reason.
     None(String),
 }
 
 /// A row that was read.
 struct RowIn {
+    /// Its place in the file, from 1.
     number: usize,
     id: Value,
+    /// Its key in the journal.
     key: [u8; 16],
     work: Work,
+    /// Why it is listed among the bad rows, if it is.
     bad: Option<Skip>,
 }
 
@@ -125,7 +135,7 @@ impl Input {
         if reader.columns().iter().any(|column| column.name == "input_ids") {
             return Ok(Self::Tokens(Box::new(reader)));
         }
-        // A row that is none is written with its error: every row in has a row out.
+        // A bad row is written with its error, so that every row of the input has one in the output.
         let how = How::Completions(arguments.rows.columns.clone());
         match Intake::from_reader(reader, &how, arguments.strict) {
             Ok(intake) => Ok(Self::Texts(Box::new(intake))),
@@ -178,14 +188,14 @@ fn of_tokens(raw: RawRow) -> RowIn {
     RowIn { number: raw.number, id, key: half(hash), work, bad: None }
 }
 
-/// Where rows out go.
+/// Where output rows are written.
 enum Out {
     Stream(Box<dyn Write>),
     File(File),
 }
 
 impl Out {
-    /// Writes a line and gives the bytes that the output has then.
+    /// Writes a line. Gives the output's size in bytes after it; `end` is the size before.
     fn line(&mut self, line: &[u8], end: u64) -> anyhow::Result<u64> {
         let written = match self {
             Self::Stream(to) => to.write_all(line).and_then(|()| to.flush()),
@@ -218,12 +228,12 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             (journal, Out::File(file))
         }
     };
-    // A row scored the next day reads the date that the first one read.
+    // A resumed run tells chat templates the same date as before, even on another day.
     scorer.set_clock(journal.clock());
     let shown = arguments.output.display().to_string();
     let done = journal.len();
     if done > 0 {
-        eprintln!("{done} rows were scored earlier ({shown}); going on.");
+        eprintln!("{done} rows were scored earlier ({shown}); resuming.");
     }
     let mut rows = Rows { place: 0, end: end_of(&journal)?, failed: false };
     let mut bad = BadRows::create(arguments.rows.bad_rows.as_deref());
@@ -242,7 +252,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     if rows.place < done {
         bail!(
-            "going on with {shown}: {done} rows were scored earlier, the input has {}; begin anew with --overwrite",
+            "resuming {shown}: {done} rows were scored earlier, the input has {}; start over with --overwrite",
             rows.place
         );
     }
@@ -253,13 +263,13 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(rows.failed)))
 }
 
-/// How far a run is.
+/// The progress of a run.
 struct Rows {
     /// Rows done.
     place: usize,
-    /// Bytes of the output.
+    /// Size of the output in bytes.
     end: u64,
-    /// Whether one could not be scored.
+    /// Whether any row could not be scored.
     failed: bool,
 }
 
@@ -323,16 +333,18 @@ fn end_of(journal: &RowJournal) -> anyhow::Result<u64> {
     }
 }
 
-/// The output as far as the journal knows of it; rows of it that did not reach the disk are scored again.
+/// Opens the output and cuts it to the rows that the journal has. Drops journal records whose rows did not reach the
+/// disk, so that these rows are scored again.
 fn resumed(output: &Path, journal: &mut RowJournal, overwrite: bool) -> anyhow::Result<File> {
     let shown = || format!("writing {}", output.display());
     if !overwrite && journal.len() == 0 && std::fs::metadata(output).is_ok_and(|found| found.len() > 0) {
-        // Beside an empty journal only the beginning of a first line is ours to take away.
+        // With an empty journal, only an unfinished first line can be from a stopped run; a whole line is someone
+        // else's.
         let mut text = String::new();
         File::open(output).and_then(|mut file| file.read_to_string(&mut text)).with_context(shown)?;
         if text.contains('\n') {
             bail!(
-                "{}: it is there already and {} knows nothing of it; name another file, or have it replaced with --overwrite",
+                "{}: it is there already and {} has no record of it; name another file, or replace it with --overwrite",
                 shown(),
                 place_of(output).display()
             );
@@ -349,7 +361,10 @@ fn resumed(output: &Path, journal: &mut RowJournal, overwrite: bool) -> anyhow::
     Ok(file)
 }
 
-/// The row out; a row that cannot be scored carries its sentence. A failed device ends the run.
+/// Scores a row. A row that cannot be scored gives an output row with its error.
+///
+/// # Errors
+/// When the device failed or the user interrupted: both end the run.
 async fn scored(scorer: &Scorer, row: RowIn, per_token: bool, cancel: &Cancel) -> anyhow::Result<RowOut> {
     let RowIn { number, id, work, .. } = row;
     let failed = |error: String| RowOut {
@@ -368,12 +383,10 @@ async fn scored(scorer: &Scorer, row: RowIn, per_token: bool, cancel: &Cancel) -
         Work::None(error) => return Ok(failed(error)),
         Work::Tokens(sequence) => (vec![sequence], false, None, String::new()),
         Work::Texts(row) => {
-            let prompt: Vec<Message> =
-                row.prompt.iter().map(|turn| Message::new(turn.role.as_str(), turn.content.as_str())).collect();
             let all = row.chosen.iter().chain(&row.rejected).map(String::as_str);
             let is_compared = !row.rejected.is_empty();
             let num_correct = is_compared.then_some(row.chosen.len());
-            match scorer.tokenize(&prompt, all) {
+            match scorer.tokenize(&row.prompt, all) {
                 Ok(sequences) => {
                     let subset = if is_compared { row.subset.clone() } else { String::new() };
                     (sequences, row.is_list || is_compared, num_correct, subset)

@@ -1,4 +1,4 @@
-//! `rewardscope serve`: a built site on localhost, without a network.
+//! `rewardscope serve` serves a built site on localhost. It needs no network.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,9 +12,9 @@ use rewardscope_serve::Site;
   rewardscope serve dist
   rewardscope serve dist --port 8080")]
 pub struct Arguments {
-    /// A folder as `cargo xtask dist` makes it.
+    /// Folder to serve, as built by `cargo xtask dist`
     folder: PathBuf,
-    /// The port; another free one is taken when it is in use.
+    /// Port to listen on; if it is in use, another free port is taken
     #[arg(long, default_value_t = 8080)]
     port: u16,
 }

@@ -1,4 +1,5 @@
-//! Layouts of preference files that are known by their columns: one file each, one line of the table.
+//! The layouts of preference files that are recognised by their columns. Each layout is one file of this folder and one
+//! line of [`LAYOUTS`].
 
 mod alpaca;
 mod alpaca_eval;
@@ -18,15 +19,15 @@ mod webgpt;
 use crate::columns::has;
 use crate::{Column, Columns};
 
-/// A layout that datasets have.
+/// A layout of preference files.
 pub struct Layout {
-    /// What people call it.
+    /// The layout's usual name, for messages.
     pub name: &'static str,
-    /// Where rows have what, where a file's columns are of this layout.
+    /// Which columns hold an item's fields; `None` where a file's columns are not of this layout.
     pub columns: fn(&[Column]) -> Option<Columns>,
 }
 
-/// The layouts, those that need more columns before those that need fewer.
+/// All layouts. A layout that needs more columns comes before one that needs fewer: the first that fits is taken.
 pub const LAYOUTS: &[Layout] = &[
     helpsteer::LAYOUT,
     helpsteer::SECOND,
@@ -46,12 +47,12 @@ pub const LAYOUTS: &[Layout] = &[
     unpaired::LAYOUT,
 ];
 
-/// The layout of a file's columns, with where its rows have what.
+/// The first layout that fits a file's columns, and which of them hold an item's fields.
 pub(crate) fn layout_of(found: &[Column]) -> Option<(&'static Layout, Columns)> {
     LAYOUTS.iter().find_map(|layout| Some((layout, (layout.columns)(found)?)))
 }
 
-/// Where rows have completions to score, and nothing to compare them with: one a row, or several.
+/// Which columns hold completions to score, one or several for each row; `None` where no column is named as one.
 pub(crate) fn completions_of(found: &[Column]) -> Option<Columns> {
     const NAMES: [&str; 11] = [
         "completions",
@@ -67,7 +68,7 @@ pub(crate) fn completions_of(found: &[Column]) -> Option<Columns> {
         "conversations",
     ];
     const CONVERSATIONS: [&str; 3] = ["messages", "conversation", "conversations"];
-    // Beside compared completions a conversation is one of them again.
+    // Beside chosen and rejected completions, a conversation repeats one of them.
     let is_compared = has_any(found, &["chosen"]) && has_any(found, &["rejected"]);
     let is_meant = |name: &&str| has_any(found, &[name]) && !(is_compared && CONVERSATIONS.contains(name));
     let names: Vec<&str> = NAMES.into_iter().filter(is_meant).collect();
@@ -82,12 +83,12 @@ pub(crate) fn completions_of(found: &[Column]) -> Option<Columns> {
     Some(columns)
 }
 
-/// Whether a file has one of some columns.
+/// Whether a file has at least one of these columns.
 fn has_any(found: &[Column], names: &[&str]) -> bool {
     names.iter().any(|name| has(found, name))
 }
 
-/// Where rows have these completions, and beside them what is called as it usually is.
+/// Columns with these names of completions, and the usual names for everything else.
 fn usual(found: &[Column], chosen: &[&str], rejected: &[&str]) -> Columns {
     const PROMPTS: [&str; 12] = [
         "prompt",
@@ -110,7 +111,7 @@ fn usual(found: &[Column], chosen: &[&str], rejected: &[&str]) -> Columns {
     columns.subset = names(&["subset", "category", "source", "domain"]);
     columns.system = names(&["system", "system_prompt", "system_message", "system_instruction"]);
     columns.tools = names(&["tools", "functions"]);
-    // Alpaca's input is of the instruction beside it; elsewhere it is the prompt.
+    // In Alpaca's rows `input` belongs to the instruction beside it; elsewhere it is the prompt.
     if has_any(found, &["instruction"]) && !has_any(found, &["prompt", "question"]) {
         columns.context = names(&["input"]);
     }

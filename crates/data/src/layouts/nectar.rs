@@ -1,4 +1,4 @@
-//! Nectar: a prompt's answers with their ranks; the first in rank is correct, the others are not.
+//! Nectar: a prompt's answers with their ranks; the answers of the best rank are correct, the others incorrect.
 
 use super::{Layout, has_any, usual};
 use crate::{Column, Columns};

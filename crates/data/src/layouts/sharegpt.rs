@@ -1,5 +1,5 @@
-//! ShareGPT's preferences as LLaMA-Factory has them: a conversation up to the answer, and the better and the worse one as
-//! messages beside it.
+//! ShareGPT's preferences as LLaMA-Factory has them: a conversation up to the answer, and beside it the better and the
+//! worse answer as messages.
 
 use super::{Layout, has_any, usual};
 use crate::{Column, Columns};

@@ -1,4 +1,4 @@
-//! Stanford's SHP: two comments on a post; `labels` is 1 where the first is preferred.
+//! Stanford's SHP: two comments on a post; `labels` is 1 where the first is preferred, 0 where the second is.
 
 use super::{Layout, has_any, usual};
 use crate::{Column, Columns};

@@ -1,18 +1,18 @@
-//! Two completions in columns of their own beside a column that says which is better, under many names.
+//! Two completions in columns of their own, and a column that says which is better; each has many possible names.
 
 use super::{Layout, has_any, usual};
 use crate::{Column, Columns};
 
 pub(super) const LAYOUT: Layout = Layout { name: "two completions and a verdict", columns };
 
-/// Names before the sides' letters.
+/// Column names of completions, before the letter or number of a side.
 const STEMS: [&str; 9] =
     ["response", "answer", "completion", "output", "text", "summary", "generation", "reply", "model"];
 
-/// What tells the sides apart.
+/// The endings of the two sides' columns.
 const SIDES: [(&str, &str); 5] = [("_a", "_b"), ("_1", "_2"), ("_0", "_1"), ("1", "2"), ("_A", "_B")];
 
-/// Columns whose words name a side.
+/// Columns whose values name the better side.
 const WINNERS: [&str; 11] = [
     "winner",
     "preference",

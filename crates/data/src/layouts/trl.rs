@@ -1,12 +1,12 @@
-//! TRL's preference rows and their like: a better and a worse completion, each in a column of its own; the prompt beside
-//! them, or what both begin with.
+//! TRL's preference rows and similar ones: a better and a worse completion, each in a column of its own. The prompt
+//! stands in another column, or is the text that both completions begin with.
 
 use super::{Layout, has_any, usual};
 use crate::{Column, Columns};
 
 pub(super) const LAYOUT: Layout = Layout { name: "preferences", columns };
 
-/// Names of the better completion, with the worse one's.
+/// Column names of the better completion, each with that of the worse one.
 const SIDES: &[(&str, &str)] = &[
     ("chosen", "rejected"),
     ("chosen", "reject"),

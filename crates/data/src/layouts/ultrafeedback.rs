@@ -1,4 +1,4 @@
-//! UltraFeedback as it was collected: an instruction's completions with scores; those with the highest are correct.
+//! UltraFeedback as it was collected: an instruction's completions with scores. The best scores are the correct ones.
 
 use super::{Layout, has_any, usual};
 use crate::{Column, Columns};

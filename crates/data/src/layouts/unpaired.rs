@@ -1,5 +1,5 @@
-//! TRL's unpaired rows: a completion and whether it is good. Those of one prompt make an item. HelpSteer2's attributes
-//! are rows of the same kind, with a number.
+//! TRL's unpaired rows: a completion and whether it is good. The rows of one prompt make an item. HelpSteer2's
+//! attributes are rows of the same kind, with a number instead.
 
 use super::{Layout, has_any, usual};
 use crate::{Column, Columns};

@@ -1,16 +1,17 @@
-//! What Arrow's decoder trusts: that a message's buffers lie within it, and hold whole values of their column's type.
+//! Checks what Arrow's decoder trusts: that a message's buffers lie within it, and hold whole values of their column's
+//! type.
 
 use arrow_ipc::convert::try_fb_to_schema;
 use arrow_ipc::{Buffer, MessageHeader, RecordBatch, root_as_message};
 use arrow_schema::{DataType, Schema};
 
-/// A larger body or buffer is damage or malice.
+/// Most bytes of a message's body. A larger one is damage or malice.
 const MOST_BODY_BYTES: i64 = 2 << 30;
 
-/// More rows than a batch has.
+/// Most rows of a batch. A larger number is damage or malice.
 const MOST_ROWS: i64 = 50_000_000;
 
-/// A message's batch, of rows or of a dictionary's values.
+/// The bytes of a message's body, and its batch, where it has one; true where the batch is a dictionary's values.
 fn batch_of(description: &[u8]) -> Result<(i64, Option<(RecordBatch<'_>, bool)>), String> {
     let message = root_as_message(description).map_err(|e| e.to_string())?;
     let batch = match message.header_type() {
@@ -26,10 +27,10 @@ fn batch_of(description: &[u8]) -> Result<(i64, Option<(RecordBatch<'_>, bool)>)
     Ok((message.bodyLength(), batch))
 }
 
-/// How many bytes follow a message's description, which is looked over.
+/// Checks a message's description, and gives how many bytes of body follow it.
 ///
 /// # Errors
-/// With what it says that cannot be.
+/// When a size, a number of rows or a buffer's place is impossible.
 pub(super) fn body_bytes(description: &[u8]) -> Result<usize, String> {
     let (bytes, batch) = batch_of(description)?;
     if !(0..=MOST_BODY_BYTES).contains(&bytes) {
@@ -41,33 +42,33 @@ pub(super) fn body_bytes(description: &[u8]) -> Result<usize, String> {
         if !is_count(batch.length()) || !nodes.all(|node| is_count(node.length()) && is_count(node.null_count())) {
             return Err("a batch of an impossible number of rows".to_owned());
         }
-        // As the format has it, at multiples of eight.
+        // The format puts buffers at multiples of eight bytes.
         let lies_within = |buffer: &Buffer| {
             let (start, length) = (buffer.offset(), buffer.length());
             let end = start.checked_add(length);
             start >= 0 && start % 8 == 0 && length >= 0 && end.is_some_and(|end| end <= bytes)
         };
         if !batch.buffers().into_iter().flatten().all(lies_within) {
-            return Err("a buffer outside of its message, or out of line".to_owned());
+            return Err("a buffer outside of its message, or not at a multiple of eight bytes".to_owned());
         }
     }
     Ok(bytes as usize)
 }
 
-/// The schema that a message is, where it is one.
+/// The schema in a message; `None` for messages of other kinds.
 ///
 /// # Errors
-/// When it is none that is read.
+/// When the schema cannot be read.
 pub(super) fn schema_of(description: &[u8]) -> Result<Option<Schema>, String> {
     let message = root_as_message(description).map_err(|e| e.to_string())?;
     let schema = message.header_as_schema();
     schema.map(|schema| try_fb_to_schema(schema).map_err(|e| e.to_string())).transpose()
 }
 
-/// Whether a message's buffers hold whole values. `body` is what follows the description.
+/// Checks that a message's buffers hold whole values of their columns' types. `body` is what follows the description.
 ///
 /// # Errors
-/// With what they hold instead.
+/// When a buffer holds something else.
 pub(super) fn check_buffers(description: &[u8], body: &[u8], schema: Option<&Schema>) -> Result<(), String> {
     let (_, Some((batch, is_dictionary))) = batch_of(description)? else {
         return Ok(());
@@ -81,7 +82,7 @@ pub(super) fn check_buffers(description: &[u8], body: &[u8], schema: Option<&Sch
             (None, _) => bytes.len() as i64,
             (Some(_), None) if bytes.is_empty() => 0,
             (Some(_), None) => return Err("a packed buffer without its size".to_owned()),
-            // Packed bytes follow their number when unpacked; -1 where they are not packed.
+            // A packed buffer begins with its unpacked size; -1 means that it is not packed.
             (Some(_), Some(size)) => match i64::from_le_bytes(*size) {
                 -1 => bytes.len() as i64 - 8,
                 size if (0..=1 << 30).contains(&size) => size,
@@ -96,7 +97,7 @@ pub(super) fn check_buffers(description: &[u8], body: &[u8], schema: Option<&Sch
         types = Vec::new();
         schema.fields().iter().for_each(|field| dictionaries(field.data_type(), &mut types));
     }
-    // Of several dictionaries it is one.
+    // The message does not say here which dictionary it is of: one of them must fit.
     let counts: Vec<i64> = variadic.by_ref().collect();
     let is_whole = |of: &Vec<&DataType>| {
         let (mut units, mut counts) = (Vec::new(), counts.iter().copied());
@@ -106,11 +107,11 @@ pub(super) fn check_buffers(description: &[u8], body: &[u8], schema: Option<&Sch
     };
     match types.iter().any(is_whole) {
         true => Ok(()),
-        false => Err("buffers that are none of their columns' types".to_owned()),
+        false => Err("buffers that do not fit their columns' types".to_owned()),
     }
 }
 
-/// The types of dictionaries' values, wherever they stand.
+/// Collects the value types of all dictionaries in a type, at any depth.
 fn dictionaries<'a>(of: &'a DataType, into: &mut Vec<Vec<&'a DataType>>) {
     match of {
         DataType::Dictionary(_, values) => into.push(vec![values]),
@@ -125,7 +126,8 @@ fn dictionaries<'a>(of: &'a DataType, into: &mut Vec<Vec<&'a DataType>>) {
     }
 }
 
-/// The bytes of a value in each of a column's buffers; `None` for types that are not read.
+/// Collects the bytes of one value in each buffer of a column. `variadic` gives the numbers of a view column's data
+/// buffers. `None` for types that are not read.
 fn units_of(of: &DataType, variadic: &mut dyn Iterator<Item = i64>, into: &mut Vec<i64>) -> Option<()> {
     match of {
         DataType::Null => {}

@@ -1,5 +1,5 @@
-//! Arrow's own format, as `save_to_disk` and Feather write it: a stream of messages, in a file behind its mark. Each
-//! message is looked over before the decoder gets it, which trusts what messages say of their buffers.
+//! Reads Arrow's own format, as `save_to_disk` and Feather write it: a stream of messages, or a file with a mark before
+//! that stream. Each message is checked before the decoder gets it, because the decoder trusts a message's buffers.
 
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
@@ -11,10 +11,10 @@ use super::arrow_check::{body_bytes, check_buffers, schema_of};
 use crate::guard::guarded;
 use crate::{DataError, format_error};
 
-/// A larger description of a message is damage or malice.
+/// Most bytes of a message's description. A larger one is damage or malice.
 const MOST_HEADER_BYTES: usize = 64 << 20;
 
-/// What begins a message, in all but the first versions.
+/// The bytes that begin a message, in all but the first versions of the format.
 const CONTINUATION: [u8; 4] = [0xff; 4];
 
 /// The batches of a file or a stream.
@@ -33,7 +33,7 @@ impl ArrowBatches {
         let mut start = 0;
         let mut pending = Vec::new();
         if is_file {
-            // The file's mark, and what fills it up: to eight bytes, or to as many as the writer keeps to.
+            // Skip the file's mark and the zeros behind it: they fill up to eight bytes, or to the writer's alignment.
             stream.peek(256).await?;
             pending = stream.next().await?.unwrap_or_default();
             let filled = pending.iter().skip(6).take(256).take_while(|byte| **byte == 0).count();
@@ -64,7 +64,7 @@ impl ArrowBatches {
         Ok(None)
     }
 
-    /// Whether so many bytes are there.
+    /// Reads until `bytes` bytes are there; false where the stream ends before.
     async fn has(&mut self, bytes: usize) -> Result<bool, DataError> {
         while self.pending.len() - self.start < bytes {
             let Some(more) = self.stream.next().await? else {
@@ -77,9 +77,9 @@ impl ArrowBatches {
         Ok(true)
     }
 
-    /// Decodes one message.
+    /// Decodes one message; gives a batch where the message completes one.
     async fn decode(&mut self) -> Result<Option<RecordBatch>, DataError> {
-        // A stream ends with a mark or with its bytes; what follows in a file is its footer.
+        // A stream ends with a mark or with its last byte. In a file the footer follows, which is not read.
         if !self.has(4).await? {
             let left = self.pending.len() - self.start;
             return if left == 0 { self.end() } else { Err(self.cut()) };
@@ -114,12 +114,12 @@ impl ArrowBatches {
         }
         let message = &self.pending[self.start..self.start + whole];
         let description = &message[prefix..prefix + size];
-        // The decoder knows it a message later.
+        // The decoder itself knows a schema only after the next message.
         let checked = schema_of(description).and_then(|schema| {
             self.schema = schema.map(Into::into).or(self.schema.take());
             check_buffers(description, &message[prefix + size..], self.schema.as_deref())
         });
-        // The body in memory of its own, where its buffers lie as they do in it.
+        // The body gets memory of its own, so that its buffers stay aligned as they are in the body.
         let (described, body) = message.split_at(prefix + size);
         let (mut described, mut body) = (Buffer::from(described.to_vec()), Buffer::from_slice_ref(body));
         self.start += whole;
@@ -137,7 +137,7 @@ impl ArrowBatches {
 
     fn end(&mut self) -> Result<Option<RecordBatch>, DataError> {
         self.is_done = true;
-        // The decoder keeps a message without a body until it hears of the next.
+        // The decoder keeps back a message without a body until the next one comes.
         let mark = [CONTINUATION, [0; 4]].concat();
         self.decoder.decode(&mut Buffer::from(mark)).map_err(|e| self.damaged(e))
     }

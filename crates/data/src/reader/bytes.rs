@@ -1,4 +1,4 @@
-//! The bytes of a text, whatever it is packed in and encoded as, in UTF-8 and without its mark.
+//! Unpacks and decodes a text of any packing and encoding into UTF-8 without a byte order mark.
 
 use std::io::Write;
 
@@ -11,27 +11,29 @@ use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use super::signature::{Packing, refuse_markup};
 use crate::{DataError, format_error};
 
-/// Packed bytes that are unpacked at once: what a few bytes may grow to stays within tens of megabytes.
+/// Packed bytes that are unpacked at once. Few, so that what they grow to stays within tens of megabytes.
 const GZIP_PIECE: usize = 1 << 14;
 const BZIP2_PIECE: usize = 1 << 11;
 
-/// A longest frame header, with room.
+/// Bytes of the longest zstd frame header, with room to spare.
 const ZSTD_HEADER: usize = 32;
 
-/// Unpacks what it is given, piece by piece.
+/// Unpacks bytes piece by piece.
 enum Unpacker {
     Plain,
     Gzip(Box<MultiGzDecoder<Vec<u8>>>),
+    /// The decoder, and whether its stream has begun.
     Bzip2(Box<BzDecoder<Vec<u8>>>, bool),
     Zstd(Box<Zstd>),
 }
 
+/// Unpacks zstd frames that stand one after another.
 struct Zstd {
     decoder: FrameDecoder,
     /// Packed bytes that wait for more.
     waiting: Vec<u8>,
     in_frame: bool,
-    /// Bytes of a frame without data that are still to be passed over.
+    /// Bytes of a frame without data that are still to be skipped.
     skip: usize,
 }
 
@@ -46,12 +48,12 @@ impl Zstd {
             if self.skip > 0 || (!self.in_frame && (self.waiting.is_empty() || !self.begin()?)) {
                 return Ok(());
             }
-            // A frame that holds nothing is passed over.
+            // A frame without data was begun, and is skipped.
             if !self.in_frame {
                 continue;
             }
             let (read, written) = self.decoder.decode_from_to(&self.waiting, &mut target).map_err(|e| e.to_string())?;
-            // It asks for a checksum's four bytes before they are there.
+            // The decoder counts a checksum's four bytes as read before they are there.
             if read > self.waiting.len() {
                 return Ok(());
             }
@@ -64,7 +66,7 @@ impl Zstd {
         }
     }
 
-    /// Reads a frame's header; false where more of it must come first.
+    /// Reads a frame's header; false where more of the header must come first.
     fn begin(&mut self) -> Result<bool, String> {
         let mut rest = self.waiting.as_slice();
         match self.decoder.reset(&mut rest) {
@@ -100,7 +102,7 @@ impl Unpacker {
         }
     }
 
-    /// Unpacks some of `bytes` and says how many.
+    /// Unpacks some of `bytes` into `out`. Returns how many bytes of `bytes` were taken.
     fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, String> {
         match self {
             Self::Plain => {
@@ -119,7 +121,7 @@ impl Unpacker {
                 *is_started |= read > 0;
                 out.append(decoder.get_mut());
                 if read == 0 {
-                    // One stream has ended; pbzip2 writes many.
+                    // A stream has ended. pbzip2 writes several, one after another.
                     let mut rest = decoder.finish().map_err(|e| e.to_string())?;
                     out.append(&mut rest);
                     **decoder = BzDecoder::new(Vec::new());
@@ -137,7 +139,7 @@ impl Unpacker {
         }
     }
 
-    /// What is left at the end, which is where it should be.
+    /// Unpacks what is left at the end of the packed bytes, and refuses an end that is missing.
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), String> {
         match self {
             Self::Plain => Ok(()),
@@ -160,23 +162,23 @@ impl Unpacker {
     }
 }
 
-/// How characters are written.
+/// The encoding of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Encoding {
     Utf8,
     Utf16 { is_big: bool },
 }
 
-/// The bytes of a text in UTF-8, without a byte order mark, as they come.
+/// Gives the bytes of a text in UTF-8 without a byte order mark, as they come.
 pub(crate) struct TextBytes {
     stream: ByteStream,
     unpacker: Unpacker,
     packing: Packing,
-    /// Packed bytes that were read and not yet unpacked, and from where on.
+    /// Packed bytes that were read, and how many of them were unpacked.
     packed: (Vec<u8>, usize),
-    /// Known once the first bytes came.
+    /// The encoding, once the first bytes came.
     encoding: Option<Encoding>,
-    /// Unpacked bytes that wait for more: the first ones, or half a character.
+    /// Unpacked bytes that wait for more: the first bytes, or half a character.
     held: Vec<u8>,
     is_done: bool,
 }
@@ -248,7 +250,7 @@ impl TextBytes {
     fn decode(&mut self, is_last: bool) -> Result<Vec<u8>, DataError> {
         let encoding = match self.encoding {
             Some(encoding) => encoding,
-            // What tells the encoding, or that it is a page, is not there yet.
+            // Too few bytes to tell the encoding or a web page.
             None if self.held.len() < 64 && !is_last && !self.held.contains(&b'\n') => return Ok(Vec::new()),
             None => {
                 let (encoding, mark) = self.first()?;
@@ -265,7 +267,7 @@ impl TextBytes {
             let pair = [self.held[2 * at], self.held[2 * at + 1]];
             if is_big { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) }
         };
-        // The first half of a pair waits for the second.
+        // The first half of a surrogate pair waits for the second.
         if !is_last && whole > 0 && (0xd800..0xdc00).contains(&unit(whole - 1)) {
             whole -= 1;
         }
@@ -278,13 +280,13 @@ impl TextBytes {
         Ok(text.into_bytes())
     }
 
-    /// The encoding by the first bytes, and how many of them are its mark.
+    /// The encoding by the first bytes, and the length of the byte order mark in bytes.
     fn first(&self) -> Result<(Encoding, usize), DataError> {
         let start = self.held.as_slice();
         if start.starts_with(b"PAR1") || start.starts_with(b"ARROW1") {
             return Err(DataError::not_rows(self.name(), "parquet or Arrow inside another archive; unpack it first"));
         }
-        // tar's own mark lies far in.
+        // The mark of a tar archive lies at byte 257.
         if self.packing != Packing::Plain && start.len() > 262 && start[257..].starts_with(b"ustar") {
             return Err(DataError::not_rows(self.name(), "a tar archive; unpack it first"));
         }
@@ -299,7 +301,7 @@ impl TextBytes {
             }
             [0xff, 0xfe, ..] => Ok((Encoding::Utf16 { is_big: false }, 2)),
             [0xfe, 0xff, ..] => Ok((Encoding::Utf16 { is_big: true }, 2)),
-            // Without a mark: each second byte of what rows begin with is zero.
+            // UTF-16 without a mark: rows begin with ASCII, where every second byte is zero.
             [first, 0, _, 0, ..] if first.is_ascii() && *first != 0 => Ok((Encoding::Utf16 { is_big: false }, 0)),
             [0, first, 0, _, ..] if first.is_ascii() && *first != 0 => Ok((Encoding::Utf16 { is_big: true }, 0)),
             _ => Ok((Encoding::Utf8, 0)),
@@ -307,7 +309,7 @@ impl TextBytes {
     }
 }
 
-/// The bytes of a text with room to look ahead.
+/// The bytes of a text, which can be looked at before they are taken.
 pub(crate) struct Buffer {
     bytes: TextBytes,
     pending: Vec<u8>,
@@ -324,7 +326,7 @@ impl Buffer {
         self.bytes.name()
     }
 
-    /// What is there and not taken.
+    /// The bytes that were read and not taken.
     pub fn left(&self) -> &[u8] {
         &self.pending[self.start..]
     }
@@ -337,7 +339,7 @@ impl Buffer {
         self.is_ended
     }
 
-    /// Has more to look at; false at the end.
+    /// Reads more bytes; false at the end.
     pub async fn fill(&mut self) -> Result<bool, DataError> {
         if self.is_ended {
             return Ok(false);
@@ -351,7 +353,7 @@ impl Buffer {
         Ok(!self.is_ended)
     }
 
-    /// Passes over white space; the byte after it, `None` at the end.
+    /// Takes white space, and gives the byte after it without taking that; `None` at the end.
     pub async fn skip_blank(&mut self) -> Result<Option<u8>, DataError> {
         loop {
             let blank = self.left().iter().take_while(|byte| byte.is_ascii_whitespace()).count();
@@ -365,7 +367,8 @@ impl Buffer {
         }
     }
 
-    /// Reads ahead to a line's end, at most so many bytes; how long the line is, without its end.
+    /// Reads ahead to the end of a line or of the text, and gives the line's length in bytes without its end. `None`
+    /// where the line is longer than about `most` bytes.
     pub async fn line(&mut self, most: usize) -> Result<Option<usize>, DataError> {
         let mut looked = 0;
         loop {

@@ -1,15 +1,16 @@
-//! CSV and TSV, a record at a time: its cells, and its bytes as they stand.
+//! Reads CSV and TSV a record at a time: the record's cells, and its bytes as the file has them.
 
 use csv_core::{ReadRecordResult, ReaderBuilder};
 
 use super::bytes::Buffer;
 use crate::{DataError, format_error};
 
-/// What may stand between cells.
+/// The delimiters that are recognised.
 const DELIMITERS: [u8; 4] = [b',', b'\t', b';', b'|'];
 
-/// A longer record, or one of more cells, is none.
+/// Most bytes of a record.
 const MAX_RECORD_BYTES: usize = 64 << 20;
+/// Most cells of a record.
 const MAX_CELLS: usize = 4096;
 
 /// The records of a file with a header.
@@ -17,14 +18,14 @@ pub(crate) struct Csv {
     buffer: Buffer,
     reader: csv_core::Reader,
     pub header: Vec<String>,
-    /// The header as it stands.
+    /// The header's bytes as the file has them.
     pub header_bytes: Vec<u8>,
     cells: Vec<u8>,
     ends: Vec<usize>,
     number: usize,
 }
 
-/// What stands between a header's cells: whichever makes the most of them.
+/// The delimiter of a header: the one that gives the most cells.
 fn delimiter_of(line: &[u8]) -> u8 {
     let count = |delimiter: u8| {
         let mut is_text = false;
@@ -74,14 +75,14 @@ impl Csv {
         Ok(found)
     }
 
-    /// The next record's cells by name with its bytes, or what is wrong with it; `None` at the end.
+    /// The next record's cells in the header's order, or what is wrong with it, and its bytes; `None` at the end.
     #[allow(clippy::type_complexity, reason = "a record, twice")]
     pub async fn next(&mut self) -> Result<Option<(Result<Vec<String>, String>, Vec<u8>)>, DataError> {
         loop {
             let Some((cells, bytes)) = self.record().await? else {
                 return Ok(None);
             };
-            // A line of nothing but white space is none.
+            // A line of white space is not a record.
             if let [only] = cells.as_slice()
                 && only.trim_ascii().is_empty()
                 && self.header.len() > 1
@@ -104,7 +105,7 @@ impl Csv {
         let mut bytes = Vec::new();
         loop {
             let left = self.buffer.left();
-            // An empty input tells the reader that no more comes.
+            // The reader takes an empty input for the end, so it gets one only there.
             if left.is_empty() && !self.buffer.is_ended() {
                 self.buffer.fill().await?;
                 continue;

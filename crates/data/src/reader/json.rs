@@ -1,5 +1,5 @@
-//! JSON as people write it: one object a line, a list of objects, one object after another, or one object with the
-//! rows inside. Python's NaN and integers of any length are read.
+//! Reads JSON as people write it: one object on each line, a list of objects, one object after another, or one object
+//! with the rows inside. Python's NaN and integers of any length are read too.
 
 use std::borrow::Cow;
 
@@ -7,30 +7,30 @@ use serde_json::{Map, Value};
 
 use crate::Record;
 
-/// What becomes of numbers that Python writes and JSON has not.
+/// What becomes of NaN and the infinities, which Python writes and JSON does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NonFinite {
-    /// Nothing is there: what a table has where a text is missing.
+    /// Null: pandas writes NaN where a table lacks a text.
     Null,
-    /// Their names as texts: `NaN`, `Infinity`, `-Infinity`.
+    /// The texts `NaN`, `Infinity` and `-Infinity`.
     Named,
 }
 
-/// More digits than a 64-bit number has.
+/// Digits from which an integer may exceed 64 bits.
 const LONG: usize = 19;
 
-/// An object's text as a record.
+/// Parses the text of an object.
 ///
 /// # Errors
-/// What is wrong with it.
+/// When it cannot be parsed; the text says what is wrong.
 pub(crate) fn record(text: &[u8], non_finite: NonFinite) -> Result<Map<String, Value>, String> {
     read(text, non_finite).map(|Record(record)| record)
 }
 
-/// A JSON text as a value.
+/// Parses a JSON text.
 ///
 /// # Errors
-/// What is wrong with it.
+/// When it cannot be parsed; the text says what is wrong.
 pub(crate) fn value(text: &[u8], non_finite: NonFinite) -> Result<Value, String> {
     read(text, non_finite)
 }
@@ -49,7 +49,7 @@ fn read<T: serde::de::DeserializeOwned>(text: &[u8], non_finite: NonFinite) -> R
     serde_json::from_str(&readable).map_err(|error| shown(&error, readable.as_bytes()))
 }
 
-/// An error without serde's position in a text of one line, and with what many run into by name.
+/// The error for a message. Two common mistakes are named: an object as Python prints it, and bytes that are not UTF-8.
 fn shown(error: &serde_json::Error, text: &[u8]) -> String {
     if text.trim_ascii_start().starts_with(b"{'") {
         return "an object as Python prints it, with single quotes; write it with json.dumps".to_owned();
@@ -64,7 +64,7 @@ fn has_word(text: &[u8]) -> bool {
     text.windows(3).any(|word| word == b"NaN" || word == b"Inf")
 }
 
-/// Whether digits in a row are more than a 64-bit number has: such a number would lose its last ones.
+/// Whether a text has [`LONG`] digits in a row: such a number could lose its last digits.
 fn has_long_number(text: &[u8]) -> bool {
     let mut run = 0;
     text.iter().any(|byte| {
@@ -73,11 +73,11 @@ fn has_long_number(text: &[u8]) -> bool {
     })
 }
 
-/// The text with what JSON has not written as it has it: NaN and its like as texts or as nothing, integers of more
-/// digits than a number keeps as texts.
+/// Rewrites a text so that a JSON parser can read it without loss: NaN and the infinities become null or texts, as
+/// `non_finite` says, and integers that do not fit in 64 bits become texts. Borrows a text that needs no change.
 pub fn readable(text: &str, non_finite: NonFinite) -> Cow<'_, str> {
     const NUMBERS: [&str; 3] = ["NaN", "-Infinity", "Infinity"];
-    // Where they may begin, and what begins, ends or hides in a text.
+    // Where a number may begin, and what begins or ends a string or escapes in it.
     let is_mark = |c: char| matches!(c, '"' | '\\' | 'N' | 'I' | '-' | '0'..='9');
     let mut out = String::new();
     let (mut written, mut at, mut is_text) = (0, 0, false);
@@ -96,7 +96,7 @@ pub fn readable(text: &str, non_finite: NonFinite) -> Cow<'_, str> {
                 written = at + number.len();
                 number.len()
             }
-            // What is escaped ends no text.
+            // An escaped quote does not end the string.
             (None, Some('\\')) => rest.chars().take(2).map(char::len_utf8).sum(),
             (None, Some('"')) => {
                 is_text = !is_text;
@@ -113,7 +113,7 @@ pub fn readable(text: &str, non_finite: NonFinite) -> Cow<'_, str> {
                     written = at + number.len();
                 }
                 let rest = &rest[number.len()..];
-                // A fraction's digits are none of an integer.
+                // Skip the rest of a number with a point or exponent: its digits are no integer.
                 let more = rest.bytes().take_while(|b| b.is_ascii_digit() || b".eE+-".contains(b)).count();
                 (number.len() + more).max(1)
             }
@@ -126,7 +126,7 @@ pub fn readable(text: &str, non_finite: NonFinite) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Finds the ends of values that stand one after another, a byte at a time over what comes.
+/// Finds the ends of JSON values that stand one after another. It looks at each byte once, as bytes come.
 #[derive(Debug, Default)]
 pub(crate) struct Scanner {
     depth: usize,
@@ -136,8 +136,8 @@ pub(crate) struct Scanner {
 }
 
 impl Scanner {
-    /// How long the value at the beginning of `bytes` is, once its end is there. `bytes` must be what it was at the
-    /// last call, with more at its end.
+    /// The length in bytes of the value at the beginning of `bytes`; `None` until its end is there. After `None`, the
+    /// next call must have the same bytes with more behind them.
     pub fn end(&mut self, bytes: &[u8]) -> Option<usize> {
         for (at, byte) in bytes.iter().enumerate().skip(self.looked) {
             if self.is_text {
@@ -167,14 +167,14 @@ impl Scanner {
     }
 }
 
-/// Names that hold rows, in files that have more to say.
+/// Names of lists of rows in an object that has other fields too; the first seven are preferred over other lists.
 const WRAPPERS: [&str; 9] = ["data", "rows", "items", "examples", "instances", "records", "results", "train", "test"];
 
-/// The rows inside one object: a list under a name (`data`, `rows`, a split's), columns of lists, or a table of
-/// pandas; otherwise the object is a row. `split` chooses among several lists.
+/// The rows inside one object: a list under a name (`data`, `rows`, a split's name), columns of lists, or a table of
+/// pandas. Otherwise the object itself is a row. `split` chooses among several lists.
 ///
 /// # Errors
-/// With what is wrong: several lists and no split.
+/// When the object has several lists and nothing chooses among them.
 pub(crate) fn rows_of(object: Map<String, Value>, split: Option<&str>) -> Result<Vec<Map<String, Value>>, String> {
     if let Some(rows) = table_of(&object) {
         return Ok(rows);
@@ -218,7 +218,7 @@ pub(crate) fn rows_of(object: Map<String, Value>, split: Option<&str>) -> Result
     }
 }
 
-/// A row as the Hub's viewer hands it out lies in an object of its own.
+/// The row in an element of a list. The Hub's viewer puts each row into an object with `row_idx` and `row`.
 fn unwrapped(value: Value) -> Option<Map<String, Value>> {
     match value {
         Value::Object(mut object)
@@ -240,7 +240,7 @@ fn is_messages(values: &[Value]) -> bool {
     !values.is_empty() && values.iter().all(is_message)
 }
 
-/// Whether an object is a row itself: it has a text of its own, or messages.
+/// Whether an object is itself a row: a usual column of a row holds a text or messages.
 fn is_row(object: &Map<String, Value>) -> bool {
     const TEXTS: [&str; 10] = [
         "prompt",
@@ -262,7 +262,7 @@ fn is_row(object: &Map<String, Value>) -> bool {
     TEXTS.iter().chain(&["messages", "conversations"]).any(own)
 }
 
-/// Columns of as many values each, as `datasets` and pandas write them.
+/// The rows of an object of columns with equally many values each, as `datasets` and pandas write them.
 fn columns_of(object: &Map<String, Value>) -> Option<Vec<Map<String, Value>>> {
     let count = |value: &Value| match value {
         Value::Array(values) if !is_messages(values) => Some(values.len()),
@@ -273,7 +273,7 @@ fn columns_of(object: &Map<String, Value>) -> Option<Vec<Map<String, Value>>> {
     if object.len() < 2 || rows == 0 || !object.values().all(|value| count(value) == Some(rows)) {
         return None;
     }
-    // One object with lists of objects is no table.
+    // Columns that hold objects are lists of rows, not columns of a table.
     if object.values().any(|value| value.as_array().is_some_and(|values| values.iter().any(Value::is_object))) {
         return None;
     }
@@ -285,12 +285,12 @@ fn columns_of(object: &Map<String, Value>) -> Option<Vec<Map<String, Value>>> {
     Some((0..rows).map(|row| object.iter().map(|(name, value)| (name.clone(), at(value, row))).collect()).collect())
 }
 
-/// Keys 0, 1, 2 and so on, as pandas writes a column.
+/// Whether the keys are 0, 1, 2 and so on, as pandas writes a column.
 fn is_numbered(values: &Map<String, Value>) -> bool {
     !values.is_empty() && values.keys().enumerate().all(|(at, key)| key.parse() == Ok(at))
 }
 
-/// A table with its columns' names apart, as pandas' `orient="split"` has it.
+/// The rows of a table whose column names stand apart, as pandas writes it with `orient="split"`.
 fn table_of(object: &Map<String, Value>) -> Option<Vec<Map<String, Value>>> {
     let names: Option<Vec<&str>> = object.get("columns")?.as_array()?.iter().map(Value::as_str).collect();
     let names = names?;

@@ -1,4 +1,4 @@
-//! What columns a file has, and what they hold, by their first values or their types.
+//! Tells a file's columns and what they hold, by their first values or their types.
 
 use arrow_schema::{DataType, Schema};
 use serde_json::{Map, Value};
@@ -6,26 +6,26 @@ use serde_json::{Map, Value};
 use super::RawRow;
 use super::json::{self, NonFinite};
 
-/// Rows looked at for what columns there are.
+/// Most rows that are read to find the columns.
 pub(super) const LOOKED_AT: usize = 100;
 
-/// Bytes of them.
+/// Most bytes of those rows.
 pub(super) const LOOKED_AT_BYTES: usize = 1 << 18;
 
 /// A column that a file has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
-    /// Its name.
+    /// The column's name.
     pub name: String,
     /// Whether its values look like sentences or conversations.
     pub is_text: bool,
-    /// Whether its texts are JSON lists, of texts or of messages.
+    /// Whether its texts are JSON: lists of texts, lists of messages, or messages.
     pub is_json: bool,
     /// Whether its values are lists of two texts.
     pub is_pair: bool,
 }
 
-/// The columns of a batch's rows, as their values say.
+/// The columns of some rows, by their values.
 pub(crate) fn columns_by_value(rows: &[RawRow]) -> Vec<Column> {
     let mut columns = Vec::new();
     for record in rows.iter().take(LOOKED_AT).filter_map(|row| row.record.as_ref().ok()) {
@@ -34,6 +34,7 @@ pub(crate) fn columns_by_value(rows: &[RawRow]) -> Vec<Column> {
     seen(columns)
 }
 
+/// The columns that were looked at. One without any value, as counted beside it, is neither JSON nor a pair.
 pub(super) fn seen(columns: Vec<(Column, usize)>) -> Vec<Column> {
     let seen = |(mut column, seen): (Column, usize)| {
         column.is_json &= seen > 0;
@@ -43,7 +44,7 @@ pub(super) fn seen(columns: Vec<(Column, usize)>) -> Vec<Column> {
     columns.into_iter().map(seen).collect()
 }
 
-/// Takes note of a row's columns.
+/// Takes note of a row's columns. The number beside each column counts its values that are not empty.
 pub(super) fn look_at(record: &Map<String, Value>, columns: &mut Vec<(Column, usize)>) {
     for (name, value) in record {
         let at = columns.iter().position(|(column, _)| column.name == *name).unwrap_or_else(|| {
@@ -84,14 +85,14 @@ fn has_sentence(value: &Value) -> bool {
     }
 }
 
-/// Whether a text is a list of texts or of messages, or a message, as JSON.
+/// Whether a text is a list of texts, a list of messages or a message as JSON, or a list as Python prints it.
 fn is_json_list(text: &str) -> bool {
     let text = text.trim();
     let is_printed = ["['", "[{'", "[\""].iter().any(|start| text.starts_with(start)) && text.ends_with(']');
     is_printed || ((text.starts_with('[') || text.starts_with('{')) && json_list(text).is_some())
 }
 
-/// The list of texts or of messages that a text is as JSON, or the one message.
+/// Parses a text that is a list of texts, a list of messages or a message as JSON; `None` for any other text.
 pub(crate) fn json_list(text: &str) -> Option<Value> {
     let is_turn =
         |value: &Value| value.as_object().is_some_and(|turn| turn.contains_key("role") || turn.contains_key("from"));
@@ -106,6 +107,7 @@ pub(crate) fn json_list(text: &str) -> Option<Value> {
     }
 }
 
+/// The columns of an Arrow schema, by their types.
 pub(super) fn columns_of(schema: &Schema) -> Vec<Column> {
     fn has_text(of: &DataType) -> bool {
         match of {
@@ -125,7 +127,7 @@ pub(super) fn columns_of(schema: &Schema) -> Vec<Column> {
         .map(|field| Column {
             name: field.name().clone(),
             is_text: has_text(field.data_type()),
-            // Its first values say it.
+            // A type does not tell this; the first values do.
             is_json: false,
             is_pair: false,
         })

@@ -1,5 +1,5 @@
-//! One reader of rows for every form that files have: parquet and Arrow by column, JSON Lines, JSON, CSV and TSV as
-//! text, packed or not. A file is never held whole, but for one JSON object with the rows inside.
+//! One reader of rows for every form of file: parquet and Arrow by column; JSON Lines, JSON, CSV and TSV as text,
+//! packed or not. A file is held whole only where it is one JSON object with the rows inside.
 
 mod arrow_check;
 mod arrow_file;
@@ -25,73 +25,89 @@ use self::signature::{Kind, kind_of};
 use crate::guard::guarded;
 use crate::{DataError, Rows, format_error, parquet_file};
 
-/// A longer line or object is no row.
+/// Most bytes of a line or object that is one row.
 const MAX_ROW_BYTES: usize = 64 << 20;
 
-/// A larger object with the rows inside is not read: it has to be held whole.
+/// Most bytes of one object with the rows inside, which has to be held whole.
 const MAX_WHOLE_BYTES: usize = 1 << 30;
 
-/// Rows of text handed on together.
+/// Most rows of a text that are handed on together.
 const TOGETHER: usize = 256;
 
 /// A row as it was read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RawRow {
-    /// From 1.
+    /// The row's number, from 1.
     pub number: usize,
-    /// Its cells, or why they cannot be read.
+    /// The row's cells by column, or why they cannot be read.
     pub record: Result<Map<String, Value>, String>,
 }
 
-/// Rows that were read together, with how the file has them.
+/// Rows that were read together, parsed and as the file stores them.
 pub struct RawRows {
     /// The rows.
     pub rows: Vec<RawRow>,
-    /// The same as they stand in the file.
+    /// The same rows as the file stores them.
     pub stored: Stored,
 }
 
-/// A few rows as the file has them, whole.
+/// A few rows as the file stores them, with every column where [`Opening::with_stored`] is set.
 pub enum Stored {
-    /// Objects, without line ends between.
+    /// JSON objects, one for each row, without the line ends between them.
     Json(Vec<Vec<u8>>),
-    /// Records of CSV with their line ends, and the header.
+    /// The header of a CSV file, and its records with their line ends.
     Csv(Vec<u8>, Vec<Vec<u8>>),
-    /// Rows with all columns.
+    /// A batch of rows of parquet or Arrow.
     Batch(RecordBatch),
 }
 
 /// How a file is opened.
 #[derive(Debug, Clone)]
 pub struct Opening {
-    /// Which rows.
+    /// Which rows are read.
     pub rows: Rows,
-    /// What becomes of NaN.
+    /// What becomes of NaN and the infinities.
     pub non_finite: NonFinite,
-    /// Which of several lists in one object.
+    /// The name of the list to read, where one JSON object has several lists of rows.
     pub split: Option<String>,
-    /// Whether one object is one row, whatever lists it has.
+    /// Whether a file of one JSON object is one row, whatever lists the object has.
     pub is_whole: bool,
-    /// Whether rows are handed on as they are stored, with every column.
-    pub keep_stored: bool,
+    /// Whether [`Stored`] rows keep every column and its type.
+    pub with_stored: bool,
 }
 
 impl Default for Opening {
     fn default() -> Self {
-        Self { rows: Rows::ALL, non_finite: NonFinite::Null, split: None, is_whole: false, keep_stored: false }
+        Self { rows: Rows::ALL, non_finite: NonFinite::Null, split: None, is_whole: false, with_stored: false }
     }
 }
 
-/// A file's rows, a few at a time.
+/// Reads a file's rows, a few at a time, whatever the file's form.
+///
+/// ```
+/// use rewardscope_data::{Opening, Reader};
+/// use rewardscope_store::{ByteStream, Source};
+///
+/// # pollster::block_on(async {
+/// let table = Source::memory("rows.csv", b"prompt,chosen,rejected\n2 + 2?,4,5\n".as_slice());
+/// let mut reader = Reader::open(ByteStream::of(&table), Opening::default()).await?;
+/// let names: Vec<&str> = reader.columns().iter().map(|column| column.name.as_str()).collect();
+/// assert_eq!(names, ["prompt", "chosen", "rejected"]);
+/// while let Some(few) = reader.next().await? {
+///     assert_eq!(few.rows[0].record.as_ref().expect("a row")["chosen"], "4");
+/// }
+/// # Ok::<(), rewardscope_data::DataError>(())
+/// # }).expect("a table");
+/// ```
 pub struct Reader {
     name: String,
     form: Form,
     columns: Vec<Column>,
     opening: Opening,
-    /// The columns that are read, where not all are.
+    /// The columns that are read; all where `None`.
     selected: Option<Vec<String>>,
     number: usize,
-    /// Read while the columns were looked for.
+    /// Rows that were read to find the columns, and not yet given.
     ahead: Vec<TextRow>,
     is_done: bool,
 }
@@ -100,14 +116,14 @@ enum Form {
     Parquet(Box<parquet_file::Batches>),
     Arrow(Box<ArrowBatches>),
     Lines(Buffer),
-    /// Objects with white space or commas between, in a list or not.
+    /// Objects with white space or commas between them; true where they stand in a list.
     Objects(Buffer, Scanner, bool),
     Whole(std::vec::IntoIter<Map<String, Value>>),
     Csv(Box<Csv>),
 }
 
 impl Reader {
-    /// Opens a file, whatever its form, as far as its columns are known.
+    /// Opens a file and reads as much of it as its columns need.
     ///
     /// # Errors
     /// When it holds no rows, or is damaged at its beginning.
@@ -117,7 +133,7 @@ impl Reader {
         let form = match kind_of(&name, &start)? {
             Kind::Parquet => {
                 let source = stream.into_source().await?;
-                Form::Parquet(Box::new(parquet_file::Batches::open(source, opening.rows, opening.keep_stored).await?))
+                Form::Parquet(Box::new(parquet_file::Batches::open(source, opening.rows, opening.with_stored).await?))
             }
             Kind::Arrow { is_file } => Form::Arrow(Box::new(ArrowBatches::open(stream, is_file).await?)),
             Kind::Text(packing) => text_form(Buffer::new(TextBytes::new(stream, packing)), &opening).await?,
@@ -141,24 +157,24 @@ impl Reader {
         &self.name
     }
 
-    /// The columns, as far as the first rows tell.
+    /// The columns; in a file of text those of its first rows, or of its header.
     pub fn columns(&self) -> &[Column] {
         &self.columns
     }
 
-    /// Whether all cells are texts.
+    /// Whether the file is CSV or TSV, where every cell is a text.
     pub fn is_csv(&self) -> bool {
         matches!(self.form, Form::Csv(_))
     }
 
-    /// Reads only these columns from here on, where the form has columns apart.
+    /// Reads only these columns, where the form stores columns apart. Call it before [`Self::next`].
     ///
     /// # Errors
     /// When the file is damaged.
     pub fn select(&mut self, wanted: &[String]) -> Result<(), DataError> {
         self.selected = Some(wanted.to_vec());
         match &mut self.form {
-            Form::Parquet(batches) if !self.opening.keep_stored => batches.select(wanted),
+            Form::Parquet(batches) if !self.opening.with_stored => batches.select(wanted),
             _ => Ok(()),
         }
     }
@@ -180,7 +196,7 @@ impl Reader {
             let first = self.number + 1;
             self.number += batch.num_rows();
             let rows = self.opening.rows;
-            // Parquet leaves out what was not asked for by itself.
+            // The parquet decoder itself leaves out rows that were not asked for.
             let (offset, batch) = match &self.form {
                 Form::Parquet(_) => (rows.first() - 1, batch),
                 _ => {
@@ -230,7 +246,7 @@ impl Reader {
                 rows.push(RawRow { number: self.number, record });
                 stored.push(bytes);
             }
-            // What comes through a pipe is handed on as it comes.
+            // Rows from a pipe are handed on as they come.
             if ahead.len() == 0 && self.must_wait() && !rows.is_empty() {
                 break;
             }
@@ -246,7 +262,7 @@ impl Reader {
         Ok(Some(RawRows { rows, stored }))
     }
 
-    /// Whether nothing more of the text is there without reading on.
+    /// Whether the next row needs more bytes than were read.
     fn must_wait(&self) -> bool {
         match &self.form {
             Form::Lines(buffer) | Form::Objects(buffer, ..) => buffer.left().trim_ascii().is_empty(),
@@ -304,7 +320,7 @@ impl Reader {
                 look_at(record, &mut columns);
             }
             self.ahead.push(found);
-            // A pipe that says no more for now is not waited for.
+            // Do not wait for a pipe that has no more for now.
             if self.must_wait() {
                 break;
             }
@@ -314,7 +330,7 @@ impl Reader {
     }
 }
 
-/// What a text's first bytes say of its form.
+/// Tells a text's form by its first bytes and its name.
 async fn text_form(mut buffer: Buffer, opening: &Opening) -> Result<Form, DataError> {
     let name = buffer.name().to_owned();
     let stem = ["gz", "zst", "zstd", "bz2"].iter().find_map(|packed| name.strip_suffix(packed)?.strip_suffix('.'));
@@ -347,10 +363,11 @@ async fn text_form(mut buffer: Buffer, opening: &Opening) -> Result<Form, DataEr
     }
 }
 
-/// What rows are read from.
+/// The forms that rows are read from, for messages.
 const ROWS: &str = "rows in parquet, Arrow, JSON Lines, JSON or CSV with a header";
 
-/// A text that begins with an object: one a line, one after another, or one with the rows inside.
+/// Tells the form of a text that begins with an object: one object on each line, one after another, or one with the
+/// rows inside.
 async fn objects_form(mut buffer: Buffer, opening: &Opening) -> Result<Form, DataError> {
     let name = buffer.name().to_owned();
     let line = buffer.line(MAX_ROW_BYTES).await?.unwrap_or(buffer.left().len());
@@ -359,7 +376,7 @@ async fn objects_form(mut buffer: Buffer, opening: &Opening) -> Result<Form, Dat
     if first.is_ok() && !is_alone {
         return Ok(Form::Lines(buffer));
     }
-    // A first line that is damaged has others after it that are not.
+    // A damaged first line of JSON Lines: the second line is an object.
     if first.is_err() && buffer.left().len() > line {
         let rest = &buffer.left()[line + 1..];
         let second = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -367,7 +384,7 @@ async fn objects_form(mut buffer: Buffer, opening: &Opening) -> Result<Form, Dat
             return Ok(Form::Lines(buffer));
         }
     }
-    // An object over several lines: others like it may follow.
+    // An object over several lines: more objects may follow.
     let mut scanner = Scanner::default();
     let end = loop {
         if let Some(end) = scanner.end(buffer.left()) {
@@ -385,7 +402,7 @@ async fn objects_form(mut buffer: Buffer, opening: &Opening) -> Result<Form, Dat
     let Some(end) = end else {
         return Ok(Form::Lines(buffer));
     };
-    // Whether another value follows.
+    // Look whether another value follows.
     while buffer.left()[end..].trim_ascii().is_empty() && buffer.fill().await? {}
     if !buffer.left()[end..].trim_ascii().is_empty() {
         return Ok(Form::Objects(buffer, Scanner::default(), false));
@@ -400,7 +417,7 @@ async fn objects_form(mut buffer: Buffer, opening: &Opening) -> Result<Form, Dat
     Ok(Form::Whole(rows.into_iter()))
 }
 
-/// A row of a text with its bytes.
+/// A row of a text, and its bytes.
 type TextRow = (Result<Map<String, Value>, String>, Vec<u8>);
 
 type Texts = Option<TextRow>;
@@ -474,7 +491,7 @@ fn selected_of(file: &str, batch: &RecordBatch, wanted: &[String]) -> Result<Rec
     batch.project(&places).map_err(|e| format_error(file, "a whole Arrow file", e))
 }
 
-/// A batch's rows as records.
+/// Turns a batch's rows into records.
 pub(crate) fn records_of(
     file: &str,
     batch: &RecordBatch,
@@ -484,7 +501,7 @@ pub(crate) fn records_of(
     let wrong = |found: &str| format_error(file, "columns of texts, numbers and lists", found);
     let read = guarded(|| serde_arrow::from_record_batch(&batch)).map_err(wrong)?;
     let mut records: Vec<Map<String, Value>> = read.map_err(|e| wrong(e.message()))?;
-    // A JSON value has no NaN: serde_json makes it nothing, as a table of rows wants it.
+    // A JSON value has no NaN: serde_json makes it null, which is what rows of a table need.
     if non_finite == NonFinite::Named {
         parquet_file::name_non_finite(&batch, &mut records);
     }

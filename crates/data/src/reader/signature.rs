@@ -1,8 +1,8 @@
-//! What a file is, by its first bytes.
+//! Tells what a file is by its first bytes.
 
 use crate::DataError;
 
-/// How bytes are packed around a text.
+/// How a text is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Packing {
     Plain,
@@ -11,18 +11,18 @@ pub(crate) enum Packing {
     Bzip2,
 }
 
-/// What is read by its own reader.
+/// The kinds of files, each with a reader of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Parquet,
-    /// Arrow IPC; whether as a file, which begins with eight bytes more, or as a stream.
+    /// Arrow IPC: a file, which begins with a mark of eight bytes, or a stream.
     Arrow {
         is_file: bool,
     },
     Text(Packing),
 }
 
-/// First bytes of what holds no rows, with what it is and what to do.
+/// First bytes of kinds of files that hold no rows, each with what it is and what to do.
 const OTHERS: &[(&[u8], &str)] = &[
     (b"PK\x03\x04", "a zip archive (perhaps a spreadsheet); unpack it, or save it as CSV"),
     (b"PK\x05\x06", "an empty zip archive"),
@@ -46,10 +46,10 @@ const OTHERS: &[(&[u8], &str)] = &[
     (b"FEA1", "a Feather file of the first version; save it as parquet"),
 ];
 
-/// What a file is.
+/// Tells what a file is by its first bytes; `file` is its name.
 ///
 /// # Errors
-/// When it is known to hold no rows, with a sentence that says what it is.
+/// When the file is of a kind that holds no rows, with a sentence that says what it is.
 pub(crate) fn kind_of(file: &str, start: &[u8]) -> Result<Kind, DataError> {
     let refuse = |found: &str| Err(DataError::not_rows(file, found));
     if start.starts_with(b"PAR1") {
@@ -103,15 +103,15 @@ pub(crate) fn kind_of(file: &str, start: &[u8]) -> Result<Kind, DataError> {
     Ok(Kind::Text(Packing::Plain))
 }
 
-/// A zstd frame that holds no data, as pzstd begins a file.
+/// Whether bytes begin with a zstd frame without data, as files of pzstd do.
 fn is_skippable(start: &[u8]) -> bool {
     start.len() >= 4 && (0x50..=0x5f).contains(&start[0]) && start[1..4] == [0x2a, 0x4d, 0x18]
 }
 
-/// Refuses a text that is a web page.
+/// Refuses a text that is a web page or XML.
 ///
 /// # Errors
-/// With what it is.
+/// When it is one; the error says which.
 pub(crate) fn refuse_markup(file: &str, start: &[u8]) -> Result<(), DataError> {
     let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
     let begins = |tag: &[u8]| text.len() >= tag.len() && text[..tag.len()].eq_ignore_ascii_case(tag);

@@ -1,33 +1,36 @@
+//! The types that weights can have on a device, and how stored rows become them.
+
 use rewardscope_models::{GROUP, Packed, Packing, Packs, TensorSpec};
 use rewardscope_weights::{Checkpoint, StoredType, TensorInfo, WeightsError};
 use serde::{Deserialize, Serialize};
 
-/// What a model's large matrices are on the device. Norms, biases, heads and tables of positions
-/// are f32 in each, and so is all arithmetic.
+/// The type of a model's large matrices on the device. Norms, biases, heads and tables of positions are f32
+/// with each type, and so is all arithmetic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
-    /// As they are stored, where the device has the same: 16-bit floats, and blocks of 8 and 4
-    /// bits; f32 otherwise. Scores are those of f32.
+    /// As stored, where the device has the same type: 16-bit floats, and blocks of 8 and 4 bits; f32 otherwise.
+    /// Scores are those of f32.
     #[default]
     Auto,
     /// 32-bit floats.
     F32,
-    /// IEEE halves.
+    /// 16-bit IEEE floats.
     F16,
     /// Signed bytes in groups of 32 with a scale.
     Q8,
-    /// Nibbles in groups of 32 with a scale and a minimum; projections to values as `q8`, unless
-    /// they are stored so.
+    /// 4-bit numbers in groups of 32 with a scale and a minimum. Projections to values are as `q8`, unless they
+    /// are stored in 4 bits.
     Q4,
 }
 
 impl Dtype {
-    /// Every one, the most exact first.
+    /// Every type, the most exact first.
     pub const ALL: [Self; 5] = [Self::F32, Self::Auto, Self::F16, Self::Q8, Self::Q4];
 
-    /// Its name.
+    /// Its name, as in `q8`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "as stored",
@@ -38,7 +41,7 @@ impl Dtype {
         }
     }
 
-    /// How a sentence says that weights are so.
+    /// Its name in a sentence, as in `load it as q8`.
     pub fn phrase(self) -> &'static str {
         match self {
             Self::Auto => "as stored",
@@ -49,12 +52,12 @@ impl Dtype {
         }
     }
 
-    /// Its name where scores may differ from those of f32: then it tells runs apart.
+    /// Its name where scores may differ from those of f32, to tell runs apart; otherwise `None`.
     pub fn approximation(self) -> Option<&'static str> {
         (!matches!(self, Self::Auto | Self::F32)).then(|| self.name())
     }
 
-    /// How rows of so many columns, stored as such a type, are packed; f32 where they are not.
+    /// How rows of `columns` values with this stored type are packed; `None` where they become f32.
     pub(crate) fn packing(self, stored: StoredType, columns: usize, packs: Packs) -> Option<Packing> {
         let is_stored_so = || Self::Auto.packing(stored, columns, packs) == Some(Packing::Q4);
         let packing = match self {
@@ -76,7 +79,7 @@ impl Dtype {
     }
 }
 
-/// Stored rows packed; without change where the device's form is the stored one.
+/// Packs stored rows. Values do not change where the stored type is the packed one.
 pub(crate) fn pack(stored: StoredType, bytes: &[u8], packing: Packing) -> Packed {
     let words = || bytes.chunks_exact(4).map(|word| i32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect();
     match (packing, stored) {
@@ -94,7 +97,7 @@ pub(crate) fn pack(stored: StoredType, bytes: &[u8], packing: Packing) -> Packed
     }
 }
 
-/// The stored type of values packed so.
+/// The stored type that matches a packing.
 pub(crate) fn stored_as(packing: Packing) -> StoredType {
     match packing {
         Packing::F16 => StoredType::F16,
@@ -104,7 +107,7 @@ pub(crate) fn stored_as(packing: Packing) -> StoredType {
     }
 }
 
-/// Packed rows as [`stored_as`] has them: what [`pack`] makes of these is the same again.
+/// The bytes of packed rows as the type [`stored_as`]. [`pack`] makes the same packed rows of them.
 pub(crate) fn stored_bytes(packing: Packing, packed: &Packed) -> Vec<u8> {
     let words = || packed.words.iter().flat_map(|word| word.to_le_bytes());
     if !packing.has_groups() {
@@ -128,7 +131,7 @@ pub(crate) fn stored_bytes(packing: Packing, packed: &Packed) -> Vec<u8> {
     bytes
 }
 
-/// Bytes that a model's weights need on a device, as one of the types.
+/// Bytes that a model's weights need on a device as one type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Need {
     /// The type.
@@ -138,11 +141,12 @@ pub struct Need {
 }
 
 impl Need {
+    /// No bytes yet.
     pub(crate) fn nothing(dtype: Dtype) -> Self {
         Self { dtype, weight_bytes: 0 }
     }
 
-    /// Adds rows of so many columns that are stored so.
+    /// Adds `rows` rows of `columns` values with this stored type.
     pub(crate) fn add(&mut self, stored: StoredType, rows: u64, columns: usize, packs: Packs) {
         let packing = self.dtype.packing(stored, columns, packs);
         let row = packing.map_or(4 * columns, |packing| packing.bytes(columns)) as u64;
@@ -154,7 +158,7 @@ impl Need {
     }
 }
 
-/// What a checkpoint's tensors need as each of the types.
+/// Bytes that a checkpoint's tensors need on a device, for each type.
 pub(crate) fn needs(specs: &[TensorSpec], checkpoint: &Checkpoint) -> Result<Vec<Need>, WeightsError> {
     let mut needs = Dtype::ALL.map(Need::nothing);
     for spec in specs {

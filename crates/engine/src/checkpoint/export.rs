@@ -1,5 +1,5 @@
-//! A backbone with its head as a checkpoint folder that transformers opens as a sequence
-//! classifier, in float32.
+//! Writes a backbone with its head as a checkpoint folder in float32, which transformers opens as a sequence
+//! classifier.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +13,12 @@ use crate::error::EngineError;
 use crate::{Cancel, ModelFiles, Pooling, RewardHead};
 
 impl ModelFiles {
-    /// Writes the backbone with a head on it as transformers' `LlamaForSequenceClassification` and
-    /// its like, one piece after the other.
+    /// Writes the backbone with a head on it, one piece after the other, as a sequence classifier of
+    /// transformers, such as `LlamaForSequenceClassification`.
     ///
     /// # Errors
-    /// When a file cannot be read or written, the head is another backbone's, or transformers'
-    /// classifiers do not pool as the head does.
+    /// When a file cannot be read or written, the head is another backbone's, or transformers' classifiers do
+    /// not pool as the head does.
     pub async fn write_checkpoint(
         &self,
         head: &RewardHead,
@@ -39,7 +39,7 @@ impl ModelFiles {
         let json = |value: &serde_json::Value| format!("{value:#}\n");
         write("config.json", json(&opened.architecture.classifier_config()).as_bytes())?;
         match self {
-            Self::Folder { folder, .. } | Self::Kept { folder, .. } | Self::Adapted { adapter: folder, .. } => {
+            Self::Folder { folder, .. } | Self::Cached { folder, .. } | Self::Adapted { adapter: folder, .. } => {
                 let base = if let Self::Adapted { base: Some(base), .. } = self { base } else { folder };
                 for file in TOKENIZER_FILES {
                     if let Some(source) = folder.find(file).or_else(|| base.find(file)) {

@@ -1,3 +1,5 @@
+//! The files of a model: which there are, where they come from, and a hash over them.
+
 use rewardscope_store::{
     Cancel, FetchProgress, Folder, Hasher, Repository, RepositoryId, RepositoryKind, Source, Store,
 };
@@ -10,36 +12,37 @@ use crate::checkpoint::names::{
 use crate::checkpoint::open;
 use crate::checkpoint::open::Opened;
 use crate::error::EngineError;
-use crate::{Dtype, KeptForm};
+use crate::{CacheEntry, Dtype};
 
-/// The files of a model, before anything of them is read.
+/// The files of a model, before any of them is read.
 #[derive(Debug, Clone)]
 pub enum ModelFiles {
-    /// One file with everything in it.
+    /// One GGUF file with everything in it.
     Gguf(Source),
     /// A checkpoint folder as transformers writes it.
     Folder {
         /// Its files.
         folder: Folder,
-        /// Where it will be kept packed once it was loaded.
-        form: Option<Box<KeptForm>>,
+        /// Cache entry to fill while loading.
+        form: Option<Box<CacheEntry>>,
     },
-    /// A checkpoint folder that was kept packed when it was loaded before.
-    Kept {
+    /// A checkpoint folder with the packed weights that an earlier load kept in the cache.
+    Cached {
         /// Its files.
         folder: Folder,
-        /// That of the files that it was made of.
+        /// Fingerprint of the files that it was made of.
         fingerprint: String,
     },
     /// An adapter's folder as peft writes it, over the checkpoint folder of its base.
     Adapted {
-        /// The adapter's.
+        /// The adapter's folder.
         adapter: Folder,
-        /// The base's, where it was found.
+        /// The base's folder, where it was found.
         base: Option<Folder>,
     },
 }
 
+/// The name of a repository's only GGUF file.
 fn only_gguf(repository: &Repository) -> Result<String, EngineError> {
     let names = || repository.files.iter().map(|file| file.name.as_str());
     let ggufs: Vec<&str> = names().filter(|name| name.ends_with(".gguf")).collect();
@@ -58,10 +61,22 @@ fn only_gguf(repository: &Repository) -> Result<String, EngineError> {
 }
 
 impl ModelFiles {
-    /// What a set of picked files is: a single GGUF, or a folder with a `config.json`.
+    /// The model in a set of chosen files: a single GGUF, an adapter's folder, or a folder with a
+    /// `config.json`. `name` is for messages and reports.
     ///
     /// # Errors
     /// [`EngineError::NoModel`] says what was found instead.
+    ///
+    /// ```
+    /// use rewardscope_engine::{EngineError, ModelFiles};
+    /// use rewardscope_store::Source;
+    ///
+    /// let file = |name: &str| Source::memory(name, b"...".as_slice());
+    /// let model = ModelFiles::from_sources("chosen", vec![file("tiny.gguf")]).unwrap();
+    /// assert!(matches!(model, ModelFiles::Gguf(_)));
+    /// let refused = ModelFiles::from_sources("chosen", vec![file("notes.txt")]);
+    /// assert!(matches!(refused, Err(EngineError::NoModel { found }) if found == "notes.txt"));
+    /// ```
     pub fn from_sources(name: &str, sources: Vec<Source>) -> Result<Self, EngineError> {
         if let [source] = sources.as_slice()
             && source.name().ends_with(".gguf")
@@ -84,7 +99,7 @@ impl ModelFiles {
         Err(EngineError::NoModel { found: if found.is_empty() { "nothing".to_owned() } else { found.join(", ") } })
     }
 
-    /// The name of the base that an adapter still needs: a path or a Hub id.
+    /// The name of the base that an adapter still needs: a path or a Hub id; `None` where nothing is missing.
     ///
     /// # Errors
     /// When the adapter's configuration is damaged or names none.
@@ -95,7 +110,7 @@ impl ModelFiles {
         }
     }
 
-    /// An adapter over this base.
+    /// Puts an adapter over its base.
     ///
     /// # Errors
     /// [`EngineError::NoModel`] where either is something else.
@@ -113,8 +128,8 @@ impl ModelFiles {
         }
     }
 
-    /// The files of a model of the Hub, its weights to be such a type; an adapter's with those of the base that it
-    /// names there.
+    /// Fetches the files of a model of the Hub, whose weights are to be loaded as `dtype`. For an adapter, the
+    /// files of the base that it names on the Hub are fetched too.
     ///
     /// # Errors
     /// As [`Self::fetch`], and when there is no such repository or no access to it.
@@ -135,11 +150,11 @@ impl ModelFiles {
         files.over(Self::fetch(store, &repository, base.file.as_deref(), cancel, progress).await?)
     }
 
-    /// The files of a model in a repository: `file` where one is named, a checkpoint, or the only
-    /// GGUF.
+    /// Fetches the files of a model in a repository: `file` where one is named, otherwise an adapter, a
+    /// checkpoint, or the only GGUF.
     ///
     /// # Errors
-    /// When there is no model or several, or a file cannot be had.
+    /// When there is no model or several, or a file cannot be fetched.
     pub async fn fetch(
         store: &Store,
         repository: &Repository,
@@ -164,7 +179,7 @@ impl ModelFiles {
             None => vec![only_gguf(repository)?],
         };
         if names.len() > 1 {
-            // One file goes before an index, which may be left from another form of the model.
+            // A single file is taken rather than an index, which may be left from another form of the model.
             if has(safetensors::INDEX) && !has(safetensors::SINGLE) {
                 let index = store.fetch(repository, &[safetensors::INDEX.to_owned()], cancel, progress).await?;
                 names.push(safetensors::INDEX.to_owned());
@@ -179,14 +194,14 @@ impl ModelFiles {
         Self::from_sources(&repository.name, sources)
     }
 
-    /// A hash over every byte of every file, which tells models apart whatever they are called and
+    /// A hash over every byte of every file of the model. It tells models apart, whatever their names are and
     /// wherever they lie.
     ///
     /// # Errors
     /// When a file cannot be read, or the work is cancelled.
     pub async fn fingerprint(&self, cancel: &Cancel) -> Result<String, EngineError> {
         let sources: Vec<&Source> = match self {
-            Self::Kept { fingerprint, .. } => return Ok(fingerprint.clone()),
+            Self::Cached { fingerprint, .. } => return Ok(fingerprint.clone()),
             Self::Gguf(source) => vec![source],
             Self::Folder { folder, .. } => of_model(folder).await?,
             Self::Adapted { adapter, base } => {
@@ -206,33 +221,34 @@ impl ModelFiles {
         Ok(hash.finish().hex())
     }
 
-    /// What names it anywhere, where it came from the Hub: `owner/name@commit`, with `:file` where
-    /// it is one of several files there.
+    /// Where the model came from, if from the Hub: `owner/name@commit`, with `:file` where it is one of several
+    /// files there. This name holds on every machine.
     pub fn origin(&self) -> Option<&str> {
         match self {
             Self::Gguf(source) => source.origin(),
-            Self::Folder { folder, .. } | Self::Kept { folder, .. } | Self::Adapted { adapter: folder, .. } => {
+            Self::Folder { folder, .. } | Self::Cached { folder, .. } | Self::Adapted { adapter: folder, .. } => {
                 let origin = folder.sources().find_map(Source::origin)?;
                 Some(origin.split_once(':').map_or(origin, |(repository, _)| repository))
             }
         }
     }
 
-    /// The name for messages and reports.
+    /// The name for messages and reports: the last part of a path.
     pub fn name(&self) -> &str {
         let path = match self {
             Self::Gguf(source) => source.name(),
-            Self::Folder { folder, .. } | Self::Kept { folder, .. } | Self::Adapted { adapter: folder, .. } => {
+            Self::Folder { folder, .. } | Self::Cached { folder, .. } | Self::Adapted { adapter: folder, .. } => {
                 folder.name()
             }
         };
         path.trim_end_matches('/').rsplit('/').next().unwrap_or(path)
     }
 
+    /// Opens the model. `clock` is the time that its chat template sees.
     pub(crate) async fn open(&self, clock: Clock) -> Result<Opened, EngineError> {
         match self {
             Self::Gguf(source) => open::gguf(source, clock).await,
-            Self::Folder { folder, .. } | Self::Kept { folder, .. } => open::folder(folder, None, clock).await,
+            Self::Folder { folder, .. } | Self::Cached { folder, .. } => open::folder(folder, None, clock).await,
             Self::Adapted { adapter, base: Some(base) } => open::folder(base, Some(adapter), clock).await,
             Self::Adapted { adapter: folder, base: None } => {
                 let base = adapter::base(folder).await?;

@@ -1,5 +1,5 @@
-//! A reward head: one weight a hidden unit, fitted on a frozen backbone, in a file of a few
-//! kilobytes. It points to its backbone by a hash over the backbone's files.
+//! A reward head: one weight for each hidden unit, fitted on a frozen backbone, in a file of a few kilobytes.
+//! It names its backbone by a hash over the backbone's files.
 
 use std::collections::BTreeMap;
 
@@ -13,22 +13,26 @@ use crate::error::EngineError;
 /// The head's tensor, named as transformers names a sequence classifier's.
 const WEIGHT: &str = "score.weight";
 
-/// The texts in the file's metadata.
+/// Metadata key of the head's description.
 const CONFIG: &str = "rewardscope_head";
+/// Metadata key of the report of its fit.
 const REPORT: &str = "rewardscope_report";
 
-/// A head is a few kilobytes and its report some more; anything beyond is no head.
+/// Most bytes of a head's file. A head has a few kilobytes and its report some more; a larger file is no head.
 const MOST_BYTES: u64 = 16 << 20;
 
 /// Which hidden states of a conversation the score is read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 #[serde(rename_all = "kebab-case")]
 pub enum Pooling {
-    /// That of the last token, as transformers' sequence classifiers do.
+    /// The hidden state of the last token, as in transformers' sequence classifiers.
     #[default]
+    #[cfg_attr(feature = "clap", value(name = "last"))]
     LastToken,
     /// The mean over the completion's tokens, closing tokens included.
+    #[cfg_attr(feature = "clap", value(name = "mean"))]
     CompletionMean,
 }
 
@@ -38,7 +42,7 @@ pub enum Pooling {
 pub struct Backbone {
     /// The file's or folder's name.
     pub name: String,
-    /// Where it can be had, where that is known: a Hub id.
+    /// Its Hub id, where that is known.
     pub id: Option<String>,
     /// The hash over every byte of its files.
     pub fingerprint: String,
@@ -48,28 +52,28 @@ pub struct Backbone {
     pub hidden_size: usize,
 }
 
-/// What a head is, beside its weight.
+/// A head's description: everything but its weight.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct HeadConfig {
     /// The head's name.
     pub name: String,
-    /// What it sits on.
+    /// The model that it was fitted on.
     pub backbone: Backbone,
     /// How many of the backbone's layers run before the final norm.
     pub layers: usize,
-    /// Where the score is read from.
+    /// Which hidden states the score is read from.
     pub pooling: Pooling,
 }
 
 /// A reward head.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RewardHead {
-    /// What it is.
+    /// Its description.
     pub config: HeadConfig,
     /// `[hidden]`: the score is its product with the pooled hidden state.
     pub weight: Vec<f32>,
-    /// How it was fitted and what it is worth: JSON, as the crate `fit` writes it.
+    /// How it was fitted and how good it is: JSON, as the crate `fit` writes it.
     pub report: Option<String>,
 }
 
@@ -77,7 +81,7 @@ impl RewardHead {
     /// Reads a head's file.
     ///
     /// # Errors
-    /// When it is no such file, or is damaged.
+    /// When the file is no head, or is damaged.
     pub async fn read(source: &Source) -> Result<Self, EngineError> {
         let refuse = |found: String| EngineError::NoHead { file: source.name().to_owned(), found };
         if source.bytes() > MOST_BYTES {
@@ -121,7 +125,8 @@ impl RewardHead {
         Digest::hex(&hash.finish())
     }
 
-    /// Puts the head onto an opened backbone in place of what head it has.
+    /// Puts the head onto an opened backbone, in place of the backbone's own head. `fingerprint` is the
+    /// backbone's.
     pub(crate) async fn attach(&self, backbone: &mut Opened, fingerprint: &str) -> Result<(), EngineError> {
         let refuse = |found: String| EngineError::OtherBackbone {
             head: self.config.name.clone(),

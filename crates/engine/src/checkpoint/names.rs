@@ -5,25 +5,25 @@ use rewardscope_weights::{adapter, safetensors};
 
 use crate::error::EngineError;
 
-/// What a checkpoint has beside its weights.
+/// Files of a checkpoint beside its weights.
 pub(crate) const CHECKPOINT_FILES: [&str; 4] =
     ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
 
-/// What older checkpoints have beside them. A head in a file of its own is never passed over.
+/// Further files of older checkpoints. A head in a file of its own is among them, so that it is never ignored.
 pub(crate) const OLDER_FILES: [&str; 5] =
     ["special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", VALUE_HEAD];
 
-/// A value head, as some trainers write it.
+/// The file of a value head, as some trainers write it.
 pub(crate) const VALUE_HEAD: &str = "value_head.safetensors";
 
-/// What an adapter has, and what of its base's text it may replace.
+/// Files of an adapter. Those of the tokenizer replace its base's.
 pub(crate) const ADAPTER_FILES: [&str; 5] =
     [adapter::CONFIG, adapter::WEIGHTS, "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
 
-/// Those of them without which it cannot be opened.
+/// Files without which a checkpoint cannot be opened.
 pub(crate) const REQUIRED_FILES: [&str; 1] = ["config.json"];
 
-/// Whether a file of a folder is read when the model is; the others do not make it another model.
+/// Whether a file is part of the model. Other files do not make it another model.
 pub(crate) fn is_of_model(name: &str) -> bool {
     let file = file_name(name);
     CHECKPOINT_FILES.contains(&file)
@@ -32,12 +32,13 @@ pub(crate) fn is_of_model(name: &str) -> bool {
         || file == safetensors::INDEX
 }
 
+/// The last part of a path.
 pub(crate) fn file_name(path: &str) -> &str {
     path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
-/// Those of a folder's files that its model is made of. Older files of a tokenizer are where no newer one says what
-/// they say, so that models that never read them stay what they were.
+/// The files of a folder that its model is made of. Older files of a tokenizer count only where no newer file
+/// says the same, so that the fingerprints of models that never read them stay the same.
 pub(crate) async fn of_model(folder: &Folder) -> Result<Vec<&Source>, EngineError> {
     let config = match folder.find("tokenizer_config.json") {
         Some(source) => String::from_utf8(source.read_all().await?).unwrap_or_default(),
@@ -53,7 +54,7 @@ pub(crate) async fn of_model(folder: &Folder) -> Result<Vec<&Source>, EngineErro
     Ok(folder.sources().filter(|source| is_read(source.name())).collect())
 }
 
-/// Refuses the forms of a checkpoint that are not read, with the way out of them.
+/// Refuses formats of a checkpoint that are not read, and says how to convert them.
 pub(crate) fn refuse_old_forms(model: &str, has: impl Fn(&str) -> bool) -> Result<(), EngineError> {
     let refuse = |expected, found: &str, convert| {
         Err(EngineError::Convert { model: model.to_owned(), expected, found: found.to_owned(), convert })

@@ -1,5 +1,5 @@
-//! A model's files, opened: configuration, tensors, tokenizer and template, each as transformers
-//! reads them. What would change a score is read or refused, never passed over.
+//! Opens a model's files: configuration, tensors, tokenizer and template, each as transformers reads them.
+//! Anything that would change a score is read or refused, never ignored.
 
 use std::collections::BTreeSet;
 
@@ -13,14 +13,14 @@ use serde_json::{Map, Value};
 use crate::checkpoint::names::{VALUE_HEAD, refuse_old_forms};
 use crate::error::EngineError;
 
-/// A model's files, opened: all but the values of the weights.
+/// A model's files, opened: everything but the values of the weights.
 pub(crate) struct Opened {
     pub checkpoint: Checkpoint,
     pub architecture: Box<dyn Architecture>,
     pub text: TextPipeline,
     /// Whether an adapter made a classifier of a language model.
     pub is_made_classifier: bool,
-    /// What whoever compares scores should know: sentences.
+    /// What people who compare its scores should know: sentences.
     pub notes: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ pub(crate) async fn gguf(source: &Source, clock: Clock) -> Result<Opened, Engine
     };
     let description = GgufDescription { checkpoint: &checkpoint, metadata: &metadata, rope_factors: &rope_factors };
     let architecture = describe(Description::Gguf(description))?;
-    // Tensors that change the result must not be passed over.
+    // Tensors that change the result must not be ignored.
     let read: BTreeSet<String> = architecture.tensors()?.into_iter().map(|spec| spec.stored).collect();
     let unread = |name: &&str| !read.contains(*name) && *name != ROPE_FACTORS;
     let unread: Vec<&str> = checkpoint.tensors().map(|info| info.name.as_str()).filter(unread).collect();
@@ -64,7 +64,7 @@ pub(crate) async fn gguf(source: &Source, clock: Clock) -> Result<Opened, Engine
     Ok(Opened { checkpoint, architecture, text, is_made_classifier: false, notes: Vec::new() })
 }
 
-/// By what a GGUF's rotary frequencies are divided.
+/// The tensor whose values divide a GGUF's rotary frequencies.
 const ROPE_FACTORS: &str = "rope_freqs.weight";
 
 fn gguf_template(
@@ -85,19 +85,20 @@ fn gguf_template(
     Ok(template.map(of).transpose()?)
 }
 
+/// The error for tensors that are not read.
 fn unread_error(model: &str, architecture: &str, unread: &[&str]) -> EngineError {
     let named = unread.iter().take(4).copied().collect::<Vec<_>>().join(", ");
     let is_head = |name: &&str| name.starts_with("cls") || OTHER_HEADS.iter().any(|part| name.contains(part));
-    let kind = if unread.iter().any(is_head) { "a head of another kind" } else { "tensors that it does not have" };
+    let kind = if unread.iter().any(is_head) { "a head of another kind" } else { "unknown tensors" };
     let found = format!("{kind} beside a {architecture}: {named}{}", if unread.len() > 4 { " and others" } else { "" });
     EngineError::NotWhole { model: model.to_owned(), found }
 }
 
-/// Opens a checkpoint folder, with an adapter in it where one is given; tokenizer and template are the adapter's
-/// where it has its own.
+/// Opens a checkpoint folder. Where an adapter's folder is given, it is merged in, and tokenizer and template
+/// are the adapter's if it has its own.
 pub(crate) async fn folder(folder: &Folder, adapter: Option<&Folder>, clock: Clock) -> Result<Opened, EngineError> {
     let text_folder = adapter.filter(|adapter| adapter.find("tokenizer.json").is_some()).unwrap_or(folder);
-    // An adapter's text may lie in either folder.
+    // An adapter's tokenizer may lie in either folder.
     refuse_old_forms(folder.name(), |file| folder.find(file).or_else(|| text_folder.find(file)).is_some())?;
     let config_source = folder.get("config.json")?;
     let config = text_of(config_source).await?;
@@ -127,8 +128,7 @@ pub(crate) async fn folder(folder: &Folder, adapter: Option<&Folder>, clock: Clo
     untie(&mut checkpoint, architecture.as_mut(), &mut notes).await?;
     check_unread(folder, &checkpoint, architecture.as_ref(), &changed)?;
     if !architecture.summary().is_causal && architecture.summary().head != Head::Pooled {
-        notes
-            .push("is_causal is false: every token sees all others, as in transformers 5; 4 passes it over".to_owned());
+        notes.push("is_causal is false: tokens see each other, as in transformers 5; version 4 ignores it".to_owned());
     }
     let named = serde_json::from_str::<Value>(&config).ok();
     let text = open_text(text_folder, folder, named.as_ref(), architecture.as_ref(), clock).await?;
@@ -140,8 +140,8 @@ fn merged(adapter: &Adapter, base: Checkpoint) -> Result<(Checkpoint, BTreeSet<S
     Ok((checkpoint, changed))
 }
 
-/// The names of all tensors, and what they are without what stands before them in a model with a head or in an
-/// adapter.
+/// The names of all tensors without the prefixes of an adapter. Each is also listed without its first part,
+/// which a model with a head puts before the names of its backbone.
 fn known_names(base: &Checkpoint, adapter: Option<&Adapter>) -> BTreeSet<String> {
     let adapters = adapter.into_iter().flat_map(|adapter| adapter.checkpoint().tensors());
     let names = base.tensors().chain(adapters).map(|info| info.name.as_str());
@@ -154,8 +154,8 @@ fn known_names(base: &Checkpoint, adapter: Option<&Adapter>) -> BTreeSet<String>
         .collect()
 }
 
-/// The tensors by the names that the architecture reads: older names of norms' weights, and names with or without
-/// what stands before a model's own where it has a head, as transformers finds them.
+/// Renames tensors to the names that the architecture reads, as transformers does: older names of LayerNorm
+/// weights are replaced, and the backbone's prefix is removed or added.
 fn canonical(checkpoint: Checkpoint, architecture: &dyn Architecture) -> Result<Checkpoint, EngineError> {
     let specs = architecture.tensors()?;
     let mut wanted: BTreeSet<String> = specs.iter().map(|spec| spec.stored.clone()).collect();
@@ -172,7 +172,8 @@ fn canonical(checkpoint: Checkpoint, architecture: &dyn Architecture) -> Result<
     Ok(checkpoint.renamed(of)?)
 }
 
-/// How many labels a head has, and how many tokens an embedding that an adapter brought.
+/// Takes sizes from the tensors: the number of labels from the head, and the size of the vocabulary from an
+/// embedding that an adapter brought.
 fn settle_sizes(
     checkpoint: &Checkpoint,
     architecture: &mut dyn Architecture,
@@ -192,8 +193,8 @@ fn settle_sizes(
     Ok(())
 }
 
-/// A language model whose head is its embedding, but which has another stored: transformers 5 reads that one. Where
-/// the head alone is stored, it is the embedding too.
+/// For a language model whose head is tied to its embedding: where another head is stored, it is used, as in
+/// transformers 5. Where only the head is stored, it is the embedding too.
 async fn untie(
     checkpoint: &mut Checkpoint,
     architecture: &mut dyn Architecture,
@@ -209,7 +210,7 @@ async fn untie(
         (Some(embedding), Some(head)) if !checkpoint.are_equal(&embedding, &head).await? => {
             architecture.untie();
             notes.push(format!(
-                "{own} differs from the embedding that tie_word_embeddings ties it to: it is used, as in transformers 5"
+                "{own} is not the embedding, though tie_word_embeddings is true: {own} is used, as in transformers 5"
             ));
         }
         (None, Some(_)) => {
@@ -220,7 +221,7 @@ async fn untie(
     Ok(())
 }
 
-/// Refuses what an adapter brought that nothing reads, and a language model with a head of another kind beside it.
+/// Refuses tensors of an adapter that are not read, and a language model with a head of another kind.
 fn check_unread(
     folder: &Folder,
     checkpoint: &Checkpoint,
@@ -230,7 +231,7 @@ fn check_unread(
     let summary = architecture.summary();
     let specs = architecture.tensors()?;
     if !changed.is_empty() {
-        // What is not there says more than what is there instead.
+        // A missing tensor says more than the tensors that are not read, so it is reported first.
         specs.iter().try_for_each(|spec| checkpoint.expect(&spec.stored, &spec.shape).map(|_| ()))?;
     }
     let read: BTreeSet<String> = specs.into_iter().map(|spec| spec.stored).collect();
@@ -257,12 +258,13 @@ pub(crate) fn unread(opened: &Opened) -> Result<Vec<String>, EngineError> {
     Ok(names.filter(|name| !read.contains(name) && name != ROPE_FACTORS).collect())
 }
 
+/// The text of a file.
 async fn text_of(source: &Source) -> Result<String, EngineError> {
     let bytes = source.read_all().await?;
     Ok(String::from_utf8(bytes).map_err(|_| text_format(source.name(), "UTF-8 text", "other bytes"))?)
 }
 
-/// A JSON object in a folder; none where there is no such file.
+/// The JSON object in a folder's file; `None` where there is no such file.
 async fn object_of(folder: &Folder, name: &str) -> Result<Option<Map<String, Value>>, EngineError> {
     let Some(source) = folder.find(name) else {
         return Ok(None);
@@ -275,7 +277,8 @@ async fn object_of(folder: &Folder, name: &str) -> Result<Option<Map<String, Val
     }
 }
 
-/// Tokenizer and template of a folder. `base` is the model's, whose configuration is `config`.
+/// Opens the tokenizer and the template of `folder`. `base` is the model's folder, and `config` is the
+/// configuration in it.
 async fn open_text(
     folder: &Folder,
     base: &Folder,
@@ -288,7 +291,7 @@ async fn open_text(
         special_tokens_map: object_of(folder, "special_tokens_map.json").await?,
         added_tokens: object_of(folder, "added_tokens.json").await?,
     };
-    // An adapter's folder may say nothing of the model: then its tokenizer is what its files say.
+    // An adapter's folder may have no config.json. Then only the tokenizer's files say what it is.
     let own = match std::ptr::eq(folder, base) {
         true => config.cloned(),
         false => object_of(folder, "config.json").await?.map(Value::Object),
@@ -307,7 +310,7 @@ async fn open_text(
             Tokenizer::assemble(source.name(), Vocabulary::Whole(&json), model_type, named, &settings)?
         }
     };
-    // An encoder reads a pair of texts, whatever its tokenizer's configuration has.
+    // An encoder reads a pair of texts, even if its tokenizer's configuration has a template.
     let template = match architecture.summary().head {
         Head::Pooled => None,
         Head::Score | Head::LanguageModel => chat_template(folder, &settings.config, &tokenizer, clock).await?,
@@ -315,8 +318,8 @@ async fn open_text(
     Ok(TextPipeline { tokenizer, template })
 }
 
-/// The template of `chat_template.jinja` or of `tokenizer_config.json`, where it is a text or a
-/// list of named texts; none where there is none.
+/// The chat template in `chat_template.jinja`, or else in `tokenizer_config.json`: a text, or the `default` of
+/// a list of named texts; `None` where there is none.
 async fn chat_template(
     folder: &Folder,
     config: &Map<String, Value>,

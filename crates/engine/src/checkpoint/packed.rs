@@ -1,5 +1,5 @@
-//! A checkpoint with its large matrices packed, as one safetensors file: what `rewardscope pack`
-//! writes for others, and what the page keeps of a model that it packed while it loaded it.
+//! A checkpoint with its large matrices packed, as one safetensors file. `rewardscope pack` writes it for
+//! others; the page keeps one for a model that it packed while loading.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use rewardscope_weights::{TensorInfo, safetensors};
 
 use crate::checkpoint::dtype::{pack, stored_bytes};
 use crate::checkpoint::names::{CHECKPOINT_FILES, OLDER_FILES, VALUE_HEAD};
-use crate::checkpoint::packed_cache::{FINGERPRINT, KeptForm};
+use crate::checkpoint::packed_cache::{CacheEntry, FINGERPRINT};
 use crate::checkpoint::stored_rows::{pieces, read_rows};
 use crate::checkpoint::writer::{TOKENIZER_FILES, WriteFile, header};
 use crate::error::EngineError;
 use crate::{Cancel, Dtype, ModelFiles};
 
 impl ModelFiles {
-    /// The files of a model in a repository, its weights to be such a type: those that were kept
-    /// packed so when it was loaded before, otherwise as [`Self::fetch`].
+    /// Fetches the files of a model in a repository, whose weights are to be loaded as `dtype`. Where an
+    /// earlier load kept the weights packed as this type, these are used; otherwise as [`Self::fetch`].
     ///
     /// # Errors
     /// As [`Self::fetch`].
@@ -29,7 +29,7 @@ impl ModelFiles {
         cancel: &Cancel,
         progress: &mut dyn FnMut(FetchProgress),
     ) -> Result<Self, EngineError> {
-        let form = KeptForm::of(store, repository, dtype).filter(|_| file.is_none());
+        let form = CacheEntry::of(store, repository, dtype).filter(|_| file.is_none());
         if let Some(form) = &form
             && let Some(weights) = store.derived(&form.recipe, cancel, progress).await
             && let Some(fingerprint) = safetensors::metadata(&weights, FINGERPRINT).await?
@@ -39,7 +39,7 @@ impl ModelFiles {
             let names: Vec<String> = own.filter(has).map(str::to_owned).collect();
             let mut sources = store.fetch(repository, &names, cancel, progress).await?;
             sources.push(weights.named(&format!("{}/{}", repository.name, safetensors::SINGLE)));
-            return Ok(Self::Kept { folder: Folder::new(&repository.name, sources), fingerprint });
+            return Ok(Self::Cached { folder: Folder::new(&repository.name, sources), fingerprint });
         }
         Ok(match Self::fetch(store, repository, file, cancel, progress).await? {
             Self::Folder { folder, .. } => Self::Folder { folder, form: form.map(Box::new) },
@@ -47,9 +47,9 @@ impl ModelFiles {
         })
     }
 
-    /// Writes a checkpoint folder with its large matrices packed, one piece after the other: the
-    /// configuration and the tokenizer's files as they are, and `model.safetensors`. An adapter is
-    /// merged into its base. `progress` gets stored bytes, done and total.
+    /// Writes a checkpoint folder with its large matrices packed as `dtype`, one piece after the other: the
+    /// configuration and the tokenizer's files as they are, and `model.safetensors`. An adapter is merged into
+    /// its base. `progress` gets stored bytes, done and total.
     ///
     /// # Errors
     /// When a file cannot be read or written, or the model is a GGUF file, which is packed already.
@@ -68,7 +68,7 @@ impl ModelFiles {
                               is, or give the checkpoint that it was made of";
                 return Err(refuse(reason.to_owned()));
             }
-            Self::Folder { folder, .. } | Self::Kept { folder, .. } => (folder, folder),
+            Self::Folder { folder, .. } | Self::Cached { folder, .. } => (folder, folder),
             Self::Adapted { adapter, base } => (base.as_ref().unwrap_or(adapter), adapter),
         };
         // No text is rendered, so the time does not matter.

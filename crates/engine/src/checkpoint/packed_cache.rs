@@ -1,4 +1,4 @@
-//! A model that was packed while it was loaded, kept on the visitor's device.
+//! The cache of models that were packed while they were loaded, on the user's machine.
 
 use std::collections::BTreeMap;
 
@@ -12,21 +12,22 @@ use crate::checkpoint::names::is_of_model;
 use crate::checkpoint::upload::Watcher;
 use crate::checkpoint::writer::header;
 
-/// The metadata's name for the fingerprint of the model that a kept file was made of.
+/// Metadata key of the fingerprint of the model that a cache file was made of.
 pub(crate) const FINGERPRINT: &str = "rewardscope.fingerprint";
 
-/// Another way of packing is another file.
+/// Change this with the format, so that old cache files are not reused.
 const VERSION: &str = "packed 1";
 
-/// Where a repository's checkpoint is kept packed.
+/// The cache entry for a repository's packed checkpoint.
 #[derive(Debug, Clone)]
-pub struct KeptForm {
+pub struct CacheEntry {
     store: Store,
     pub(crate) recipe: Recipe,
 }
 
-impl KeptForm {
-    /// Where there is anything to pack: in a checkpoint folder, as a type that is not the stored one.
+impl CacheEntry {
+    /// The entry for a checkpoint folder with weights packed as `dtype`. `None` where there is nothing to keep:
+    /// the repository has no checkpoint folder, or the type is `Auto` or `F32`.
     pub(crate) fn of(store: &Store, repository: &Repository, dtype: Dtype) -> Option<Self> {
         let has = |name: &str| repository.get(name).is_ok();
         let is_checkpoint = has("config.json") && (has(safetensors::SINGLE) || has(safetensors::INDEX));
@@ -36,32 +37,33 @@ impl KeptForm {
         Some(Self { store: store.clone(), recipe })
     }
 
-    /// Begins to keep a model's tensors, which come in this order.
+    /// Begins a cache file for a model's tensors, which must come in this order; `None` where the cache takes
+    /// none.
     pub(crate) async fn begin(
         &self,
         specs: &[TensorSpec],
         checkpoint: &Checkpoint,
         dtype: Dtype,
         fingerprint: &str,
-    ) -> Result<Option<Keeping>, WeightsError> {
+    ) -> Result<Option<CacheWriter>, WeightsError> {
         let metadata = BTreeMap::from([(FINGERPRINT.to_owned(), fingerprint.to_owned())]);
         let (header, bytes) = header(specs, checkpoint, dtype, metadata)?;
-        let mut keeping =
-            self.store.keep_derived(&self.recipe, bytes).await.map(|file| Keeping { file, failed: false });
-        if let Some(keeping) = &mut keeping {
-            keeping.stored(&header);
+        let mut writer =
+            self.store.cache_derived(&self.recipe, bytes).await.map(|file| CacheWriter { file, failed: false });
+        if let Some(writer) = &mut writer {
+            writer.stored(&header);
         }
-        Ok(keeping)
+        Ok(writer)
     }
 }
 
-/// A packed file that is being kept. A model is loaded whether it can be kept or not.
-pub(crate) struct Keeping {
+/// A cache file that is being written. Where this fails, the model is loaded all the same.
+pub(crate) struct CacheWriter {
     file: Derived,
     failed: bool,
 }
 
-impl Watcher for Keeping {
+impl Watcher for CacheWriter {
     fn stored(&mut self, bytes: &[u8]) {
         self.failed = self.failed || self.file.write(bytes).is_err();
     }
@@ -71,12 +73,13 @@ impl Watcher for Keeping {
     }
 }
 
-impl Keeping {
+impl CacheWriter {
+    /// Ends the file, or discards it where writing failed.
     pub async fn finish(self) {
         if self.failed {
             self.file.discard().await;
         } else {
-            // Not found next time, it is packed again.
+            // Where this fails, the next load finds no file and packs the model again.
             let _ = self.file.finish().await;
         }
     }

@@ -1,4 +1,4 @@
-//! Rows of stored tensors, in pieces, in the order that the model reads them.
+//! Reads rows of stored tensors, in pieces, in the order that the model reads them.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use rewardscope_weights::{Checkpoint, TensorInfo};
 
 use crate::error::EngineError;
 
-/// Rows that are ordered among each other: whole heads, or one.
+/// Number of rows that are reordered together: those of a whole head, or one.
 pub(crate) fn unit_rows(info: &TensorInfo, order: RowOrder) -> usize {
     match order {
         RowOrder::AsStored | RowOrder::PlusOne => 1,
@@ -15,19 +15,20 @@ pub(crate) fn unit_rows(info: &TensorInfo, order: RowOrder) -> usize {
     }
 }
 
-/// How many rows are read at once: whole heads where they are ordered.
+/// How many rows are read at once: whole heads where rows are reordered.
 pub(crate) fn piece_rows(info: &TensorInfo, order: RowOrder) -> usize {
     let unit = unit_rows(info, order);
     (PIECE_BYTES / (4 * info.columns()) / unit).max(1) * unit
 }
 
-/// Rows in runs that are read at once.
+/// Splits rows into runs that are read at once.
 pub(crate) fn pieces(info: &TensorInfo, order: RowOrder, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     let most = piece_rows(info, order);
     rows.clone().step_by(most).map(move |first| first..(first + most).min(rows.end))
 }
 
-/// Stored rows in the order that the model takes; rotary ones are read by whole heads.
+/// Reads `rows` stored rows from `first` on, in the order that the model takes. Rotary rows are read by whole
+/// heads.
 pub(crate) async fn read_rows(
     checkpoint: &Checkpoint,
     info: &TensorInfo,
@@ -56,7 +57,7 @@ pub(crate) fn unpair(bytes: &[u8], row_bytes: usize, head_rows: usize) -> Vec<u8
     ordered
 }
 
-/// Bytes handed over at once, in f32. Some drivers corrupt larger uploads.
+/// Most bytes handed over at once, in f32, but at least one row or head. Some drivers corrupt larger uploads.
 pub(crate) const PIECE_BYTES: usize = 4 << 20;
 
 #[cfg(test)]

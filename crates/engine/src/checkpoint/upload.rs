@@ -1,5 +1,6 @@
-//! Weights onto the device: read a piece, pack or widen it, hand it over. No piece is larger than
-//! [`PIECE_BYTES`], and queued pieces are waited for before they add up.
+//! Brings weights onto the device: reads a piece, packs it or widens it to f32, and hands it over. Pieces have
+//! about [`PIECE_BYTES`](crate::checkpoint::stored_rows::PIECE_BYTES) at most, and queued pieces are waited for
+//! before they add up.
 
 use std::ops::Range;
 
@@ -14,10 +15,10 @@ use crate::checkpoint::stored_rows::{pieces, read_rows, unit_rows};
 use crate::device::{DeviceKind, OpenDevice};
 use crate::error::EngineError;
 
-/// Bytes handed to a GPU before the queue is waited for: they lie in the host's memory until then.
+/// Bytes handed to a GPU before the queue is waited for. Until then they lie in the host's memory.
 const QUEUED_BYTES: usize = 16 << 20;
 
-/// Sees what is brought onto a device, piece by piece in the order of the tensors.
+/// Receives what is brought onto a device: piece by piece, in the order of the tensors.
 pub(crate) trait Watcher {
     /// Rows that stay as they are stored.
     fn stored(&mut self, bytes: &[u8]);
@@ -44,7 +45,7 @@ impl<'a> Uploader<'a> {
         Self { checkpoint, device, cancel, watcher, queued: 0 }
     }
 
-    /// The tensor as `[rows, columns]` on the device, packed where the type says so, in parts where
+    /// Brings a tensor onto the device as `[rows, columns]`: packed where the type says so, and in parts where
     /// a kernel cannot read all of it at once. `progress` gets the stored bytes of each piece.
     pub(crate) async fn upload(
         &mut self,
@@ -69,6 +70,7 @@ impl<'a> Uploader<'a> {
         Ok(Stored::parts(parts))
     }
 
+    /// Brings rows onto the device in f32.
     async fn plain(
         &mut self,
         info: &TensorInfo,
@@ -79,7 +81,7 @@ impl<'a> Uploader<'a> {
         let columns = info.columns();
         let mut whole: Option<Tensor<2>> = None;
         let shift = if order == RowOrder::PlusOne { -1.0 } else { 0.0 };
-        // The processor's memory is the host's: there the pieces are put together at once.
+        // The CPU computes in the host's memory, so pieces are put together there at once.
         let mut held: Vec<f32> = Vec::new();
         for piece in pieces(info, order, rows.clone()) {
             let bytes = self.piece(info, order, piece.start, piece.len()).await?;
@@ -101,6 +103,7 @@ impl<'a> Uploader<'a> {
         Ok(Stored::plain(whole.unwrap_or_else(held)))
     }
 
+    /// Brings rows onto the device packed.
     async fn packed(
         &mut self,
         info: &TensorInfo,
@@ -147,7 +150,7 @@ impl<'a> Uploader<'a> {
         Ok(Stored::packed(packing, words, pairs))
     }
 
-    /// Puts a piece where it belongs; the only piece is the whole.
+    /// Puts a piece into the whole tensor, from row `first` on. A piece with all rows is the whole tensor.
     async fn assemble<K: Basic>(
         &mut self,
         whole: Option<Tensor<2, K>>,
@@ -173,6 +176,7 @@ impl<'a> Uploader<'a> {
         Ok(whole)
     }
 
+    /// Reads the stored bytes of some rows, unless the work was cancelled.
     async fn piece(
         &self,
         info: &TensorInfo,
@@ -189,7 +193,7 @@ impl<'a> Uploader<'a> {
 mod tests {
     use super::*;
 
-    /// On a device whose kernels read 4 KiB at once, every larger matrix is in parts.
+    /// On a device whose kernels read 4 KiB at once, every larger matrix is stored in parts.
     #[test]
     fn matrices_are_split_where_a_device_reads_little_at_once() {
         use pollster::block_on;

@@ -1,4 +1,4 @@
-//! What a checkpoint folder that is written begins with.
+//! Parts of the checkpoint folders that are written: the tokenizer's files, and the header of packed weights.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use rewardscope_weights::{Checkpoint, TensorInfo, WeightsError, safetensors};
 use crate::Dtype;
 use crate::checkpoint::dtype::stored_as;
 
-/// Takes the next bytes of a file of the checkpoint, by the file's name.
+/// Takes the name of a file of the checkpoint, and that file's next bytes.
 pub type WriteFile<'a> = dyn FnMut(&str, &[u8]) -> std::io::Result<()> + 'a;
 
-/// Files that belong to a tokenizer, as far as a folder has them.
+/// Files of a tokenizer that are copied, where a folder has them.
 pub(crate) const TOKENIZER_FILES: [&str; 4] =
     ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"];
 
-/// What a tensor is in a packed file.
+/// A tensor's entry in the header of a packed file.
 pub(crate) fn entry(spec: &TensorSpec, info: &TensorInfo, dtype: Dtype) -> safetensors::Entry {
     let packing = dtype.packing(info.dtype, info.columns(), spec.packs);
     safetensors::Entry {
@@ -25,7 +25,7 @@ pub(crate) fn entry(spec: &TensorSpec, info: &TensorInfo, dtype: Dtype) -> safet
     }
 }
 
-/// The first bytes of a packed file of these tensors in this order, and how many it has in all.
+/// The header of a packed file with these tensors in this order, and the number of bytes of the whole file.
 pub(crate) fn header(
     specs: &[TensorSpec],
     checkpoint: &Checkpoint,

@@ -1,4 +1,4 @@
-//! How fast the GPU and the CPU are, and which of them computes.
+//! Measures how fast the GPU and the CPU are, and chooses the faster one.
 
 use std::sync::OnceLock;
 
@@ -9,7 +9,7 @@ use rewardscope_store::now_ms;
 use crate::device::open_device::{DeviceCalibration, OpenDevice};
 use crate::error::EngineError;
 
-/// Of a GPU and the CPU the faster one, with the reason.
+/// The faster one of a GPU and the CPU, with the reason. It is measured once in a process or worker.
 pub(crate) async fn choose(gpu: OpenDevice) -> Result<OpenDevice, EngineError> {
     static TRIED: OnceLock<DeviceCalibration> = OnceLock::new();
     let calibration = match TRIED.get() {
@@ -37,7 +37,7 @@ pub(crate) async fn choose(gpu: OpenDevice) -> Result<OpenDevice, EngineError> {
     Ok(chosen)
 }
 
-/// How fast an open GPU and the CPU each are, measured within about a second.
+/// Measures how fast an open GPU and the CPU are, within about a second.
 ///
 /// # Errors
 /// When the GPU fails.
@@ -46,11 +46,11 @@ pub async fn calibrate(gpu: &OpenDevice) -> Result<DeviceCalibration, EngineErro
     Ok(DeviceCalibration { gpu_gflops: gflops(gpu).await?, cpu_gflops: gflops(&cpu).await? })
 }
 
-/// Billions of operations a second in products as layers have them.
+/// Billions of operations per second in matrix products of a layer's size.
 async fn gflops(device: &OpenDevice) -> Result<f64, EngineError> {
     const TOKENS: usize = 256;
     const WIDTH: usize = 1024;
-    /// Of each device: so long at least, and less than three times as long.
+    /// Minimum of milliseconds of a trial; it takes less than three times as long.
     const LEAST_MS: f64 = 100.0;
     let ones = |rows: usize| Tensor::<2>::ones([rows, WIDTH], &device.device);
     let (x, weight) = (ones(TOKENS), ones(WIDTH));
@@ -60,10 +60,10 @@ async fn gflops(device: &OpenDevice) -> Result<f64, EngineError> {
         device.read_back(last.narrow(0, TOKENS - 1, 1).narrow(1, WIDTH - 1, 1).reshape([1])).await?;
         Ok::<f64, EngineError>(now_ms() - started)
     };
-    // The first also compiles.
+    // The first product also compiles the kernel.
     products(1).await?;
     let (mut count, mut ms) = (1, products(1).await?);
-    // More at once, until the way there and back does not count.
+    // Twice as many, until the way to the device and back does not count.
     while ms < LEAST_MS {
         count *= 2;
         ms = products(count).await?;

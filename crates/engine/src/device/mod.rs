@@ -1,5 +1,6 @@
-//! Which device computes. The GPU is taken where it is a real one; a software adapter is slower
-//! than the CPU path, so there the CPU is taken and the reason said. Either can be forced.
+//! Chooses the device that computes. A hardware GPU and the CPU are measured, and the faster one is taken. A
+//! software adapter is slower than the CPU path, so there the CPU is taken. The report gives the reason. Either
+//! device can be forced.
 
 mod calibration;
 mod open_device;
@@ -11,10 +12,19 @@ use open_device::platform;
 pub use open_device::{DeviceCalibration, DeviceChoice, DeviceKind, DeviceReport, OpenDevice};
 pub use rewardscope_store::now_ms;
 
-/// The device of this choice. A GPU is opened once a process or worker and shared afterwards.
+/// Opens the device of this choice. A GPU is opened once in a process or worker, and shared afterwards.
 ///
 /// # Errors
-/// [`EngineError::NoDevice`] when a GPU was asked for and there is none.
+/// [`EngineError::NoDevice`] when a GPU was asked for and there is none, [`EngineError::DeviceFailed`] when it
+/// fails while it is measured.
+///
+/// ```
+/// use rewardscope_engine::{DeviceChoice, DeviceKind, device};
+///
+/// let device = pollster::block_on(device::open(DeviceChoice::Cpu)).unwrap();
+/// assert_eq!(device.report.kind, DeviceKind::Cpu);
+/// assert_eq!(device.report.reason, "The CPU computes, as chosen.");
+/// ```
 pub async fn open(choice: DeviceChoice) -> Result<OpenDevice, EngineError> {
     let no_gpu = |reason: String| match choice {
         DeviceChoice::Gpu => Err(EngineError::NoDevice { wanted: "GPU", reason }),
@@ -44,12 +54,12 @@ pub async fn open(choice: DeviceChoice) -> Result<OpenDevice, EngineError> {
     choose(device).await
 }
 
-/// Lets the worker receive messages, such as a cancellation; natively there is nobody to wait for.
+/// Lets a browser's worker receive messages, such as a cancellation. Natively it returns at once.
 pub async fn pause() {
     rewardscope_store::sleep(0.0).await;
 }
 
-/// Lets others work for a few milliseconds.
+/// Waits 4 ms, so that others can work.
 pub async fn wait_a_little() {
     rewardscope_store::sleep(4.0).await;
 }

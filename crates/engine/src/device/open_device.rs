@@ -1,5 +1,4 @@
-//! Which device computes. The GPU is taken where it is a real one; a software adapter is slower
-//! than the CPU path, so there the CPU is taken and the reason said. Either can be forced.
+//! Devices: how one is asked for, found, opened and reported.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,12 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::error::EngineError;
 use crate::{Dtype, Need};
 
-/// What the user asks for.
+/// The device that the user asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceChoice {
-    /// A hardware GPU, else the CPU.
+    /// The faster one of a hardware GPU and the CPU; the CPU where there is no hardware GPU.
     #[default]
     Auto,
     /// A GPU, even one in software.
@@ -24,49 +24,49 @@ pub enum DeviceChoice {
     Cpu,
 }
 
-/// What computes.
+/// The kind of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceKind {
     /// WebGPU in a browser; Vulkan, Metal or DX12 natively.
     Gpu,
-    /// burn's flex on the processor.
+    /// burn's Flex backend on the processor.
     Cpu,
 }
 
-/// What the GPU and the CPU each make of the same product, in billions of operations a second.
+/// How fast the GPU and the CPU compute the same products.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct DeviceCalibration {
-    /// The GPU's.
+    /// Billions of operations per second on the GPU.
     pub gpu_gflops: f64,
-    /// The CPU's.
+    /// Billions of operations per second on the CPU.
     pub cpu_gflops: f64,
 }
 
 impl DeviceCalibration {
-    /// Whether the CPU is ahead.
+    /// Whether the CPU is faster.
     pub fn prefers_cpu(self) -> bool {
         self.cpu_gflops > self.gpu_gflops
     }
 }
 
-/// What there is to say of the device that was taken.
+/// What is known of the device that was taken.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct DeviceReport {
-    /// What computes.
+    /// The kind of the device.
     pub kind: DeviceKind,
     /// The adapter's own name, or `CPU`.
     pub name: String,
     /// The graphics API, or `flex`.
     pub backend: String,
-    /// Whether the adapter is a GPU in software.
+    /// Whether the adapter is a GPU emulated in software.
     pub software: bool,
     /// Why this device was taken: a sentence.
     pub reason: String,
-    /// How fast the GPU and the CPU were, where both were tried.
+    /// How fast the GPU and the CPU were, where both were measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<DeviceCalibration>,
 }
@@ -76,16 +76,16 @@ pub struct DeviceReport {
 pub struct OpenDevice {
     /// burn's handle.
     pub device: Device,
-    /// What there is to say of it.
+    /// What is known of it.
     pub report: DeviceReport,
-    /// Bytes of weights that it can have; a GPU's are not known beforehand.
+    /// Most bytes of weights that it can hold; `None` on a GPU, whose memory is not known beforehand.
     most_bytes: Option<u64>,
-    /// Bytes of the largest buffer that one kernel can read; none on the CPU.
+    /// Bytes of the largest buffer that one kernel can read; `None` on the CPU.
     most_bound_bytes: Option<u64>,
     failure: Failure,
 }
 
-/// A GPU that is open, as it is kept for the whole process or worker.
+/// An open GPU. It is kept for the whole process or worker.
 #[derive(Clone)]
 pub(in crate::device) struct Gpu {
     device: Device,
@@ -93,14 +93,14 @@ pub(in crate::device) struct Gpu {
     failure: Failure,
 }
 
-/// What the driver first complained of, shared by all that use the device.
+/// The driver's first error, shared by all that use the device.
 type Failure = Arc<Mutex<Option<String>>>;
 
 impl Gpu {
     fn new((device, setup): (Device, WgpuSetup)) -> Self {
         let failure = Failure::default();
-        // Once the driver has refused anything, later readbacks can return stale memory that looks
-        // right: the first failure is kept, and every later score and load on this device refused.
+        // Once the driver has refused anything, later readbacks can return stale memory that looks right. So
+        // the first failure is kept, and every later score and load on this device is refused.
         let note = |failure: &Failure| {
             let failure = failure.clone();
             move |said: String| {
@@ -116,8 +116,8 @@ impl Gpu {
         Self { device, setup, failure }
     }
 
-    /// The device, unless it has failed: then it stays out of use until the page or the process
-    /// starts anew.
+    /// The device, unless it has failed. Then it stays out of use until the page or the process is started
+    /// again.
     fn usable(self) -> Result<Self, String> {
         let failed = self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match failed {
@@ -127,13 +127,13 @@ impl Gpu {
     }
 }
 
-/// An adapter seen before a device is asked of it.
+/// An adapter that was found. No device is opened on it yet.
 pub(in crate::device) struct Adapter {
     pub(super) name: String,
     pub(super) software: bool,
 }
 
-/// Names that software adapters carry.
+/// Parts of the names of software adapters, in lower case.
 const SOFTWARE_ADAPTERS: [&str; 6] = ["swiftshader", "llvmpipe", "lavapipe", "softpipe", "basic render", "warp"];
 
 fn is_software(name: &str) -> bool {
@@ -176,16 +176,16 @@ impl OpenDevice {
         }
     }
 
-    /// The same, taken for another reason.
+    /// The same device, with another reason in its report.
     pub(super) fn with_reason(self, reason: String) -> Self {
         Self { report: DeviceReport { reason, ..self.report.clone() }, ..self }
     }
 
-    /// Whether a model's weights can be on this device at all as the chosen type, of those that it
-    /// was reckoned for. A GPU's memory is not known beforehand: there all may try.
+    /// Checks that a model's weights fit on this device as the type `chosen`. `needs` are the bytes for each
+    /// type. A GPU's memory is not known beforehand: there every model may try.
     ///
     /// # Errors
-    /// [`EngineError::TooLarge`] where they cannot, with the type that would fit.
+    /// [`EngineError::TooLarge`] where they do not fit, with the type that would fit.
     pub fn fits(&self, model: &str, needs: &[Need], chosen: Dtype) -> Result<(), EngineError> {
         let most_bytes = self.most_bytes.unwrap_or(u64::MAX);
         let too_large = |need: &&Need| need.dtype == chosen && need.weight_bytes > most_bytes;
@@ -200,17 +200,20 @@ impl OpenDevice {
         Err(EngineError::TooLarge { model, dtype, weight_bytes, most_bytes, advice })
     }
 
-    /// As if it had room for so many bytes of weights, and its kernels could read so many of a buffer.
+    /// The same device with less room: `most_bytes` for weights, and `most_bound_bytes` for a buffer that one
+    /// kernel reads.
     #[must_use]
     pub fn limited(self, most_bytes: u64, most_bound_bytes: u64) -> Self {
         Self { most_bytes: Some(most_bytes), most_bound_bytes: Some(most_bound_bytes), ..self }
     }
 
-    /// Bytes of a buffer that one kernel can read; no bound on the CPU.
+    /// Most bytes of a buffer that one kernel can read; `u64::MAX` on the CPU.
     pub(crate) fn most_bound_bytes(&self) -> u64 {
         self.most_bound_bytes.unwrap_or(u64::MAX)
     }
 
+    /// Checks that the device has not failed.
+    ///
     /// # Errors
     /// [`EngineError::DeviceFailed`] once the driver has reported any error.
     pub fn check(&self) -> Result<(), EngineError> {
@@ -220,7 +223,7 @@ impl OpenDevice {
         }
     }
 
-    /// A vector's values on the host. Refused when the device has failed at anything before.
+    /// Copies a vector's values to the host. Refused when the device has failed at anything before.
     pub(crate) async fn read_back(&self, values: Tensor<1>) -> Result<Vec<f32>, EngineError> {
         let data = values.into_data_async().await.map_err(|e| self.failed(e))?;
         self.check()?;
@@ -232,12 +235,13 @@ impl OpenDevice {
         self.read_back(Tensor::zeros([1], &self.device)).await.map(drop)
     }
 
+    /// The error for a failure of this device.
     pub(crate) fn failed(&self, reason: impl ToString) -> EngineError {
         EngineError::DeviceFailed { device: self.report.name.clone(), reason: one_sentence(&reason.to_string()) }
     }
 }
 
-/// burn's errors come as chains over several lines, with a backtrace below and repetitions within.
+/// Makes one sentence of burn's errors, which are chains over several lines, with repetitions and a backtrace.
 fn one_sentence(reason: &str) -> String {
     const MOST_CHARACTERS: usize = 400;
     let lines = reason.lines().map(str::trim).take_while(|line| !line.starts_with("Backtrace"));
@@ -256,11 +260,11 @@ pub(super) mod platform {
 
     use super::*;
 
-    /// All of the machine's memory.
+    /// Bytes of the machine's memory.
     pub(super) fn memory_bytes() -> u64 {
         let memory = sysinfo::MemoryRefreshKind::nothing().with_ram();
         match sysinfo::System::new_with_specifics(sysinfo::RefreshKind::nothing().with_memory(memory)).total_memory() {
-            // A system that is not known to the library.
+            // The library does not know this system.
             0 => u64::MAX,
             bytes => bytes,
         }
@@ -303,7 +307,7 @@ pub(super) mod platform {
         static GPU: RefCell<Option<Gpu>> = const { RefCell::new(None) };
     }
 
-    /// All of wasm's memory is 4 GiB, and activations need some of it.
+    /// Bytes of wasm's memory, which is 4 GiB, without the part that activations need.
     pub(super) fn memory_bytes() -> u64 {
         (4 << 30) - (512 << 20)
     }
@@ -317,7 +321,7 @@ pub(super) mod platform {
         JsFuture::from(Promise::from(function.apply(of, arguments)?)).await
     }
 
-    /// Asks the browser without touching wgpu, which panics where `timestamp-query` is missing.
+    /// Asks the browser for an adapter without touching wgpu, which panics where `timestamp-query` is missing.
     pub(in crate::device) async fn probe() -> Result<Adapter, String> {
         let gpu = get(&get(&js_sys::global(), "navigator"), "gpu");
         if gpu.is_undefined() {

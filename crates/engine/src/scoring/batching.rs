@@ -4,29 +4,29 @@ use rewardscope_models::Summary;
 
 use crate::device::{DeviceKind, OpenDevice};
 
-/// Most tokens in one batch, and most bytes of what a layer makes of them. On the CPU more save
-/// nothing but cost memory.
+/// For a GPU: most tokens in one batch, and most bytes of a layer's activations for them.
 const BATCH_GPU: (usize, u64) = (4096, 256 << 20);
 
+/// The same for the CPU, where larger batches save no time but cost memory.
 const BATCH_CPU: (usize, u64) = (1024, 96 << 20);
 
-/// Fewer tokens leave most of a device idle.
+/// Minimum of tokens in one batch: fewer leave most of a device idle.
 const LEAST_BATCH_TOKENS: u64 = 64;
 
-/// Bytes of what a layer makes of a token: the residual, its norms, queries, keys, values and what they
-/// come to are there at once, then both halves of the feed-forward layer, their product and its result.
+/// Bytes of a layer's activations for one token. The residual, its norms, queries, keys, values and the output
+/// of attention exist at once; then both halves of the feed-forward layer, their product and its result.
 pub(crate) fn bytes_a_token(summary: &Summary) -> u64 {
     4 * (3 * summary.intermediate_size as u64 + 8 * summary.hidden_size as u64)
 }
 
-/// Tokens in one batch, as suits the device and the model's width.
+/// Most tokens in one batch, for this device and the width of this model.
 pub(crate) fn batch_tokens(device: &OpenDevice, summary: &Summary) -> usize {
     let (most, most_bytes) = match device.report.kind {
         DeviceKind::Gpu => BATCH_GPU,
         DeviceKind::Cpu => BATCH_CPU,
     };
     let (hidden, inner) = (summary.hidden_size as u64, summary.intermediate_size as u64);
-    // A kernel reads each of a layer's values whole.
+    // A kernel reads each activation as one buffer.
     let bound = device.most_bound_bytes() / (4 * inner.max(hidden));
     let budget = (most_bytes / bytes_a_token(summary)).min(bound).max(LEAST_BATCH_TOKENS);
     usize::try_from(budget).unwrap_or(most).min(most)

@@ -1,3 +1,5 @@
+//! The forward pass: from token ids to logits, log-probabilities and pooled hidden states.
+
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -11,9 +13,9 @@ use crate::checkpoint::dtype::needs;
 use crate::checkpoint::upload::{Uploader, Watcher};
 use crate::device::{DeviceKind, OpenDevice, now_ms, pause};
 use crate::error::EngineError;
-use crate::{Cancel, Dtype, KeptForm};
+use crate::{CacheEntry, Cancel, Dtype};
 
-/// A network on a device, from ids to per-token values; it knows no text.
+/// A network on a device, from token ids to values per token. It knows nothing of texts.
 pub(crate) struct Forward {
     network: Box<dyn Network>,
     pub summary: Summary,
@@ -21,14 +23,15 @@ pub(crate) struct Forward {
 }
 
 impl Forward {
-    /// Streams a checkpoint's tensors onto the device. `progress` gets stored bytes, done and
-    /// total. With `keep` and the model's fingerprint, what was packed is kept. Also returns how many weights there are, and their bytes on the device.
+    /// Streams a checkpoint's tensors onto the device. `progress` gets stored bytes, done and total. `keep` is
+    /// a cache entry to fill with the packed weights, and the model's fingerprint. Also returns the number of
+    /// weights, and their bytes on the device.
     pub async fn load(
         checkpoint: &Checkpoint,
         architecture: &dyn Architecture,
         device: OpenDevice,
         dtype: Dtype,
-        keep: Option<(&KeptForm, &str)>,
+        cache: Option<(&CacheEntry, &str)>,
         cancel: &Cancel,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(Self, u64, u64), EngineError> {
@@ -42,7 +45,7 @@ impl Forward {
         }
         device.fits(checkpoint.name(), &needs, dtype)?;
         let device_bytes = needs.iter().find(|need| need.dtype == dtype).map_or(0, |need| need.weight_bytes);
-        // In the file's order, so that the file is read once through.
+        // In the file's order, so that the file is read once from beginning to end.
         specs.sort_by_key(|spec| checkpoint.find(&spec.stored).map(|info| info.position()));
         progress(done, total);
         let mut tensors = Tensors::default();
@@ -51,12 +54,12 @@ impl Forward {
         {
             Self::rehearse(&specs, checkpoint, architecture, &device, dtype)?;
         }
-        let mut keeping = match keep {
+        let mut cache_writer = match cache {
             Some((form, fingerprint)) => form.begin(&specs, checkpoint, dtype, fingerprint).await?,
             None => None,
         };
         let mut uploader =
-            Uploader::new(checkpoint, &device, cancel, keeping.as_mut().map(|keeping| keeping as &mut dyn Watcher));
+            Uploader::new(checkpoint, &device, cancel, cache_writer.as_mut().map(|writer| writer as &mut dyn Watcher));
         for spec in &specs {
             let tensor = uploader
                 .upload(spec, dtype, &mut |bytes| {
@@ -67,23 +70,25 @@ impl Forward {
             tensors.insert(&spec.name, tensor);
             pause().await;
         }
-        if let Some(keeping) = keeping {
-            keeping.finish().await;
+        if let Some(writer) = cache_writer {
+            writer.finish().await;
         }
         let network = architecture.build(&mut tensors, &device.device)?;
         Ok((Self { network, summary: architecture.summary().clone(), device }, parameters, device_bytes))
     }
 
-    /// Milliseconds that it takes to hand one layer's work to the device, without waiting for it.
+    /// Milliseconds of the host for handing one layer's work over `tokens` tokens to the device, without
+    /// waiting for it.
     pub fn encode_ms(&self, tokens: usize) -> f64 {
         let (ids, all): (Vec<u32>, Vec<usize>) = (0..tokens).map(|token| (0, token)).unzip();
-        let wanted = Wanted { tokens: &all, tap: None, keep: false };
+        let wanted = Wanted { tokens: &all, tap: None, keeps_state: false };
         let started = now_ms();
         let _hidden = self.network.hidden(&Batch::of([ids.as_slice()]), None, wanted);
         (now_ms() - started) / self.summary.layers as f64
     }
 
-    /// How many tokens all rows begin with: a decoder's states of them are the same in all.
+    /// The number of tokens that all rows begin with and whose states are the same in all: then they are
+    /// computed once.
     pub fn shared(&self, rows: &[&[u32]]) -> usize {
         let [first, others @ ..] = rows else {
             return 0;
@@ -95,43 +100,44 @@ impl Forward {
         others.iter().map(common).min().unwrap_or_default()
     }
 
-    /// Whether states of what these rows begin with are the same whatever follows.
+    /// Whether the states of the rows' common beginning do not depend on what follows.
     fn shares(&self, rows: &[&[u32]]) -> bool {
         let longest = rows.iter().map(|row| row.len()).max().unwrap_or_default();
         self.summary.is_causal && self.summary.long_after.is_none_or(|most| longest <= most)
     }
 
-    /// What is wanted of each row. What rows begin with alike is computed once, and not at all where
-    /// `kept` has it from an earlier call; the others' tokens go through packed, at most `budget` of
-    /// them at once, with one readback each time. `tap` is the number of layers after which states
-    /// are pooled.
+    /// Reads what each row asks for, with one readback for each batch. A batch has at most `budget` tokens, but
+    /// at least one row. Tokens that all rows begin with are computed once. Where `kept` has their states from
+    /// an earlier call, they are not computed at all; it then keeps those of this call. `tap` is the number of
+    /// layers after which states are pooled.
     pub async fn read(
         &self,
         rows: &[Row<'_>],
         tap: usize,
         budget: usize,
-        kept: Option<&mut Kept>,
+        cache: Option<&mut PrefixCache>,
         cancel: &Cancel,
     ) -> Result<Vec<Readings>, EngineError> {
         let all: Vec<&[u32]> = rows.iter().map(|row| row.ids).collect();
-        let shared = match &kept {
-            // A single text's beginning is worth keeping too: up to what is read of it.
+        let shared = match &cache {
+            // The beginning of a single text is cache too, up to the first state that is read.
             Some(_) if rows.len() == 1 && self.shares(&all) => self.reads(&rows[0]).start,
             _ => self.shared(&all),
         };
-        let at_hand = kept.as_ref().map_or(0, |kept| {
-            let same = kept.ids.iter().zip(&all[0][..shared]).take_while(|(a, b)| a == b).count();
-            // What is read must be computed.
+        let at_hand = cache.as_ref().map_or(0, |cache| {
+            let same = cache.ids.iter().zip(&all[0][..shared]).take_while(|(a, b)| a == b).count();
+            // States that are read must be computed in this call.
             rows.iter().map(|row| self.reads(row).start).fold(same, usize::min)
         });
         let mut prefix: Option<State> =
-            kept.as_ref().filter(|_| at_hand > 0).and_then(|kept| Some(kept.state.as_ref()?.select(&[0..at_hand])));
+            cache.as_ref().filter(|_| at_hand > 0).and_then(|cache| Some(cache.state.as_ref()?.select(&[0..at_hand])));
         let mut readings = Vec::with_capacity(rows.len());
         while readings.len() < rows.len() {
             cancel.check()?;
             let is_first = readings.is_empty();
             let left = &rows[readings.len()..];
-            // Where each row goes on: states before that are at hand, those that are read are not.
+            // The first token that is computed for each row. The first batch also computes the common
+            // beginning; later ones have only its keys and values, so they compute again what is read of it.
             let starts: Vec<usize> =
                 left.iter().map(|row| if is_first { shared } else { shared.min(self.reads(row).start) }).collect();
             let beginning = if is_first { at_hand..shared } else { shared..shared };
@@ -142,21 +148,21 @@ impl Forward {
                 tokens <= budget
             });
             let count = fitting.count().max(1);
-            let keep = is_first && shared > 0 && (kept.is_some() || count < left.len());
+            let keeps_state = is_first && shared > 0 && (cache.is_some() || count < left.len());
             let part = Part { rows: &left[..count], starts: &starts[..count], beginning };
-            let state = self.read_part(&part, prefix.as_ref(), tap, keep, &mut readings).await?;
-            if keep {
+            let state = self.read_part(&part, prefix.as_ref(), tap, keeps_state, &mut readings).await?;
+            if keeps_state {
                 prefix = state.map(|state| state.select(&[0..shared]));
             }
             pause().await;
         }
-        if let Some(kept) = kept {
-            *kept = Kept { ids: all[0][..shared].to_vec(), state: prefix };
+        if let Some(cache) = cache {
+            *cache = PrefixCache { ids: all[0][..shared].to_vec(), state: prefix };
         }
         Ok(readings)
     }
 
-    /// The positions of the hidden states that a row's values and pooled state are made of.
+    /// The positions of the hidden states that a row's values and its pooled state are made of.
     fn reads(&self, row: &Row<'_>) -> Range<usize> {
         let values = match self.summary.head {
             Head::Score => row.values.clone(),
@@ -171,30 +177,31 @@ impl Forward {
         }
     }
 
+    /// Computes a part and appends its readings. Returns the part's keys and values where `keep` asks for them.
     async fn read_part(
         &self,
         part: &Part<'_>,
         prefix: Option<&State>,
         tap: usize,
-        keep: bool,
+        keeps_state: bool,
         readings: &mut Vec<Readings>,
     ) -> Result<Option<State>, EngineError> {
-        let given = self.give(part, prefix, tap, keep);
-        let width = given.pooled_width;
-        let all = self.device.read_back(given.all).await?;
+        let dispatched = self.dispatch(part, prefix, tap, keeps_state);
+        let width = dispatched.pooled_width;
+        let all = self.device.read_back(dispatched.all).await?;
         let (pooled, values) = all.split_at(width * part.rows.len());
-        for (at, places) in given.values.into_iter().enumerate() {
+        for (at, places) in dispatched.values.into_iter().enumerate() {
             let values = places.into_iter().map(|place| values[place]).collect();
             let state = pooled[at * width..(at + 1) * width].to_vec();
-            readings.push(Readings { values, state, computed: given.computed[at] });
+            readings.push(Readings { values, state, computed: dispatched.computed[at] });
         }
-        Ok(given.state)
+        Ok(dispatched.state)
     }
 
-    /// Hands a part to the device without waiting for it.
-    fn give(&self, part: &Part<'_>, prefix: Option<&State>, tap: usize, keep: bool) -> Given {
+    /// Hands a part's work to the device without waiting for it.
+    fn dispatch(&self, part: &Part<'_>, prefix: Option<&State>, tap: usize, keeps_state: bool) -> Dispatched {
         let mut batch = Batch::after(prefix.map_or(0, State::rows));
-        let known = batch.kept();
+        let known = batch.prefix_tokens();
         let beginning = part.rows.first().map_or(0..0, |row| {
             let before = vec![0..part.beginning.start.min(known)];
             batch.push(&row.ids[part.beginning.clone()], &[], before)
@@ -206,7 +213,7 @@ impl Forward {
             let types = row.types.get(start..).unwrap_or_default();
             places.push(batch.push(&row.ids[start..], types, before));
         }
-        // The token of the batch that stands at a position of a row.
+        // The number in the batch of the token at a position of a row.
         let token = |row: usize, position: usize| match position.checked_sub(part.starts[row]) {
             Some(own) => places[row].start + own,
             None => beginning.start + position - part.beginning.start,
@@ -219,7 +226,7 @@ impl Forward {
         tokens.dedup();
         let place = |row: usize, position: usize| tokens.binary_search(&token(row, position)).unwrap_or_default();
         let is_tapped = tap < self.summary.layers && part.rows.iter().any(|row| row.pooled.is_some());
-        let wanted = Wanted { tokens: &tokens, tap: is_tapped.then_some(tap), keep };
+        let wanted = Wanted { tokens: &tokens, tap: is_tapped.then_some(tap), keeps_state };
         let hidden = self.network.hidden(&batch, prefix, wanted);
         let states = hidden.tapped.unwrap_or_else(|| hidden.last.clone());
         let (values, counts) = self.values(hidden.last, part.rows, &place);
@@ -233,7 +240,7 @@ impl Forward {
                 Head::Pooled | Head::LanguageModel => own.collect(),
             }
         };
-        Given {
+        Dispatched {
             values: part.rows.iter().enumerate().map(of).collect(),
             computed: (0..part.rows.len())
                 .map(|at| places[at].len() + if at == 0 { part.beginning.len() } else { 0 })
@@ -244,8 +251,8 @@ impl Forward {
         }
     }
 
-    /// Has the device go through what it will be asked for later, with weights that are all zero, so
-    /// that it compiles while the weights arrive. Nothing is waited for.
+    /// Runs the network once with weights that are all zero, so that the device compiles its kernels while the
+    /// real weights arrive. It does not wait for the result.
     fn rehearse(
         specs: &[TensorSpec],
         checkpoint: &Checkpoint,
@@ -259,7 +266,7 @@ impl Forward {
         for spec in specs {
             let info = checkpoint.expect(&spec.stored, &spec.shape)?;
             let packing = dtype.packing(info.dtype, info.columns(), spec.packs);
-            // Of a vocabulary a few tokens are enough, and of all layers one's weights.
+            // A few rows of the vocabulary are enough, and all layers can share the same weights.
             let rows = if info.rows() == summary.vocab_size { REHEARSED_TOKENS } else { info.rows() };
             let key = (rows, info.columns(), packing);
             let stand_in = stand_ins.entry(key).or_insert_with(|| stand_in(rows, info.columns(), packing, device));
@@ -273,12 +280,12 @@ impl Forward {
         let ids = texts.each_ref().map(|ids| ids.as_slice());
         let shared = forward.shared(&ids);
         let part = Part { rows: &rows, starts: &[shared; 2], beginning: 0..shared };
-        drop(forward.give(&part, None, forward.summary.layers, false));
+        drop(forward.dispatch(&part, None, forward.summary.layers, false));
         device.device.flush().map_err(|e| device.failed(e))
     }
 
-    /// The values of all rows from `[read tokens, hidden]`, and how many are each row's; for
-    /// [`Head::Score`] one for every token that is read.
+    /// The values of all rows from the hidden states `[read tokens, hidden]`, and how many of them belong to
+    /// each row. For [`Head::Score`] there is one value for every token that is read, and the numbers are 0.
     fn values(
         &self,
         hidden: Tensor<2>,
@@ -304,7 +311,7 @@ impl Forward {
         }
     }
 
-    /// The states of each row's positions, one row after the other.
+    /// The states of each row's positions, one row after the other: `[positions of all rows, hidden]`.
     fn reads_of_rows(
         &self,
         hidden: Tensor<2>,
@@ -320,7 +327,7 @@ impl Forward {
         hidden.select(0, Tensor::<1, Int>::from_data(TensorData::new(from, [count]), &self.device.device))
     }
 
-    /// The mean of the states that each row pools, `[rows * hidden]`; `None` where none does.
+    /// The mean of the states that each row pools, `[rows * hidden]`; `None` where no row pools.
     fn pooled(&self, states: Tensor<2>, rows: &[Row<'_>], place: &dyn Fn(usize, usize) -> usize) -> Option<Tensor<1>> {
         if rows.iter().all(|row| row.pooled.is_none()) {
             return None;
@@ -337,33 +344,35 @@ impl Forward {
     }
 }
 
-/// A token sequence, and what is wanted of it.
+/// A token sequence, and what is read of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Row<'a> {
+    /// Token ids.
     pub ids: &'a [u32],
-    /// Parts of a pair, for encoders that are told.
+    /// Token types: they say which part of a pair each token belongs to, for encoders that read them.
     pub types: &'a [u32],
-    /// The tokens whose logits, or log-probabilities, are wanted. An encoder has one logit for all.
+    /// The tokens whose logits or log-probabilities are read. An encoder has one logit for all tokens.
     pub values: Range<usize>,
     /// The tokens whose states are pooled.
     pub pooled: Option<Range<usize>>,
 }
 
-/// What came of a [`Row`].
+/// What was read of a [`Row`].
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Readings {
-    /// One for each of [`Row::values`], or an encoder's one.
+    /// One value for each token of [`Row::values`], or an encoder's only one. Log-probabilities are in nats.
     pub values: Vec<f32>,
     /// `[hidden]`: the mean of the pooled states; empty where none were wanted.
     pub state: Vec<f32>,
-    /// Tokens that were computed for it; those that rows share count for the first.
+    /// Number of tokens computed for the row; tokens that rows share count for the first.
     pub computed: usize,
 }
 
-/// Tokens of the vocabulary that a rehearsal has.
+/// Size of the vocabulary in a rehearsal.
 const REHEARSED_TOKENS: usize = 64;
 
-/// An adapter in software computes a larger model's rehearsal for longer than it then compiles.
+/// Most weights of a model that is rehearsed on a software adapter: with more, the rehearsal takes longer than
+/// the compilation that it saves.
 const MOST_REHEARSED_IN_SOFTWARE: u64 = 50_000_000;
 
 /// A matrix of zeros.
@@ -379,30 +388,32 @@ fn stand_in(rows: usize, columns: usize, packing: Option<Packing>, device: &Open
     }
 }
 
-/// What the device was given, and where in what comes back is what.
-struct Given {
-    /// Of each row the places of its values.
+/// Work that was handed to the device, and where its results are.
+struct Dispatched {
+    /// For each row, the places of its values among all values.
     values: Vec<Vec<usize>>,
-    /// Tokens computed for each.
+    /// Number of tokens computed for each row.
     computed: Vec<usize>,
     /// Width of the pooled states, which come before the values; 0 where there are none.
     pooled_width: usize,
+    /// Pooled states of all rows, then values: what is read back.
     all: Tensor<1>,
+    /// Keys and values, where they are kept.
     state: Option<State>,
 }
 
-/// Rows that go through the network at once.
+/// Rows that go through the network in one batch.
 struct Part<'a> {
     rows: &'a [Row<'a>],
-    /// The position of the first token of each that is computed for it.
+    /// For each row, the position of the first token that is computed for it.
     starts: &'a [usize],
-    /// The positions that they begin with alike and that are computed here.
+    /// The positions of the rows' common beginning that are computed in this batch.
     beginning: Range<usize>,
 }
 
-/// What an earlier call computed of the beginning of its rows.
+/// The states of the common beginning of an earlier call's rows.
 #[derive(Default)]
-pub(crate) struct Kept {
+pub(crate) struct PrefixCache {
     ids: Vec<u32>,
     state: Option<State>,
 }

@@ -1,4 +1,4 @@
-//! Texts to scores.
+//! Computes scores from texts.
 
 pub(crate) mod batching;
 pub(crate) mod forward;

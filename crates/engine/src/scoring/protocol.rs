@@ -1,12 +1,14 @@
+//! Protocols: what evaluation programs do differently with the same model.
+
 use rewardscope_text::{Bos, Format, TruncationSide};
 
-/// What programs that mark the same model do differently, by name: how a conversation becomes ids,
-/// where it is cut, and which token the score is read at.
+/// How a conversation becomes token ids, where it is truncated, and which token the score is read at. Programs
+/// that mark the same model differ in these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Protocol {
-    /// Who begins a conversation.
+    /// Who puts the token that begins a text (BOS) before a conversation.
     pub bos: Bos,
-    /// Which end is cut; the tokenizer's own choice without it.
+    /// Which end of a text is cut off; `None` for the tokenizer's own choice.
     pub truncation: Option<TruncationSide>,
     /// Which token the score is read at.
     pub pooled: PooledToken,
@@ -17,18 +19,19 @@ pub struct Protocol {
 /// Which token of a padded row transformers reads the score at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PooledToken {
-    /// Since 4.51: the rightmost whose id is not the pad id.
+    /// Since transformers 4.51: the rightmost token whose id is not the pad id.
     #[default]
     Rightmost,
-    /// Before: the one before the first pad id, wherever that is; the last where there is none.
+    /// Before 4.51: the token before the first pad id, wherever that is; the last token where there is none.
     BeforeFirstPad,
 }
 
 impl Protocol {
-    /// At most so many tokens in the reference protocol.
+    /// Most tokens of a conversation in the reference protocol.
     pub const REFERENCE_TOKENS: usize = 2048;
 
-    /// What of it is not the default, for reports and to tell runs apart; empty where nothing is.
+    /// The settings that are not the default, in words, for reports and to tell runs apart; empty where all
+    /// are.
     pub fn described(&self) -> String {
         let bos = match self.bos {
             Bos::Template => None,
@@ -41,14 +44,15 @@ impl Protocol {
         [bos, side, pooled, format].into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
-    /// RewardBench's: both beginnings, the first masked, cut on the right.
+    /// RewardBench's protocol: both the template and the tokenizer put a BOS, and the first one is masked. The
+    /// tokenizer says which end is cut off: the right one, unless its settings say otherwise.
     pub fn reference() -> Self {
         Self { bos: Bos::RewardBench, ..Self::default() }
     }
 }
 
-/// Which token the score is read at; the last where no pad id is known. Where every id is the pad
-/// id it is the first since 4.51, the last before.
+/// The index of the token that the score is read at; the last where no pad id is known. Where every id is the
+/// pad id, it is the first since 4.51, and the last before.
 pub(crate) fn pooled_index(ids: &[u32], pad_token_id: Option<u32>, rule: PooledToken) -> usize {
     let last = ids.len() - 1;
     let Some(pad) = pad_token_id else {
@@ -56,7 +60,7 @@ pub(crate) fn pooled_index(ids: &[u32], pad_token_id: Option<u32>, rule: PooledT
     };
     match rule {
         PooledToken::Rightmost => ids.iter().rposition(|&id| id != pad).unwrap_or(0),
-        // transformers counted from the end where nothing comes before the first.
+        // Where nothing comes before the first pad id, transformers read index -1: the last token.
         PooledToken::BeforeFirstPad => {
             ids.iter().position(|&id| id == pad).and_then(|first| first.checked_sub(1)).unwrap_or(last)
         }

@@ -1,4 +1,4 @@
-//! What there is to say of a loaded model.
+//! What is known of a loaded model.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,41 +7,42 @@ use crate::error::EngineError;
 use crate::scoring::score::Aggregate;
 use crate::{Backbone, Dtype, HeadConfig, SelfTest};
 
-/// What there is to say of a loaded model.
+/// What is known of a loaded model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct ModelReport {
     /// The file's or folder's name.
     pub name: String,
-    /// [`ModelFiles::origin`]
+    /// Where it came from, if from the Hub: [`ModelFiles::origin`](crate::ModelFiles::origin).
     pub origin: Option<String>,
     /// A hash over its files and its fitted head, which tells models apart.
     pub fingerprint: String,
     /// A hash over its files alone.
     pub backbone_fingerprint: String,
-    /// The fitted head on it, where there is one.
+    /// The reward head on it, where there is one.
     pub head: Option<HeadConfig>,
     /// The architecture's name.
     pub architecture: String,
     /// Whether scores are rewards; otherwise they are log-probabilities.
     pub is_reward_model: bool,
-    /// How log-probabilities become a score; a reward model's need not.
+    /// How log-probabilities become a score; `None` for a reward model.
     pub aggregate: Option<Aggregate>,
-    /// A hash over what turns text into token ids.
+    /// A hash over everything that turns text into token ids.
     pub tokenizer_fingerprint: String,
-    /// [`Protocol::described`]
+    /// The settings of the protocol that are not the default:
+    /// [`Protocol::described`](crate::Protocol::described).
     pub protocol: String,
-    /// What makes a text of a conversation: `tokenizer` for the model's own template, a format's
-    /// name, or `none`, where prompt and completion are read as a pair or one after the other.
+    /// What turns a conversation into a text: `tokenizer` for the model's own template, the name of a format,
+    /// or `none`. With `none`, the prompt and the completion are read as a pair, or one after the other.
     pub template: String,
     /// Which of a classifier's logits is the score, where it has several.
     pub label: Option<usize>,
-    /// The time that the template was told, in seconds of [`Clock`], where it asks: scores depend
-    /// on it.
+    /// The time that the template saw, where it asks for the time, in seconds as
+    /// [`Clock::local_seconds`](crate::Clock::local_seconds): scores depend on it.
     pub template_seconds: Option<i64>,
-    /// Tokens that it can attend over, after any limit that was set.
+    /// Most tokens that it can attend over, after any limit that was set.
     pub context_tokens: usize,
-    /// What whoever compares its scores should know: sentences.
+    /// What people who compare its scores should know: sentences.
     #[serde(default)]
     pub notes: Vec<String>,
     /// Number of layers that run.
@@ -52,18 +53,19 @@ pub struct ModelReport {
     pub parameters: u64,
     /// Stored bytes of the weights.
     pub weight_bytes: u64,
-    /// What the weights are on the device.
+    /// Weight type on the device.
     pub dtype: Dtype,
-    /// Bytes of the weights there.
+    /// Bytes of the weights on the device.
     pub device_bytes: u64,
-    /// Where it runs.
+    /// The device that it runs on.
     pub device: DeviceReport,
-    /// How the device did on known answers.
+    /// What the self-test found on this device.
     pub self_test: SelfTest,
-    /// Milliseconds from the first byte to the last upload.
+    /// Milliseconds from the first byte read to the last upload.
     pub load_ms: f64,
 }
 
+/// A hash over everything that turns text into token ids.
 pub(crate) fn tokenizer_fingerprint(tokenizer: &rewardscope_text::Tokenizer) -> Result<String, EngineError> {
     let mut hash = rewardscope_store::Hasher::sha256();
     hash.update(tokenizer.to_json()?.as_bytes());
@@ -71,7 +73,7 @@ pub(crate) fn tokenizer_fingerprint(tokenizer: &rewardscope_text::Tokenizer) -> 
 }
 
 impl Backbone {
-    /// A loaded model as one.
+    /// A loaded model as the backbone of a head; `id` is its Hub id.
     pub fn of(model: &ModelReport, id: Option<String>) -> Self {
         Self {
             name: model.name.clone(),

@@ -1,21 +1,24 @@
+//! Scores, and how log-probabilities become one.
+
 use serde::{Deserialize, Serialize};
 
 /// How the log-probabilities of a completion's tokens become one number, by the names of the
 /// reference evaluator (`allenai/reward-bench`, `rewardbench/dpo.py`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 #[serde(rename_all = "lowercase")]
 pub enum Aggregate {
-    /// Their mean, in nats a token.
+    /// Their mean, in nats per token.
     #[default]
     Avg,
     /// Their sum, in nats.
     Sum,
-    /// Their negated Euclidean norm.
+    /// Their negated Euclidean norm, in nats.
     Norm,
 }
 
-/// The three aggregates of one completion.
+/// The three aggregates of one completion's log-probabilities, in nats.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct LogProbabilities {
@@ -28,14 +31,14 @@ pub struct LogProbabilities {
 }
 
 impl LogProbabilities {
-    /// Of the tokens' log-probabilities, summed in f64 in their order. The average of none is 0.
+    /// The aggregates of the tokens' log-probabilities, summed in f64 in their order. The average of none is 0.
     pub fn of(tokens: &[f32]) -> Self {
         let sum: f64 = tokens.iter().map(|&p| f64::from(p)).sum();
         let squares: f64 = tokens.iter().map(|&p| f64::from(p) * f64::from(p)).sum();
         Self { avg: sum / tokens.len().max(1) as f64, sum, norm: -squares.sqrt() }
     }
 
-    /// One of them.
+    /// The value of one aggregate.
     pub fn get(&self, aggregate: Aggregate) -> f64 {
         match aggregate {
             Aggregate::Avg => self.avg,
@@ -45,41 +48,41 @@ impl LogProbabilities {
     }
 }
 
-/// How much of a completion's scores is wanted.
+/// How much detail scores have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
-    /// The score alone.
+    /// The score only.
     Score,
-    /// A decoder's score at every token too.
+    /// The score, and a decoder's score at every token.
     EveryToken,
 }
 
-/// What a model says of one completion.
+/// The score of one completion.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Score {
-    /// A reward model's logit, or the chosen aggregate of log-probabilities.
+    /// A reward model's logit, or a language model's chosen aggregate of log-probabilities.
     pub score: f64,
-    /// For a language model: the three aggregates. Never a reward.
+    /// A language model's three aggregates; `None` for a reward model. They are never rewards.
     pub log_probabilities: Option<LogProbabilities>,
-    /// Tokens of the whole conversation that the model saw.
+    /// Number of tokens of the whole conversation that the model saw.
     pub tokens: usize,
-    /// Of those, tokens of the completion.
+    /// Number of these tokens that belong to the completion.
     pub completion_tokens: usize,
-    /// Tokens cut off at the context's end; 0 where nothing was cut.
+    /// Number of tokens that truncation cut off; 0 where nothing was cut.
     pub cut_tokens: usize,
-    /// Tokens that were computed for it: fewer than `tokens` where completions begin alike, which
-    /// counts for the first of them.
+    /// Number of tokens that were computed for it. It is less than `tokens` where completions begin with the
+    /// same tokens: those count for the first completion only.
     pub computed_tokens: usize,
-    /// The ids that the model saw.
+    /// The token ids that the model saw.
     pub input_ids: Vec<u32>,
-    /// A decoder's logit at every token, where that was wanted; none of an encoder. A language model:
-    /// the log-probability of each token of the completion.
+    /// A decoder's logit at every token, where [`Detail::EveryToken`] was asked for; empty for an encoder. For
+    /// a language model, the log-probability of each token of the completion, in nats.
     pub token_scores: Vec<f32>,
 }
 
 impl Score {
-    /// Whether the conversation was longer than the context.
+    /// Whether tokens were cut off.
     pub fn truncated(&self) -> bool {
         self.cut_tokens > 0
     }

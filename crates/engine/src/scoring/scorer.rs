@@ -1,3 +1,5 @@
+//! A loaded model that scores conversations.
+
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -8,7 +10,7 @@ use crate::device::OpenDevice;
 use crate::error::EngineError;
 use crate::loading::{LoadOptions, LoadProgress, LoadStage};
 use crate::scoring::batching::{batch_tokens, bytes_a_token};
-use crate::scoring::forward::{Forward, Kept, Row};
+use crate::scoring::forward::{Forward, PrefixCache, Row};
 use crate::scoring::protocol::pooled_index;
 use crate::scoring::report::{ModelReport, tokenizer_fingerprint};
 use crate::scoring::score::{Detail, LogProbabilities, Score};
@@ -16,7 +18,7 @@ use crate::scoring::selftest;
 use crate::scoring::sequence::{Features, TokenSequence, Trace, TracedToken};
 use crate::{Cancel, ModelFiles, Pooling, RewardHead};
 
-/// A loaded model with its tokenizer and template.
+/// A loaded model with its tokenizer and chat template.
 pub struct Scorer {
     forward: Forward,
     text: TextPipeline,
@@ -30,7 +32,7 @@ pub struct Scorer {
 /// What is kept from one call of [`Scorer::rescore`] to the next.
 #[derive(Default)]
 struct Draft {
-    kept: Kept,
+    prefix: PrefixCache,
     scored: Vec<(TokenSequence, Score)>,
 }
 
@@ -41,13 +43,13 @@ impl std::fmt::Debug for Scorer {
 }
 
 impl Scorer {
-    /// Streams a model onto a device and tests the kernels there. With `head` the model is that
-    /// reward head's backbone.
+    /// Streams a model onto a device and tests the kernels there. With `head`, the model is that reward head's
+    /// backbone.
     ///
     /// # Errors
-    /// When a file is damaged or unsupported, the head is another backbone's, the device fails, or
-    /// the self-test is off; each message names the file or the device. Nothing is left on the
-    /// device then.
+    /// When a file is damaged or unsupported, the head is another backbone's, the device fails, or the
+    /// self-test finds wrong answers; each message names the file or the device. Then nothing is left on the
+    /// device.
     pub async fn load(
         files: &ModelFiles,
         head: Option<&RewardHead>,
@@ -68,8 +70,8 @@ impl Scorer {
             fingerprint = head.fingerprint(&backbone_fingerprint);
         }
         choose_label(opened.architecture.as_mut(), files.name(), options.label)?;
-        // A head may sit on fewer layers: then not all of the model comes by.
-        let keep = match (files, head) {
+        // With a head, fewer layers may be loaded, so there is no whole model to keep.
+        let cache = match (files, head) {
             (ModelFiles::Folder { form: Some(form), .. }, None) => Some((form.as_ref(), backbone_fingerprint.as_str())),
             _ => None,
         };
@@ -80,7 +82,7 @@ impl Scorer {
             progress(now.clone());
         };
         let (forward, parameters, device_bytes) =
-            Forward::load(&opened.checkpoint, architecture, device, options.dtype, keep, cancel, tell).await?;
+            Forward::load(&opened.checkpoint, architecture, device, options.dtype, cache, cancel, tell).await?;
         let load_ms = crate::device::now_ms() - started;
         now.stage = LoadStage::SelfTest;
         progress(now.clone());
@@ -126,17 +128,17 @@ impl Scorer {
         Ok(Self { forward, text: opened.text, options, pooling, report, batch_tokens, draft })
     }
 
-    /// What there is to say of the model.
+    /// What is known of the loaded model.
     pub fn report(&self) -> &ModelReport {
         &self.report
     }
 
-    /// Bytes on the device of the weights and of what a layer makes of the largest batch.
+    /// Estimated bytes on the device: the weights, and a layer's activations for the largest batch.
     pub fn memory_bytes(&self) -> u64 {
         self.report.device_bytes + self.batch_tokens as u64 * bytes_a_token(&self.forward.summary)
     }
 
-    /// Which end of a text that is too long is cut.
+    /// Which end of a text is cut off where it is too long.
     pub fn truncation(&self) -> TruncationSide {
         self.options.protocol.truncation.unwrap_or(self.text.tokenizer.side())
     }
@@ -146,27 +148,27 @@ impl Scorer {
         Encoding { bos, side, most_tokens: self.report.context_tokens }
     }
 
-    /// The time that templates are told from now on.
+    /// Sets the time that the chat template sees from now on.
     pub fn set_clock(&self, clock: Clock) {
         if let Some(template) = &self.text.template {
             template.set_clock(clock);
         }
     }
 
-    /// Milliseconds that it takes to hand one layer's work over `tokens` tokens to the device,
-    /// without waiting for it; the first call also compiles.
+    /// Milliseconds of the host for handing one layer's work over `tokens` tokens to the device, without
+    /// waiting for it. The first call also compiles kernels.
     ///
     /// # Errors
     /// When the device fails.
     pub async fn encode_ms(&self, tokens: usize) -> Result<f64, EngineError> {
         let ms = self.forward.encode_ms(tokens);
-        // Waits, so that nothing of it is left when the next work comes.
+        // Wait, so that nothing of this work is left when the next begins.
         let row = Row { ids: &[0, 0], types: &[], values: 1..2, pooled: None };
         self.forward.read(&[row], self.report.layers, 2, None, &Cancel::default()).await?;
         Ok(ms)
     }
 
-    /// The token sequences of a prompt with each of its completions.
+    /// The token sequences of a prompt with each of its completions, in their order.
     ///
     /// # Errors
     /// When the template or the tokenizer fails.
@@ -209,24 +211,24 @@ impl Scorer {
         self.score_tokens(&sequences, detail, cancel).await
     }
 
-    /// Whether conversations can become texts: asked before many of them are scored.
+    /// Checks that conversations can become texts. Call it before many of them are scored.
     ///
     /// # Errors
-    /// When the model has no template and no format stands in.
+    /// When the model has no chat template and the protocol names no format.
     pub fn check_template(&self) -> Result<(), EngineError> {
         match self.tokenize(&[Message::new("user", "?")], ["."]) {
             Err(error @ EngineError::Text(rewardscope_text::TextError::NoTemplate { .. })) => Err(error),
-            // What a template makes of one conversation says little of another.
+            // Another error for this conversation does not mean that others fail too.
             _ => Ok(()),
         }
     }
 
-    /// The scores of token sequences, in their order. Sequences longer than the context are cut on
-    /// the side that the protocol says. What all of them begin with is computed once.
+    /// The scores of token sequences, in their order. Sequences longer than the context are truncated on the
+    /// side that [`Self::truncation`] says. Tokens that all of them begin with are computed once.
     ///
     /// # Errors
-    /// When an id is outside the vocabulary, nothing of a completion is left to score, the device
-    /// fails, or the work is cancelled.
+    /// When an id is outside the vocabulary, nothing of a completion is left to score, the device fails, or the
+    /// work is cancelled.
     pub async fn score_tokens(
         &self,
         sequences: &[TokenSequence],
@@ -236,8 +238,8 @@ impl Scorer {
         self.score_after(sequences, detail, None, cancel).await
     }
 
-    /// The scores of a prompt's completions while somebody writes them: what is as it was in the call
-    /// before, the prompt's beginning and whole texts, is not computed again.
+    /// The scores of a prompt's completions while somebody edits them. What did not change since the call
+    /// before (whole texts, and the beginning of the prompt) is not computed again.
     ///
     /// # Errors
     /// As [`Self::score`].
@@ -248,7 +250,7 @@ impl Scorer {
         cancel: &Cancel,
     ) -> Result<Vec<Score>, EngineError> {
         let sequences = self.tokenize(prompt, completions)?;
-        // Taken out while it is used: a call that fails leaves nothing behind.
+        // Taken out while in use: a call that fails leaves nothing behind.
         let mut draft = self.draft.take();
         let known = |sequence: &TokenSequence| draft.scored.iter().find(|(scored, _)| scored == sequence);
         let mut scores: Vec<Option<Score>> = sequences
@@ -258,7 +260,7 @@ impl Scorer {
         let changed: Vec<usize> = (0..scores.len()).filter(|&place| scores[place].is_none()).collect();
         if !changed.is_empty() {
             let wanted: Vec<TokenSequence> = changed.iter().map(|&place| sequences[place].clone()).collect();
-            let found = self.score_after(&wanted, Detail::Score, Some(&mut draft.kept), cancel).await?;
+            let found = self.score_after(&wanted, Detail::Score, Some(&mut draft.prefix), cancel).await?;
             for (place, score) in changed.into_iter().zip(found) {
                 scores[place] = Some(score);
             }
@@ -269,9 +271,9 @@ impl Scorer {
         Ok(scores)
     }
 
-    /// What the model sees of a prompt and a completion, token by token, with the value at each: a
-    /// decoder's score were the text to end there, or a language model's log-probability of the token.
-    /// An encoder has one value for all.
+    /// What the model sees of a prompt and a completion, token by token, with a value at each token. A decoder
+    /// with a score gives the score that the text would have if it ended there. A language model gives the
+    /// token's log-probability. An encoder has one value for the whole text.
     ///
     /// # Errors
     /// As [`Self::score`].
@@ -288,12 +290,12 @@ impl Scorer {
         let (Some(sequence), Some(score)) = (sequences.first(), scores.pop()) else {
             return Err(EngineError::Cancelled);
         };
-        let ids = self.kept(std::slice::from_ref(sequence))?.concat();
+        let ids = self.within_context(std::slice::from_ref(sequence))?.concat();
         let texts = match &text {
             Some(text) => self.text.token_texts(text, &ids)?,
             None => ids.iter().map(|&id| self.text.tokenizer.token(id).unwrap_or_default()).collect(),
         };
-        // A language model's values begin where the completion does; a classifier's with the text.
+        // A language model's values begin where the completion begins; a classifier's where the text begins.
         let values = &score.token_scores;
         let first_value = ids.len().saturating_sub(values.len());
         let token = |(place, (&id, text)): (usize, (&u32, String))| TracedToken {
@@ -303,27 +305,28 @@ impl Scorer {
         };
         Ok(Trace {
             tokens: ids.iter().zip(texts).enumerate().map(token).collect(),
-            first_completion_token: self.first(sequence),
+            first_completion_token: self.completion_start(sequence),
             score: score.score,
             is_reward: self.report.is_reward_model,
         })
     }
 
+    /// [`Self::score_tokens`], with the states that `after` keeps from an earlier call.
     async fn score_after(
         &self,
         sequences: &[TokenSequence],
         detail: Detail,
-        after: Option<&mut Kept>,
+        after: Option<&mut PrefixCache>,
         cancel: &Cancel,
     ) -> Result<Vec<Score>, EngineError> {
-        let kept = self.kept(sequences)?;
+        let ids = self.within_context(sequences)?;
         let values = |ids: &[u32], sequence: &TokenSequence| match (self.forward.summary.head, detail) {
-            (Head::LanguageModel, _) => self.first(sequence).max(1)..ids.len(),
+            (Head::LanguageModel, _) => self.completion_start(sequence).max(1)..ids.len(),
             (Head::Score, Detail::EveryToken) => 0..ids.len(),
-            (Head::Score, Detail::Score) => self.pooled_span(self.pooling, ids, self.first(sequence)),
+            (Head::Score, Detail::Score) => self.pooled_span(self.pooling, ids, self.completion_start(sequence)),
             (Head::Pooled, _) => 0..0,
         };
-        let rows: Vec<Row<'_>> = kept
+        let rows: Vec<Row<'_>> = ids
             .iter()
             .zip(sequences)
             .map(|(&ids, sequence)| Row {
@@ -334,7 +337,7 @@ impl Scorer {
             })
             .collect();
         let readings = self.forward.read(&rows, self.report.layers, self.batch_tokens, after, cancel).await?;
-        let scored = kept.iter().zip(sequences).zip(rows.iter().zip(readings));
+        let scored = ids.iter().zip(sequences).zip(rows.iter().zip(readings));
         Ok(scored
             .map(|((ids, sequence), (row, readings))| {
                 self.score_of(sequence, ids, row.values.start, readings.values, readings.computed)
@@ -342,22 +345,22 @@ impl Scorer {
             .collect())
     }
 
-    /// Tokens that [`Self::score_tokens`] would compute.
+    /// Number of tokens that [`Self::score_tokens`] would compute.
     ///
     /// # Errors
     /// As [`Self::score_tokens`], where a sequence cannot be scored.
     pub fn computed_tokens(&self, sequences: &[TokenSequence]) -> Result<usize, EngineError> {
-        let kept = self.kept(sequences)?;
-        let all: usize = kept.iter().map(|ids| ids.len()).sum();
-        Ok(all - self.forward.shared(&kept) * kept.len().saturating_sub(1))
+        let ids = self.within_context(sequences)?;
+        let all: usize = ids.iter().map(|ids| ids.len()).sum();
+        Ok(all - self.forward.shared(&ids) * ids.len().saturating_sub(1))
     }
 
-    /// What a head sees of token sequences after `layers` layers, in their order; with the
-    /// log-probabilities of a language model's completions. Cut and refused as by
-    /// [`Self::score_tokens`].
+    /// What a reward head sees of token sequences, in their order: the pooled hidden states after `layers`
+    /// layers. For a language model, also the log-probabilities of the completions. Sequences are truncated and
+    /// refused as by [`Self::score_tokens`].
     ///
     /// # Errors
-    /// As [`Self::score_tokens`].
+    /// As [`Self::score_tokens`], and for encoders, which take no reward head.
     pub async fn features(
         &self,
         sequences: &[TokenSequence],
@@ -383,20 +386,20 @@ impl Scorer {
         pooling: Pooling,
         cancel: &Cancel,
     ) -> Result<Vec<Features>, EngineError> {
-        let kept = self.kept(sequences)?;
+        let ids = self.within_context(sequences)?;
         let is_language_model = self.forward.summary.head == Head::LanguageModel;
-        let rows: Vec<Row<'_>> = kept
+        let rows: Vec<Row<'_>> = ids
             .iter()
             .zip(sequences)
             .map(|(ids, sequence)| Row {
                 ids,
                 types: sequence.types(ids.len()),
-                values: if is_language_model { self.first(sequence).max(1)..ids.len() } else { 0..0 },
-                pooled: Some(self.pooled_span(pooling, ids, self.first(sequence))),
+                values: if is_language_model { self.completion_start(sequence).max(1)..ids.len() } else { 0..0 },
+                pooled: Some(self.pooled_span(pooling, ids, self.completion_start(sequence))),
             })
             .collect();
         let readings = self.forward.read(&rows, layers, self.batch_tokens, None, cancel).await?;
-        let features = kept.iter().zip(sequences).zip(readings).map(|((ids, sequence), readings)| Features {
+        let features = ids.iter().zip(sequences).zip(readings).map(|((ids, sequence), readings)| Features {
             state: readings.state,
             log_probabilities: is_language_model.then(|| LogProbabilities::of(&readings.values)),
             tokens: ids.len(),
@@ -405,10 +408,10 @@ impl Scorer {
         Ok(features.collect())
     }
 
-    /// The sequences as far as the model sees them.
-    fn kept<'a>(&self, sequences: &'a [TokenSequence]) -> Result<Vec<&'a [u32]>, EngineError> {
+    /// The ids of each sequence that the model sees: what truncation leaves.
+    fn within_context<'a>(&self, sequences: &'a [TokenSequence]) -> Result<Vec<&'a [u32]>, EngineError> {
         let context = self.report.context_tokens;
-        let mut kept = Vec::with_capacity(sequences.len());
+        let mut all = Vec::with_capacity(sequences.len());
         for sequence in sequences {
             let over = sequence.input_ids.len().saturating_sub(context);
             let ids = match self.truncation() {
@@ -427,7 +430,7 @@ impl Scorer {
             }
             let nothing_left = match self.forward.summary.head {
                 Head::Score | Head::Pooled => ids.is_empty(),
-                Head::LanguageModel => self.first(sequence).max(1) >= ids.len(),
+                Head::LanguageModel => self.completion_start(sequence).max(1) >= ids.len(),
             };
             if nothing_left {
                 return Err(EngineError::NothingToScore {
@@ -437,13 +440,13 @@ impl Scorer {
                     context_tokens: context,
                 });
             }
-            kept.push(ids);
+            all.push(ids);
         }
-        Ok(kept)
+        Ok(all)
     }
 
-    /// Where the completion begins in what is left of a sequence.
-    fn first(&self, sequence: &TokenSequence) -> usize {
+    /// Index of the completion's first token in what truncation leaves of a sequence.
+    fn completion_start(&self, sequence: &TokenSequence) -> usize {
         let over = sequence.input_ids.len().saturating_sub(self.report.context_tokens);
         match self.truncation() {
             TruncationSide::Left => sequence.first_completion_token.saturating_sub(over),
@@ -456,12 +459,12 @@ impl Scorer {
         let last = pooled_index(ids, self.forward.summary.pad_token_id, self.options.protocol.pooled);
         match pooling {
             Pooling::LastToken => last..last + 1,
-            // A completion that was cut off whole leaves the prompt's last token.
+            // Where the whole completion was cut off, the prompt's last token stands for it.
             Pooling::CompletionMean => first_completion_token.min(ids.len() - 1)..ids.len(),
         }
     }
 
-    /// `values` are those of the tokens from `first_value` on.
+    /// The score of a sequence. `values` are those of the tokens from `first_value` on.
     fn score_of(
         &self,
         sequence: &TokenSequence,
@@ -476,7 +479,7 @@ impl Scorer {
             Some(all) => all.get(self.options.aggregate),
             None if head == Head::Pooled => values.first().copied().map_or(f64::NAN, f64::from),
             None => {
-                let pooled = self.pooled_span(self.pooling, ids, self.first(sequence));
+                let pooled = self.pooled_span(self.pooling, ids, self.completion_start(sequence));
                 let own = &values[pooled.start - first_value..pooled.end - first_value];
                 own.iter().map(|&score| f64::from(score)).sum::<f64>() / own.len() as f64
             }
@@ -486,7 +489,7 @@ impl Scorer {
             score,
             log_probabilities,
             tokens: ids.len(),
-            completion_tokens: ids.len().saturating_sub(self.first(sequence)),
+            completion_tokens: ids.len().saturating_sub(self.completion_start(sequence)),
             cut_tokens: sequence.cut_tokens + sequence.input_ids.len() - ids.len(),
             computed_tokens,
             input_ids: ids.to_vec(),
@@ -495,7 +498,7 @@ impl Scorer {
     }
 }
 
-/// What makes a text of a conversation: [`ModelReport::template`].
+/// What turns a conversation into a text, for [`ModelReport::template`].
 fn template_name(options: &LoadOptions, own: Option<&ChatTemplate>) -> String {
     match (&options.protocol.format, own) {
         (Some(format), _) => format.name,
@@ -505,7 +508,7 @@ fn template_name(options: &LoadOptions, own: Option<&ChatTemplate>) -> String {
     .to_owned()
 }
 
-/// A classifier's only logit, or the one that was asked for.
+/// Sets which logit is the score: the classifier's only one, or the one that was asked for.
 fn choose_label(architecture: &mut dyn Architecture, model: &str, label: Option<usize>) -> Result<(), EngineError> {
     let labels = architecture.summary().labels;
     match label {

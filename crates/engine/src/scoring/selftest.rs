@@ -1,8 +1,8 @@
-//! Known answers, before any score: a stored model with its log-probabilities from transformers,
-//! and matrix products in the loaded model's own shapes whose results are whole numbers.
+//! Tests a device against known answers before any score: a stored model with its log-probabilities from
+//! transformers, and matrix products in the loaded model's own shapes whose results are whole numbers.
 //!
-//! A kernel that failed to build does not fail loudly in a browser: a later readback returns
-//! whatever lay in memory. So the answers are compared, and a device that is off is refused.
+//! A kernel that failed to build does not fail loudly in a browser: a later readback returns whatever was in
+//! memory. So the answers are compared, and a device with wrong answers is refused.
 
 use burn::tensor::{Int, Tensor};
 use rewardscope_models::{Description, GgufDescription, Summary, describe, project};
@@ -24,13 +24,13 @@ const EXPECTED: &str = include_str!("../../selftest/expected.json");
 /// Largest absolute error of a log-probability. Correct devices are seen to stay under 1e-5.
 const LOG_PROBABILITY_TOLERANCE: f64 = 1e-3;
 
-/// Tokens at once; the cases have fewer.
+/// Most tokens in a batch; the cases have fewer.
 const BUDGET: usize = 4096;
 
-/// Whole numbers this small are exact in f32 in any order of summation.
+/// Largest absolute error of a product. Whole numbers this small are exact in f32, in any order of summation.
 const PRODUCT_TOLERANCE: f64 = 0.0;
 
-/// How the device did on known answers.
+/// What the self-test found on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct SelfTest {
@@ -38,7 +38,7 @@ pub struct SelfTest {
     pub log_probability_error: f64,
     /// Largest absolute error of the matrix products.
     pub product_error: f64,
-    /// Milliseconds that it took.
+    /// Milliseconds that the test took.
     pub ms: f64,
 }
 
@@ -54,6 +54,7 @@ struct ExpectedCase {
     token_logprobs: Vec<f64>,
 }
 
+/// Tests a device, with products in the shapes of the model that `summary` describes.
 pub(crate) async fn run(device: &OpenDevice, summary: &Summary) -> Result<SelfTest, EngineError> {
     let started = now_ms();
     let log_probability_error = stored_model(device).await?;
@@ -78,6 +79,7 @@ fn worse(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
 
+/// Largest absolute error of the stored model's log-probabilities, in nats.
 async fn stored_model(device: &OpenDevice) -> Result<f64, EngineError> {
     let checkpoint = Checkpoint::from_gguf(&Source::memory("the self-test's model", MODEL)).await?;
     let metadata = checkpoint.metadata().cloned().unwrap_or_default();
@@ -108,11 +110,12 @@ async fn stored_model(device: &OpenDevice) -> Result<f64, EngineError> {
     Ok(error)
 }
 
-/// `[rows, inner] x [inner, columns]` of small whole numbers, made on the device, against the same
-/// sums on the host for a spread of places.
+/// Largest absolute error of `[rows, inner] x [inner, columns]` for small whole numbers. The matrices are made
+/// on the device; the host computes the same sums for some places of the result.
 async fn product(device: &OpenDevice, inner: usize, columns: usize) -> Result<f64, EngineError> {
     const ROWS: usize = 33;
-    /// Of more outputs a kernel does the same, and the matrix would need room beside a large model.
+    /// Most columns. With more, the kernel does the same, and the matrix would need memory beside a large
+    /// model.
     const MOST_COLUMNS: usize = 256;
     let columns = columns.min(MOST_COLUMNS);
     const PLACES: usize = 64;

@@ -1,30 +1,29 @@
-//! Token sequences that are scored, and what is told of each.
+//! Token sequences that are scored, and what a model tells of each.
 
 use serde::{Deserialize, Serialize};
 
 use crate::scoring::score::LogProbabilities;
 
-/// Ids to score, and where in them the completion begins.
+/// Token ids to score, and where the completion begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenSequence {
-    /// The whole conversation.
+    /// Token ids of the whole conversation.
     pub input_ids: Vec<u32>,
-    /// A language model's log-probabilities are read from this token on.
+    /// Index of the completion's first token. A language model's log-probabilities are read from this token on.
     pub first_completion_token: usize,
-    /// Which part of a pair each token belongs to, for encoders that are told; empty where there
-    /// are no parts.
+    /// Token types: they say which part of a pair each token belongs to. Empty where the model reads none.
     pub token_type_ids: Vec<u32>,
-    /// Tokens that tokenizing cut off already, as it must where special tokens follow them.
+    /// Number of tokens that the tokenizer cut off already. It must do so where special tokens follow the cut.
     pub cut_tokens: usize,
 }
 
 impl TokenSequence {
-    /// Ids of a conversation, whole.
+    /// A whole conversation without token types.
     pub fn new(input_ids: Vec<u32>, first_completion_token: usize) -> Self {
         Self { input_ids, first_completion_token, token_type_ids: Vec::new(), cut_tokens: 0 }
     }
 
-    /// The types of its first tokens.
+    /// The token types of the first `tokens` tokens; empty where there are none.
     pub(crate) fn types(&self, tokens: usize) -> &[u32] {
         &self.token_type_ids[..self.token_type_ids.len().min(tokens)]
     }
@@ -35,11 +34,11 @@ impl TokenSequence {
 pub struct Features {
     /// `[hidden]`: the pooled hidden state.
     pub state: Vec<f32>,
-    /// A language model's own word on the completion.
+    /// A language model's log-probabilities of the completion.
     pub log_probabilities: Option<LogProbabilities>,
-    /// Tokens of the whole conversation that the model saw.
+    /// Number of tokens of the whole conversation that the model saw.
     pub tokens: usize,
-    /// Tokens cut off at the context's end.
+    /// Number of tokens that truncation cut off.
     pub cut_tokens: usize,
 }
 
@@ -47,11 +46,12 @@ pub struct Features {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct TracedToken {
-    /// Its id.
+    /// Its token id.
     pub id: u32,
-    /// What it stands for in the text.
+    /// The text that it stands for.
     pub text: String,
-    /// A decoder's score up to it, or its log-probability; none where there is no such value.
+    /// A decoder's score if the text ended here, or a language model's log-probability of the token in nats;
+    /// `None` where there is neither.
     pub value: Option<f64>,
 }
 
@@ -59,9 +59,9 @@ pub struct TracedToken {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Trace {
-    /// All that the model saw.
+    /// All tokens that the model saw.
     pub tokens: Vec<TracedToken>,
-    /// Where among them the completion begins.
+    /// Index of the completion's first token.
     pub first_completion_token: usize,
     /// The completion's score.
     pub score: f64,

@@ -1,3 +1,5 @@
+//! Attention on the CPU: scores, softmax and weighted values of a tile of queries, head by head.
+
 use rayon::prelude::*;
 
 use super::exponential::exp;
@@ -5,7 +7,7 @@ use super::product::{Lines, Order, product};
 use super::{Matrix, threads};
 use crate::{Group, Heads, Plan};
 
-/// Queries that are computed together: their scores over a few thousand keys stay in the cache.
+/// Queries that are computed together. Their scores over a few thousand keys stay in the cache.
 const TILE: usize = 64;
 
 /// Some queries of a group: the first, and how many.
@@ -15,6 +17,7 @@ struct Tile<'a> {
     count: usize,
 }
 
+/// Attention of all queries into `out`, which has the shape of `q`.
 pub(super) fn attention(q: Matrix<'_>, k: Matrix<'_>, v: Matrix<'_>, plan: &Plan, heads: Heads, out: &mut [f32]) {
     let mut tiles = Vec::new();
     let mut left = out;
@@ -33,13 +36,14 @@ pub(super) fn attention(q: Matrix<'_>, k: Matrix<'_>, v: Matrix<'_>, plan: &Plan
     }
 }
 
+/// Attention of one tile into `out`, `[queries of the tile, heads * head_dim]`.
 fn attend(q: Matrix<'_>, k: Matrix<'_>, v: Matrix<'_>, tile: &Tile<'_>, heads: Heads, out: &mut [f32]) {
     let Tile { group, first, count } = *tile;
     let head_dim = q.width / heads.queries;
     let shared = heads.queries / heads.keys;
     let span = group.span(heads.sight, first, first + count - 1);
     let keys = group.key_count();
-    // Rows of keys in the span, with where among them they begin.
+    // Runs of keys in the span: the first column of their scores, their first row, and their number.
     let mut parts = Vec::with_capacity(group.keys.len());
     let mut position = 0;
     for range in &group.keys {
@@ -81,7 +85,7 @@ fn attend(q: Matrix<'_>, k: Matrix<'_>, v: Matrix<'_>, tile: &Tile<'_>, heads: H
     }
 }
 
-/// The softmax of the scores that are seen; 0 for the others.
+/// Replaces scores by the softmax over those that are seen, and the others by 0.
 fn weigh(scores: &mut [f32], seen: std::ops::Range<usize>, softcap: Option<f64>) {
     scores[..seen.start].fill(0.0);
     scores[seen.end..].fill(0.0);

@@ -1,3 +1,5 @@
+//! Activations and rotary positions on the CPU.
+
 use super::exponential::{erf, exp, tanh};
 use super::{Matrix, each_rows};
 use crate::Activation;

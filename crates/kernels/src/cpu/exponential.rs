@@ -1,15 +1,16 @@
-//! Functions of one value, without branches and tables, so that compilers make loops of them
-//! vectors on every target.
+//! Functions of one value, without branches and tables, so that compilers vectorise loops of them on every
+//! target.
 
 use crate::packing::nearest;
 
-/// `e^x`, within 2 units in the last place; 0 and infinity beyond f32's range. The reduction and
-/// polynomial are those of Cephes' `expf` (Moshier, 1989).
+/// `e^x`, within 2 units in the last place. Where the result would be below f32's normal range it is 0; where
+/// it would be above f32's range it stays at the largest finite value of this function, about 3.4e38. The
+/// reduction and polynomial are those of Cephes' `expf` (Moshier, 1989).
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
-    // Beyond these the result is subnormal, or infinite.
+    // Below the first bound the true result is subnormal, above the second it is infinite.
     let inside = x.clamp(-87.336_54, 88.722_83);
     let whole = nearest(inside * std::f32::consts::LOG2_E);
     let r = inside - whole * LN_2_HIGH - whole * LN_2_LOW;
@@ -20,11 +21,11 @@ pub(super) fn exp(x: f32) -> f32 {
     let p = p * r + 1.666_666_5e-1;
     let p = p * r + 0.5;
     let value = p * r * r + r + 1.0;
-    // In two steps: 2^128 itself is no f32.
+    // In two factors: 2^128 itself is not an f32.
     let half = (whole as i32) >> 1;
     let power = |n: i32| f32::from_bits(((n + 127) << 23) as u32);
     let value = value * power(half) * power(whole as i32 - half);
-    // NaN stays what it is; minus infinity, a masked score, is exactly nothing.
+    // NaN stays NaN; minus infinity, a masked score, gives exactly 0.
     if x < -87.336_54 { 0.0 } else { value }
 }
 
@@ -34,8 +35,8 @@ pub(super) fn tanh(x: f32) -> f32 {
     1.0 - 2.0 / (exp(2.0 * x) + 1.0)
 }
 
-/// The error function, within 5e-7: the rational minimax approximation that Eigen and XLA use for
-/// f32 (`generic_fast_erf_float`), on -4 to 4, beyond which it is 1 in f32.
+/// The error function, within 5e-7: the rational minimax approximation that Eigen and XLA use for f32
+/// (`generic_fast_erf_float`), on -4 to 4. Beyond, it is -1 or 1 in f32.
 #[inline(always)]
 pub(super) fn erf(x: f32) -> f32 {
     let x = x.clamp(-4.0, 4.0);

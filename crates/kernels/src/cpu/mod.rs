@@ -1,5 +1,5 @@
-//! The CPU's own forms. Rows are read where they lie (views of a fused projection too), tokens are
-//! shared out over the threads that there are.
+//! The CPU's implementation. Rows are read in place, also from views of a fused projection, and work is divided
+//! among the available threads.
 
 mod attention;
 mod elementwise;
@@ -125,19 +125,19 @@ impl Operations for Flex {
     }
 }
 
-/// Rows of f32 in a buffer, each in one piece.
+/// A matrix of f32 in a buffer. Each row is contiguous.
 #[derive(Clone, Copy)]
 struct Matrix<'a> {
-    /// From the first value of the first row on.
+    /// The buffer, from the first value of the first row on.
     data: &'a [f32],
     rows: usize,
     width: usize,
-    /// From the beginning of one row to that of the next.
+    /// Values from the beginning of one row to the beginning of the next.
     stride: usize,
 }
 
 impl<'a> Matrix<'a> {
-    /// Of a tensor that went through [`aligned`].
+    /// The matrix of a tensor that went through [`aligned`].
     fn of(tensor: &'a FlexTensor) -> Self {
         let layout = tensor.layout();
         let (rows, width) = (layout.shape()[0], layout.shape()[1]);
@@ -146,12 +146,13 @@ impl<'a> Matrix<'a> {
         Self { data: &data[layout.start_offset()..], rows, width, stride }
     }
 
+    /// The values of one row.
     fn row(&self, row: usize) -> &'a [f32] {
         &self.data[row * self.stride..][..self.width]
     }
 }
 
-/// The tensor with each row in one piece; most are so already.
+/// The tensor with contiguous rows. Most are so already, and are not copied.
 fn aligned(tensor: FlexTensor) -> FlexTensor {
     let strides = tensor.layout().strides();
     let in_pieces = strides[1] == 1 && strides[0] > 0;
@@ -162,30 +163,33 @@ fn aligned(tensor: FlexTensor) -> FlexTensor {
     }
 }
 
+/// The values of a contiguous f32 tensor.
 fn values(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().unwrap_or_else(|| unreachable!("the tensor was made contiguous, and all are f32"))
 }
 
+/// The values of a contiguous tensor of whole numbers.
 fn ints(tensor: &FlexTensor) -> &[i32] {
     tensor.as_slice().unwrap_or_else(|| unreachable!("the tensor was made contiguous, and all whole numbers are i32"))
 }
 
-/// The values of a contiguous tensor; its own buffer where nobody else has it.
+/// The values of a contiguous tensor. They are not copied where no other tensor shares the buffer.
 fn owned(tensor: FlexTensor) -> Vec<f32> {
     tensor.into_data().try_into_vec().unwrap_or_else(|e| unreachable!("all tensors are f32: {e}"))
 }
 
+/// A `[rows, width]` tensor of these values.
 fn tensor(values: Vec<f32>, width: usize) -> FlexTensor {
     let rows = values.len() / width;
     FlexTensor::from_data(TensorData::new(values, [rows, width]))
 }
 
-/// Hands out rows of `width` values to the threads that there are, a run of rows each: the first
-/// row's number and the rows.
+/// Divides rows of `width` values among the threads. `work` gets the number of its first row, and a run of
+/// rows.
 fn each_rows(out: &mut [f32], width: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
     use rayon::prelude::*;
 
-    /// Below so many values a thread costs more than it brings.
+    /// With fewer values in a run, a thread costs more than it saves.
     const LEAST: usize = 1 << 14;
     let rows = out.len() / width.max(1);
     let threads = threads();
@@ -197,7 +201,7 @@ fn each_rows(out: &mut [f32], width: usize, work: impl Fn(usize, &mut [f32]) + S
     out.par_chunks_mut(run * width).enumerate().for_each(|(at, rows)| work(at * run, rows));
 }
 
-/// One in a browser's worker.
+/// Number of threads; 1 in a browser's worker.
 fn threads() -> usize {
     use std::sync::OnceLock;
     static THREADS: OnceLock<usize> = OnceLock::new();

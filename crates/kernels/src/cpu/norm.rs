@@ -1,10 +1,12 @@
+//! Norms on the CPU, row by row.
+
 use super::{Matrix, each_rows};
 use crate::Norm;
 
-/// Values added up side by side: the sum has no chain, and compilers make it vectors.
+/// Sums that are formed side by side: no addition waits for the one before, and compilers vectorise the loop.
 const LANES: usize = 16;
 
-/// The sum of a function of each value.
+/// The sum of `of(value)` over all values.
 #[inline(always)]
 pub(super) fn sum(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0f32; LANES];
@@ -18,6 +20,7 @@ pub(super) fn sum(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     lanes.iter().sum::<f32>() + rest
 }
 
+/// The norm of each row of `x` into `out`.
 pub(super) fn norm(x: Matrix<'_>, weight: &[f32], bias: &[f32], kind: Norm, out: &mut [f32]) {
     each_rows(out, x.width, |first, rows| {
         for (at, out) in rows.chunks_exact_mut(x.width).enumerate() {
@@ -26,6 +29,7 @@ pub(super) fn norm(x: Matrix<'_>, weight: &[f32], bias: &[f32], kind: Norm, out:
     });
 }
 
+/// Adds `y` to `total`, and writes the norm of each row of the sum to `out`.
 pub(super) fn add_norm(total: &mut [f32], y: Matrix<'_>, weight: &[f32], bias: &[f32], kind: Norm, out: &mut [f32]) {
     each_rows(total, y.width, |first, rows| {
         for (at, total) in rows.chunks_exact_mut(y.width).enumerate() {
@@ -36,6 +40,7 @@ pub(super) fn add_norm(total: &mut [f32], y: Matrix<'_>, weight: &[f32], bias: &
     norm(total, weight, bias, kind, out);
 }
 
+/// The norm of one row.
 fn row(x: &[f32], weight: &[f32], bias: &[f32], kind: Norm, out: &mut [f32]) {
     let width = x.len() as f32;
     let (mean, epsilon) = match kind {

@@ -1,3 +1,5 @@
+//! Products with stored matrices, in f32 or packed.
+
 use rayon::prelude::*;
 
 use crate::cpu::product::{Lines, Order, product};
@@ -5,15 +7,15 @@ use crate::cpu::{Matrix, threads};
 use crate::packing::GROUP;
 use crate::{Packed, Packing};
 
-/// Rows of the stored matrix that are used at once: unpacked, they stay in the cache meanwhile.
+/// Rows of the stored matrix that are used at once. Unpacked, they stay in the cache while they are used.
 const ROWS: usize = 64;
 
-/// A stored matrix on the host, of which some rows are had in f32.
+/// A stored matrix on the host that gives some of its rows in f32.
 pub(super) trait Weights: Sync {
-    /// How many rows there are.
+    /// Number of rows.
     fn rows(&self) -> usize;
 
-    /// Rows from `first` on, `count` of them, one after the other; `scratch` may hold them.
+    /// `count` rows from `first` on in f32, one after the other. They may be written to `scratch`.
     fn some<'s>(&'s self, first: usize, count: usize, scratch: &'s mut Vec<f32>) -> &'s [f32];
 }
 
@@ -58,12 +60,13 @@ impl PackedMatrix<'_> {
     }
 }
 
+/// Unpacks the whole matrix into `out`, `[rows, columns]`.
 pub(super) fn unpack(matrix: PackedMatrix<'_>, out: &mut [f32]) {
     let rows = ROWS * matrix.columns;
     out.chunks_mut(rows).enumerate().for_each(|(at, out)| matrix.unpack(at * ROWS, out));
 }
 
-/// `x matrix^T + bias` into `[rows of x, rows of the matrix]`.
+/// Writes `x matrix^T + bias` to `out`, `[rows of x, rows of the matrix]`.
 pub(super) fn project(x: Matrix<'_>, matrix: &impl Weights, bias: Option<&[f32]>, out: &mut [f32]) {
     let outputs = matrix.rows();
     let tile = |first: usize, scratch: &mut Vec<f32>, out: &mut [f32], stride: usize| {
@@ -82,7 +85,7 @@ pub(super) fn project(x: Matrix<'_>, matrix: &impl Weights, bias: Option<&[f32]>
         let mut scratch = Vec::new();
         firsts.into_iter().for_each(|first| tile(first, &mut scratch, &mut out[first..], outputs));
     } else {
-        // Columns of the result lie between each other's: each tile is computed apart, then put there.
+        // A tile is a range of columns, so tiles interleave in `out`: each has its own buffer, then is copied.
         let tiles: Vec<(usize, Vec<f32>)> = firsts
             .into_par_iter()
             .map_init(Vec::new, |scratch, first| {

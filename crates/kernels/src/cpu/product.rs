@@ -1,6 +1,5 @@
 //! Matrix products over parts of buffers: by the crate `gemm` natively, by [`tiles`](super::tiles) in
-//! WebAssembly. Both take pointers: what they may touch is checked here first, which is why `unsafe`
-//! is here.
+//! WebAssembly. Both take pointers, so this file needs `unsafe`; it checks all bounds first.
 #![allow(unsafe_code, reason = "the interface of both; the bounds are checked before")]
 
 use rayon::prelude::*;
@@ -16,18 +15,18 @@ pub(super) enum Order {
     Columns,
 }
 
-/// A matrix in a buffer: from one row, or column, to the next.
+/// A matrix in a buffer. `stride` is the number of values from one row, or column, to the next.
 #[derive(Clone, Copy)]
 pub(super) struct Lines<'a> {
     pub data: &'a [f32],
     pub stride: usize,
 }
 
-/// `out = [out +] scale * lhs rhs`: `[m, k]` and `[k, n]` to `[m, n]`, rows of `out` and of `lhs` in
-/// one piece each.
+/// `out = scale * lhs rhs`, or `out += scale * lhs rhs` with `adds`: `[m, k]` and `[k, n]` to `[m, n]`. Rows of
+/// `out` and of `lhs` are contiguous; the numbers beside `out` and in `lhs` are their strides.
 ///
 /// # Panics
-/// When a matrix leaves its buffer.
+/// When a matrix reaches beyond its buffer.
 pub(super) fn product(
     dims @ [m, n, k]: [usize; 3],
     out: (&mut [f32], usize),
@@ -49,7 +48,7 @@ pub(super) fn product(
     unsafe { unchecked(dims, out, adds, scale, lhs, (rhs, order)) };
 }
 
-/// `x y^T` of many pairs: `[many, m, k]` and `[many, n, k]` to `[many, m, n]`.
+/// `x y^T` of each of `many` pairs: `[many, m, k]` and `[many, n, k]` to `[many, m, n]`.
 pub(super) fn products([many, m, n, k]: [usize; 4], x: &[f32], y: &[f32], out: &mut [f32]) {
     let one = |(at, out): (usize, &mut [f32])| {
         let (x, y) = (&x[at * m * k..], &y[at * n * k..]);
@@ -74,7 +73,7 @@ unsafe fn unchecked(
 ) {
     let stride = rhs.stride as isize;
     let [row, column] = if order == Order::Rows { [stride, 1] } else { [1, stride] };
-    // SAFETY: the caller's.
+    // SAFETY: the caller promises it.
     unsafe {
         gemm::gemm(
             m,
@@ -116,7 +115,7 @@ unsafe fn tiled(
 
     let out = Out { data: out.0.as_mut_ptr(), stride: out.1, adds, scale };
     let [lhs, rhs] = [lhs, rhs].map(|lines| Left { data: lines.data.as_ptr(), stride: lines.stride });
-    // SAFETY: the caller's.
+    // SAFETY: the caller promises it.
     unsafe {
         match order {
             Order::Rows => rows_by_columns(dims, out, lhs, rhs),

@@ -1,53 +1,57 @@
-//! Matrix products in vectors of four, for WebAssembly: tiles of eight sums stay in registers, of
-//! which a processor without AVX-512 has sixteen, and neither matrix is copied. Bounds are the
-//! caller's, [`product`](super::product::product), to check.
+//! Matrix products in vectors of four values, for WebAssembly. Tiles of eight sums stay in registers (a
+//! processor without AVX-512 has sixteen), and neither matrix is copied. The caller,
+//! [`product`](super::product::product), checks the bounds.
 //!
-//! The two public functions are never inlined: of every product and sum in them one relaxed
-//! multiply-add is made for browsers that have those (`xtask/src/wasm.rs`), and they are known by
-//! their names. rustc could make it itself, but not for part of a program, and burn's SIMD library
-//! does not compile with relaxed SIMD.
+//! The two public functions are never inlined, because `xtask/src/wasm.rs` finds them by their names. For
+//! browsers that have relaxed multiply-adds, it replaces every product and sum in them by one. rustc could do
+//! this itself, but only for a whole program, and burn's SIMD library does not compile with relaxed SIMD.
 #![allow(unsafe_code, reason = "pointers without a check at every step; the caller has checked their bounds")]
 
-/// Values of a row that are taken at once, at most.
+/// Most values of a row that are taken at once.
 const DEPTH: usize = 640;
 
-/// Values of the right matrix that every row of the left one meets before the next ones: they stay
-/// in the first cache, beside two rows of the left one.
+/// Values in a block of the right matrix. Every row of the left matrix is multiplied with one block before the
+/// next, so the block stays in the first-level cache, beside two rows of the left matrix.
 const NEAR: usize = 6144;
 
-/// A matrix by its first value and from one row to the next.
+/// A matrix: a pointer to its first value, and the number of values from one row to the next.
 #[derive(Clone, Copy)]
 pub(super) struct Left {
     pub data: *const f32,
     pub stride: usize,
 }
 
-/// The same, to be written.
+/// The result: as [`Left`], but written to.
 #[derive(Clone, Copy)]
 pub(super) struct Out {
     pub data: *mut f32,
     pub stride: usize,
-    /// Whether the product is added to what is there.
+    /// Whether the product is added to the values that are there.
     pub adds: bool,
+    /// Factor of the product.
     pub scale: f32,
 }
 
 impl Left {
+    /// A pointer to a value.
+    ///
     /// # Safety
-    /// The value must be there.
+    /// The value must lie inside the buffer.
     #[inline(always)]
     unsafe fn at(self, row: usize, column: usize) -> *const f32 {
-        // SAFETY: the caller's.
+        // SAFETY: the caller promises it.
         unsafe { self.data.add(row * self.stride + column) }
     }
 }
 
 impl Out {
+    /// Writes four values of a row.
+    ///
     /// # Safety
-    /// Four values must be there.
+    /// The four values must lie inside the buffer.
     #[inline(always)]
     unsafe fn put(self, row: usize, column: usize, sums: Four) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller promises it.
         unsafe {
             let at = self.data.add(row * self.stride + column);
             let scaled = sums.times(Four::splat(self.scale));
@@ -56,11 +60,13 @@ impl Out {
         }
     }
 
+    /// Writes one value.
+    ///
     /// # Safety
-    /// The value must be there.
+    /// The value must lie inside the buffer.
     #[inline(always)]
     unsafe fn put_one(self, row: usize, column: usize, sum: f32) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller promises it.
         unsafe {
             let at = self.data.add(row * self.stride + column);
             *at = if self.adds { *at + sum * self.scale } else { sum * self.scale };
@@ -68,13 +74,13 @@ impl Out {
     }
 }
 
-/// `[m, k]` and `[n, k]` to `[m, n]`: rows of both are gone along.
+/// `[m, k]` and `[n, k]` to `[m, n]`: each value is the dot product of a left and a right row.
 ///
 /// # Safety
-/// The three must be as large as said.
+/// The three matrices must be as large as `[m, n, k]` says.
 #[inline(never)]
 pub(super) unsafe fn rows_by_rows([m, n, k]: [usize; 3], out: Out, lhs: Left, rhs: Left) {
-    // Parts of about one depth: adding up the lanes of a short rest would cost as much as of a long one.
+    // Parts of about equal depth: adding up the lanes costs as much for a short rest as for a long one.
     let part = k.div_ceil(k.div_ceil(DEPTH)).next_multiple_of(4);
     let lines = (NEAR / part / 4 * 4).clamp(4, 32);
     for first in (0..k).step_by(part) {
@@ -98,7 +104,7 @@ pub(super) unsafe fn rows_by_rows([m, n, k]: [usize; 3], out: Out, lhs: Left, rh
     }
 }
 
-/// `R` rows of the left matrix by some of the right one.
+/// Dot products of `R` left rows with the right rows of `columns`.
 ///
 /// # Safety
 /// As [`rows_by_rows`].
@@ -113,7 +119,7 @@ unsafe fn dots<const R: usize>(
 ) {
     let whole = depth / 4 * 4;
     let mut column = columns.start;
-    // SAFETY: the caller's.
+    // SAFETY: the caller promises it.
     unsafe {
         let left: [*const f32; R] = std::array::from_fn(|r| lhs.at(row + r, 0));
         while column + 4 <= columns.end {
@@ -157,7 +163,7 @@ unsafe fn dots<const R: usize>(
 /// `[m, k]` and `[k, n]` to `[m, n]`.
 ///
 /// # Safety
-/// The three must be as large as said.
+/// The three matrices must be as large as `[m, n, k]` says.
 #[inline(never)]
 pub(super) unsafe fn rows_by_columns([m, n, k]: [usize; 3], out: Out, lhs: Left, rhs: Left) {
     let mut row = 0;
@@ -174,14 +180,14 @@ pub(super) unsafe fn rows_by_columns([m, n, k]: [usize; 3], out: Out, lhs: Left,
     }
 }
 
-/// `R` rows of the left matrix by the whole right one.
+/// `R` left rows times the whole right matrix.
 ///
 /// # Safety
 /// As [`rows_by_columns`].
 #[inline(always)]
 unsafe fn spread<const R: usize>(row: usize, n: usize, k: usize, out: Out, lhs: Left, rhs: Left) {
     let mut column = 0;
-    // SAFETY: the caller's.
+    // SAFETY: the caller promises it.
     unsafe {
         let left: [*const f32; R] = std::array::from_fn(|r| lhs.at(row + r, 0));
         while column + 8 <= n {
@@ -231,18 +237,18 @@ mod vector {
         }
 
         /// # Safety
-        /// Four values must be there.
+        /// There must be four values at `at`.
         #[inline(always)]
         pub unsafe fn load(at: *const f32) -> Self {
-            // SAFETY: the caller's; WebAssembly's loads need no alignment.
+            // SAFETY: the caller promises it; WebAssembly's loads need no alignment.
             Self(unsafe { v128_load(at.cast()) })
         }
 
         /// # Safety
-        /// Four values must be there.
+        /// There must be four values at `at`.
         #[inline(always)]
         pub unsafe fn store(self, at: *mut f32) {
-            // SAFETY: the caller's.
+            // SAFETY: the caller promises it.
             unsafe { v128_store(at.cast(), self.0) }
         }
 
@@ -262,7 +268,7 @@ mod vector {
             Self(f32x4_add(self.0, f32x4_mul(a.0, b.0)))
         }
 
-        /// The sum of each of four.
+        /// The sum of each of four vectors.
         #[inline(always)]
         pub fn sums([a, b, c, d]: [Self; 4]) -> Self {
             let pair =
@@ -281,7 +287,7 @@ mod vector {
 #[cfg(not(target_feature = "simd128"))]
 use self::plain::Four;
 
-/// The same in plain Rust, so that the tiles are tested where tests run.
+/// The same in plain Rust, so that the tiles are also tested natively.
 #[cfg(not(target_feature = "simd128"))]
 mod plain {
     #[derive(Clone, Copy)]
@@ -297,16 +303,16 @@ mod plain {
         }
 
         /// # Safety
-        /// Four values must be there.
+        /// There must be four values at `at`.
         pub unsafe fn load(at: *const f32) -> Self {
-            // SAFETY: the caller's.
+            // SAFETY: the caller promises it.
             Self(unsafe { at.cast::<[f32; 4]>().read_unaligned() })
         }
 
         /// # Safety
-        /// Four values must be there.
+        /// There must be four values at `at`.
         pub unsafe fn store(self, at: *mut f32) {
-            // SAFETY: the caller's.
+            // SAFETY: the caller promises it.
             unsafe { at.cast::<[f32; 4]>().write_unaligned(self.0) }
         }
 

@@ -1,25 +1,31 @@
+//! Attention on the GPU: one pass over the keys, with a running softmax, so that scores never leave the
+//! workgroup.
+
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::elementwise::tanh;
-use super::{Four, beside, dims};
+use super::{Four, alloc_on_device_of, dims};
 use crate::{Heads, Plan, Sight};
 
-/// A workgroup of 8 x 8 invocations computes 32 queries for one head: of four queries each invocation
-/// computes the scores of every eighth key, and then every eighth four of what they mix.
+/// Queries of a workgroup. Its 8 x 8 invocations compute 32 queries of one head; each invocation has four
+/// queries. It computes their scores for every eighth key, then every eighth vector of four of their results.
 const QUERIES: usize = 32;
+/// Invocations along a side of the workgroup.
 const SIDE: usize = 8;
+/// Invocations of the workgroup.
 const UNITS: usize = SIDE * SIDE;
+/// Queries of an invocation; also the values of a [`Four`].
 const EACH: usize = QUERIES / SIDE;
 
-/// No real score is so low.
+/// The score of keys that a query does not see; no real score is so low.
 const MASKED: f32 = -1e30;
 
-/// Values of the table that describe a tile of queries: their first row, how many they are, where
-/// in the table's last part the rows of their keys begin, and how many those are.
+/// Values of the table for each tile of queries: its first row, its number of queries, where in the table's
+/// last part the rows of its keys begin, and their number.
 const TILE_VALUES: usize = 4;
 
-/// Keys in workgroup memory at once: with their scores within 13 KiB.
+/// Keys in workgroup memory at once. They and their scores take at most 13 KiB.
 fn tile_keys(head_dim: usize) -> usize {
     match head_dim {
         0..=64 => 32,
@@ -28,7 +34,7 @@ fn tile_keys(head_dim: usize) -> usize {
     }
 }
 
-/// How attention is cut: so many queries, and so many of their keys at once.
+/// The sizes of a tile of attention: queries in the tile, and keys that are taken at once.
 pub(crate) struct KeyTiles {
     pub queries: usize,
     pub keys: usize,
@@ -40,12 +46,13 @@ impl KeyTiles {
     }
 }
 
-/// Whether the kernel takes heads of this width.
+/// Whether the kernel can compute heads of this width.
 pub(crate) fn can_attend(head_dim: usize) -> bool {
     head_dim.is_multiple_of(EACH) && head_dim <= 256
 }
 
-/// Where the parts of a table begin, and how it is gone through.
+/// The parts of a table: the number of its tiles, where positions and rows of keys begin, and the largest
+/// number of keys that a group has.
 struct Parts {
     tiles: usize,
     positions: usize,
@@ -67,8 +74,8 @@ impl Parts {
     }
 }
 
-/// A plan as the kernel reads it: tiles of queries, the position of every query, the rows of every
-/// group's keys.
+/// A plan as the kernel reads it: the tiles of queries, then the position of every query, then the rows of
+/// every group's keys.
 pub(crate) fn table(plan: &Plan) -> Vec<i32> {
     let (mut tiles, mut positions, mut rows) = (Vec::new(), Vec::new(), Vec::new());
     for group in plan.groups() {
@@ -83,8 +90,8 @@ pub(crate) fn table(plan: &Plan) -> Vec<i32> {
     [tiles, positions, rows].concat()
 }
 
-/// Brings keys or values of one head into workgroup memory, a row every `stride` fours: those whose
-/// rows the table names from `names` on, `count` of them at most; zeros where there are no more.
+/// Brings keys or values of one head into workgroup memory, a row every `fours + 1` vectors. The table lists
+/// their rows from `names` on; at most `count` are read, and zeros take the place of the rest.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "a kernel's part")]
 fn bring(
@@ -148,7 +155,8 @@ fn attention_kernel(
     let keys = table[tile + 3] as usize;
     let positions = positions_at as usize + start;
     let reach = reach as usize;
-    // The keys that any query of the tile sees: positions ascend.
+    // The keys that at least one query of the tile sees: positions ascend, so the first and the last query
+    // bound them.
     let first_position = table[positions] as usize;
     let last_position = table[positions + count - 1] as usize;
     let mut tile_low = 0usize;
@@ -166,11 +174,11 @@ fn attention_kernel(
     }
 
     let mut side = Shared::new_slice(comptime![keys_at_once * stride]);
-    // Of each key its scores for four queries, later their weights.
+    // For each key: its scores for four queries, later their weights.
     let mut scores = Shared::new_slice(comptime![keys_at_once * SIDE]);
-    // The largest score for four queries that each invocation found.
+    // For each invocation: the largest score that it found for each of four queries.
     let mut maxima = Shared::new_slice(UNITS);
-    // Four of an invocation's queries: where they lie, what they see, and what they have come to.
+    // The invocation's four queries: where they lie, which keys they see, and their results so far.
     let mut rows = Array::<usize>::new(EACH);
     let mut low = Array::<usize>::new(EACH);
     let mut high = Array::<usize>::new(EACH);
@@ -179,7 +187,7 @@ fn attention_kernel(
     let mut mixed = Array::<Four>::new(comptime![EACH * own_fours]);
     #[unroll]
     for i in 0..EACH {
-        // Invocations without a query of their own go along with the last one.
+        // Lines without a query repeat the last query.
         let line = down * EACH + i;
         let query = select(line < count, line, count - 1);
         rows[i] = ((start + query) * width + head * head_dim) / EACH;
@@ -204,7 +212,7 @@ fn attention_kernel(
             mixed[i * own_fours + j] = Four::new(0.0f32);
         }
     }
-    // As often in every workgroup, whatever it has to do: barriers must not depend on data.
+    // Every workgroup takes the same number of steps: barriers must not depend on data.
     let steps = (most_keys as usize).div_ceil(keys_at_once);
     let mut step = 0usize;
     while step < steps {
@@ -282,7 +290,7 @@ fn attention_kernel(
                 #[unroll]
                 for i in 0..EACH {
                     let score = found[i * own_keys + j];
-                    // Where a query sees none of the keys yet, the largest score is masked too.
+                    // Until a query has seen a key, its largest score is the masked one too.
                     weights.insert(i, select(score > comptime![MASKED / 2.0], (score - now[i]).exp(), 0.0f32));
                 }
                 scores[(across + j * SIDE) * SIDE + down] = weights;
@@ -343,7 +351,7 @@ pub(super) fn attention(
 ) -> CubeTensor {
     let [rows, width] = dims(&q);
     let head_dim = width / heads.queries;
-    let (out, client) = (beside(&q, [rows, width]), q.client.clone());
+    let (out, client) = (alloc_on_device_of(&q, [rows, width]), q.client.clone());
     let parts = Parts::of(plan);
     let (is_back, reach) = match heads.sight {
         Sight::Back(window) => (true, window),

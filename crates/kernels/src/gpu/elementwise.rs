@@ -1,10 +1,12 @@
+//! Activations and rotary positions on the GPU.
+
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
-use super::{beside, dims};
+use super::{alloc_on_device_of, dims};
 use crate::Activation;
 
-/// An activation as kernels are told of it.
+/// The number by which kernels know an activation.
 fn code(activation: Activation) -> u32 {
     match activation {
         Activation::Silu => 0,
@@ -14,20 +16,21 @@ fn code(activation: Activation) -> u32 {
     }
 }
 
-/// Within these bounds nothing overflows, and beyond them nothing changes in f32.
+/// Inputs are cut to these bounds. Inside, nothing overflows. Beyond, `tanh` and `erf` do not change in f32 any
+/// more, and `silu` is almost 0.
 const BOUND: f32 = 20.0;
 const LOWER_BOUND: f32 = -20.0;
 const LEAST: f32 = -80.0;
 const ERF_BOUND: f32 = 4.0;
 const ERF_LOWER_BOUND: f32 = -4.0;
 
-/// Drivers' own overflow for large values.
+/// The hyperbolic tangent. The drivers' own functions overflow for large values.
 #[cube]
 pub(super) fn tanh(x: f32) -> f32 {
     1.0f32 - 2.0f32 / ((2.0f32 * max(min(x, BOUND), LOWER_BOUND)).exp() + 1.0f32)
 }
 
-/// As the CPU's, term by term.
+/// The error function, term by term as on the CPU.
 #[cube]
 fn erf(x: f32) -> f32 {
     let x = max(min(x, ERF_BOUND), ERF_LOWER_BOUND);
@@ -109,7 +112,7 @@ fn rotate_kernel(
 
 pub(super) fn activate(x: CubeTensor, activation: Activation) -> CubeTensor {
     let [rows, width] = dims(&x);
-    let (out, client) = (beside(&x, [rows, width]), x.client.clone());
+    let (out, client) = (alloc_on_device_of(&x, [rows, width]), x.client.clone());
     let dim = CubeDim::new_1d(256);
     let count = calculate_cube_count_elemwise(&client, rows * width, dim);
     // SAFETY: invocations beyond the last value do nothing.
@@ -129,7 +132,7 @@ pub(super) fn activate(x: CubeTensor, activation: Activation) -> CubeTensor {
 
 pub(super) fn gate(gate: CubeTensor, up: CubeTensor, activation: Activation) -> CubeTensor {
     let [rows, width] = dims(&gate);
-    let (out, client) = (beside(&gate, [rows, width]), gate.client.clone());
+    let (out, client) = (alloc_on_device_of(&gate, [rows, width]), gate.client.clone());
     let dim = CubeDim::new_1d(256);
     let count = calculate_cube_count_elemwise(&client, rows * width, dim);
     // SAFETY: as in `activate`.
@@ -151,7 +154,7 @@ pub(super) fn gate(gate: CubeTensor, up: CubeTensor, activation: Activation) -> 
 pub(super) fn rotate(x: CubeTensor, cos: CubeTensor, sin: CubeTensor, heads: usize) -> CubeTensor {
     let [rows, width] = dims(&x);
     let half = dims(&cos)[1];
-    let (out, client) = (beside(&x, [rows, width]), x.client.clone());
+    let (out, client) = (alloc_on_device_of(&x, [rows, width]), x.client.clone());
     let dim = CubeDim::new_1d(256);
     let count = calculate_cube_count_elemwise(&client, rows * width, dim);
     // SAFETY: as in `activate`; a place's partner lies in the same head, and its angle in the same row.

@@ -1,6 +1,6 @@
-//! The GPU's own forms, in CubeCL. They ask for nothing that WebGPU does not promise: 256
-//! invocations and 16 KiB of workgroup memory, no subgroups, no f16. Barriers stand only where all
-//! invocations of a workgroup come by the same number of times, which WGSL demands.
+//! The GPU's implementation, in CubeCL. Kernels use only what WebGPU guarantees: 256 invocations and 16 KiB of
+//! memory in a workgroup, no subgroups, no f16. All invocations of a workgroup reach each barrier the same
+//! number of times, as WGSL demands.
 #![allow(
     unsafe_code,
     reason = "kernels are launched without checks of each access: every kernel keeps to its buffers' bounds itself"
@@ -85,25 +85,25 @@ impl Operations for CubeBackend {
     }
 }
 
-/// The tensor with its values one after the other; most are so already.
+/// The tensor made contiguous. Most are so already, and are not copied.
 fn rows(tensor: CubeTensor) -> CubeTensor {
     into_contiguous(tensor)
 }
 
-/// Four values that are read, written and computed at once.
+/// Four values that are read, written and computed together.
 type Four = cubecl::prelude::Vector<f32, cubecl::prelude::Const<4>>;
 
-/// How many of a row's values are read or written at once.
+/// How many values are read or written at once, in rows of `row` values.
 fn width(row: usize) -> usize {
     if row.is_multiple_of(4) { 4 } else { 1 }
 }
 
-/// A buffer of a shape beside another tensor.
-fn beside<const D: usize>(of: &CubeTensor, shape: [usize; D]) -> CubeTensor {
+/// A new buffer of this shape, with the device and the type of another tensor. Its values are not set.
+fn alloc_on_device_of<const D: usize>(of: &CubeTensor, shape: [usize; D]) -> CubeTensor {
     empty_device_dtype(of.client.clone(), of.device.clone(), shape.into(), of.dtype)
 }
 
-/// Rows and width.
+/// Number of rows, and their width.
 fn dims(tensor: &CubeTensor) -> [usize; 2] {
     let shape = tensor.meta.shape();
     [shape[0], shape[1]]

@@ -1,13 +1,15 @@
+//! Norms on the GPU. A workgroup computes one row.
+
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
-use super::{beside, dims};
+use super::{alloc_on_device_of, dims};
 use crate::Norm;
 
 /// Invocations that share a row.
 const UNITS: usize = 64;
 
-/// The sum of every invocation's value, in all of them.
+/// The sum of `value` over all invocations; every invocation gets it.
 #[cube]
 fn total(shared: &mut Shared<[f32]>, value: f32) -> f32 {
     let unit = UNIT_POS as usize;
@@ -26,7 +28,8 @@ fn total(shared: &mut Shared<[f32]>, value: f32) -> f32 {
     shared[0]
 }
 
-/// What a value is multiplied by once the mean was taken away, and the mean.
+/// The mean of a row, and the factor of its values once the mean was subtracted. Without `centred`, the mean
+/// counts as 0.
 #[cube]
 fn moments(
     x: &Tensor<f32>,
@@ -134,6 +137,7 @@ fn add_norm_kernel(
     }
 }
 
+/// Whether the mean is subtracted, and epsilon.
 fn parts(kind: Norm) -> (bool, f32) {
     match kind {
         Norm::RootMeanSquare(epsilon) => (false, epsilon as f32),
@@ -143,11 +147,11 @@ fn parts(kind: Norm) -> (bool, f32) {
 
 pub(super) fn norm(x: CubeTensor, weight: CubeTensor, bias: CubeTensor, kind: Norm) -> CubeTensor {
     let [rows, width] = dims(&x);
-    let out = beside(&x, [rows, width]);
+    let out = alloc_on_device_of(&x, [rows, width]);
     let (centred, epsilon) = parts(kind);
     let client = x.client.clone();
     let count = calculate_cube_count_elemwise(&client, rows, CubeDim::new_single());
-    // SAFETY: rows beyond the last end at once, and columns stay below the width.
+    // SAFETY: workgroups beyond the last row end at once, and columns stay below the width.
     unsafe {
         norm_kernel::launch_unchecked(
             &client,
@@ -174,7 +178,7 @@ pub(super) fn add_norm(
     kind: Norm,
 ) -> (CubeTensor, CubeTensor) {
     let [rows, width] = dims(&x);
-    let (sum, out) = (beside(&x, [rows, width]), beside(&x, [rows, width]));
+    let (sum, out) = (alloc_on_device_of(&x, [rows, width]), alloc_on_device_of(&x, [rows, width]));
     let (centred, epsilon) = parts(kind);
     let client = x.client.clone();
     let count = calculate_cube_count_elemwise(&client, rows, CubeDim::new_single());

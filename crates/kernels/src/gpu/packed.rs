@@ -1,13 +1,15 @@
+//! Products with packed matrices on the GPU: values are unpacked on their way to workgroup memory.
+
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::*;
 
 use crate::Packing;
 use crate::gpu::product::{DEPTH, Tile, block, grid};
-use crate::gpu::{Four, beside, dims, width};
+use crate::gpu::{Four, alloc_on_device_of, dims, width};
 use crate::packing::GROUP;
 
-/// A packing as kernels are told of it.
+/// The number by which kernels know a packing.
 fn code(packing: Packing) -> u32 {
     match packing {
         Packing::F16 => 0,
@@ -17,7 +19,8 @@ fn code(packing: Packing) -> u32 {
     }
 }
 
-/// An IEEE half, the lower 16 bits, by integers: GPUs may take subnormal floats for nothing.
+/// The value of the IEEE half in the lower 16 bits. It is decoded with integers, because GPUs may flush
+/// subnormal floats to 0.
 #[cube]
 fn half(bits: u32) -> f32 {
     let exponent = (bits >> 10u32) & 31u32;
@@ -28,7 +31,7 @@ fn half(bits: u32) -> f32 {
     select((bits & 32768u32) != 0u32, 0.0f32 - magnitude, magnitude)
 }
 
-/// The value in a word at a place in it.
+/// The value at a place in a word.
 #[cube]
 fn value(word: u32, place: u32, scale: f32, minimum: f32, #[comptime] code: u32) -> f32 {
     let mut value = scale;
@@ -39,7 +42,7 @@ fn value(word: u32, place: u32, scale: f32, minimum: f32, #[comptime] code: u32)
         value = f32::reinterpret((word >> (place * 16u32)) << 16u32);
     }
     if comptime![code == 2] {
-        // Flipped, the sign bit counts upwards: -128 to 127 become 0 to 255.
+        // Flipping the sign bit maps -128 to 127 onto 0 to 255.
         let byte = ((word >> (place * 8u32)) & 255u32) ^ 128u32;
         value = (f32::cast_from(byte) - 128.0f32) * scale + minimum;
     }
@@ -72,7 +75,7 @@ fn unpack_kernel(
     }
 }
 
-/// As [`block`], of packed values: their words and their scale are read once a line.
+/// As [`block`], for packed values. Words and scale are read once for each line.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "a kernel's part")]
 fn packed_block(
@@ -91,8 +94,8 @@ fn packed_block(
     for i in 0..4usize {
         let line = first + i;
         let mut found = Four::new(0.0f32);
-        // Packed rows are multiples of a group, so what begins inside is inside; rows of halves are
-        // multiples of two.
+        // Rows with groups hold whole groups, so a block that begins inside a row ends inside it. Rows of
+        // halves hold a multiple of two values.
         if line < lines && column < width {
             let place = line * width + column;
             let mut scale = 0.0f32;
@@ -123,7 +126,7 @@ fn packed_block(
     }
 }
 
-/// An invocation's blocks of a step's columns; zeros beyond the last one.
+/// Reads an invocation's blocks of the columns of one step; zeros beyond the last column.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "a kernel's part")]
 fn load<N: Size>(
@@ -176,11 +179,11 @@ fn project_packed_kernel<N: Size, M: Size>(
     tile.put::<M>(bias, out, 0usize, rows, outputs, has_bias);
 }
 
-/// All values: `[rows, columns]`.
+/// All values in f32: `[rows, columns]`.
 pub(super) fn unpack(words: CubeTensor, pairs: CubeTensor, packing: Packing) -> CubeTensor {
     let [rows, width] = dims(&words);
     let columns = width * packing.per_word();
-    let mut out = beside(&words, [rows, columns]);
+    let mut out = alloc_on_device_of(&words, [rows, columns]);
     out.dtype = burn::tensor::DType::F32;
     let client = words.client.clone();
     let dim = CubeDim::new_1d(256);
@@ -203,7 +206,7 @@ pub(super) fn unpack(words: CubeTensor, pairs: CubeTensor, packing: Packing) -> 
     out
 }
 
-/// `x matrix^T + bias`.
+/// `x matrix^T + bias`: `[rows, inputs]` to `[rows, outputs]`.
 pub(super) fn project(
     x: CubeTensor,
     words: CubeTensor,
@@ -213,9 +216,9 @@ pub(super) fn project(
     packing: Packing,
 ) -> CubeTensor {
     let ([rows, inputs], [outputs, _]) = (dims(&x), dims(&words));
-    let (out, client) = (beside(&x, [rows, outputs]), x.client.clone());
+    let (out, client) = (alloc_on_device_of(&x, [rows, outputs]), x.client.clone());
     let (count, dim) = grid(rows, outputs, 1);
-    // SAFETY: as for the product with f32; each value has its word and its pair.
+    // SAFETY: as for the product with an f32 matrix; each value has its word and its pair.
     unsafe {
         project_packed_kernel::launch_unchecked(
             &client,

@@ -1,39 +1,46 @@
+//! Matrix products on the GPU, in tiles.
+
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::{Four, beside, dims, width};
+use super::{Four, alloc_on_device_of, dims, width};
 
-/// A workgroup of 8 x 8 invocations computes a tile of 64 x 64: each of them four blocks of 4 x 4,
-/// 32 rows and 32 outputs apart, so that what neighbours read and write lies side by side.
+/// Side of a workgroup's tile of results. Its 8 x 8 invocations compute 64 x 64 results. Each invocation
+/// computes four blocks of 4 x 4, which are 32 rows and 32 outputs apart, so that neighbours read and write
+/// neighbouring values.
 const TILE: usize = 64;
+/// Invocations along a side of the workgroup.
 const SIDE: usize = 8;
+/// Side of an invocation's blocks; also the values of a [`Four`].
 const EACH: usize = 4;
 
-/// How a product is cut: into squares, and their columns into steps.
+/// The sizes of a product's tiles: the side of a square of results, and the columns that are taken at once.
 pub(crate) struct ProductTiles {
     pub side: usize,
     pub depth: usize,
 }
 
 impl ProductTiles {
+    /// The sizes of all products.
     pub(crate) const ALL: Self = Self { side: TILE, depth: DEPTH };
 }
 
 /// Columns of both matrices in workgroup memory at once.
 pub(super) const DEPTH: usize = 16;
-/// Fours of lines from one column to the next there: one more than the tile has, for the banks.
+/// Vectors of four lines from one column to the next in workgroup memory: one more than the tile has, against
+/// bank conflicts.
 const STRIDE: usize = TILE / EACH + 1;
 
-/// Both tiles in workgroup memory and the place of an invocation in the tile.
+/// The tiles of both matrices in workgroup memory, and the place of an invocation in them.
 #[derive(CubeType)]
 pub(super) struct Tile {
-    /// `[DEPTH, STRIDE]`: a column's values of four lines.
+    /// `[DEPTH, STRIDE]` vectors; each holds one column's values of four lines.
     left: Shared<[Four]>,
     right: Shared<[Four]>,
-    /// Of eight rows, each with two fours of outputs.
+    /// Sums of eight rows, with two vectors of four outputs each.
     sums: Array<Four>,
-    /// Four lines of four columns of both matrices on their way there. They are read while the step
-    /// before is computed, so that it hides how long that takes: a quarter less time on an H100.
+    /// Four lines of four columns of both matrices on their way to workgroup memory. They are read while the
+    /// step before is computed, which hides the time of reading: a quarter less time on an H100.
     pub next_left: Array<Four>,
     pub next_right: Array<Four>,
     /// The first line of the block of 4 x 4 that an invocation brings, and its first column.
@@ -60,7 +67,7 @@ impl Tile {
             sums,
             next_left: Array::new(EACH),
             next_right: Array::new(EACH),
-            // Neighbours bring what lies side by side in a line.
+            // Neighbouring invocations read neighbouring values of a line.
             line: (unit / comptime![DEPTH / EACH]) * EACH,
             column: (unit % comptime![DEPTH / EACH]) * EACH,
             across: unit % SIDE,
@@ -70,7 +77,7 @@ impl Tile {
         }
     }
 
-    /// Puts an invocation's blocks where all find them.
+    /// Writes an invocation's blocks to workgroup memory, where all invocations read them.
     pub fn bring(&mut self) {
         #[unroll]
         for i in 0..EACH {
@@ -87,7 +94,7 @@ impl Tile {
         }
     }
 
-    /// Adds the products of the columns in workgroup memory.
+    /// Adds the products of the columns in workgroup memory to the sums.
     pub fn multiply(&mut self) {
         for column in 0..DEPTH {
             let first = column * STRIDE;
@@ -100,7 +107,7 @@ impl Tile {
                 for i in 0..EACH {
                     let factor = Four::new(left.extract(i));
                     let sum = comptime![(half * EACH + i) * 2];
-                    // Asked for as one operation: not every driver makes one of two.
+                    // An explicit `fma`: not every driver makes one of a product and a sum.
                     self.sums[sum] = fma(factor, low, self.sums[sum]);
                     self.sums[sum + 1] = fma(factor, high, self.sums[sum + 1]);
                 }
@@ -149,8 +156,8 @@ impl Tile {
     }
 }
 
-/// Four lines of four columns of a matrix that has others above it, 0 beyond its ends. With vectors of four, `width` is a
-/// multiple of four.
+/// Reads four lines of four columns of a matrix that has `above` lines of others above it; 0 beyond its ends.
+/// With vectors of four, `width` is a multiple of four.
 #[cube]
 pub(super) fn block<N: Size>(
     values: &Tensor<Vector<f32, N>>,
@@ -181,7 +188,7 @@ pub(super) fn block<N: Size>(
     }
 }
 
-/// An invocation's blocks of a step's columns; zeros beyond the last one.
+/// Reads an invocation's blocks of the columns of one step; zeros beyond the last column.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "a kernel's part")]
 fn load<N: Size>(
@@ -212,7 +219,7 @@ fn project_kernel<N: Size, M: Size>(
     #[comptime] has_bias: bool,
 ) {
     let (rows, outputs, inputs) = (rows as usize, outputs as usize, inputs as usize);
-    // One of many products: of none but a pair's own rows.
+    // The number of the product. A workgroup reads only the rows of its own pair.
     let pair = CUBE_POS_Z as usize;
     let mut tile = Tile::new();
     let steps = inputs.div_ceil(DEPTH);
@@ -229,7 +236,7 @@ fn project_kernel<N: Size, M: Size>(
     tile.put::<M>(bias, out, pair * rows, rows, outputs, has_bias);
 }
 
-/// How so many products are laid out over the device.
+/// Workgroups and invocations for `many` products of `rows` rows and `outputs` outputs.
 pub(super) fn grid(rows: usize, outputs: usize, many: usize) -> (CubeCount, CubeDim) {
     let count = CubeCount::Static(outputs.div_ceil(TILE) as u32, rows.div_ceil(TILE) as u32, many as u32);
     (count, CubeDim::new_1d((SIDE * SIDE) as u32))
@@ -238,16 +245,16 @@ pub(super) fn grid(rows: usize, outputs: usize, many: usize) -> (CubeCount, Cube
 /// `x weight^T + bias`: `[rows, inputs]` and `[outputs, inputs]` to `[rows, outputs]`.
 pub(super) fn project(x: CubeTensor, weight: CubeTensor, bias: CubeTensor, has_bias: bool) -> CubeTensor {
     let ([rows, inputs], [outputs, _]) = (dims(&x), dims(&weight));
-    let out = beside(&x, [rows, outputs]);
+    let out = alloc_on_device_of(&x, [rows, outputs]);
     launch([1, rows, outputs, inputs], x, weight, bias, &out, has_bias);
     out
 }
 
-/// `x y^T` of many pairs: `[many, m, k]` and `[many, n, k]` to `[many, m, n]`.
+/// `x y^T` of each of `many` pairs: `[many, m, k]` and `[many, n, k]` to `[many, m, n]`.
 pub(super) fn products(x: CubeTensor, y: CubeTensor) -> CubeTensor {
     let (shape, n) = (x.meta.shape(), y.meta.shape()[1]);
     let [many, m, k] = [shape[0], shape[1], shape[2]];
-    let out = beside(&x, [many, m, n]);
+    let out = alloc_on_device_of(&x, [many, m, n]);
     launch([many, m, n, k], x.clone(), y, x, &out, false);
     out
 }

@@ -1,5 +1,5 @@
-//! BERT (Devlin et al., 2018, arXiv:1810.04805) as a sequence classifier of a pair, and the encoder
-//! that RoBERTa and DeBERTa keep parts of.
+//! BERT (Devlin et al., 2018, arXiv:1810.04805) as a sequence classifier of a pair, and the parts of its encoder that
+//! RoBERTa and DeBERTa use too.
 //!
 //! Matches `transformers/models/bert/modeling_bert.py`.
 
@@ -15,14 +15,14 @@ use crate::{
     json_only,
 };
 
-/// What absent keys mean: `configuration_bert.py`; RoBERTa's are the same but for some.
+/// What absent keys mean: `configuration_bert.py`.
 pub(crate) const DEFAULTS: &str = r#"{
     "vocab_size": 30522, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
     "intermediate_size": 3072, "hidden_act": "gelu", "max_position_embeddings": 512,
     "type_vocab_size": 2, "layer_norm_eps": 1e-12, "pad_token_id": 0, "is_decoder": false
 }"#;
 
-/// What the configurations of BERT and its successors share.
+/// The keys that BERT and RoBERTa read.
 #[derive(Deserialize)]
 pub(crate) struct EncoderJson {
     pub vocab_size: usize,
@@ -52,8 +52,7 @@ pub(crate) struct Encoder {
 }
 
 impl EncoderJson {
-    /// Checks what all of them need; `positions` is how many of the position embeddings no token
-    /// stands at.
+    /// Checks the keys. `unused_positions` is how many of the position embeddings no token can have.
     pub fn checked(&self, entry: &Entry, file: &str, unused_positions: usize) -> Result<Encoder, ModelError> {
         let unsupported = |found: String| ModelError::Unsupported { file: file.to_owned(), found };
         if let Some(kind) = self.position_embedding_type.as_ref().filter(|kind| *kind != "absolute") {
@@ -61,7 +60,7 @@ impl EncoderJson {
         }
         if self.is_decoder {
             return Err(unsupported(
-                "an encoder with is_decoder, which sees what comes before a token alone,".to_owned(),
+                "an encoder with is_decoder, in which a token sees only those before it,".to_owned(),
             ));
         }
         let activation = Activation::named(&self.hidden_act)
@@ -141,14 +140,14 @@ impl Network for BertNetwork {
         self.stack.forward(batch, &positions, wanted)
     }
 
-    /// The classifier over the pooler's view of the first token.
+    /// The classifier on the pooler's output for the first token.
     fn score(&self, hidden: Tensor<2>, _counts: &[usize]) -> Tensor<1> {
         let pooled = self.pooler.forward(hidden).tanh();
         self.classifier.forward(pooled).narrow(1, self.label, 1).squeeze_dim(1)
     }
 }
 
-/// Embeddings and layers of BERT and RoBERTa.
+/// The embeddings and layers of BERT and RoBERTa.
 #[derive(Debug)]
 pub(crate) struct Stack {
     words: Embedding,
@@ -169,6 +168,7 @@ struct Layer {
 }
 
 impl Stack {
+    /// Takes the tensors whose names begin with `prefix`.
     pub fn take(config: &Encoder, prefix: &str, tensors: &mut Tensors, device: &Device) -> Result<Self, ModelError> {
         let Summary { vocab_size, hidden_size: hidden, layers, .. } = config.summary;
         let embeddings = |part: &str| format!("{prefix}.embeddings.{part}");
@@ -202,7 +202,7 @@ impl Stack {
         Ok(Self { words, positions, types, norm, layers: built?, heads: config.heads, device: device.clone() })
     }
 
-    /// `positions` is `[tokens]`.
+    /// The hidden states of the wanted tokens. `positions` are rows of the position embedding, `[tokens]`.
     pub fn forward(&self, batch: &Batch<'_>, positions: &[u32], wanted: Wanted<'_>) -> Hidden {
         let (all, last) = (Queries::all(batch), Queries::of(batch, wanted.tokens, &self.device));
         let x = self.words.of(&batch.ids()) + self.types.of(&batch.types()) + self.positions.of(positions);
@@ -229,8 +229,8 @@ impl Stack {
     }
 }
 
-/// What follows the attention in a layer of BERT, RoBERTa and DeBERTa: every result is added, then
-/// normed.
+/// What follows the attention in a layer of BERT, RoBERTa and DeBERTa: every result is added to the residual stream,
+/// then the sum is normed.
 #[derive(Debug)]
 pub(crate) struct AfterAttention {
     attended: Linear,
@@ -242,7 +242,7 @@ pub(crate) struct AfterAttention {
 }
 
 impl AfterAttention {
-    /// Takes the tensors of the layer `at`.
+    /// Takes the tensors of the layer whose names begin with `at`.
     pub fn take(
         tensors: &mut Tensors,
         at: &str,
@@ -264,7 +264,7 @@ impl AfterAttention {
         })
     }
 
-    /// `x` is what came into the layer, both `[tokens, hidden]`.
+    /// `x` is the layer's input and `mixed` the attention's result, both `[tokens, hidden]`; the output is the same.
     pub fn forward(&self, x: Tensor<2>, mixed: Tensor<2>) -> Tensor<2> {
         let x = self.attended_norm.add(x, self.attended.forward(mixed)).1;
         let fed = self.output.forward(self.activation.of(self.intermediate.forward(x.clone())));

@@ -1,5 +1,5 @@
-//! DeBERTa-v2 and v3 (He et al., 2020, arXiv:2006.03654; 2021, arXiv:2111.09543): attention that
-//! looks at contents and at relative positions apart, those far away in buckets.
+//! DeBERTa-v2 and v3 (He et al., 2020, arXiv:2006.03654; 2021, arXiv:2111.09543): attention that scores contents and
+//! relative positions separately. Positions far away share buckets.
 //!
 //! Matches `transformers/models/deberta_v2/modeling_deberta_v2.py`.
 
@@ -17,7 +17,7 @@ use crate::{
     json_only,
 };
 
-/// How many times the trained length is read, where only relative positions count.
+/// The context as a multiple of the trained length, where positions are relative only.
 const UNTRAINED: usize = 8;
 
 /// What absent keys mean: `configuration_deberta_v2.py`.
@@ -58,7 +58,7 @@ struct Keys {
     labels: Labels,
 }
 
-/// `"c2p|p2c"` in the first configurations, a list in later ones.
+/// `pos_att_type`: `"c2p|p2c"` in the first configurations, a list in later ones.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum PositionAttention {
@@ -86,7 +86,7 @@ struct Deberta {
     content_to_position: bool,
     position_to_content: bool,
     norm_relative: bool,
-    /// Entries of the position embedding, where inputs are biased by it.
+    /// Entries of the absolute position embedding, where it is added to the inputs (`position_biased_input`).
     positions: Option<usize>,
     types: usize,
 }
@@ -118,9 +118,8 @@ pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<d
         head: Head::Pooled,
         labels: config.labels.of(Head::Pooled),
         label: 0,
-        // Relative positions have no end, and transformers sets none where there are no others.
-        // Here is one, far beyond what such models are trained at, because memory grows with its
-        // square.
+        // Relative positions have no limit, and transformers sets none where there are no absolute ones. This limit is
+        // far beyond the trained length; it is there because memory grows with the square of the length.
         context_tokens: if config.position_biased_input {
             config.max_position_embeddings
         } else {
@@ -164,10 +163,11 @@ pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<d
     }))
 }
 
-/// How far apart two tokens are, as the model counts it.
+/// How the model counts the distance of two tokens.
 #[derive(Debug, Clone, Copy)]
 struct Distances {
-    /// Distances beyond half of them share buckets, ever more of them to a bucket.
+    /// Number of buckets. Distances beyond half of it share buckets: the farther, the more of them share one. `None`
+    /// where every distance counts by itself.
     buckets: Option<usize>,
     /// The farthest distance that is told apart.
     farthest: usize,
@@ -176,7 +176,7 @@ struct Distances {
 }
 
 impl Distances {
-    /// `make_log_bucket_position`, with f32 logarithms as there.
+    /// A distance, or the bucket of a far one: `make_log_bucket_position`, with f32 logarithms as there.
     fn of(self, distance: i64) -> i64 {
         let Some(buckets) = self.buckets else {
             return distance;
@@ -191,8 +191,7 @@ impl Distances {
         bucket as i64 * distance.signum()
     }
 
-    /// Rows of the relative embedding for every query and key: `[seq * seq]`, for `sign * (query -
-    /// key)`.
+    /// Rows of the relative embedding for every query and key, `[seq * seq]`: those of `sign * (query - key)`.
     fn rows(self, seq: usize, sign: i64) -> Vec<i32> {
         let last = 2 * self.span as i64 - 1;
         let row = |query: usize, key: usize| {
@@ -281,7 +280,7 @@ struct DebertaNetwork {
     positions: Option<Embedding>,
     types: Option<Embedding>,
     embedding_norm: LayerNorm,
-    /// `[2 * span, hidden]`: one vector a distance.
+    /// `[2 * span, hidden]`: one vector for each distance or bucket, negative ones first.
     relative: Embedding,
     relative_norm: Option<LayerNorm>,
     layers: Vec<Layer>,
@@ -296,13 +295,13 @@ struct DebertaNetwork {
     device: Device,
 }
 
-/// What all layers share of one batch.
+/// What all layers share in one batch.
 struct Shared {
-    /// `[2 * span, hidden]`
+    /// The relative embedding, normed where the model does so: `[2 * span, hidden]`.
     relative: Tensor<2>,
     /// `[longest, longest]`: the relative embedding's row by query and key.
     content_to_position: Tensor<2, Int>,
-    /// The same by key and query.
+    /// The same by key and query, `[longest, longest]`.
     position_to_content: Tensor<2, Int>,
     /// Tokens of each sequence.
     spans: Vec<std::ops::Range<usize>>,
@@ -315,7 +314,8 @@ fn split(x: Tensor<2>, heads: usize) -> Tensor<3> {
 }
 
 impl DebertaNetwork {
-    /// Each sequence by itself: its scores depend on distances, which no packing keeps.
+    /// The attention, `[tokens, hidden]` to the same. Each sequence is computed by itself, because its scores depend on
+    /// distances, which packing does not keep.
     fn attend(&self, layer: &Layer, x: Tensor<2>, shared: &Shared) -> Tensor<2> {
         let q = layer.query.forward(x.clone());
         let k = layer.key.forward(x.clone());
@@ -332,7 +332,8 @@ impl DebertaNetwork {
         Tensor::cat(mixed.collect(), 0)
     }
 
-    /// `by_key` and `by_query` are `[heads, 2 * span, head_dim]`.
+    /// The attention of one sequence: queries, keys and values, each `[heads, tokens, head_dim]`, to
+    /// `[tokens, hidden]`. `by_key` and `by_query` are `[heads, 2 * span, head_dim]`.
     fn attend_one(
         &self,
         [q, k, v]: [Tensor<3>; 3],

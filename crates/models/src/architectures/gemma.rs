@@ -1,6 +1,5 @@
-//! Gemma (Gemma Team, 2024, arXiv:2403.08295): Llama's decoder with embeddings multiplied by
-//! the root of the hidden size, norms stored as what is to be added to one, and a feed-forward
-//! layer gated by tanh-approximated GELU.
+//! Gemma (Gemma Team, 2024, arXiv:2403.08295): Llama's decoder with embeddings multiplied by the root of the hidden
+//! size, norms whose weight is one plus the stored value, and a feed-forward layer gated by tanh-approximated GELU.
 //!
 //! Matches `transformers/models/gemma/modeling_gemma.py`.
 
@@ -30,7 +29,7 @@ pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<d
     decoder.checked(file)
 }
 
-/// What all Gemmas share.
+/// The decoder with the switches that all Gemma models set.
 pub(crate) fn common(
     config: &DecoderJson,
     entry: &Entry,
@@ -45,7 +44,7 @@ pub(crate) fn common(
     Ok(decoder)
 }
 
-/// The scale of queries in Gemma 2 and 3.
+/// The factor of queries times keys in Gemma 2 and 3: `query_pre_attn_scalar^-0.5`.
 pub(crate) fn query_scale(config: &DecoderJson, file: &str) -> Result<f64, ModelError> {
     let scalar = config.query_pre_attn_scalar.ok_or_else(|| ModelError::Config {
         file: file.to_owned(),
@@ -55,7 +54,7 @@ pub(crate) fn query_scale(config: &DecoderJson, file: &str) -> Result<f64, Model
     Ok(scalar.powf(-0.5))
 }
 
-/// Layers with a window that has no width.
+/// The error for layers with a window whose width is null.
 pub(crate) fn no_window(file: &str) -> ModelError {
     ModelError::Config {
         file: file.to_owned(),

@@ -1,6 +1,5 @@
-//! Gemma 2 (Gemma Team, 2024, arXiv:2408.00118): Gemma with a window in every other layer, softly
-//! capped scores and logits, norms after the attention and the feed-forward layer, and its own
-//! scale of queries.
+//! Gemma 2 (Gemma Team, 2024, arXiv:2408.00118): Gemma with a window in every other layer, soft caps on attention
+//! scores and logits, norms after the attention and the feed-forward layer, and its own scale of queries.
 //!
 //! Matches `transformers/models/gemma2/modeling_gemma2.py` with eager attention: other kernels
 //! leave the cap of the scores out.
@@ -24,7 +23,7 @@ pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<d
     let (file, json) = json_only(entry, description)?;
     let given = ConfigJson::read(file, json, DEFAULTS)?;
     let mut config: DecoderJson = given.keys()?;
-    // Its own name of the activation; the others' is not read.
+    // Gemma 2 reads the activation from hidden_activation; hidden_act is not read.
     config.hidden_act = config.hidden_activation.take();
     let mut decoder = gemma::common(&config, entry, "Gemma2ForSequenceClassification", &given)?;
     let rope = config.rope(file)?;

@@ -1,5 +1,5 @@
-//! Gemma 3, the text model (Gemma Team, 2025, arXiv:2503.19786): Gemma 2 without caps, with queries
-//! and keys normed by head, and layers with a window that have a rotary embedding of their own.
+//! Gemma 3, the text model (Gemma Team, 2025, arXiv:2503.19786): Gemma 2 without caps, with each head of queries and
+//! keys normed, and with a rotary embedding of their own for layers with a window.
 //!
 //! Matches `transformers/models/gemma3/modeling_gemma3.py`.
 
@@ -11,6 +11,7 @@ use crate::decoder_config::{Decoder, DecoderJson, LayerKind};
 use crate::rope::{Rope, Scaling};
 use crate::{Architecture, Description, Entry, GgufDescription, ModelError};
 
+/// transformers' name of its sequence classifier.
 const CLASSIFIER: &str = "Gemma3TextForSequenceClassification";
 
 /// What absent keys mean: `configuration_gemma3.py`.
@@ -24,7 +25,7 @@ pub(crate) const DEFAULTS: &str = r#"{
     "rope_local_base_freq": 10000.0, "use_bidirectional_attention": false
 }"#;
 
-/// One layer in so many sees everything, in a GGUF.
+/// Every `PATTERN`-th layer has no window, in a GGUF and where a `config.json` does not say.
 const PATTERN: usize = 6;
 
 /// The rotary embedding's base in layers with a window, in a GGUF.
@@ -40,7 +41,7 @@ pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<d
 fn from_json(entry: &Entry, file: &str, json: &str) -> Result<Box<dyn Architecture>, ModelError> {
     let given = ConfigJson::read(file, json, DEFAULTS)?;
     let mut config: DecoderJson = given.keys()?;
-    // Its own name of the activation; the others' is not read.
+    // Gemma 3 reads the activation from hidden_activation; hidden_act is not read.
     config.hidden_act = config.hidden_activation.take();
     let mut decoder = gemma::common(&config, entry, CLASSIFIER, &given)?;
     let pattern = config.sliding_window_pattern.unwrap_or(PATTERN).max(1);
@@ -54,7 +55,7 @@ fn from_json(entry: &Entry, file: &str, json: &str) -> Result<Box<dyn Architectu
     ];
     decoder.layer_kinds = sliding.into_iter().map(usize::from).collect();
     decoder.query_scale = gemma::query_scale(&config, file)?;
-    // Its eager attention does not read attn_logit_softcapping.
+    // transformers' eager attention of Gemma 3 does not read attn_logit_softcapping.
     decoder.logit_softcap = config.final_logit_softcapping;
     switches(&mut decoder);
     decoder.checked(file)
@@ -70,7 +71,7 @@ fn from_gguf(entry: &Entry, gguf: GgufDescription<'_>) -> Result<Box<dyn Archite
         found: e.to_string(),
     };
     let window = metadata.unsigned("gemma3.attention.sliding_window").map_err(damaged)?;
-    // llama.cpp knows the 27B by its layers; it alone scales queries otherwise.
+    // The 27B model alone scales queries otherwise. It is known by its number of layers, as in llama.cpp.
     if decoder.summary.layers == 62 {
         decoder.query_scale = (decoder.summary.hidden_size as f64 / decoder.num_attention_heads as f64).powf(-0.5);
     }
@@ -104,7 +105,7 @@ fn from_gguf(entry: &Entry, gguf: GgufDescription<'_>) -> Result<Box<dyn Archite
         "sliding_window": window,
         "layer_types": types,
         "pad_token_id": s.pad_token_id,
-        // Version 4 reads the other two where version 5 reads the first.
+        // transformers 5 reads the first of these keys, transformers 4 the other two.
         "rope_parameters": {
             "full_attention": decoder.kinds[0].rope.to_json(),
             "sliding_attention": decoder.kinds[1].rope.to_json(),
@@ -115,6 +116,7 @@ fn from_gguf(entry: &Entry, gguf: GgufDescription<'_>) -> Result<Box<dyn Archite
     decoder.checked(file)
 }
 
+/// Sets the switches that Gemma 3 has whatever its file.
 fn switches(decoder: &mut Decoder) {
     decoder.norm_after = true;
     decoder.qk_norm = true;

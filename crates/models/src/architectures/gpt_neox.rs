@@ -1,6 +1,5 @@
-//! GPT-NeoX (Black et al., 2022, arXiv:2204.06745; Pythia, arXiv:2304.01373): layer norms, one
-//! projection to queries, keys and values, a rotary embedding over a part of each head, attention
-//! and feed-forward layer side by side.
+//! GPT-NeoX (Black et al., 2022, arXiv:2204.06745; Pythia, arXiv:2304.01373): layer norms, one projection to queries,
+//! keys and values, a rotary embedding over a part of each head, and attention and feed-forward layer in parallel.
 //!
 //! Matches `transformers/models/gpt_neox/modeling_gpt_neox.py`.
 
@@ -18,6 +17,7 @@ use crate::{
     classifier, json_only,
 };
 
+/// transformers' name of its sequence classifier.
 const CLASSIFIER: &str = "GPTNeoXForSequenceClassification";
 
 /// What absent keys mean: `configuration_gpt_neox.py`.
@@ -48,7 +48,7 @@ struct Keys {
     attention_bias: bool,
     tie_word_embeddings: bool,
     pad_token_id: Option<i64>,
-    /// transformers takes null for false.
+    /// Null means false, as in transformers.
     #[serde(default = "causal")]
     is_causal: Option<bool>,
     #[serde(flatten)]
@@ -107,7 +107,7 @@ pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<d
     if turned == 0 || turned > head_dim || !turned.is_multiple_of(2) {
         return refuse("a rotary_pct that turns an even part of each head", format!("{part} of {head_dim}"));
     }
-    // The part that turns is read here; nothing else reads it.
+    // The rotated part was read above. RopeJson would refuse the key beside some types of rope.
     let parameters = parameters.cloned().map(|mut parameters| {
         parameters.as_object_mut().map(|all| all.shift_remove("partial_rotary_factor"));
         parameters
@@ -230,8 +230,8 @@ struct Weights {
     embed_in: Embedding,
     layers: Vec<Layer>,
     final_layer_norm: LayerNorm,
-    /// `[labels, hidden]` for a score, `[vocab, hidden]` for a language model; `None` where the latter
-    /// is the embedding.
+    /// `[labels, hidden]` for a score, `[vocab, hidden]` for a language model; `None` where the head of a language
+    /// model is its embedding.
     head: Option<Linear>,
 }
 
@@ -247,7 +247,8 @@ struct GptNeoXNetwork {
 }
 
 impl GptNeoXNetwork {
-    /// `[tokens, hidden]` to `[queries, hidden]`.
+    /// The attention's result: `[tokens, hidden]` to `[queries, hidden]`. `turns` are the rotations of every token, and
+    /// of the queries.
     fn attend(
         &self,
         at: usize,
@@ -284,6 +285,7 @@ impl GptNeoXNetwork {
         }
     }
 
+    /// The feed-forward layer: `[tokens, hidden]` to the same.
     fn feed(&self, layer: &Layer, x: Tensor<2>) -> Tensor<2> {
         layer.dense_4h_to_h.forward(self.activation.of(layer.dense_h_to_4h.forward(x)))
     }
@@ -296,7 +298,7 @@ impl Network for GptNeoXNetwork {
         let read = |of: &[usize]| -> Vec<usize> { wanted.tokens.iter().map(|&token| of[token]).collect() };
         let turns = self.rope.turns(&positions, &lengths, &self.device);
         let last_turns = self.rope.turns(&read(&positions), &read(&lengths), &self.device);
-        let mut keys = LayerKeys::new(state, wanted.keep);
+        let mut keys = LayerKeys::new(state, wanted.keeps_state);
         let mut x = self.weights.embed_in.of(&batch.ids());
         let normed = |x: Tensor<2>| self.weights.final_layer_norm.forward(x);
         let mut tapped = None;
@@ -317,7 +319,7 @@ impl Network for GptNeoXNetwork {
             }
         }
         let last = normed(x);
-        Hidden { last, tapped, state: keys.kept() }
+        Hidden { last, tapped, state: keys.into_state() }
     }
 
     fn score(&self, hidden: Tensor<2>, _counts: &[usize]) -> Tensor<1> {

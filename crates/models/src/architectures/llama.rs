@@ -8,6 +8,7 @@ use crate::decoder_config::{Decoder, DecoderJson};
 use crate::rope::Scaling;
 use crate::{Architecture, Description, Entry, GgufDescription, ModelError};
 
+/// transformers' name of its sequence classifier.
 const CLASSIFIER: &str = "LlamaForSequenceClassification";
 
 /// What absent keys mean: `configuration_llama.py`.
@@ -52,7 +53,7 @@ fn from_gguf(entry: &Entry, gguf: GgufDescription<'_>) -> Result<Box<dyn Archite
         "attention_bias": false,
         "mlp_bias": false,
         "pad_token_id": s.pad_token_id,
-        // Version 4 reads the last two where version 5 reads the first.
+        // transformers 5 reads the first of these keys, transformers 4 the other two.
         "rope_parameters": rope.to_json(),
         "rope_theta": rope.theta,
         "rope_scaling": (rope.scaling != Scaling::None).then(|| rope.to_json()),

@@ -1,4 +1,4 @@
-//! One file an architecture: its configuration, its defaults, and how it differs from its kin.
+//! One file for each architecture: its configuration, its defaults, and how it differs from related ones.
 
 pub(crate) mod bert;
 pub(crate) mod deberta;

@@ -47,7 +47,7 @@ struct Keys {
     global_attn_every_n_layers: usize,
     layer_types: Option<Vec<String>>,
     local_attention: usize,
-    /// Half of the former, in whose place transformers 5 takes it.
+    /// Half of `local_attention`; transformers 5 reads this key in its place.
     sliding_window: Option<usize>,
     global_rope_theta: Option<f64>,
     local_rope_theta: Option<f64>,
@@ -61,7 +61,9 @@ struct Keys {
 /// Which hidden states the classifier reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pooling {
+    /// The first token's.
     First,
+    /// The mean over all tokens.
     Mean,
 }
 
@@ -76,16 +78,16 @@ struct ModernBert {
     activation: Activation,
     classifier_activation: Activation,
     pooling: Pooling,
-    /// Whether each layer looks around itself only.
+    /// Whether each layer has a window.
     local: Vec<bool>,
-    /// How far a local layer looks to either side.
+    /// How many tokens to either side a token sees in a layer with a window.
     reach: usize,
     global_rope: Rope,
     local_rope: Rope,
 }
 
 impl Keys {
-    /// Which layers see a window alone.
+    /// Which layers have a window.
     fn local_layers(&self, file: &str) -> Result<Vec<bool>, ModelError> {
         let layers = self.num_hidden_layers;
         let Some(types) = &self.layer_types else {
@@ -107,7 +109,7 @@ impl Keys {
     }
 }
 
-/// What transformers calls layers with a window, and without.
+/// transformers' names of layers with a window, and without.
 const KINDS: [&str; 2] = ["sliding_attention", "full_attention"];
 
 pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<dyn Architecture>, ModelError> {
@@ -198,7 +200,7 @@ impl Architecture for ModernBert {
             .map(|layer| {
                 let at = |part: &str| format!("model.layers.{layer}.{part}");
                 Ok(Layer {
-                    // The embeddings' norm is the first layer's.
+                    // The first layer has none: its input is normed with the embeddings.
                     attn_norm: (layer > 0).then(|| norm(tensors, &at("attn_norm"))).transpose()?,
                     qkv: Linear::take(tensors, &at("attn.Wqkv"), [3 * hidden, hidden], self.attention_bias)?,
                     attended: Linear::take(tensors, &at("attn.Wo"), [hidden, hidden], self.attention_bias)?,
@@ -261,7 +263,8 @@ struct ModernBertNetwork {
 }
 
 impl ModernBertNetwork {
-    /// `[tokens, hidden]` to `[queries, hidden]`; `turns` of every token and of the queries.
+    /// The attention's result: `[tokens, hidden]` to `[queries, hidden]`. `turns` are the rotations of every token, and
+    /// of the queries.
     fn attend(&self, layer: &Layer, x: Tensor<2>, turns: [&Turns; 2], queries: &Queries) -> Tensor<2> {
         let [_, hidden] = x.dims();
         let fused = layer.qkv.forward(x);
@@ -278,6 +281,7 @@ impl ModernBertNetwork {
         layer.attended.forward(attention(q, k, part(2), &queries.plan, heads))
     }
 
+    /// The gated feed-forward layer: `[tokens, hidden]` to the same.
     fn feed(&self, layer: &Layer, x: Tensor<2>) -> Tensor<2> {
         let both = layer.mlp_in.forward(x);
         let inner = both.dims()[1] / 2;

@@ -26,7 +26,8 @@ pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<d
     decoder.checked(file)
 }
 
-/// Gives the layers their windows, as Qwen's configurations have them.
+/// Gives the layers their windows as Qwen's configurations say: with `use_sliding_window`, those that `layer_types`
+/// names have one, or where it is absent those from `max_window_layers` on.
 pub(crate) fn upper_windows(config: &DecoderJson, decoder: &mut Decoder, file: &str) -> Result<(), ModelError> {
     let window = config.sliding_window.filter(|_| config.use_sliding_window);
     let first = config.max_window_layers.unwrap_or(config.num_hidden_layers);

@@ -1,5 +1,5 @@
-//! Qwen3 (Yang et al., 2025, arXiv:2505.09388): Llama's decoder with queries and keys normed by
-//! head, and heads whose width is set apart from the hidden size.
+//! Qwen3 (Yang et al., 2025, arXiv:2505.09388): Llama's decoder with each head of queries and keys normed, and heads
+//! whose width does not depend on the hidden size.
 //!
 //! Matches `transformers/models/qwen3/modeling_qwen3.py`.
 

@@ -1,5 +1,5 @@
-//! RoBERTa (Liu et al., 2019, arXiv:1907.11692): BERT's layers with positions that begin behind the
-//! pad id, and a classifier of two layers over the first token.
+//! RoBERTa (Liu et al., 2019, arXiv:1907.11692): BERT's layers with positions that begin after the pad id, and a
+//! classifier of two layers over the first token.
 //!
 //! Matches `transformers/models/roberta/modeling_roberta.py`.
 
@@ -24,7 +24,7 @@ struct Roberta(Encoder);
 pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<dyn Architecture>, ModelError> {
     let (file, json) = json_only(entry, description)?;
     let config: EncoderJson = ConfigJson::read(file, json, DEFAULTS)?.keys()?;
-    // Positions are counted from the pad id on.
+    // Positions begin at the pad id plus one.
     let pad = id(config.pad_token_id).ok_or_else(|| ModelError::Config {
         file: file.to_owned(),
         expected: "a pad_token_id, from which positions are counted".to_owned(),
@@ -65,7 +65,7 @@ struct RobertaNetwork {
 
 impl Network for RobertaNetwork {
     fn hidden(&self, batch: &Batch<'_>, _state: Option<&State>, wanted: Wanted<'_>) -> Hidden {
-        // Positions count the tokens that are not the pad id, wherever that stands.
+        // Positions count only the tokens that are not the pad id. A pad token's position is the pad id itself.
         let (ids, mut positions) = (batch.ids(), Vec::with_capacity(batch.tokens()));
         for span in batch.spans() {
             let mut counted = 0;

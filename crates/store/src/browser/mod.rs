@@ -1,4 +1,4 @@
-//! The browser, seen from a worker: picked files, connections, the origin's private files.
+//! What the browser gives a worker: picked files, connections, and the origin's private files.
 
 mod private_files;
 mod raw_file;
@@ -20,10 +20,11 @@ pub use shelf::{Shelf, StorageReport, StoredFile};
 pub(crate) use transport::{Response, send};
 pub use transport::{now_ms, sleep};
 
+/// A file or blob of the browser that is read by range.
 #[derive(Clone)]
 pub(crate) struct Handle {
     blob: Blob,
-    /// The same bytes by a way without another process, where there is one.
+    /// A faster way to the same bytes that needs no other process, where there is one.
     quick: Option<Rc<Reading>>,
 }
 
@@ -52,26 +53,27 @@ impl Handle {
 }
 
 impl Source {
-    /// A file that the visitor picked or dropped. The browser keeps the bytes.
+    /// A file that the visitor picked or dropped. The bytes stay with the browser.
     pub fn picked(file: &File) -> Self {
         let path = Reflect::get(file, &"webkitRelativePath".into()).ok().and_then(|p| p.as_string());
         let name = path.filter(|p| !p.is_empty()).unwrap_or_else(|| file.name());
         Self::blob(&name, file.clone().unchecked_into())
     }
 
-    /// Bytes that the browser keeps, in memory or on disk.
+    /// A source of bytes that the browser keeps, in memory or on disk.
     fn blob(name: &str, blob: Blob) -> Self {
         Self::new(name, blob.size() as u64, Inner::Platform(Handle { blob, quick: None }))
     }
 
-    /// A private file.
+    /// A source of a private file.
     fn private(name: &str, blob: Blob, reading: Option<Reading>) -> Self {
         let bytes = blob.size() as u64;
         Self::new(name, bytes, Inner::Platform(Handle { blob, quick: reading.map(Rc::new) }))
     }
 }
 
-/// sha256 of part of a source, by the browser's own means: the bytes do not pass through wasm.
+/// The sha256 of `len` bytes of a source from byte `start` on. The browser computes it, so that the bytes do not pass
+/// through wasm.
 pub(crate) async fn sha256_of(source: &Source, start: u64, len: usize) -> Result<[u8; 32], StoreError> {
     let Inner::Platform(handle) = &source.inner else {
         return Ok(crate::digest::sha256(&source.read(start, len).await?));
@@ -80,7 +82,7 @@ pub(crate) async fn sha256_of(source: &Source, start: u64, len: usize) -> Result
     hash.await.map_err(|reason| source.failed(reason))
 }
 
-/// sha256 by the browser, which begins with it at once.
+/// The sha256 of bytes. The browser begins to compute it at once, before the future is awaited.
 fn sha256(bytes: &Uint8Array) -> Result<impl Future<Output = Result<[u8; 32], String>> + use<>, String> {
     let subtle = scope()?.crypto().map_err(said)?.subtle();
     let hash = subtle.digest_with_str_and_js_u8_array("SHA-256", bytes).map_err(said)?;
@@ -90,13 +92,13 @@ fn sha256(bytes: &Uint8Array) -> Result<impl Future<Output = Result<[u8; 32], St
     })
 }
 
-/// A log's name among the private files.
+/// The name of a [`Log`](crate::Log) or of [`Records`](crate::Records) among the private files.
 pub type LogPlace = String;
 
-/// Opens a log's file; `None` when another tab has it open. Where the browser gives no private
-/// files the log lives as long as the worker.
+/// Opens the file of a log or of records; `None` when another tab has it open. Where the browser gives
+/// no private files, it lives in memory until it is dropped.
 pub(crate) async fn open_log(place: &LogPlace) -> Result<Option<RawFile>, StoreError> {
-    // A worker that was just ended may hold its files a moment longer.
+    // A worker that has just ended may hold its files a moment longer.
     for _ in 0..20 {
         if let Some(file) = RawFile::open(shelf::LOGS, place).await? {
             return Ok(Some(file));
@@ -110,7 +112,7 @@ fn scope() -> Result<WorkerGlobalScope, String> {
     js_sys::global().dyn_into().map_err(|_| "files are read in the page's worker only".to_owned())
 }
 
-/// What the browser says of a failure.
+/// The browser's message about a failure.
 fn said(value: impl Into<JsValue>) -> String {
     let value = value.into();
     let message = Reflect::get(&value, &"message".into()).ok().and_then(|m| m.as_string());
@@ -122,7 +124,7 @@ fn kind(value: &JsValue) -> String {
     Reflect::get(value, &"name".into()).ok().and_then(|name| name.as_string()).unwrap_or_default()
 }
 
-/// What a pipe gives until it ends: a page has none, and nowhere else to put it.
+/// Reads a pipe to its end into memory. A page has no pipes, and no other place for one.
 pub(crate) fn spooled(name: &str, from: &mut dyn std::io::Read) -> Result<Source, StoreError> {
     let mut bytes = Vec::new();
     from.read_to_end(&mut bytes).map_err(|e| StoreError::Read { name: name.to_owned(), reason: e.to_string() })?;

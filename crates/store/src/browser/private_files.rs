@@ -1,4 +1,4 @@
-//! The origin's private file system, below one folder of ours.
+//! The origin's private file system, below one folder of this project.
 
 use js_sys::{Array, AsyncIterator, Function, Object, Promise, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
@@ -13,7 +13,7 @@ use super::{kind, said, scope};
 
 const ROOT: &str = "rewardscope";
 
-/// The browser's storage, where it has one here: private windows and insecure pages have none.
+/// The browser's storage; `None` in private windows and on insecure pages, which have none.
 pub(super) fn storage() -> Option<StorageManager> {
     let navigator = scope().ok()?.navigator();
     let storage = Reflect::get(&navigator, &"storage".into()).ok()?;
@@ -21,14 +21,14 @@ pub(super) fn storage() -> Option<StorageManager> {
     (storage.is_object() && has("getDirectory")).then(|| storage.unchecked_into())
 }
 
-/// A folder below ours, made where it is missing. `None` when the browser gives no private files.
+/// A folder below [`ROOT`], made where it is missing. `None` when the browser gives no private files.
 pub(super) async fn made(name: &str) -> Result<Option<FileSystemDirectoryHandle>, JsValue> {
     let Some(storage) = storage() else {
         return Ok(None);
     };
     let mut folder: FileSystemDirectoryHandle = match JsFuture::from(storage.get_directory()).await {
         Ok(root) => root.unchecked_into(),
-        // Private windows refuse it so.
+        // Private windows refuse with this error.
         Err(error) if kind(&error) == "SecurityError" => return Ok(None),
         Err(error) => return Err(error),
     };
@@ -41,11 +41,12 @@ pub(super) async fn made(name: &str) -> Result<Option<FileSystemDirectoryHandle>
     Ok(Some(folder))
 }
 
-/// As [`made`], for looking only: a folder that cannot be had has nothing in it.
+/// As [`made`], for reading only: an error counts as no folder.
 pub(super) async fn folder(name: &str) -> Option<FileSystemDirectoryHandle> {
     made(name).await.ok()?
 }
 
+/// A folder directly in another; `None` where it is missing and `create` is false.
 pub(super) async fn below(
     folder: &FileSystemDirectoryHandle,
     name: &str,
@@ -56,6 +57,7 @@ pub(super) async fn below(
     found(JsFuture::from(folder.get_directory_handle_with_options(name, &options)).await)
 }
 
+/// A file directly in a folder; `None` where it is missing and `create` is false.
 pub(super) async fn file(
     folder: &FileSystemDirectoryHandle,
     name: &str,
@@ -66,6 +68,7 @@ pub(super) async fn file(
     found(JsFuture::from(folder.get_file_handle_with_options(name, &options)).await)
 }
 
+/// The handle of a file or folder; `None` where it is missing.
 fn found<T: JsCast>(handle: Result<JsValue, JsValue>) -> Result<Option<T>, JsValue> {
     match handle {
         Ok(handle) => Ok(Some(handle.unchecked_into())),
@@ -82,14 +85,14 @@ pub(super) async fn blob(folder: &FileSystemDirectoryHandle, name: &str) -> Resu
     }
 }
 
-/// A file that is open for reading alone, as others may have it too. What comes through a blob goes
-/// by another process: that takes ten times as long.
+/// A file that is open for reading only, which other tabs may read too. Bytes read through a blob come
+/// from another process, which takes ten times as long.
 pub(super) struct Reading(FileSystemSyncAccessHandle);
 
 impl Reading {
     const MODE: &str = "read-only";
 
-    /// Opens a file so; `None` where the browser would lock it, or it is written elsewhere.
+    /// Opens a file for reading; `None` where the browser would lock it, or where it is open for writing.
     pub(super) async fn open(folder: &FileSystemDirectoryHandle, name: &str) -> Option<Self> {
         let file = file(folder, name, false).await.ok()??;
         let open: Function = Reflect::get(&file, &"createSyncAccessHandle".into()).ok()?.dyn_into().ok()?;
@@ -97,7 +100,7 @@ impl Reading {
         Reflect::set(&options, &"mode".into(), &Self::MODE.into()).ok()?;
         let handle: Promise = open.call1(&file, &options).ok()?.dyn_into().ok()?;
         let handle = Self(JsFuture::from(handle).await.ok()?.unchecked_into());
-        // A browser that knows no modes has it alone, until it is dropped.
+        // A browser that knows no modes opens the file for this worker only: drop it, so that others can open it.
         let mode = Reflect::get(&handle.0, &"mode".into()).ok()?.as_string();
         (mode.as_deref() == Some(Self::MODE)).then_some(handle)
     }
@@ -117,7 +120,7 @@ impl Drop for Reading {
     }
 }
 
-/// Where in a file something is read or written.
+/// The options for reading or writing from byte `start` on.
 pub(super) fn at(start: u64) -> FileSystemReadWriteOptions {
     let options = FileSystemReadWriteOptions::new();
     options.set_at_f64(start as f64);
@@ -145,7 +148,7 @@ pub(super) async fn entries(folder: &FileSystemDirectoryHandle) -> Result<Vec<(S
     }
 }
 
-/// Removes a file, or a folder with all that is in it; one that is not there is no error.
+/// Removes a file, or a folder with everything in it. A missing one is no error.
 pub(super) async fn remove(folder: &FileSystemDirectoryHandle, name: &str) -> Result<(), JsValue> {
     let options = FileSystemRemoveOptions::new();
     options.set_recursive(true);

@@ -9,7 +9,7 @@ use super::private_files::{at, file, made};
 use super::{kind, said, sha256};
 use crate::StoreError;
 
-/// A file that is written at any place, by one worker at a time.
+/// A file that can be written at any place, and is open in one worker at a time.
 pub(crate) struct RawFile {
     name: String,
     inner: Inner,
@@ -17,7 +17,7 @@ pub(crate) struct RawFile {
 
 enum Inner {
     Private(FileSystemSyncAccessHandle),
-    /// Where there are no private files: blocks in the browser's memory, outside wasm's.
+    /// Without private files: blocks of [`BLOCK_BYTES`] in the browser's memory, outside wasm's.
     Memory {
         blocks: RefCell<Vec<Uint8Array>>,
         bytes: Cell<u64>,
@@ -35,8 +35,8 @@ impl Drop for RawFile {
 }
 
 impl RawFile {
-    /// Opens or creates a private file; `None` when another worker has it open. In memory where
-    /// the browser gives no private files.
+    /// Opens or creates a private file; `None` when another worker has it open. Where the browser gives
+    /// no private files, the file is in memory.
     pub(crate) async fn open(folder_name: &str, name: &str) -> Result<Option<Self>, StoreError> {
         let failed = |error: JsValue| StoreError::Read { name: name.to_owned(), reason: said(error) };
         let Some(folder) = made(folder_name).await.map_err(failed)? else {
@@ -47,7 +47,7 @@ impl RawFile {
         };
         match JsFuture::from(handle.create_sync_access_handle()).await {
             Ok(handle) => Ok(Some(Self { name: name.to_owned(), inner: Inner::Private(handle.unchecked_into()) })),
-            // WebKit calls the same an invalid state.
+            // WebKit reports the same as an invalid state.
             Err(error) if ["NoModificationAllowedError", "InvalidStateError"].contains(&kind(&error).as_str()) => {
                 Ok(None)
             }
@@ -90,7 +90,7 @@ impl RawFile {
         Ok(bytes)
     }
 
-    /// Refuses to have read less than what was asked for.
+    /// Refuses a read that gave fewer bytes than were asked for.
     fn all(&self, read: Result<f64, JsValue>, start: u64, len: usize) -> Result<(), StoreError> {
         let read = read.map_err(|e| self.failed(said(e)))?;
         if read as usize == len {
@@ -99,7 +99,7 @@ impl RawFile {
         Err(self.failed(format!("{len} bytes from {start} were expected, {read} came")))
     }
 
-    /// sha256 of some bytes, by the browser, which begins with it at once.
+    /// The sha256 of `len` bytes from byte `start` on. The browser begins to compute it at once.
     pub(crate) fn sha256(
         &self,
         start: u64,
@@ -125,7 +125,7 @@ impl RawFile {
                     "QuotaExceededError" => self.full(),
                     _ => self.failed(said(error)),
                 })?;
-                // A browser that is out of room may also write less than it was given.
+                // A browser that is out of room may also write fewer bytes than it was given.
                 if written as usize == bytes.len() { Ok(()) } else { Err(self.full()) }
             }
             Inner::Memory { blocks, bytes: there } => {
@@ -161,7 +161,7 @@ impl RawFile {
         }
     }
 
-    /// What is in memory as a blob; `None` for a private file.
+    /// A file in memory as a blob; `None` for a private file.
     pub(super) fn into_blob(self) -> Result<Option<Blob>, StoreError> {
         let Inner::Memory { blocks, bytes } = &self.inner else {
             return Ok(None);
@@ -184,7 +184,7 @@ impl RawFile {
     }
 }
 
-/// The blocks that a range touches: block, first byte in it, place in the range.
+/// The blocks that a range touches: the block's number, the first byte in the block, and the place in the range.
 fn spans(start: u64, len: usize) -> impl Iterator<Item = (usize, usize, std::ops::Range<usize>)> {
     let mut done = 0;
     std::iter::from_fn(move || {

@@ -4,31 +4,31 @@ use web_sys::StorageEstimate;
 
 use super::private_files::{Reading, below, blob, entries, folder, remove, storage, text};
 use super::{RawFile, said};
-use crate::download::{Kept, Note, NoteLine};
+use crate::download::{Cached, Note, NoteLine};
 use crate::remote::{RemoteFile, Repository, RepositoryId, RepositoryKind};
 use crate::{Source, StoreError};
 
-/// Files by their hash: each a folder with its bytes and a note of how far they are.
+/// The folder of cached files. Each is a folder named by its hash, with the bytes and a note of how far they are.
 const FILES: &str = "files";
-/// Listings and manifests by the hash of their address.
+/// The folder of listings and manifests, by the hash of their address.
 const DOCUMENTS: &str = "documents";
-/// Logs by their name.
+/// The folder of logs, by name.
 pub(super) const LOGS: &str = "logs";
 
 const DATA: &str = "data";
 const NOTE: &str = "note";
 
-/// The origin's private files as a cache. Where they are not to be had, or not wanted, what is
-/// fetched stays in the browser's memory until the worker ends.
+/// A cache in the origin's private files. Where the browser gives none, or the visitor wants none,
+/// fetched files stay in the browser's memory until the worker ends.
 #[derive(Debug, Clone)]
 pub struct Shelf {
-    keep: bool,
+    is_persistent: bool,
 }
 
-/// What the browser's storage has of ours.
+/// What this site has in the browser's storage.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StorageReport {
-    /// Whether there are private files at all.
+    /// Whether the browser gives private files.
     pub is_available: bool,
     /// Whether the browser promised not to remove them on its own.
     pub is_persisted: bool,
@@ -36,26 +36,26 @@ pub struct StorageReport {
     pub usage_bytes: u64,
     /// Bytes that this site may use.
     pub quota_bytes: u64,
-    /// The files, largest first.
+    /// The cached files, largest first.
     pub files: Vec<StoredFile>,
-    /// The logs by name, with their sizes.
+    /// Each log's name and size in bytes.
     pub logs: Vec<(String, u64)>,
 }
 
 /// A file of the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredFile {
-    /// What removes it.
+    /// The key that [`Shelf::remove_file`] takes.
     pub key: String,
-    /// The repository that it is of.
+    /// The name of the file's repository.
     pub of: String,
-    /// Its name there.
+    /// The file's name in the repository.
     pub name: String,
-    /// Its whole size.
+    /// Size of the whole file in bytes.
     pub bytes: u64,
-    /// What of it is here.
+    /// How many of its bytes are stored.
     pub stored_bytes: u64,
-    /// Whether it is whole.
+    /// Whether the file is stored whole.
     pub is_complete: bool,
 }
 
@@ -64,37 +64,38 @@ fn failed(name: &str, error: JsValue) -> StoreError {
 }
 
 impl Shelf {
-    /// The private files; without `keep` nothing is written to them.
-    pub fn new(keep: bool) -> Self {
-        Self { keep }
+    /// The cache. Without `keep` no fetched file is written to it.
+    pub fn new(is_persistent: bool) -> Self {
+        Self { is_persistent }
     }
 
     async fn file_folder(&self, file: &RemoteFile) -> Option<web_sys::FileSystemDirectoryHandle> {
         below(&folder(FILES).await?, &file.digest.hex(), false).await.ok()?
     }
 
-    /// What is made of fetched files is kept too.
+    /// Whether files made from fetched ones are kept: yes, where fetched ones are.
     pub(crate) async fn keeps_derived(&self) -> bool {
-        self.keep && folder(FILES).await.is_some()
+        self.is_persistent && folder(FILES).await.is_some()
     }
 
-    /// A partial becomes the whole file where it lies.
+    /// Whether a partial file is another file than the whole one. Not here: it becomes the whole file in place.
     pub(crate) fn keeps_partials_apart(&self) -> bool {
         false
     }
 
-    /// A browser says itself, request by request, whether it is offline.
+    /// Never: a browser reports on each request whether it is offline.
     pub(crate) fn is_offline(&self) -> bool {
         false
     }
 
+    /// A stored document by its key.
     pub(crate) async fn document(&self, key: &str) -> Option<Vec<u8>> {
         text(&folder(DOCUMENTS).await?, key).await.map(String::into_bytes)
     }
 
-    /// Keeps a document; one that cannot be kept is asked for again next time.
-    pub(crate) async fn keep_document(&self, key: &str, bytes: &[u8]) {
-        if !self.keep {
+    /// Keeps a document. One that cannot be kept is fetched again next time.
+    pub(crate) async fn cache_document(&self, key: &str, bytes: &[u8]) {
+        if !self.is_persistent {
             return;
         }
         if let Ok(Some(file)) = RawFile::open(DOCUMENTS, key).await {
@@ -102,15 +103,15 @@ impl Shelf {
         }
     }
 
-    /// Listings are kept as documents.
+    /// Always `None`: here listings are kept as documents.
     pub(crate) async fn offline(&self, _kind: RepositoryKind, _id: &RepositoryId) -> Option<Repository> {
         None
     }
 
-    /// Refuses what cannot fit before anything of it is fetched.
+    /// Refuses files that cannot fit before anything of them is fetched.
     pub(crate) async fn refuse_larger(&self, repository: &Repository, files: &[&RemoteFile]) -> Result<(), StoreError> {
-        if !self.keep || folder(FILES).await.is_none() {
-            /// What a tab may well hold beside wasm's own memory.
+        if !self.is_persistent || folder(FILES).await.is_none() {
+            /// Bytes that a tab can hold beside wasm's own memory.
             const MOST_IN_MEMORY: u64 = 4_000_000_000;
             let bytes: u64 = files.iter().map(|file| file.bytes).fold(0, u64::saturating_add);
             if bytes > MOST_IN_MEMORY {
@@ -163,7 +164,12 @@ impl Shelf {
         }
     }
 
-    pub(crate) async fn kept(&self, _repository: &Repository, file: &RemoteFile) -> Result<Option<Kept>, StoreError> {
+    /// The file as the cache has it, before any check; `None` where the cache does not have it whole.
+    pub(crate) async fn cached(
+        &self,
+        _repository: &Repository,
+        file: &RemoteFile,
+    ) -> Result<Option<Cached>, StoreError> {
         let Some(folder) = self.file_folder(file).await else {
             return Ok(None);
         };
@@ -174,18 +180,19 @@ impl Shelf {
         let Some(blob) = blob(&folder, DATA).await.map_err(|e| failed(&file.name, e))? else {
             return Ok(None);
         };
-        // A note that does not add up is damage, which the check of the whole file finds.
+        // A note whose numbers disagree is damaged. Without pieces the whole file is checked.
         let pieces = if pieces.len() == hashes.len() { pieces.into_iter().zip(hashes).collect() } else { Vec::new() };
         let source = Source::private(&file.name, blob, Reading::open(&folder, DATA).await);
-        Ok(Some(Kept { source, pieces }))
+        Ok(Some(Cached { source, pieces }))
     }
 
+    /// Opens the file's partial data and the note beside it; `None` when another tab has them open.
     pub(crate) async fn open_partial(
         &self,
         _repository: &Repository,
         file: &RemoteFile,
     ) -> Result<Option<(RawFile, RawFile)>, StoreError> {
-        if !self.keep {
+        if !self.is_persistent {
             return Ok(Some((RawFile::memory(&file.name), RawFile::memory(&file.name))));
         }
         let place = format!("{FILES}/{}", file.digest.hex());
@@ -195,6 +202,7 @@ impl Shelf {
         Ok(RawFile::open(&place, NOTE).await?.map(|note| (data, note)))
     }
 
+    /// Makes a finished partial the whole file.
     pub(crate) async fn finish(
         &self,
         _repository: &Repository,
@@ -217,15 +225,15 @@ impl Shelf {
         Ok(Source::private(&file.name, blob, Reading::open(&folder, DATA).await))
     }
 
-    /// A damaged file is written over where it lies.
+    /// Does nothing: a damaged file is overwritten in place.
     pub(crate) async fn forget(&self, _repository: &Repository, _file: &RemoteFile) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// Gives up a partial that is of no use.
+    /// Removes a useless partial.
     pub(crate) async fn release(&self, file: &RemoteFile, data: RawFile, note: RawFile) -> Result<(), StoreError> {
         drop((data, note));
-        if self.keep { self.remove_file(&file.digest.hex()).await } else { Ok(()) }
+        if self.is_persistent { self.remove_file(&file.digest.hex()).await } else { Ok(()) }
     }
 
     async fn files(&self) -> Result<Vec<StoredFile>, JsValue> {
@@ -250,10 +258,10 @@ impl Shelf {
         Ok(files)
     }
 
-    /// What is stored, and how much room there is.
+    /// Reports what is stored and how much room there is.
     ///
     /// # Errors
-    /// When the browser refuses to list it.
+    /// When the browser refuses to list what is stored.
     pub async fn report(&self) -> Result<StorageReport, StoreError> {
         let failed = |error| failed("the browser's storage", error);
         let Some(logs) = folder(LOGS).await else {
@@ -274,10 +282,10 @@ impl Shelf {
         Ok(StorageReport { is_available: true, is_persisted, usage_bytes, quota_bytes, files, logs: sizes })
     }
 
-    /// Removes a file by its key.
+    /// Removes a cached file by its key.
     ///
     /// # Errors
-    /// When it is in use.
+    /// When it cannot be removed, such as while it is in use.
     pub async fn remove_file(&self, key: &str) -> Result<(), StoreError> {
         self.remove(FILES, key).await
     }
@@ -285,7 +293,7 @@ impl Shelf {
     /// Removes a log by its name.
     ///
     /// # Errors
-    /// When it is in use.
+    /// When it cannot be removed, such as while it is in use.
     pub async fn remove_log(&self, name: &str) -> Result<(), StoreError> {
         self.remove(LOGS, name).await
     }
@@ -300,13 +308,13 @@ impl Shelf {
         })
     }
 
-    /// A log's text as it is now, without opening it for writing.
+    /// A log's text as it is now; the log is not opened for writing. `None` where there is no such log.
     pub async fn log_text(&self, name: &str) -> Option<String> {
         text(&folder(LOGS).await?, name).await
     }
 }
 
-/// Bytes that this site uses and may use.
+/// The bytes that this site uses, and those that it may use.
 async fn estimate() -> Option<(u64, u64)> {
     let estimate = JsFuture::from(storage()?.estimate().ok()?).await.ok()?;
     let estimate = StorageEstimate::from(estimate);

@@ -9,10 +9,11 @@ use super::{said, scope};
 use crate::Cancel;
 use crate::http::{Fault, Request, STALL_MS, again};
 
-/// An answer whose body comes in chunks; dropped, it closes its connection.
+/// An answer whose body comes in chunks. Dropping it closes its connection.
 pub(crate) struct Response {
     pub status: u16,
     headers: Headers,
+    /// Whether the answer comes from this site itself.
     is_own: bool,
     reader: Option<ReadableStreamDefaultReader>,
     abort: AbortController,
@@ -24,6 +25,7 @@ impl Drop for Response {
     }
 }
 
+/// Sends a request and waits for the head of the answer.
 pub(crate) async fn send(request: &Request<'_>) -> Result<Response, Fault> {
     let scope = scope().map_err(again)?;
     let prepared = || -> Result<_, JsValue> {
@@ -38,7 +40,7 @@ pub(crate) async fn send(request: &Request<'_>) -> Result<Response, Fault> {
         let init = RequestInit::new();
         init.set_headers(&headers);
         init.set_signal(Some(&abort.signal()));
-        // What is kept is kept by the cache here; the browser's own would keep it twice.
+        // Our cache keeps the files; the browser's own would keep them a second time.
         init.set_cache(RequestCache::NoStore);
         Ok((web_sys::Request::new_with_str_and_init(request.url, &init)?, abort))
     };
@@ -59,8 +61,8 @@ pub(crate) async fn send(request: &Request<'_>) -> Result<Response, Fault> {
     Ok(Response { status: response.status(), headers: response.headers(), is_own, reader, abort })
 }
 
-/// Browsers say the same of a server that is down and of one that allows no other sites: whether it
-/// answers at all tells them apart.
+/// Why a server could not be reached. Browsers report the same error for a server that is down and for
+/// one that does not allow this site, so this asks whether it answers at all.
 async fn unreachable(scope: &WorkerGlobalScope, url: &str, reason: &str) -> String {
     let host = host(url);
     if !scope.navigator().on_line() {
@@ -87,20 +89,20 @@ fn host(url: &str) -> &str {
 }
 
 impl Response {
-    /// Whether a compressed body would be seen as such: other sites show a body's length, but not
-    /// whether it is that of a compressed one. Browsers themselves refuse a body that is cut.
+    /// Whether the headers would show that a body is compressed. Other sites show a body's length, but
+    /// not whether it is the compressed length. Browsers themselves refuse a body that is cut.
     pub(crate) fn shows_encoding(&self) -> bool {
         self.is_own
     }
 
-    /// A header by its name in small letters; only those that the server shows to other sites.
+    /// The value of a header, by its name in small letters. Other sites show only the headers that they expose.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
         self.headers.get(name).ok().flatten()
     }
 
-    /// The next bytes; `None` at the end.
+    /// The next chunk of the body; `None` at the end.
     pub(crate) async fn chunk(&mut self, cancel: &Cancel) -> Result<Option<Vec<u8>>, Fault> {
-        /// How often a cancellation is looked for.
+        /// Milliseconds between two looks for a cancellation.
         const STEP_MS: f64 = 250.0;
         let Some(reader) = &self.reader else {
             return Ok(None);
@@ -127,9 +129,9 @@ impl Response {
     }
 }
 
-/// What a promise comes to; `None` when it takes longer.
+/// The value of a promise; `None` when it takes longer than `ms` milliseconds.
 async fn within(ms: f64, promise: Promise) -> Result<Option<JsValue>, JsValue> {
-    // `false` is nothing that a fetch or a read comes to.
+    // A fetch or a read never gives `false`.
     let (late, timer) = timer(ms, &Boolean::from(false));
     let first = JsFuture::from(Promise::race(&Array::of2(&promise, &late))).await;
     if let (Some(timer), Ok(scope)) = (timer, scope()) {
@@ -139,7 +141,7 @@ async fn within(ms: f64, promise: Promise) -> Result<Option<JsValue>, JsValue> {
     Ok((first != JsValue::FALSE).then_some(first))
 }
 
-/// A promise of a value after a while, and what ends the wait.
+/// A promise of a value after `ms` milliseconds, and the handle that cancels the timer.
 fn timer(ms: f64, value: &JsValue) -> (Promise, Option<i32>) {
     let mut timer = None;
     let promise = Promise::new(&mut |resolve: Function, _| {
@@ -153,7 +155,7 @@ fn timer(ms: f64, value: &JsValue) -> (Promise, Option<i32>) {
     (promise, timer)
 }
 
-/// Waits; messages to the worker are received meanwhile, even at 0 ms.
+/// Waits `ms` milliseconds. The worker receives messages meanwhile, even for 0 ms.
 pub async fn sleep(ms: f64) {
     let _ = JsFuture::from(timer(ms, &JsValue::UNDEFINED).0).await;
 }

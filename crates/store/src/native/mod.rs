@@ -1,4 +1,4 @@
-//! The operating system: files and folders, connections, the cache that the Hub's tools share.
+//! What the operating system gives: files and folders, connections, and the cache that the Hub's tools share.
 
 mod parts;
 mod raw_file;
@@ -18,6 +18,7 @@ pub use shelf::Shelf;
 pub(crate) use transport::{Response, send};
 pub use transport::{now_ms, sleep};
 
+/// An open file that is read by range.
 #[derive(Clone)]
 pub(crate) struct Handle(Arc<Mutex<File>>);
 
@@ -38,7 +39,7 @@ impl Source {
     /// A file on disk.
     ///
     /// # Errors
-    /// When it cannot be opened or is no regular file.
+    /// When it cannot be opened or is not a regular file.
     pub fn file(path: &Path) -> Result<Self, StoreError> {
         let file = File::open(path).map_err(|e| failed(path, e))?;
         let metadata = file.metadata().map_err(|e| failed(path, e))?;
@@ -51,11 +52,10 @@ impl Source {
 }
 
 impl Source {
-    /// A file on disk; a pipe, or standard input for `-`, is read once to its end and copied to a file without a
-    /// name.
+    /// A file on disk. A pipe, or standard input for `-`, is read to its end and copied to a file without a name.
     ///
     /// # Errors
-    /// As [`Self::file`].
+    /// As [`Self::file`], and when a pipe cannot be read or copied.
     pub fn file_or_pipe(path: &Path) -> Result<Self, StoreError> {
         if path == Path::new("-") {
             return spooled("standard input", &mut std::io::stdin().lock());
@@ -87,20 +87,20 @@ impl Folder {
     }
 }
 
-/// sha256 of part of a source.
+/// The sha256 of `len` bytes of a source from byte `start` on.
 pub(crate) async fn sha256_of(source: &Source, start: u64, len: usize) -> Result<[u8; 32], StoreError> {
     Ok(crate::digest::sha256(&source.read(start, len).await?))
 }
 
-/// Where a [`crate::Log`] lies.
+/// The path of a [`Log`](crate::Log) or [`Records`](crate::Records).
 pub type LogPlace = PathBuf;
 
-/// Opens a log's file; `None` when another process has it open.
+/// Opens the file of a log or of records; `None` when another process has it open.
 pub(crate) async fn open_log(place: &LogPlace) -> Result<Option<RawFile>, StoreError> {
     RawFile::open(place)
 }
 
-/// What a pipe gives until it ends, in a file without a name.
+/// Reads a pipe to its end into a file without a name, and gives that file as a source.
 pub(crate) fn spooled(name: &str, from: &mut dyn Read) -> Result<Source, StoreError> {
     let failed = |e: std::io::Error| StoreError::Read { name: name.to_owned(), reason: e.to_string() };
     let mut file = tempfile::tempfile().map_err(failed)?;

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use crate::digest::Hasher;
 use crate::remote::{About, Manifest, ManifestFile, ManifestPart, PARTS_FILE};
 
-/// Some hosts refuse files over 25 MB.
+/// Bytes of a part: some hosts refuse files over 25 MB.
 const PART_BYTES: u64 = 20 << 20;
 
-/// Writes files in parts into a folder, as they come, and at the end the manifest of their hashes:
-/// what any static host serves.
+/// Writes files in parts into a folder as their bytes come, and at the end the [`Manifest`] with their
+/// hashes. Any static host can serve such a folder.
 pub struct PartsWriter {
     folder: PathBuf,
     done: Vec<ManifestFile>,
@@ -34,23 +34,23 @@ impl Open {
 }
 
 impl PartsWriter {
-    /// Into a folder, which is made where there is none.
+    /// A writer into this folder, which is made where it is missing.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When the folder cannot be made.
     pub fn new(folder: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
         Ok(Self { folder: folder.to_owned(), done: Vec::new(), file: None })
     }
 
-    /// Begins the next file.
+    /// Ends the file before, and begins the next one.
     pub fn begin(&mut self, name: &str, about: About) {
         self.close_file();
         let (whole, parts) = (Hasher::sha256(), Vec::new());
         self.file = Some(Open { name: name.to_owned(), about, whole, bytes: 0, parts, part: None });
     }
 
-    /// The next bytes of the file that was begun.
+    /// Writes the next bytes of the file that was begun.
     ///
     /// # Errors
     /// When they cannot be written, or no file was begun.
@@ -88,7 +88,7 @@ impl PartsWriter {
         }
     }
 
-    /// Writes the manifest.
+    /// Ends the last file and writes the manifest.
     ///
     /// # Errors
     /// When a file was empty, or the manifest cannot be written.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::failed;
 use crate::StoreError;
 
-/// A file that is written at any place, by one process at a time.
+/// A file that can be written at any place, and is open in one process at a time.
 pub(crate) struct RawFile {
     path: PathBuf,
     name: String,
@@ -13,7 +13,7 @@ pub(crate) struct RawFile {
 }
 
 impl RawFile {
-    /// Opens or creates it; `None` when another process has it open.
+    /// Opens or creates the file; `None` when another process has it open.
     pub(crate) fn open(path: &Path) -> Result<Option<Self>, StoreError> {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
@@ -23,10 +23,10 @@ impl RawFile {
         let file = file.map_err(|e| failed(path, e))?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => return Ok(None),
-            // Some network file systems know no locks; one process alone is well there.
+            // Some network file systems have no locks: there the user must run one process only.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
-        // Between opening and locking, whoever held it may have renamed or removed it.
+        // Between opening and locking, another process may have renamed or removed the file.
         Ok(is_at(&file, path).then(|| Self::new(path, file)))
     }
 
@@ -53,7 +53,7 @@ impl RawFile {
         Ok(bytes)
     }
 
-    /// sha256 of some bytes.
+    /// The sha256 of `len` bytes from byte `start` on.
     pub(crate) fn sha256(
         &self,
         start: u64,
@@ -80,7 +80,7 @@ impl RawFile {
         self.file.set_len(bytes).map_err(|e| self.failed(e))
     }
 
-    /// Waits until what was written would survive the machine's end.
+    /// Waits until the written bytes are on disk.
     pub(crate) fn flush(&self) -> Result<(), StoreError> {
         self.file.sync_data().map_err(|e| self.failed(e))
     }
@@ -99,7 +99,7 @@ fn is_at(file: &File, path: &Path) -> bool {
     open.is_some() && open == identity(std::fs::metadata(path))
 }
 
-/// Windows neither renames nor removes a file that is open.
+/// Always true: Windows neither renames nor removes an open file.
 #[cfg(not(unix))]
 fn is_at(_file: &File, _path: &Path) -> bool {
     true

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use super::{RawFile, failed};
 use crate::digest::{Digest, Hasher};
-use crate::download::Kept;
+use crate::download::Cached;
 use crate::http::Token;
 use crate::remote::{About, Origin, Place, RemoteFile, Repository, RepositoryId, RepositoryKind};
 use crate::{HUB, Hub, Source, Store, StoreError};
 
-/// The cache that the Hub's tools share: `models--owner--name` with `blobs` by hash, `snapshots` of
-/// links to them by commit, and `refs` from branches to commits.
+/// The cache folder that the Hub's tools share. Each repository has a folder `models--owner--name` with
+/// files by hash (`blobs`), links to them by commit (`snapshots`), and the commits of branches (`refs`).
 #[derive(Debug, Clone)]
 pub struct Shelf {
     folder: PathBuf,
@@ -18,12 +18,12 @@ pub struct Shelf {
 }
 
 impl Store {
-    /// The Hub and the cache that the environment names, as the Hub's own tools read it:
-    /// `HF_ENDPOINT`, `HF_TOKEN` (or the token that was logged in with), `HF_HUB_CACHE`, `HF_HOME`,
-    /// `HF_HUB_OFFLINE`.
+    /// A store of the Hub and the cache that the environment names. The variables are those of the
+    /// Hub's own tools: `HF_ENDPOINT`, `HF_TOKEN` (otherwise the token stored at login),
+    /// `HF_HUB_CACHE`, `HF_HOME`, `HF_HUB_OFFLINE`.
     ///
     /// # Errors
-    /// When `HF_ENDPOINT` is no address, or no cache folder can be told.
+    /// When `HF_ENDPOINT` is not an address, or nothing tells where the cache folder is.
     pub fn from_environment() -> Result<Self, StoreError> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let home = || variable("HOME").or_else(|| variable("USERPROFILE")).map(PathBuf::from);
@@ -72,12 +72,13 @@ impl Shelf {
         }
     }
 
-    /// The cache is shared with the Hub's tools, which know nothing of what others make of its files.
+    /// Whether files made from fetched ones are cached. Never here: the Hub's tools share the cache, and do not know such
+    /// files.
     pub(crate) async fn keeps_derived(&self) -> bool {
         false
     }
 
-    /// A partial lies beside the whole file.
+    /// Whether a partial file is another file than the whole one. Here it lies beside it.
     pub(crate) fn keeps_partials_apart(&self) -> bool {
         true
     }
@@ -86,14 +87,14 @@ impl Shelf {
         self.offline
     }
 
-    /// Documents are not kept here: snapshots tell what there is.
+    /// A stored document. None is kept here: snapshots tell what there is.
     pub(crate) async fn document(&self, _key: &str) -> Option<Vec<u8>> {
         None
     }
 
-    pub(crate) async fn keep_document(&self, _key: &str, _bytes: &[u8]) {}
+    pub(crate) async fn cache_document(&self, _key: &str, _bytes: &[u8]) {}
 
-    /// The repository as its snapshot in the cache shows it.
+    /// The repository as its snapshot in the cache has it; `None` where the cache has no file of it.
     pub(crate) async fn offline(&self, kind: RepositoryKind, id: &RepositoryId) -> Option<Repository> {
         let folder = self.repository_folder(kind, &id.name);
         let known = std::fs::read_to_string(folder.join("refs").join(&id.revision)).ok();
@@ -105,7 +106,7 @@ impl Shelf {
         (!files.is_empty()).then(|| Repository { name: id.name.clone(), origin, unreached: None, files })
     }
 
-    /// Disks say themselves when they are full.
+    /// Refuses nothing: a disk itself reports when it is full.
     pub(crate) async fn refuse_larger(
         &self,
         _repository: &Repository,
@@ -119,16 +120,22 @@ impl Shelf {
         format!("free some space for {}, or choose another place with HF_HOME", self.folder.display())
     }
 
-    pub(crate) async fn kept(&self, repository: &Repository, file: &RemoteFile) -> Result<Option<Kept>, StoreError> {
+    /// The file as the cache has it, before any check; `None` where the cache does not have it whole.
+    pub(crate) async fn cached(
+        &self,
+        repository: &Repository,
+        file: &RemoteFile,
+    ) -> Result<Option<Cached>, StoreError> {
         let (folder, snapshot) = self.place(repository)?;
         let places = [folder.join("blobs").join(file.digest.hex()), snapshot.join(&file.name)];
         let Some(path) = places.into_iter().find(|path| path.is_file()) else {
             return Ok(None);
         };
         self.link(repository, file)?;
-        Ok(Some(Kept { source: Source::file(&path)?, pieces: Vec::new() }))
+        Ok(Some(Cached { source: Source::file(&path)?, pieces: Vec::new() }))
     }
 
+    /// Opens the file's partial data and the note beside it; `None` when another process has them open.
     pub(crate) async fn open_partial(
         &self,
         repository: &Repository,
@@ -147,6 +154,7 @@ impl Shelf {
         Ok(RawFile::open(&blob.with_extension("rewardscope-note"))?.map(|note| (data, note)))
     }
 
+    /// Makes a finished partial the whole file.
     pub(crate) async fn finish(
         &self,
         repository: &Repository,
@@ -156,14 +164,14 @@ impl Shelf {
     ) -> Result<Source, StoreError> {
         let path = data.path().with_extension("");
         data.flush()?;
-        // Both locks are held: what is renamed is what was hashed.
+        // Both locks are still held, so the bytes that are renamed are those that were hashed.
         std::fs::rename(data.path(), &path).map_err(|e| failed(&path, e))?;
         remove(note.path())?;
         self.link(repository, file)?;
         Source::file(&path)
     }
 
-    /// The file's link in its snapshot, and the branch's reference to the commit.
+    /// Makes the file's link in its snapshot, and the branch's reference to the commit.
     fn link(&self, repository: &Repository, file: &RemoteFile) -> Result<(), StoreError> {
         let (folder, snapshot) = self.place(repository)?;
         let Origin::Hub { id, commit, .. } = &repository.origin else {
@@ -194,14 +202,14 @@ impl Shelf {
         }
     }
 
-    /// Takes a damaged file out of use. Whoever calls holds the partial's lock.
+    /// Removes a damaged file. The caller holds the partial's lock.
     pub(crate) async fn forget(&self, repository: &Repository, file: &RemoteFile) -> Result<(), StoreError> {
         let (folder, snapshot) = self.place(repository)?;
         remove(&folder.join("blobs").join(file.digest.hex()))?;
         remove(&snapshot.join(&file.name))
     }
 
-    /// Gives up a partial that is of no use, while its lock is still held.
+    /// Removes a useless partial, while its lock is still held.
     pub(crate) async fn release(&self, _file: &RemoteFile, data: RawFile, note: RawFile) -> Result<(), StoreError> {
         remove(note.path())?;
         remove(data.path())
@@ -220,13 +228,14 @@ fn symlink(target: &Path, link: &Path) -> std::io::Result<()> {
     std::os::unix::fs::symlink(target, link)
 }
 
-/// Windows lets ordinary users make no links: the snapshot gets a hard link.
+/// On Windows ordinary users may not make symbolic links, so the snapshot gets a hard link.
 #[cfg(not(unix))]
 fn symlink(target: &Path, link: &Path) -> std::io::Result<()> {
     let folder = link.parent().unwrap_or(Path::new("."));
     std::fs::hard_link(folder.join(target), link)
 }
 
+/// Collects the files below a folder, at any depth, by their path below it.
 fn collect(folder: &Path, prefix: &str, found: &mut BTreeMap<String, PathBuf>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
@@ -239,7 +248,7 @@ fn collect(folder: &Path, prefix: &str, found: &mut BTreeMap<String, PathBuf>) {
     }
 }
 
-/// A file of a snapshot. Its blob's name is its hash; where there is no link it is hashed here.
+/// A file of a snapshot. The name of the blob that it links to is its hash; a file that is no link is hashed here.
 fn local_file(name: String, path: &Path) -> Option<RemoteFile> {
     let bytes = std::fs::metadata(path).ok()?.len();
     let blob = std::fs::read_link(path).ok();

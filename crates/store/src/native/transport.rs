@@ -9,11 +9,11 @@ use ureq::config::RedirectAuthHeaders;
 use crate::Cancel;
 use crate::http::{Fault, Request, STALL_MS, again};
 
-/// Bytes handed over at once.
+/// Most bytes of a chunk.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// An answer whose body comes in chunks. A thread of its own reads the connection: several answers
-/// come at once, and one that is dropped closes its connection.
+/// An answer whose body comes in chunks. A thread of its own reads each connection, so that several
+/// answers come at once. Dropping the answer closes its connection.
 pub(crate) struct Response {
     pub status: u16,
     headers: ureq::http::HeaderMap,
@@ -25,7 +25,7 @@ static AGENT: LazyLock<ureq::Agent> = LazyLock::new(|| {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(10)
-        // The token is for the Hub alone, not for where it sends us.
+        // The token is for the Hub only, not for hosts that it redirects to.
         .redirect_auth_headers(RedirectAuthHeaders::SameHost)
         .user_agent(concat!("rewardscope/", env!("CARGO_PKG_VERSION")))
         .accept_encoding("identity")
@@ -36,6 +36,7 @@ static AGENT: LazyLock<ureq::Agent> = LazyLock::new(|| {
         .into()
 });
 
+/// Sends a request and waits for the head of the answer.
 pub(crate) async fn send(request: &Request<'_>) -> Result<Response, Fault> {
     let mut call = AGENT.get(request.url);
     if let Some((start, end)) = request.range {
@@ -65,7 +66,7 @@ pub(crate) async fn send(request: &Request<'_>) -> Result<Response, Fault> {
                 chunk
             });
             let last = !read.as_ref().is_ok_and(|chunk| !chunk.is_empty());
-            // Nobody waits for it any more: the connection is closed.
+            // The answer was dropped, or has ended: returning closes the connection.
             if pollster::block_on(body_in.send(read.map_err(|e| e.to_string()))).is_err() || last {
                 return;
             }
@@ -81,17 +82,17 @@ fn host(url: &str) -> &str {
 }
 
 impl Response {
-    /// Whether a compressed body would be seen as such.
+    /// Whether the headers would show that a body is compressed.
     pub(crate) fn shows_encoding(&self) -> bool {
         true
     }
 
-    /// A header by its name in small letters.
+    /// The value of a header, by its name in small letters.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
         Some(self.headers.get(name)?.to_str().ok()?.to_owned())
     }
 
-    /// The next bytes; `None` at the end.
+    /// The next chunk of the body; `None` at the end.
     pub(crate) async fn chunk(&mut self, cancel: &Cancel) -> Result<Option<Vec<u8>>, Fault> {
         cancel.check().map_err(|e| Fault::Final(e.into()))?;
         match self.body.next().await {
@@ -102,7 +103,7 @@ impl Response {
     }
 }
 
-/// Waits while other connections go on; not at all for 0 ms.
+/// Waits `ms` milliseconds while other work goes on; does not wait for 0 ms.
 pub async fn sleep(ms: f64) {
     if ms <= 0.0 {
         return;
@@ -115,7 +116,7 @@ pub async fn sleep(ms: f64) {
     let _ = done_out.await;
 }
 
-/// Milliseconds since the first call.
+/// Milliseconds since the first call of this function in the process.
 pub fn now_ms() -> f64 {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed().as_secs_f64() * 1e3

@@ -1,5 +1,4 @@
-//! `adapter_config.json`: every switch that is not at its default is known here, or named in a
-//! refusal.
+//! `adapter_config.json`. A switch that is not at its default is either read here or refused by name.
 //!
 //! Matches `tuners/lora/config.py` of peft 0.21.2.
 
@@ -10,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::{WeightsError, format_error};
 
-/// What is read here, or changes no score.
+/// Keys that are read here, or that change no score.
 const READ: [&str; 29] = [
     "peft_type",
     "base_model_name_or_path",
@@ -25,7 +24,7 @@ const READ: [&str; 29] = [
     "trainable_token_indices",
     "init_lora_weights",
     "modules_to_save",
-    // Of training, or of where the tensors came from.
+    // These concern training, or where the tensors came from.
     "auto_mapping",
     "peft_version",
     "revision",
@@ -40,24 +39,24 @@ const READ: [&str; 29] = [
     "loftq_config",
     "eva_config",
     "lora_ga_config",
-    // peft takes it back where a module is linear, as all are here.
+    // peft turns it off for linear modules, and all modules here are linear.
     "fan_in_fan_out",
     "corda_config",
 ];
 
-/// Switches that do nothing by themselves, with their defaults.
+/// Keys that do nothing by themselves, with their defaults as JSON.
 const DEFAULTS: [(&str, &str); 2] = [("megatron_core", "\"megatron.core\""), ("qalora_group_size", "16")];
 
-/// Ways to begin that leave the base as it is.
+/// Values of `init_lora_weights` that leave the base's weights unchanged.
 const PLAIN_BEGINNINGS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
 
-/// A pattern costs at most so many steps back.
+/// Most backtracking steps of a pattern.
 const MOST_STEPS: usize = 100_000;
 
-/// What of an adapter's configuration its merging needs.
+/// The parts of an adapter's configuration that merging needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
-    /// The file's name for messages.
+    /// The file's name, for messages.
     pub file: String,
     pub task_type: Option<String>,
     pub use_rslora: bool,
@@ -65,7 +64,7 @@ pub(crate) struct Config {
     alpha: f64,
     ranks: Vec<(Regex, usize)>,
     alphas: Vec<(Regex, f64)>,
-    /// Which rows of an embedding were trained, by the embedding's name; one list is of all.
+    /// The trained rows of embeddings, by the embedding's name; a list without a name is for every embedding.
     pub token_rows: Vec<(Option<String>, Vec<usize>)>,
     modules_to_save: Vec<String>,
 }
@@ -80,12 +79,14 @@ impl Config {
         }
     }
 
+    /// The name of the base model.
     pub fn base(file: &str, bytes: &[u8]) -> Result<String, WeightsError> {
         let object = Self::object(file, bytes)?;
         let base = object.get("base_model_name_or_path").and_then(Value::as_str);
         base.map(str::to_owned).ok_or_else(|| format_error(file, "a base_model_name_or_path", "none"))
     }
 
+    /// Reads a configuration; refuses an adapter that is not merged here.
     pub fn read(file: &str, bytes: &[u8]) -> Result<Self, WeightsError> {
         let object = Self::object(file, bytes)?;
         let refuse = |found: String| WeightsError::UnsupportedAdapter { file: file.to_owned(), found };
@@ -129,19 +130,19 @@ impl Config {
         matching(&self.ranks, module).unwrap_or(self.rank)
     }
 
-    /// What a module's product is multiplied by: `alpha / r`, or `alpha / sqrt(r)` where it is rank-stabilised
-    /// (Kalajdzievski, 2023, arXiv:2312.03732).
+    /// The factor of a module's product `b a`: `alpha / r`, or `alpha / sqrt(r)` with `use_rslora` (rank-stabilised,
+    /// Kalajdzievski, 2023, arXiv:2312.03732).
     pub fn scale(&self, module: &str) -> f32 {
         let (rank, alpha) = (self.rank(module) as f64, matching(&self.alphas, module).unwrap_or(self.alpha));
         (if self.use_rslora { alpha / rank.sqrt() } else { alpha / rank }) as f32
     }
 
-    /// Whether a module was trained whole, as a copy beside the base's own.
+    /// Whether a whole copy of the module was trained (`modules_to_save`).
     pub fn saves(&self, module: &str) -> bool {
         self.modules_to_save.iter().any(|name| module == name || module.ends_with(&format!(".{name}")))
     }
 
-    /// The rows of an embedding that were trained.
+    /// The trained rows of an embedding; `None` where it has none.
     pub fn rows_of(&self, module: &str) -> Option<&[usize]> {
         let is = |name: &Option<String>| match name {
             None => true,
@@ -164,7 +165,7 @@ fn is_off(value: &Value) -> bool {
     }
 }
 
-/// What of a configuration is not merged here.
+/// Checks that every switch is merged here; the error says which one is not.
 fn supported(object: &Map<String, Value>) -> Result<(), String> {
     if object.get("use_dora") == Some(&true.into()) {
         return Err("a DoRA adapter (use_dora)".to_owned());
@@ -195,7 +196,7 @@ fn supported(object: &Map<String, Value>) -> Result<(), String> {
     }
 }
 
-/// peft's patterns, in the file's order: regular expressions for the last parts of a module's name.
+/// peft's patterns, in the file's order: regular expressions that match a module's whole name, or its end after a dot.
 fn patterns<T>(object: &Map<String, Value>, key: &str, of: impl Fn(&Value) -> Option<T>) -> Option<Vec<(Regex, T)>> {
     let entries = match object.get(key) {
         None | Some(Value::Null) => return Some(Vec::new()),
@@ -212,7 +213,7 @@ fn matching<T: Copy>(patterns: &[(Regex, T)], module: &str) -> Option<T> {
     patterns.iter().find(|(pattern, _)| pattern.is_match(module).unwrap_or(false)).map(|(_, value)| *value)
 }
 
-/// A list of rows, or lists by the names of embeddings.
+/// `trainable_token_indices`: one list of rows for every embedding, or a list for each embedding's name.
 fn token_rows(value: Option<&Value>) -> Option<Vec<(Option<String>, Vec<usize>)>> {
     let rows = |value: &Value| serde_json::from_value::<Vec<usize>>(value.clone()).ok();
     match value {

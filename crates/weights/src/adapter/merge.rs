@@ -1,41 +1,44 @@
-//! An adapter's tensors, one by one, into the base's.
+//! Merging: each tensor of an adapter changes or replaces a tensor of the base.
 
 use std::collections::BTreeSet;
 
 use super::{Adapter, Merged};
 use crate::{Change, Checkpoint, StoredType, TensorInfo, WeightsError};
 
-/// What peft puts before the base's names.
+/// The prefix that peft puts before the base's names.
 const PREFIX: &str = "base_model.model.";
 
-/// What stands in the name of a module's trained copy. peft writes the copy under the module's own name; with
-/// biases it also writes this one, and reads the former.
+/// Part of the name of a module's trained copy. peft writes the copy under the module's own name. With biases it also
+/// writes one under this name, but reads only the first.
 const COPY: &str = ".modules_to_save.";
 
-/// Embeddings that a language model's head may be tied to, and that head's own name.
+/// Embeddings that a language model's head may be tied to, each with that head's own name.
 const TIED: [(&str, &str); 2] = [("embed_tokens.weight", "lm_head.weight"), ("embed_in.weight", "embed_out.weight")];
 
-/// What an adapter's tensor is to its base.
+/// What a tensor of an adapter is to its base. The text is the module's name, or the tensor's in [`Self::Whole`].
 #[derive(Debug, PartialEq, Eq)]
 enum Part<'a> {
-    /// `[rank, columns]` of a module.
+    /// The down-projection of a module, `[rank, columns]`.
     Down(&'a str),
-    /// `[rows, rank]` of a module; read with the other.
+    /// The up-projection of a module, `[rows, rank]`; read together with its down-projection.
     Up,
-    /// `[rank, rows]` of an embedding.
+    /// The down-projection of an embedding, `[rank, rows]`.
     DownOfEmbedding(&'a str),
+    /// The up-projection of an embedding, `[columns, rank]`; read together with its down-projection.
     UpOfEmbedding,
     /// What is added to a module's bias.
     Bias(&'a str),
-    /// Rows of an embedding, anew.
+    /// New values of some rows of an embedding.
     Rows(&'a str),
-    /// A tensor in place of the base's.
+    /// A tensor that replaces the base's.
     Whole(String),
-    /// What a module was before a copy of it was trained, which is not read.
+    /// A module as it was before a copy of it was trained; not read.
     Original,
+    /// A tensor that is not merged here.
     Unknown,
 }
 
+/// What the tensor of this name is; the name comes without [`PREFIX`].
 fn part(name: &str) -> Part<'_> {
     let of = |ending: &str| name.strip_suffix(ending);
     if let Some(module) = of(".lora_A.weight") {
@@ -61,18 +64,50 @@ fn part(name: &str) -> Part<'_> {
 }
 
 impl Adapter {
-    /// The base with the adapter in it.
+    /// Merges the adapter into its base. No value is computed yet: the result applies the changes when its rows are
+    /// read.
     ///
     /// # Errors
     /// When a tensor has no counterpart in the base, has another shape, or is of a kind that is not
     /// merged here.
+    ///
+    /// # Example
+    /// ```
+    /// use rewardscope_store::{Folder, Source};
+    /// use rewardscope_weights::{Checkpoint, adapter::Adapter};
+    ///
+    /// # use rewardscope_weights::{StoredType, safetensors};
+    /// # fn file(name: &str, tensors: &[(&str, [usize; 2], &[f32])]) -> Source {
+    /// #     let entry = |(name, shape, _): &(&str, [usize; 2], &[f32])| {
+    /// #         safetensors::Entry { name: (*name).to_owned(), shape: shape.to_vec(), dtype: StoredType::F32 }
+    /// #     };
+    /// #     let mut bytes = safetensors::header(&tensors.iter().map(entry).collect::<Vec<_>>(), &Default::default());
+    /// #     bytes.extend(tensors.iter().flat_map(|(_, _, values)| *values).flat_map(|value| value.to_le_bytes()));
+    /// #     Source::memory(name, bytes)
+    /// # }
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { pollster::block_on(async {
+    /// // Here `file` writes a safetensors file to memory, from the tensors' names, shapes and values.
+    /// let config = r#"{"peft_type": "LORA", "r": 1, "lora_alpha": 2}"#;
+    /// let a = ("base_model.model.up.lora_A.weight", [1, 2], [1.0, 10.0].as_slice());
+    /// let b = ("base_model.model.up.lora_B.weight", [2, 1], [3.0, 4.0].as_slice());
+    /// let config = Source::memory("adapter_config.json", config.as_bytes());
+    /// let folder = Folder::new("adapter", [config, file("adapter_model.safetensors", &[a, b])]);
+    /// let base = file("model.safetensors", &[("up.weight", [2, 2], &[0.0; 4])]);
+    ///
+    /// let base = Checkpoint::from_safetensors(&base).await?;
+    /// let merged = Adapter::open(&folder).await?.merge(base)?;
+    /// let info = merged.checkpoint.expect("up.weight", &[2, 2])?;
+    /// let values = info.dtype.to_f32(&merged.checkpoint.rows(info, 0, 2).await?);
+    /// assert_eq!(values, [6.0, 60.0, 8.0, 80.0]); // base + alpha / r * b a
+    /// # Ok(()) }) }
+    /// ```
     pub fn merge(&self, base: Checkpoint) -> Result<Merged, WeightsError> {
         let shift = base.files.len();
         let mut merging = Merging { adapter: self, shift, checkpoint: base, changed: BTreeSet::new() };
         merging.checkpoint.files.extend(self.checkpoint.files.iter().cloned());
         let names: Vec<&str> = self.checkpoint.tensors.keys().map(String::as_str).collect();
         let own = |name: &'_ str| name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
-        // What stands in the base's place goes first: the others are added to it.
+        // Replacements come first, because the other changes are added to them.
         for is_copy in [false, true] {
             for &stored in names.iter().filter(|name| name.contains(COPY) == is_copy) {
                 if let Part::Whole(name) = part(&own(stored))
@@ -105,8 +140,10 @@ impl Adapter {
     }
 }
 
+/// A merge in progress.
 struct Merging<'a> {
     adapter: &'a Adapter,
+    /// The number of the base's files, after which those of the adapter come.
     shift: usize,
     checkpoint: Checkpoint,
     changed: BTreeSet<String>,
@@ -117,13 +154,13 @@ impl Merging<'_> {
         WeightsError::UnsupportedAdapter { file: self.adapter.config.file.clone(), found }
     }
 
-    /// The adapter's tensor of a name and shape, as one of the merged checkpoint.
+    /// The adapter's tensor of this name and shape, with its file's index in the merged checkpoint.
     fn own(&self, stored: &str, shape: &[usize]) -> Result<TensorInfo, WeightsError> {
         let info = self.adapter.checkpoint.expect(stored, shape)?;
         Ok(TensorInfo { file: info.file + self.shift, ..info.clone() })
     }
 
-    /// The base's tensor of a name, which nothing has changed yet but what stands in its place.
+    /// The base's tensor of this name, or the one that replaced it. Refuses a tensor that is changed already.
     fn base(&self, name: &str) -> Result<TensorInfo, WeightsError> {
         let info = self.checkpoint.find(name).cloned().ok_or_else(|| self.checkpoint.missing(name))?;
         match info.change {
@@ -154,8 +191,8 @@ impl Merging<'_> {
         Ok(())
     }
 
-    /// A language model's head that is tied to an embedding stays what it was, where a copy of the embedding was
-    /// trained, or products are added to it: peft unties them then.
+    /// Keeps the old values of a language model's head that is tied to this embedding: peft unties the two where a copy
+    /// of the embedding was trained or a product is added to it.
     fn keep_tied_head(&mut self, embedding: &str) {
         let head = TIED.iter().find(|(tied, _)| embedding.ends_with(tied)).map(|(_, head)| (*head).to_owned());
         if let Some(name) = head
@@ -211,7 +248,7 @@ impl Merging<'_> {
         Ok(())
     }
 
-    /// Refuses modules that were trained whole and are not there, as peft does.
+    /// Refuses an adapter that lacks a module which `modules_to_save` names, as peft does.
     fn check_copies(&self) -> Result<(), WeightsError> {
         let is_left_out = |(name, info): &(&String, &TensorInfo)| {
             let module = name.rsplit_once('.').map_or(name.as_str(), |(module, _)| module);
@@ -225,7 +262,7 @@ impl Merging<'_> {
         }
     }
 
-    /// Refuses halves of products without the other.
+    /// Refuses up-projections without their down-projections.
     fn check_pairs(&self, names: &[&str]) -> Result<(), WeightsError> {
         for name in names {
             let other = match name {
@@ -241,7 +278,7 @@ impl Merging<'_> {
     }
 }
 
-/// `stored + scale b a`: `[rows, columns]`, `[rows, rank]` and `[rank, columns]`.
+/// `stored + scale b a`, where `stored` is `[rows, columns]`, `b` is `[rows, rank]` and `a` is `[rank, columns]`.
 pub(crate) fn added(mut stored: Vec<f32>, a: &[f32], b: &[f32], rank: usize, scale: f32) -> Vec<f32> {
     let columns = a.len() / rank;
     for (values, b) in stored.chunks_exact_mut(columns).zip(b.chunks_exact(rank)) {
@@ -254,8 +291,8 @@ pub(crate) fn added(mut stored: Vec<f32>, a: &[f32], b: &[f32], rank: usize, sca
     stored
 }
 
-/// `stored + scale (b a)^T` for the rows from `first` on of `total`: `[rows, columns]`, `[columns, rank]` and
-/// `[rank, total]`.
+/// `stored + scale (b a)^T` for rows from `first` on of a tensor of `total` rows, where `stored` is `[rows, columns]`,
+/// `b` is `[columns, rank]` and `a` is `[rank, total]`.
 pub(crate) fn added_transposed(
     mut stored: Vec<f32>,
     a: &[f32],
@@ -293,7 +330,7 @@ mod tests {
         // Two rows of three, rank one.
         let (a, b) = ([1.0, 2.0, 3.0], [10.0, 20.0]);
         assert_eq!(added(vec![0.0; 6], &a, &b, 1, 0.5), [5.0, 10.0, 15.0, 10.0, 20.0, 30.0]);
-        // The same with both sides exchanged, its second row alone.
+        // The same product, transposed and from exchanged sides; its second row only.
         assert_eq!(added_transposed(vec![0.0; 3], &b, &a, (1, 2), (1, 0.5)), [10.0, 20.0, 30.0]);
     }
 }

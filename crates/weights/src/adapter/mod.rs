@@ -1,5 +1,5 @@
-//! Low-rank adapters (Hu et al., 2021, arXiv:2106.09685) as the library peft writes them, merged
-//! into their base while it is read. What an adapter holds is used, or it is refused by name.
+//! Low-rank adapters (LoRA; Hu et al., 2021, arXiv:2106.09685) as the library peft writes them, merged into their base
+//! while it is read. Everything in an adapter is either used or refused by name.
 
 mod config;
 mod merge;
@@ -13,33 +13,32 @@ use config::Config;
 
 pub(crate) use merge::{added, added_transposed};
 
-/// The file that makes a folder an adapter.
+/// The name of the configuration file, which makes a folder an adapter.
 pub const CONFIG: &str = "adapter_config.json";
 
-/// The file with its tensors.
+/// The name of the file with the adapter's tensors.
 pub const WEIGHTS: &str = "adapter_model.safetensors";
 
-/// An adapter without the values of its tensors.
+/// An opened adapter: its configuration and its tensors, whose values are not read yet.
 #[derive(Debug, Clone)]
 pub struct Adapter {
     config: Config,
     checkpoint: Checkpoint,
 }
 
-/// A base with an adapter in it.
+/// A base with an adapter merged into it.
 #[derive(Debug, Clone)]
 pub struct Merged {
-    /// The base's tensors, changed.
+    /// The base's tensors, with the adapter's changes.
     pub checkpoint: Checkpoint,
-    /// The base's names of those that the adapter changed or brought.
+    /// The names, as in the base, of the tensors that the adapter changed or added.
     pub changed: BTreeSet<String>,
 }
 
-/// The name of the model that an adapter's folder belongs to, as its configuration has it: a path
-/// or a Hub id.
+/// The name of an adapter's base model, as its configuration gives it: a path or a Hub id.
 ///
 /// # Errors
-/// When the configuration is damaged, or names none.
+/// When the configuration is missing or damaged, or names no base model.
 pub async fn base(folder: &Folder) -> Result<String, WeightsError> {
     let source = folder.get(CONFIG)?;
     Config::base(source.name(), &source.read_all().await?)
@@ -62,16 +61,16 @@ impl Adapter {
         self.config.task_type.as_deref() == Some("SEQ_CLS")
     }
 
-    /// The tensors as they are stored.
+    /// The adapter's own tensors, as they are stored.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
     }
 }
 
-/// The keys of an `adapter_config.json` as peft reads them, for whoever tries unseen files.
+/// Checks an `adapter_config.json` by itself; for fuzzing with arbitrary files.
 ///
 /// # Errors
-/// When it is damaged, or asks for what is not merged here.
+/// When the file is damaged, or asks for something that is not merged here.
 pub fn check_config(bytes: &[u8]) -> Result<(), WeightsError> {
     Config::read(CONFIG, bytes).map(|_| ())
 }

@@ -1,0 +1,325 @@
+import { beforeEach, describe, expect, test, vi } from "vitest";
+import { parts } from "../testing/engine";
+import * as sample from "../testing/reports";
+import { FakeWorker, held, settle } from "../testing/worker";
+import { ModelsState, type ModelSource } from "./models.svelte";
+
+const HUB: ModelSource = { kind: "hub", id: "owner/name" };
+const BYTES = new Uint8Array([1, 2, 3]);
+
+let all: ReturnType<typeof parts>;
+let models: ModelsState;
+let order: string[];
+
+beforeEach(() => {
+  all = parts();
+  order = [];
+  models = new ModelsState(all.work, all.engine, {
+    replacing: () => void order.push(`replacing, ${models.loaded?.name}`),
+    changed: () => void order.push(`changed, ${models.loaded?.name}`),
+  });
+  all.seam.answers.loadHub = ([id]) => sample.model({ name: id });
+  all.seam.answers.loadSite = () => sample.model({ name: "site" });
+  all.seam.answers.loadFiles = ([name]) => sample.model({ name });
+  all.seam.answers.readHead = () => sample.head("Helpful");
+});
+
+const load = (source: ModelSource = HUB) => models.load(source, sample.SETTINGS);
+
+/** A picked file; one of a picked folder has a path. */
+const file = (name: string, path = "") =>
+  Object.defineProperty(new File(["x"], name), "webkitRelativePath", { value: path }) as File;
+
+describe("loading a model", () => {
+  test("it is loaded as chosen and with the access of now, and shown", async () => {
+    Object.assign(all.engine, { token: "secret", keep: false });
+    const settings = { ...sample.SETTINGS, dtype: "q8" as const };
+    await models.load(HUB, settings);
+    expect(all.seam.calls).toEqual([
+      ["configure", undefined, "secret", false],
+      ["loadHub", "owner/name", undefined, settings],
+    ]);
+    expect(models.loaded?.name).toBe("owner/name");
+    expect(models.from).toMatchObject({ source: HUB, settings });
+    expect(all.work.notice).toMatch(/owner\/name/);
+  });
+
+  test("the device that it was loaded on is the one that is shown", async () => {
+    all.seam.answers.loadHub = () => sample.model({ device: sample.device({ name: "a GPU" }) });
+    await load();
+    expect(all.engine.device?.name).toBe("a GPU");
+  });
+
+  test("others hear of it before and after", async () => {
+    await load();
+    await load({ kind: "site", manifest: "m" });
+    expect(order).toEqual(["replacing, undefined", "changed, owner/name", "replacing, undefined", "changed, site"]);
+  });
+
+  test("the site's own is loaded by its manifest", async () => {
+    await load({ kind: "site", manifest: "https://site.example/parts.json" });
+    expect(all.seam.of("loadSite")).toEqual([["https://site.example/parts.json", undefined, sample.SETTINGS]]);
+  });
+
+  test.each([
+    ["a single file by its name", [file("model.gguf")], /^model\.gguf$/],
+    ["a folder by its name", [file("config.json", "my-model/config.json"), file("b", "my-model/b")], /^my-model$/],
+    ["several files by how many there are", [file("config.json"), file("model.safetensors")], /\b2\b/],
+  ])("one's own: %s", async (_what, files, name) => {
+    await load({ kind: "files", files });
+    expect(all.seam.of("loadFiles")).toEqual([[expect.stringMatching(name), files, undefined, sample.SETTINGS]]);
+  });
+
+  test("how far it is is shown while it lasts", async () => {
+    const loading = held();
+    all.seam.answers.loadHub = async (_args, tell) => {
+      tell(sample.load({ bytes_done: 9 }));
+      await loading.promise;
+      return sample.model();
+    };
+    const done = load();
+    await settle();
+    expect(all.engine.load?.bytes_done).toBe(9);
+    expect(models.loaded).toBeUndefined();
+    loading.done();
+    await done;
+    expect(all.engine.load).toBeUndefined();
+  });
+
+  test("a second begin while one is being loaded does nothing", async () => {
+    const loading = held<sample.Model>();
+    all.seam.answers.loadHub = () => loading.promise;
+    const first = load();
+    await load({ kind: "site", manifest: "m" });
+    loading.done(sample.model({ name: "first" }));
+    await first;
+    expect(models.loaded?.name).toBe("first");
+    expect(all.seam.of("loadSite")).toEqual([]);
+  });
+});
+
+describe("a model that cannot be loaded", () => {
+  test("the one before is gone all the same, since the engine let go of it", async () => {
+    await load();
+    all.seam.answers.loadHub = () => Promise.reject(new Error("loading: the download is broken"));
+    await load();
+    expect(all.work.error).toBe("loading: the download is broken");
+    expect([models.loaded, models.from]).toEqual([undefined, undefined]);
+    expect(order).toHaveLength(3);
+  });
+
+  test("cancelled, none is loaded, and a new worker loads none", async () => {
+    all.seam.answers.loadHub = () => Promise.reject(new Error("cancelled"));
+    await load();
+    expect(all.work.notice).toMatch(/^Cancelled/);
+    expect(models.loaded).toBeUndefined();
+    all.seam.calls.length = 0;
+    await models.restore();
+    expect(all.seam.calls).toEqual([]);
+  });
+});
+
+describe("a reward head", () => {
+  test("it is read and put on the model, whether it is bytes or a file", async () => {
+    await load({ ...HUB, head: BYTES });
+    await load({ ...HUB, head: new File([BYTES], "head.safetensors") });
+    expect(all.seam.of("readHead")).toEqual([[BYTES], [BYTES]]);
+    expect(all.seam.of("loadHub")).toEqual([
+      ["owner/name", BYTES, sample.SETTINGS],
+      ["owner/name", BYTES, sample.SETTINGS],
+    ]);
+    expect(models.head?.config.name).toBe("Helpful");
+  });
+
+  test("the site's own is fetched", async () => {
+    const fetch = vi.fn(async () => new Response(BYTES));
+    vi.stubGlobal("fetch", fetch);
+    const address = new URL("https://site.example/head.safetensors");
+    await load({ ...HUB, head: address });
+    expect(fetch).toHaveBeenCalledWith(address);
+    expect(all.seam.of("readHead")).toEqual([[BYTES]]);
+  });
+
+  test("where it cannot be fetched nothing is loaded, and what was found is said", async () => {
+    vi.stubGlobal("fetch", async () => new Response("", { status: 404 }));
+    await load({ ...HUB, head: new URL("https://site.example/head.safetensors") });
+    expect(all.work.error).toContain("https://site.example/head.safetensors");
+    expect(all.work.error).toContain("404");
+    expect(all.seam.of("loadHub")).toEqual([]);
+  });
+
+  test("one that is no head is refused before the model is loaded", async () => {
+    all.seam.answers.readHead = () => Promise.reject(new Error("reading the head: it is no safetensors file"));
+    await load({ ...HUB, head: BYTES });
+    expect(all.work.error).toMatch(/no safetensors file/);
+    expect(all.seam.of("loadHub")).toEqual([]);
+    expect(models.head).toBeUndefined();
+  });
+
+  test("the next model does not have the one before's", async () => {
+    await load({ ...HUB, head: BYTES });
+    await load();
+    expect(models.head).toBeUndefined();
+    expect(all.seam.of("loadHub").at(-1)).toEqual(["owner/name", undefined, sample.SETTINGS]);
+  });
+
+  test("a model is called by it", async () => {
+    all.seam.answers.loadHub = () => sample.model({ head: sample.headConfig("Helpful") });
+    await load({ ...HUB, head: BYTES });
+    expect(all.work.notice).toMatch(/^Helpful/);
+  });
+});
+
+describe("a new worker", () => {
+  test("it loads the same model in the same way, whatever was typed since", async () => {
+    all.engine.token = "secret";
+    await load({ ...HUB, head: BYTES });
+    const first = [...all.seam.calls];
+    all.seam.calls.length = 0;
+    all.engine.token = "";
+    const before = order.length;
+    await models.restore();
+    // The head is read before or after the engine is configured.
+    expect(all.seam.calls).toEqual(first);
+    expect(models.loaded?.name).toBe("owner/name");
+    expect(order).toHaveLength(before);
+  });
+
+  test("the device that it is on now is shown", async () => {
+    await load();
+    all.seam.answers.loadHub = () => sample.model({ device: sample.device({ name: "another" }) });
+    await models.restore();
+    expect(all.engine.device?.name).toBe("another");
+  });
+
+  test("a model whose files have changed is not taken for the same", async () => {
+    await load();
+    all.seam.answers.loadHub = () => sample.model({ name: "owner/name", fingerprint: "f2" });
+    await expect(models.restore()).rejects.toThrow(/owner\/name has changed/);
+    expect(models.loaded).toBeUndefined();
+  });
+
+  test("while it is loaded again none is shown, nor when that fails", async () => {
+    await load();
+    all.seam.answers.loadHub = () => {
+      expect(models.loaded).toBeUndefined();
+      return Promise.reject(new Error("no network"));
+    };
+    await expect(models.restore()).rejects.toThrow("no network");
+    expect(models.loaded).toBeUndefined();
+  });
+
+  test("a model that was dropped is not loaded again", async () => {
+    await load();
+    models.drop();
+    expect([models.loaded, models.head, models.from]).toEqual([undefined, undefined, undefined]);
+    all.seam.calls.length = 0;
+    await models.restore();
+    expect(all.seam.calls).toEqual([]);
+  });
+});
+
+describe("helpers of a run", () => {
+  test("without a model there are none", () => {
+    expect(models.newHelpers()).toBeUndefined();
+  });
+
+  test("they load the same model as it was loaded, each in a worker of its own", async () => {
+    vi.stubGlobal("navigator", { hardwareConcurrency: 4, deviceMemory: 8 });
+    all.engine.token = "secret";
+    await load({ ...HUB, head: BYTES });
+    all.engine.token = "";
+    FakeWorker.answers.configure = () => {};
+    const helpers = models.newHelpers();
+    helpers?.start(60_000);
+    await settle();
+    expect(FakeWorker.all.map(({ name }) => name)).toEqual(["engine", "helper"]);
+    expect(FakeWorker.at(1).requests.map(({ call, args }) => [call, ...args])).toEqual([
+      ["configure", undefined, "secret", true],
+      ["loadHub", "owner/name", BYTES, sample.SETTINGS],
+    ]);
+    helpers?.stop();
+    expect(FakeWorker.at(1).isEnded).toBe(true);
+  });
+});
+
+describe("a second model", () => {
+  beforeEach(async () => {
+    await load();
+    FakeWorker.answers.configure = () => {};
+    FakeWorker.answers.loadHub = ([id]) => sample.model({ name: id });
+    FakeWorker.answers.score = ([, completions]) => completions.map(() => ({ score: 1 }) as never);
+  });
+
+  test("the loaded one is loaded again in a worker of its own and stays when another takes its place", async () => {
+    await models.putBeside();
+    expect(FakeWorker.all.map(({ name }) => name)).toEqual(["engine", "second"]);
+    expect(FakeWorker.at(1).calls).toEqual(["configure", "loadHub"]);
+    expect(models.beside?.name).toBe("owner/name");
+    expect(all.work.notice).toMatch(/owner\/name/);
+    await load({ kind: "site", manifest: "m" });
+    expect(models.loaded?.name).toBe("site");
+    expect(models.beside?.name).toBe("owner/name");
+    expect(FakeWorker.at(1).isEnded).toBe(false);
+  });
+
+  test("it scores the same text, where there is one", async () => {
+    expect(await models.scoreBeside([], ["a", "b"])).toEqual([]);
+    await models.putBeside();
+    expect(await models.scoreBeside([], ["a", "b"])).toHaveLength(2);
+    expect(all.seam.of("score")).toEqual([]);
+  });
+
+  test("what it does can be stopped, and that it is not there is no error", async () => {
+    models.cancelBeside();
+    await models.putBeside();
+    models.cancelBeside();
+    expect(FakeWorker.at(1).calls.at(-1)).toBe("cancel");
+    models.dropBeside();
+    models.cancelBeside();
+    await settle();
+    expect(all.work.error).toBe("");
+  });
+
+  test("taken away, its worker ends and it scores nothing", async () => {
+    await models.putBeside();
+    models.dropBeside();
+    expect(FakeWorker.at(1).isEnded).toBe(true);
+    expect(models.beside).toBeUndefined();
+    expect(await models.scoreBeside([], ["a"])).toEqual([]);
+  });
+
+  test("another one takes its place", async () => {
+    await models.putBeside();
+    await load({ kind: "hub", id: "owner/other" });
+    await models.putBeside();
+    expect(FakeWorker.all.map(({ isEnded }) => isEnded)).toEqual([false, true, false]);
+    expect(models.beside?.name).toBe("owner/other");
+  });
+
+  test("where it cannot be loaded its worker ends, and the first one stays", async () => {
+    FakeWorker.answers.loadHub = () => Promise.reject(new Error("out of memory"));
+    await models.putBeside();
+    expect(all.work.error).toBe("out of memory");
+    expect(FakeWorker.at(1).isEnded).toBe(true);
+    expect(models.beside).toBeUndefined();
+    expect(models.loaded?.name).toBe("owner/name");
+    expect(all.engine.load).toBeUndefined();
+  });
+
+  test("when its worker dies it is gone, and that is said", async () => {
+    await models.putBeside();
+    FakeWorker.at(1).die("unreachable");
+    expect(models.beside).toBeUndefined();
+    expect(all.work.error).toMatch(/second.*unreachable/);
+    expect(FakeWorker.all.filter(({ isEnded }) => !isEnded).map(({ name }) => name)).toEqual(["engine"]);
+    expect(models.loaded?.name).toBe("owner/name");
+  });
+
+  test("without a loaded one there is nothing to set beside", async () => {
+    models.drop();
+    await models.putBeside();
+    expect(FakeWorker.all).toHaveLength(1);
+    expect(all.work.notice).toMatch(/owner\/name/);
+  });
+});
