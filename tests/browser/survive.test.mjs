@@ -94,7 +94,7 @@ async function goesOnFrom(browser, before) {
 }
 
 /** The number of items after which the run went on, from an incident's text; -1 if it has none. */
-const wentOn = (sentence) => Number(sentence.match(/the run went on after (\d+) items/)?.[1] ?? -1);
+const wentOn = (sentence) => Number(sentence.match(/the run went on after (\d+) items?/)?.[1] ?? -1);
 
 /** The marks of a run without any failure. */
 async function undisturbed(device, path) {

@@ -48,5 +48,5 @@ pub use marks::{MarkError, Marks, SectionMark, SubsetMark, Ties, TiesPair};
 pub use rewardscope_conversation::Message;
 pub use statistics::Interval;
 pub use stratified::{Selection, stratified};
-pub use suites::{BENCHMARKS, benchmark};
+pub use suites::{BENCHMARKS, benchmark, benchmark_names};
 pub use suites::{judge_bench, m_reward_bench, ppe, preferences, reward_bench, reward_bench_2, rm_bench, rmb};

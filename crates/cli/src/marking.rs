@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::bail;
 use clap::Args;
-use rewardscope_benchmarks::{BENCHMARKS, Benchmark, Variant, benchmark, reward_bench_2};
+use rewardscope_benchmarks::{BENCHMARKS, Benchmark, Variant, benchmark, benchmark_names, reward_bench_2};
 use rewardscope_eval::{OpenedScores, ScoreFile, marked_as};
 use rewardscope_store::Source;
 
@@ -12,15 +12,21 @@ use rewardscope_store::Source;
 #[derive(Args)]
 pub struct Which {
     /// Benchmark that the rows or scores belong to [default: found from the input]
-    ///
-    /// One of reward-bench-2, reward-bench, rm-bench, judge-bench, rmb, ppe, m-reward-bench, or preferences for your
-    /// own rows. By default it is the benchmark that a run file names; for other input it is reward-bench-2 or
-    /// preferences, depending on the columns.
-    #[arg(long)]
+    #[arg(long, long_help = benchmark_help())]
     pub benchmark: Option<String>,
     /// Variant of the benchmark's rules for marks [default: the run's own, or the benchmark's first]
     #[arg(long)]
     pub variant: Option<String>,
+}
+
+/// The long help of `--benchmark`: what it means, and every name that it takes.
+fn benchmark_help() -> String {
+    format!(
+        "Benchmark that the rows or scores belong to [default: found from the input]\n\nOne of {}; preferences is for \
+         your own rows. By default it is the benchmark that a run file names; for other input it is reward-bench-2 or \
+         preferences, depending on the columns.",
+        benchmark_names()
+    )
 }
 
 impl Which {

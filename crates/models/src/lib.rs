@@ -39,12 +39,10 @@ mod rope;
 
 use std::collections::{BTreeSet, HashMap};
 
-use architectures::{
-    bert, deberta, gemma, gemma2, gemma3, gpt_neox, llama, mistral, modernbert, qwen2, qwen3, roberta,
-};
 use burn::tensor::{Device, Int, Tensor};
 use rewardscope_weights::{Checkpoint, gguf};
 
+pub use architectures::ARCHITECTURES;
 pub use batch::{Batch, State};
 pub use rewardscope_kernels::{GROUP, Packed, Packing, Stored, project};
 
@@ -409,62 +407,6 @@ pub struct Entry {
 
 /// Reads a configuration of this entry's architecture.
 type Parse = fn(&Entry, Description<'_>) -> Result<Box<dyn Architecture>, ModelError>;
-
-/// A decoder's classifier with a `config.json`.
-const fn scores(name: &'static str, model_type: &'static str, proven: &'static [&'static str], parse: Parse) -> Entry {
-    Entry { name, model_type, gguf: false, head: Head::Score, proven, parse }
-}
-
-/// An encoder's classifier with a `config.json`.
-const fn pools(name: &'static str, model_type: &'static str, proven: &'static [&'static str], parse: Parse) -> Entry {
-    Entry { name, model_type, gguf: false, head: Head::Pooled, proven, parse }
-}
-
-/// A language model with a `config.json`.
-const fn writes(name: &'static str, model_type: &'static str, proven: &'static [&'static str], parse: Parse) -> Entry {
-    Entry { name, model_type, gguf: false, head: Head::LanguageModel, proven, parse }
-}
-
-/// A language model in a GGUF.
-const fn gguf(name: &'static str, proven: &'static [&'static str], parse: Parse) -> Entry {
-    Entry { name, model_type: name, gguf: true, head: Head::LanguageModel, proven, parse }
-}
-
-/// What is supported, one line for each architecture and head.
-pub const ARCHITECTURES: &[Entry] = &[
-    scores(
-        "LlamaForSequenceClassification",
-        "llama",
-        &["llama_plain", "llama_gqa_tied", "llama_rope_scaled", "lora_llama", "lora_llama_rslora"],
-        llama::parse,
-    ),
-    writes("LlamaForCausalLM", "llama", &["dpo_llama"], llama::parse),
-    gguf("llama", &["smollm2_logprobs.json"], llama::parse),
-    scores("MistralForSequenceClassification", "mistral", &["mistral_sliding"], mistral::parse),
-    writes("MistralForCausalLM", "mistral", &["causal_mistral"], mistral::parse),
-    scores("Qwen2ForSequenceClassification", "qwen2", &["qwen2"], qwen2::parse),
-    writes("Qwen2ForCausalLM", "qwen2", &["causal_qwen2"], qwen2::parse),
-    scores("Qwen3ForSequenceClassification", "qwen3", &["qwen3"], qwen3::parse),
-    writes("Qwen3ForCausalLM", "qwen3", &["causal_qwen3"], qwen3::parse),
-    scores("GemmaForSequenceClassification", "gemma", &["gemma"], gemma::parse),
-    writes("GemmaForCausalLM", "gemma", &["causal_gemma"], gemma::parse),
-    scores("Gemma2ForSequenceClassification", "gemma2", &["gemma2"], gemma2::parse),
-    writes("Gemma2ForCausalLM", "gemma2", &["causal_gemma2"], gemma2::parse),
-    scores("Gemma3TextForSequenceClassification", "gemma3_text", &["gemma3_text"], gemma3::parse),
-    writes("Gemma3ForCausalLM", "gemma3_text", &["causal_gemma3"], gemma3::parse),
-    gguf("gemma3", &["real.json"], gemma3::parse),
-    scores("GPTNeoXForSequenceClassification", "gpt_neox", &["gpt_neox"], gpt_neox::parse),
-    writes("GPTNeoXForCausalLM", "gpt_neox", &["causal_gpt_neox"], gpt_neox::parse),
-    pools("BertForSequenceClassification", "bert", &["bert"], bert::parse),
-    pools("RobertaForSequenceClassification", "roberta", &["roberta"], roberta::parse),
-    pools("DebertaV2ForSequenceClassification", "deberta-v2", &["deberta_v3"], deberta::parse),
-    pools(
-        "ModernBertForSequenceClassification",
-        "modernbert",
-        &["modernbert_cls", "modernbert_mean"],
-        modernbert::parse,
-    ),
-];
 
 /// [`ARCHITECTURES`] as a table in Markdown.
 pub fn supported_table() -> String {

@@ -166,7 +166,7 @@ impl Session {
     /// The benchmarks whose rows and scores can be marked.
     #[wasm_bindgen(unchecked_return_type = "BenchmarkEntry[]")]
     pub fn benchmarks(&self) -> Result<JsValue, JsError> {
-        let entries = BENCHMARKS.map(|known| BenchmarkEntry {
+        let entries = BENCHMARKS.iter().map(|known| BenchmarkEntry {
             name: known.name,
             title: known.title,
             citation: known.citation,
@@ -174,7 +174,7 @@ impl Session {
             variants: known.variants.iter().map(|variant| variant.name).collect(),
             rows_at: known.rows_at,
         });
-        to_js(&entries)
+        to_js(&entries.collect::<Vec<_>>())
     }
 
     /// Chooses how the datasets opened from now on are read. `name` is the benchmark's name; without it, the columns

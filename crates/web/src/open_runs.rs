@@ -187,7 +187,7 @@ impl Session {
     ) -> Result<T, JsError> {
         self.with_opened(key, |opened| {
             let none =
-                || sentence(format!("writing {}: it does not say under what its scores came about", opened.file.name));
+                || sentence(format!("writing {}: it holds scores without the model and settings that gave them", opened.file.name));
             use_run(opened.file.run.as_deref().ok_or_else(none)?)
         })
     }

@@ -1,6 +1,7 @@
 // The engine's worker. It is replaced when it fails, and its successor opens what it had open.
 import { Engine, EngineFailure } from "../engine/engine";
 import type { CallName, Calls, ProgressOf } from "../engine/protocol";
+import { many } from "../lib/format";
 import type { DeviceReport, LoadProgress } from "../wasm/rewardscope";
 import type { WorkState } from "./work.svelte";
 
@@ -115,7 +116,7 @@ export class EngineState {
         const incident = this.incidents.push(`The engine stopped (${error.message}) and is being started again.`) - 1;
         this.client.restartAfter(error);
         const closed = await this.#restore();
-        const where = this.#work.now === "running" ? `; the run went on after ${itemsDone()} items` : "";
+        const where = this.#work.now === "running" ? `; the run went on after ${many(itemsDone(), "item")}` : "";
         const moved = this.device?.name === device ? "" : `, now on ${this.device?.name}`;
         this.incidents[incident] = [
           `The engine stopped (${error.message}) and was started again${where}${moved}.`,

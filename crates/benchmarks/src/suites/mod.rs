@@ -12,7 +12,7 @@ pub mod rmb;
 use crate::benchmark::{Benchmark, NameError};
 
 /// The table of all benchmarks. A new one takes a file, a line here, and a test.
-pub const BENCHMARKS: [&Benchmark; 8] = [
+pub const BENCHMARKS: &[&Benchmark] = &[
     &reward_bench_2::BENCHMARK,
     &reward_bench::BENCHMARK,
     &rm_bench::BENCHMARK,
@@ -28,8 +28,14 @@ pub const BENCHMARKS: [&Benchmark; 8] = [
 /// # Errors
 /// When there is no such benchmark; the error lists the names of all.
 pub fn benchmark(name: &str) -> Result<&'static Benchmark, NameError> {
-    BENCHMARKS.iter().find(|known| known.name == name).copied().ok_or_else(|| NameError::Benchmark {
-        found: name.to_owned(),
-        known: BENCHMARKS.map(|known| known.name).join(", "),
-    })
+    BENCHMARKS
+        .iter()
+        .find(|known| known.name == name)
+        .copied()
+        .ok_or_else(|| NameError::Benchmark { found: name.to_owned(), known: benchmark_names() })
+}
+
+/// The names of all benchmarks, for a message.
+pub fn benchmark_names() -> String {
+    BENCHMARKS.iter().map(|known| known.name).collect::<Vec<_>>().join(", ")
 }

@@ -69,10 +69,10 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     print_differences(&found)?;
     say!(
-        "p is from McNemar's exact test over the items that both runs mark 0 or 1 (a Ties pair counts as one); {} items with other marks are left out.",
+        "p is from McNemar's exact test over the items that both runs mark 0 or 1 (a Ties pair counts as one). Items left out for other marks: {}.",
         found.subsets.iter().map(|subset| subset.left_out).sum::<usize>()
     )?;
-    say!("The runs disagree on {} items.", found.disagreements.len())?;
+    say!("Items on which the runs disagree: {}.", found.disagreements.len())?;
     for item in found.disagreements.iter().take(20) {
         say!("  {}/{}: {} against {}", item.subset, item.id, item.first, item.second)?;
     }
