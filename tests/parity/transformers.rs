@@ -6,32 +6,24 @@ use std::path::PathBuf;
 
 use pollster::block_on;
 use rewardscope_engine::{
-    Aggregate, Bos, Cancel, Clock, Detail, DeviceChoice, DeviceKind, Dtype, LoadOptions, Message, ModelFiles, Protocol,
-    Scorer, TokenSequence, TruncationSide, device,
+    ARCHITECTURES, Aggregate, Bos, Cancel, Clock, Detail, DeviceChoice, DeviceKind, Dtype, Head, LoadOptions, Message,
+    ModelFiles, Protocol, Scorer, TokenSequence, TruncationSide, device,
 };
 use rewardscope_store::{Folder, Source};
 use rewardscope_tests::{fixture, json_fixture, number, root, safetensors_with};
 use serde_json::Value;
 
-const CLASSIFIERS: [&str; 17] = [
-    "llama_plain",
-    "llama_gqa_tied",
-    "llama_rope_scaled",
-    "mistral_sliding",
-    "qwen2",
-    "qwen3",
-    "gemma",
-    "gemma2",
-    "gemma3_text",
-    "gpt_neox",
-    "bert",
-    "roberta",
-    "deberta_v3",
-    "modernbert_cls",
-    "modernbert_mean",
-    "lora_llama",
-    "lora_llama_rslora",
-];
+/// The folders of classifiers on which the table of architectures says that it was compared.
+fn classifiers() -> impl Iterator<Item = &'static str> {
+    let classifiers = ARCHITECTURES.iter().filter(|entry| entry.head != Head::LanguageModel);
+    classifiers.flat_map(|entry| entry.proven).copied()
+}
+
+/// The same of language models with a folder of their own; the others are compared in tests of their own.
+fn language_models() -> impl Iterator<Item = &'static str> {
+    let models = ARCHITECTURES.iter().filter(|entry| entry.head == Head::LanguageModel);
+    models.flat_map(|entry| entry.proven).copied().filter(|name| name.starts_with("causal_"))
+}
 
 /// Largest absolute error of a score, at every token.
 const SCORE_TOLERANCE: f64 = 1e-4;
@@ -142,27 +134,17 @@ fn classifier_agrees(case: &str, choice: DeviceChoice) {
 
 #[test]
 fn classifiers_agree_on_the_cpu() {
-    for case in CLASSIFIERS {
+    for case in classifiers() {
         classifier_agrees(case, DeviceChoice::Cpu);
     }
 }
 
 #[test]
 fn classifiers_agree_on_the_gpu() {
-    for case in CLASSIFIERS {
+    for case in classifiers() {
         classifier_agrees(case, DeviceChoice::Gpu);
     }
 }
-
-const LANGUAGE_MODELS: [&str; 7] = [
-    "causal_mistral",
-    "causal_qwen2",
-    "causal_qwen3",
-    "causal_gemma",
-    "causal_gemma2",
-    "causal_gemma3",
-    "causal_gpt_neox",
-];
 
 /// The largest error of a completion's log-probabilities. Also checks the sum, the mean and the norm of them.
 fn likelihood_error(scorer: &Scorer, case: &Value, model: &str) -> f64 {
@@ -203,7 +185,7 @@ fn language_models_agree(choice: DeviceChoice) {
         };
         agree(model, &scorer, &error, "dpo_llama");
     }
-    for case in LANGUAGE_MODELS {
+    for case in language_models() {
         let error = |scorer: &Scorer, conversation: &Value| likelihood_error(scorer, conversation, "policy");
         agree(case, &load(&folder(case), choice), &error, case);
     }
@@ -273,7 +255,7 @@ fn one_of_several_labels_is_the_score_when_it_is_named() {
 #[test]
 fn both_forms_of_the_configuration_give_the_same_scores() {
     // An adapter's configuration is its base's.
-    for case in CLASSIFIERS.into_iter().filter(|case| !case.starts_with("lora")).chain(LANGUAGE_MODELS) {
+    for case in classifiers().filter(|case| !case.starts_with("lora")).chain(language_models()) {
         let open = Folder::open(&fixture(&format!("parity/{case}"))).unwrap();
         let newer = block_on(open.get("config.as_saved_by_v5.json").unwrap().read_all()).unwrap();
         let sources = open.sources().filter(|s| !s.name().ends_with("/config.json")).cloned();
@@ -282,7 +264,7 @@ fn both_forms_of_the_configuration_give_the_same_scores() {
             .collect();
         let newer = load(&ModelFiles::from_sources(case, sources).unwrap(), DeviceChoice::Cpu);
         let older = load(&folder(case), DeviceChoice::Cpu);
-        let sequence = if LANGUAGE_MODELS.contains(&case) {
+        let sequence = if language_models().any(|name| name == case) {
             let expected = json_fixture(&format!("parity/{case}/expected.json"));
             [TokenSequence::new(ids(&expected["conversations"][0]["input_ids"]), 1)]
         } else {

@@ -45,14 +45,14 @@ pub fn build(stages: &mut Stages, out: &Path, with: Option<Dataset>) -> anyhow::
     let optimised = stages.run("wasm-opt", optimise)?;
     stages.run("front end for any host", || front_end(out, &optimised, with))?;
     stages.run("models, data, licences", || {
-        setup::pack_model(&out.join("models"))?;
+        setup::model_parts(&out.join("models"))?;
         let bundled = match with {
             Some(Dataset::RewardBench2) => vec![reward_bench_2()?],
             None => Vec::new(),
         };
-        setup::pack_data(&out.join("data"), &bundled)?;
-        // The stamps tell later builds what was packed; visitors do not need them.
-        for stamp in ["models/smollm2-135m-instruct.packed", "data.packed"] {
+        setup::data_parts(&out.join("data"), &bundled)?;
+        // The stamps tell later builds what was written; visitors do not need them.
+        for stamp in ["models/smollm2-135m-instruct.parts", "data.parts"] {
             std::fs::remove_file(out.join(stamp)).with_context(|| format!("removing {stamp}"))?;
         }
         for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {

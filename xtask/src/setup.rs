@@ -8,8 +8,8 @@ use rewardscope_serve::Site;
 use rewardscope_store::About;
 use wasm_bindgen_cli_support::Bindgen;
 
-use crate::pack::pack;
 use crate::packages::SMOLLM2;
+use crate::parts::write_parts;
 use crate::stage::{self, Stages, call, fingerprint, has, unless_current};
 use crate::wasm;
 
@@ -30,8 +30,8 @@ pub const RELAXED_WASM: &str = "rewardscope_relaxed.wasm";
 pub const SITE: &str = "www/dist";
 
 /// The site's models and data, as parts with manifests.
-const PACKED_MODELS: &str = ".cache/site/models";
-const PACKED_DATA: &str = ".cache/site/data";
+const MODEL_PARTS: &str = ".cache/site/models";
+const DATA_PARTS: &str = ".cache/site/data";
 
 /// The default model's folder below the site's models.
 const DEFAULT_MODEL_FOLDER: &str = "smollm2-135m-instruct";
@@ -46,7 +46,7 @@ pub fn served_with<const F: usize, const H: usize>(
     others: [(&str, &str); F],
     headers: [(&'static str, &'static str); H],
 ) -> Site {
-    let own = [("/models/", PACKED_MODELS), ("/data/", PACKED_DATA), ("/", SITE)];
+    let own = [("/models/", MODEL_PARTS), ("/data/", DATA_PARTS), ("/", SITE)];
     let mounts = others.into_iter().chain(own).map(|(prefix, folder)| (prefix.to_owned(), folder.into()));
     Site::new(mounts).with_headers(headers)
 }
@@ -81,13 +81,13 @@ pub fn develop(stages: &mut Stages) -> anyhow::Result<()> {
 pub fn data(stages: &mut Stages) -> anyhow::Result<()> {
     stages.run("default model", || SMOLLM2.fetch())?;
     stages.run("models and data in parts", || {
-        pack_model(Path::new(PACKED_MODELS))?;
-        pack_data(Path::new(PACKED_DATA), &[])
+        model_parts(Path::new(MODEL_PARTS))?;
+        data_parts(Path::new(DATA_PARTS), &[])
     })
 }
 
 /// Writes the default model in parts below `models`.
-pub fn pack_model(models: &Path) -> anyhow::Result<()> {
+pub fn model_parts(models: &Path) -> anyhow::Result<()> {
     let about = About {
         licence: "Apache-2.0".to_owned(),
         attribution: format!(
@@ -97,18 +97,18 @@ pub fn pack_model(models: &Path) -> anyhow::Result<()> {
         ),
         warning: String::new(),
     };
-    pack(&models.join(DEFAULT_MODEL_FOLDER), &[(SMOLLM2.path(), about)])
+    write_parts(&models.join(DEFAULT_MODEL_FOLDER), &[(SMOLLM2.path(), about)])
 }
 
 /// Writes the sample's rows and `others` in parts.
-pub fn pack_data(folder: &Path, others: &[(PathBuf, About)]) -> anyhow::Result<()> {
+pub fn data_parts(folder: &Path, others: &[(PathBuf, About)]) -> anyhow::Result<()> {
     let about = About {
         licence: "Apache-2.0 OR MIT".to_owned(),
         attribution: "A small sample written for Rewardscope; it is not RewardBench 2".to_owned(),
         warning: String::new(),
     };
     let files: Vec<_> = [(PathBuf::from("sample/sample.parquet"), about)].into_iter().chain(others.to_vec()).collect();
-    pack(folder, &files)
+    write_parts(folder, &files)
 }
 
 /// Checks that rustup, Node, npm and Python with pip are installed.

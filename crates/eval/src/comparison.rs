@@ -169,7 +169,9 @@ impl RunComparison {
 fn unlike(first: &ScoreFile, second: &ScoreFile) -> Vec<String> {
     let (one, other) = (&first.name, &second.name);
     let (Some(first), Some(second)) = (&first.run, &second.run) else {
-        return vec![format!("{one} or {other} holds scores without the model and settings that gave them, so differences in these are unknown")];
+        return vec![format!(
+            "{one} or {other} holds scores without the model and settings that gave them, so differences in these are unknown"
+        )];
     };
     let (a, b) = (&first.protocol, &second.protocol);
     let pairs = [

@@ -186,8 +186,12 @@ impl Session {
         use_run: impl FnOnce(&RunFile) -> Result<T, JsError>,
     ) -> Result<T, JsError> {
         self.with_opened(key, |opened| {
-            let none =
-                || sentence(format!("writing {}: it holds scores without the model and settings that gave them", opened.file.name));
+            let none = || {
+                sentence(format!(
+                    "writing {}: it holds scores without the model and settings that gave them",
+                    opened.file.name
+                ))
+            };
             use_run(opened.file.run.as_deref().ok_or_else(none)?)
         })
     }

@@ -10,10 +10,10 @@ use rewardscope_store::{About, PARTS_FILE, PartsWriter};
 use crate::stage::{fingerprint, unless_current};
 
 /// Writes files as parts with their manifest into a folder, unless they are there already.
-pub fn pack(folder: &Path, files: &[(PathBuf, About)]) -> anyhow::Result<()> {
+pub fn write_parts(folder: &Path, files: &[(PathBuf, About)]) -> anyhow::Result<()> {
     let mut key = fingerprint(files.iter().map(|(path, _)| path.as_path()))?;
     key += &serde_json::to_string(&files.iter().map(|(_, about)| about).collect::<Vec<_>>())?;
-    unless_current(&folder.with_extension("packed"), &key, &folder.join(PARTS_FILE), || {
+    unless_current(&folder.with_extension("parts"), &key, &folder.join(PARTS_FILE), || {
         if folder.exists() {
             std::fs::remove_dir_all(folder)?;
         }
@@ -30,6 +30,6 @@ pub fn pack(folder: &Path, files: &[(PathBuf, About)]) -> anyhow::Result<()> {
                 }
             }
         }
-        parts.finish().map(drop).with_context(|| format!("packing into {}", folder.display()))
+        parts.finish().map(drop).with_context(|| format!("writing parts into {}", folder.display()))
     })
 }
