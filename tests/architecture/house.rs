@@ -136,6 +136,11 @@ fn expanded(tree: &str) -> Vec<String> {
     parts.flat_map(|part| expanded(part).into_iter().map(|path| format!("{before}{path}"))).collect()
 }
 
+/// A file's text without the lines that are comments: a link in a comment imports nothing.
+fn code(text: &str) -> String {
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect()
+}
+
 /// A crate's files by module path, and its re-exports.
 struct Modules {
     /// Module path to the file's text.
@@ -154,7 +159,7 @@ impl Modules {
                 "lib" | "main" | "mod" => "crate".to_owned(),
                 name => format!("crate::{name}"),
             };
-            files.insert(module, fs::read_to_string(&path).unwrap());
+            files.insert(module, code(&fs::read_to_string(&path).unwrap()));
         }
         let mut modules = Self { files, handed_on: BTreeMap::new() };
         for (module, text) in &modules.files {

@@ -164,12 +164,12 @@ test("Chromium: a run survives a closed tab and killed workers", async () => {
 
 test("Chromium: another worker joins a long run, dies in it, and the scores are those of one", async () => {
   // Long prompts, with which one worker would need most of a minute.
-  const long = readFileSync(join(root, "docs/rows.md"), "utf8").slice(0, 4000);
+  const long = readFileSync(join(root, "docs/rows.md"), "utf8").slice(0, 2200);
   const lines = readFileSync(join(root, "sample/focus.jsonl"), "utf8").trim().split("\n");
   const path = join(scratch, "long.jsonl");
   const rows = lines.map((line, i) => ({
     ...JSON.parse(line),
-    prompt: `${long.slice(i, 2400 + 100 * i)}\n\n${JSON.parse(line).prompt}`,
+    prompt: `${long.slice(i, 1200 + 50 * i)}\n\n${JSON.parse(line).prompt}`,
   }));
   writeFileSync(path, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
   let found;

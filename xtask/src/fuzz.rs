@@ -27,7 +27,8 @@ pub fn fuzz(seconds: u32, all: bool) -> anyhow::Result<()> {
     let target = format!("{}/fuzz", target_folder());
     let mut build = Command::new("cargo");
     build.args(["build", "--quiet", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--release"]);
-    build.args(if all { &["--features", "models"][..] } else { &[] });
+    // Seconds of fuzzing are not worth minutes of optimising.
+    build.args(if all { &["--features", "models"][..] } else { &["--config", "profile.release.opt-level=1"] });
     run(build.args(["--target", &host, "--target-dir", &target]).env("RUSTFLAGS", COVERAGE))?;
     std::fs::create_dir_all("fuzz/artifacts")?;
     let targets: Vec<&str> = TARGETS.into_iter().chain(LONG_TARGETS.into_iter().filter(|_| all)).collect();

@@ -7,7 +7,7 @@ use crate::assessment::{Assessment, Effort, Figure, IntervalMethod, Named};
 use crate::benchmark::{Benchmark, Variant};
 use crate::marks::{Marks, SectionMark, SubsetMark};
 use crate::resampling::{Drawn, Sampler, Stratum, add};
-use crate::rules::{Figures, Part, Rules, Section, Sums};
+use crate::rules::{Figures, Part, Rules, Section, Sums, Unpaired};
 use crate::statistics::{Interval, SplitMix, wilson};
 use crate::{MarkError, ScoredItem};
 
@@ -28,6 +28,8 @@ pub struct Marker {
     strata: Vec<Stratum>,
     /// Parts with a key, by their subset's position in `names`.
     keyed: BTreeMap<usize, Keyed>,
+    /// The id of the first item of each key, by its subset's position in `names` and the key.
+    first_ids: BTreeMap<(usize, u64), String>,
     items: usize,
     not_finite: usize,
 }
@@ -36,8 +38,8 @@ impl Marker {
     /// A marker that has seen no item. With `strict` it refuses NaN, infinity and items without their counterpart
     /// instead of counting them.
     pub fn new(benchmark: &'static Benchmark, variant: &'static Variant, strict: bool) -> Self {
-        let (names, strata, keyed) = Default::default();
-        Self { benchmark, variant, strict, names, strata, keyed, items: 0, not_finite: 0 }
+        let (names, strata, keyed, first_ids) = Default::default();
+        Self { benchmark, variant, strict, names, strata, keyed, first_ids, items: 0, not_finite: 0 }
     }
 
     /// Takes an item and returns the item's own mark, 0 to 1.
@@ -79,7 +81,10 @@ impl Marker {
         let stratum = &mut self.strata[at];
         stratum.items += 1;
         match part.key {
-            Some(key) => self.keyed.entry(at).or_default().entry(key).or_default().push(part.values),
+            Some(key) => {
+                self.keyed.entry(at).or_default().entry(key).or_default().push(part.values);
+                self.first_ids.entry((at, key)).or_insert_with(|| item.id.to_owned());
+            }
             None => {
                 stratum.add_to(self.variant.rules.cluster(item), &part.values);
                 add(&mut stratum.chance, &part.chance);
@@ -171,8 +176,11 @@ impl Marker {
             let Some(keyed) = keyed else { continue };
             let alone: Vec<u64> =
                 keyed.iter().filter(|(_, parts)| rules.unpaired(parts)).map(|(key, _)| *key).collect();
-            if let Some(&first) = alone.first() {
-                let (error, remark) = rules.without_counterpart(name, first, alone.len(), keyed.len());
+            if let Some(&key) = alone.first() {
+                let at = self.names.iter().position(|known| known == name);
+                let id = at.and_then(|at| self.first_ids.get(&(at, key))).map_or("", String::as_str);
+                let unpaired = Unpaired { key, id, alone: alone.len(), all: keyed.len() };
+                let (error, remark) = rules.without_counterpart(name, unpaired);
                 if self.strict {
                     return Err(error);
                 }

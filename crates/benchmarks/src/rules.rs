@@ -142,19 +142,31 @@ pub trait Rules {
         false
     }
 
-    /// Describes the keys of a subset whose parts lack their counterpart: `alone` of `all` keys, the first of them is
-    /// `first`. Returns the error of strict marking, and the remark of marking that is not strict.
-    fn without_counterpart(&self, subset: &str, first: u64, alone: usize, all: usize) -> (MarkError, String) {
-        let found = format!("number {first} alone");
+    /// Describes the units of a subset that lack items. Returns the error of strict marking, and the remark of marking
+    /// that is not strict.
+    fn without_counterpart(&self, subset: &str, Unpaired { id, alone, all, .. }: Unpaired<'_>) -> (MarkError, String) {
         let error = MarkError::Form {
-            id: first.to_string(),
+            id: id.to_owned(),
             subset: subset.to_owned(),
             benchmark: "the benchmark",
-            expected: "all items of a number".to_owned(),
-            found,
+            expected: "all items of its unit".to_owned(),
+            found: "some of them".to_owned(),
         };
-        (error, format!("{subset}: {alone} of {all} numbers lack items (the first is {first}); they are left out"))
+        (error, format!("{subset}: {alone} of {all} units lack items (the first has item {id})"))
     }
+}
+
+/// The units of a subset that lack items, such as halves of a pair.
+#[derive(Debug, Clone, Copy)]
+pub struct Unpaired<'a> {
+    /// The key of the first such unit: [`Part::key`].
+    pub key: u64,
+    /// The id of the first item of that unit. A key may be a hash, so messages name the unit by this.
+    pub id: &'a str,
+    /// How many units lack items.
+    pub alone: usize,
+    /// How many units the subset has.
+    pub all: usize,
 }
 
 /// The scores of an item that must have exactly one correct completion.

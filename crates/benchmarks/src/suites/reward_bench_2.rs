@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::benchmark::{Benchmark, Layout, OfficialRows, Variant};
 use crate::marks::{Ties, TiesPair};
-use crate::rules::{Figures, Part, Rules, Sums, one_correct};
+use crate::rules::{Figures, Part, Rules, Sums, Unpaired, one_correct};
 use crate::statistics::SplitMix;
 use crate::{Item, MarkError, Marks, ScoredItem};
 
@@ -419,11 +419,11 @@ impl Rules for RewardBench2 {
         PairGaps::of(parts).is_none()
     }
 
-    fn without_counterpart(&self, subset: &str, first: u64, alone: usize, all: usize) -> (MarkError, String) {
+    fn without_counterpart(&self, subset: &str, Unpaired { key, alone, all, .. }: Unpaired<'_>) -> (MarkError, String) {
         let remark = format!(
-            "{subset}: {alone} of {all} numbers have only one of tied:N and ref:N (the first is {first}); the margin parts leave them out"
+            "{subset}: {alone} of {all} numbers have only one of tied:N and ref:N (the first is {key}); the margin parts leave them out"
         );
-        (MarkError::TiedWithoutRef { prompt: first }, remark)
+        (MarkError::TiedWithoutRef { prompt: key }, remark)
     }
 }
 

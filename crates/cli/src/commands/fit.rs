@@ -89,12 +89,12 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let asked = Asked { benchmark: Some(&reward_bench_2::BENCHMARK), ..Asked::default() };
     let items = read_items(&benchmark, &asked).await?.items;
     let benchmark = dataset_name(&benchmark);
-    std::fs::create_dir_all(&arguments.out).with_context(|| format!("creating {}", arguments.out.display()))?;
     let model::Loaded { scorer, files, .. } = model::load(&arguments.model).await?;
     let model = scorer.report();
     let pooling = arguments.pooling;
     let header = FeaturesHeader::of(model, arguments.layers, pooling)?;
     let layers = header.layers;
+    std::fs::create_dir_all(&arguments.out).with_context(|| format!("creating {}", arguments.out.display()))?;
     let mut cache = FeatureCache::open(&arguments.out.join("features.bin"), header).await?;
     if !cache.is_empty() {
         eprintln!("{} completions were computed earlier; resuming.", cache.len());
