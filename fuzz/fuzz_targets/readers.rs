@@ -30,7 +30,7 @@ fuzz_target!(
         non_finite: if is_named { NonFinite::Named } else { NonFinite::Null },
         split: (first & 16 != 0).then(|| "train".to_owned()),
         is_whole: first & 128 != 0,
-        keep_stored: first & 8 != 0,
+        with_stored: first & 8 != 0,
     };
     pollster::block_on(async {
         if let Ok(mut reader) = Reader::open(ByteStream::of(&source), opening.clone()).await {
