@@ -35,6 +35,7 @@ test("Chromium: every flow goes by the keyboard alone", async () => {
     );
     await press("#calibrate");
     await browser.until("the trial's end", () => document.querySelector("#calibrate:not(:disabled)") !== null);
+    assert.match(await browser.text("#calibration"), /CPU [1-9]/);
     // Try it: an example, typing, a trace, a link.
     await go("try");
     await press(".examples button:nth-child(2)");
@@ -46,6 +47,7 @@ test("Chromium: every flow goes by the keyboard alone", async () => {
       document.querySelector("#try-scores caption").textContent.includes("Name it."),
     );
     await press(".trace-button");
+    await browser.until("the tokens", () => document.querySelector("#trace-tokens") !== null);
     await tabTo(browser, "#trace-tokens");
     await browser.until("the trace", () => document.querySelector("#trace-token") !== null);
     const token = await browser.text("#trace-token");

@@ -68,7 +68,8 @@ async fn gflops(device: &OpenDevice) -> Result<f64, EngineError> {
         count *= 2;
         ms = products(count).await?;
     }
-    Ok(2.0 * (count * TOKENS * WIDTH * WIDTH) as f64 / ms / 1e6)
+    // In f64: in the page a usize has 32 bits, which 16 products overflow.
+    Ok(2.0 * count as f64 * (TOKENS * WIDTH * WIDTH) as f64 / ms / 1e6)
 }
 
 #[cfg(test)]
