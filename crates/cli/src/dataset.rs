@@ -26,7 +26,7 @@ pub struct RowOptions {
     ///
     /// Pairs of FIELD=COLUMN separated by commas or spaces, or a JSON object. The fields are prompt, chosen, rejected,
     /// id, subset, system, context and models. Further fields say which completion is the better one:
-    /// chosen_if=COLUMN:VALUE:OTHER[:TIE], signed, index, ranks, scores, correct and label. A column name may lead into
+    /// `chosen_if=COLUMN:VALUE:OTHER[:TIE]`, signed, index, ranks, scores, correct and label. A column name may lead into
     /// objects (`chosen.answer`) or stand for numbered columns (`response_*`).
     #[arg(long, value_name = "COLUMNS")]
     pub columns: Option<DatasetColumns>,
@@ -120,7 +120,7 @@ pub struct Data {
     /// Rows to read: a file, a folder, an address, a Hub id or `-` [default: the bundled sample]
     ///
     /// A file is parquet, Arrow, JSON Lines, JSON, CSV or TSV, also compressed as .gz, .zst or .bz2. An address begins
-    /// with https://, a Hub id is OWNER/NAME[@REVISION][:FILE], and `-` is standard input. Repeat the option to read
+    /// with https://, a Hub id is `OWNER/NAME[@REVISION][:FILE]`, and `-` is standard input. Repeat the option to read
     /// several inputs as one dataset.
     #[arg(long)]
     data: Vec<String>,

@@ -20,7 +20,7 @@ pub struct Arguments {
     /// Model to load: a .gguf file, a folder or a Hub id
     ///
     /// A folder holds a checkpoint (config.json, safetensors files and tokenizer.json) or an adapter. A Hub id is
-    /// OWNER/NAME[@REVISION][:FILE]; its files are fetched into the Hub's usual cache.
+    /// `OWNER/NAME[@REVISION][:FILE]`; its files are fetched into the Hub's usual cache.
     #[arg(long)]
     pub model: String,
     /// Base model of an adapter [default: the one that the adapter names]

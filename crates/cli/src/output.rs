@@ -43,7 +43,7 @@ pub fn line(text: Arguments<'_>) -> anyhow::Result<()> {
     }
 }
 
-/// Prints like `println!`, but returns the error of [`line`].
+/// Prints like `println!`, but returns the error of [`line()`].
 macro_rules! say {
     ($($text:tt)*) => {
         $crate::output::line(format_args!($($text)*))

@@ -32,7 +32,7 @@ pub struct Arguments {
     /// Preferences to fit on: a file, a folder, an address, a Hub id or `-`
     ///
     /// Any layout that `items` shows is read. A file is parquet, Arrow, JSON Lines, JSON, CSV or TSV, compressed or
-    /// not. A Hub id is OWNER/NAME[@REVISION][:FILE], and `-` is standard input. Repeat the option to fit on several
+    /// not. A Hub id is `OWNER/NAME[@REVISION][:FILE]`, and `-` is standard input. Repeat the option to fit on several
     /// inputs.
     #[arg(long, required = true)]
     preferences: Vec<String>,
