@@ -6,7 +6,6 @@ import type {
   HeadReport,
   Insight,
   LoadProgress,
-  LoadSettings,
   ModelReport,
   OpenedRun,
   RunProgress,
@@ -14,20 +13,13 @@ import type {
   Storage,
 } from "../wasm/rewardscope";
 
+export { DEFAULT_SETTINGS as SETTINGS } from "../lib/settings";
+
 export type Model = ModelReport;
 export type Progress = RunProgress;
 
 /** A report of which the rest does not matter. */
 const some = <T>(fields: Partial<T>) => fields as T;
-
-export const SETTINGS: LoadSettings = {
-  device: "auto",
-  dtype: "auto",
-  is_reference: false,
-  format: undefined,
-  label: undefined,
-  date: undefined,
-};
 
 export const device = (over: Partial<DeviceReport> = {}) =>
   some<DeviceReport>({ kind: "cpu", name: "a processor", ...over });
