@@ -2,7 +2,9 @@
 import { mount } from "svelte";
 
 import App from "./App.svelte";
-import "./app.css";
+import "./styles/tokens.css";
+import "./styles/base.css";
+import "./styles/parts.css";
 import { ignoreStrayDrops } from "./lib/drop";
 import type { Engine } from "./engine/engine";
 import { app } from "./state.svelte";

@@ -6,11 +6,13 @@ import { ModelsState } from "./state/models.svelte";
 import { NotifyState } from "./state/notify.svelte";
 import { OpenRunsState } from "./state/open_runs.svelte";
 import { RunState } from "./state/run.svelte";
+import { SheetState } from "./state/sheet.svelte";
 import { StorageState } from "./state/storage.svelte";
+import { VisitsState } from "./state/visits.svelte";
 import { WorkState } from "./state/work.svelte";
 
 /** The state of the whole page. Its parts know each other only through what is passed here. */
-class AppState {
+export class AppState {
   readonly work = new WorkState();
   readonly engine = new EngineState(this.work);
   readonly models: ModelsState = new ModelsState(this.work, this.engine, {
@@ -28,6 +30,8 @@ class AppState {
     open: this.runs,
     notify: this.notify,
   });
+  readonly sheet = new SheetState(this.work, this.models);
+  readonly visits = new VisitsState(this.models);
   readonly storage = new StorageState(this.work, this.engine, () => this.run.forget());
 
   constructor() {
@@ -36,6 +40,7 @@ class AppState {
       mend: (error) => this.engine.mend(error),
       ended: () => {
         this.run.ended();
+        this.visits.remember();
         void this.storage.refresh();
       },
     });
@@ -53,6 +58,9 @@ class AppState {
   async start() {
     await this.engine.start();
     await this.storage.refresh();
+    const stored = this.storage.report;
+    // What a link brings waits for the visitor.
+    if (stored && !this.sheet.sent) await this.visits.open(stored);
   }
 
   /**
@@ -71,7 +79,7 @@ class AppState {
   /** Stops the work under way. A run can be resumed later. */
   cancel() {
     this.work.cancel();
-    this.models.cancelBeside();
+    this.models.cancelOthers();
     this.engine.call("cancel", []).catch((error: unknown) => this.work.fail(error));
   }
 

@@ -121,7 +121,7 @@ pub(crate) async fn fetch_small(
 ) -> Result<Vec<u8>, StoreError> {
     const MOST: usize = 64 << 20;
     repeatedly(name, attempts, cancel, trouble, async || {
-        let mut response = platform::send(&Request { url, range: None, token }).await?;
+        let mut response = platform::send(&Request { url, range: None, token }, cancel).await?;
         refuse_status(name, &response, token)?;
         if response.status != 200 {
             return Err(again(format!("the server answered {}", response.status)));
@@ -160,7 +160,7 @@ pub(crate) async fn ranged_bytes(
     trouble: &RefCell<dyn FnMut(String) + '_>,
 ) -> Result<Option<u64>, StoreError> {
     repeatedly(name, ATTEMPTS, cancel, trouble, async || {
-        let response = platform::send(&Request { url, range: Some((0, 1)), token }).await?;
+        let response = platform::send(&Request { url, range: Some((0, 1)), token }, cancel).await?;
         refuse_status(name, &response, token)?;
         refuse_web_page(name, &response)?;
         let range = response.header("content-range").filter(|_| response.status == 206);
@@ -227,7 +227,7 @@ async fn attempt_once(wanted: &Wanted<'_>, done: &mut u64, sink: &impl Sink, can
     // A whole resource is asked for without a range: some static hosts know no ranges.
     let whole = *done == 0 && wanted.bytes == wanted.resource_bytes;
     let request = Request { url: wanted.url, range: (!whole).then_some((first, end)), token: wanted.token };
-    let mut response = platform::send(&request).await?;
+    let mut response = platform::send(&request, cancel).await?;
     refuse_status(name, &response, wanted.token)?;
     let changed = |found: u64| {
         again(format!(

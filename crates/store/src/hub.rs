@@ -118,9 +118,15 @@ impl Store {
     ) -> Result<Repository, StoreError> {
         let url = self.hub.listing_url(kind, id);
         let shown = id.to_string();
-        let parse = |json: &[u8]| HubListing::parse(&shown, json);
-        let listing = match self.listing(&shown, &url, self.hub.token.as_ref(), parse, cancel, progress).await {
-            Ok(listing) => listing,
+        let parse = |json: &[u8]| HubListing::parse(&shown, json).map(|listing| (listing, json.to_vec()));
+        // What a commit holds never changes, so that nobody has to be asked for it again.
+        let known = if id.is_commit() { self.known(&url, parse).await } else { None };
+        let listed = match known {
+            Some(listing) => Ok(listing),
+            None => self.listing(&shown, &url, self.hub.token.as_ref(), parse, cancel, progress).await,
+        };
+        let (listing, json) = match listed {
+            Ok(found) => found,
             Err(StoreError::Cancelled(cancelled)) => return Err(cancelled.into()),
             // The native cache may hold repositories that other programs fetched.
             Err(error) => match self.shelf.offline(kind, id).await {
@@ -132,6 +138,10 @@ impl Store {
             },
         };
         let commit = listing.sha.clone();
+        let pinned = RepositoryId { revision: commit.clone(), ..id.clone() };
+        if pinned.is_commit() && !id.is_commit() {
+            self.shelf.cache_document(&document_key(&self.hub.listing_url(kind, &pinned)), &json).await;
+        }
         let files = listing.files(|file| self.hub.file_url(kind, id, &commit, file).into());
         let origin = Origin::Hub { kind, id: id.clone(), commit };
         let repository = Repository { name: id.name.clone(), origin, unreached: None, files };
@@ -190,6 +200,11 @@ impl Store {
         Ok(repository)
     }
 
+    /// The small document of an address as it was stored when it last came whole.
+    async fn known<T>(&self, url: &str, parse: impl Fn(&[u8]) -> Result<T, StoreError>) -> Option<T> {
+        self.shelf.document(&document_key(url)).await.and_then(|json| parse(&json).ok())
+    }
+
     /// Fetches and parses a small document. Where that fails, uses the copy that was stored when it last came whole.
     async fn listing<T>(
         &self,
@@ -200,8 +215,7 @@ impl Store {
         cancel: &Cancel,
         progress: &mut dyn FnMut(FetchProgress),
     ) -> Result<T, StoreError> {
-        let key = hex(&sha256(url.as_bytes()));
-        let known = self.shelf.document(&key).await.and_then(|json| parse(&json).ok());
+        let known = self.known(url, &parse).await;
         let meter = Meter::new(name, 0, progress);
         let tell = RefCell::new(|sentence: String| meter.trouble(sentence));
         if self.shelf.is_offline() {
@@ -217,7 +231,7 @@ impl Store {
         };
         match fetched {
             Ok((json, parsed)) => {
-                self.shelf.cache_document(&key, &json).await;
+                self.shelf.cache_document(&document_key(url), &json).await;
                 Ok(parsed)
             }
             Err(StoreError::Cancelled(cancelled)) => Err(cancelled.into()),
@@ -327,6 +341,11 @@ impl Store {
     pub fn shelf(&self) -> &Shelf {
         &self.shelf
     }
+}
+
+/// The key under which the document of an address is stored.
+fn document_key(url: &str) -> String {
+    hex(&sha256(url.as_bytes()))
 }
 
 /// The name of what is fetched: a repository, or one file of several.

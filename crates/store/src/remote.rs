@@ -46,6 +46,13 @@ pub struct RepositoryId {
     pub file: Option<String>,
 }
 
+impl RepositoryId {
+    /// Whether the revision is a whole commit, so that what it holds never changes.
+    pub(crate) fn is_commit(&self) -> bool {
+        self.revision.len() == 40 && self.revision.bytes().all(|byte| byte.is_ascii_hexdigit())
+    }
+}
+
 impl FromStr for RepositoryId {
     type Err = StoreError;
 

@@ -7,7 +7,7 @@ export type View = (typeof VIEWS)[number];
 
 /** The views' titles. */
 export const TITLES: Record<View, string> = {
-  try: "Try it",
+  try: "Try",
   benchmark: "Benchmark",
   explore: "Explore",
   leaderboard: "Leaderboard",

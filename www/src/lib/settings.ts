@@ -1,6 +1,7 @@
 // How a model is loaded unless the visitor chooses otherwise.
 import type { LoadSettings } from "../wasm/rewardscope";
 
+/** The settings that the page starts with. */
 export const DEFAULT_SETTINGS: Readonly<LoadSettings> = {
   device: "auto",
   dtype: "auto",
@@ -9,3 +10,23 @@ export const DEFAULT_SETTINGS: Readonly<LoadSettings> = {
   label: undefined,
   date: undefined,
 };
+
+const DEVICES = ["auto", "gpu", "cpu"] as const satisfies readonly LoadSettings["device"][];
+const DTYPES = ["auto", "f32", "f16", "q8", "q4"] as const;
+
+/** Settings from a link or from storage, checked; undefined where they are no settings. */
+export function readSettings(found: unknown): LoadSettings | undefined {
+  if (typeof found !== "object" || found === null) return undefined;
+  const { device, dtype, is_reference, format, label, date } = found as Record<string, unknown>;
+  const isShort = (value: unknown) => value === undefined || (typeof value === "string" && value.length <= 100);
+  const isIndex = label === undefined || (Number.isInteger(label) && (label as number) >= 0);
+  if (!isShort(format) || !isShort(date) || !isIndex) return undefined;
+  return {
+    device: DEVICES.find((known) => known === device) ?? "auto",
+    dtype: (DTYPES as readonly unknown[]).includes(dtype) ? (dtype as LoadSettings["dtype"]) : "auto",
+    is_reference: is_reference === true,
+    format: format as string | undefined,
+    label: label as number | undefined,
+    date: date as string | undefined,
+  };
+}

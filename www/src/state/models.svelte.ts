@@ -1,7 +1,8 @@
-// The loaded model, its reward head, and a second model to compare it with.
+// The loaded model, its reward head, and other models to compare it with.
 import { Engine } from "../engine/engine";
 import { Helpers } from "../engine/helpers";
 import { model as modelName } from "../lib/format";
+import { DEFAULT_SETTINGS } from "../lib/settings";
 import type { HeadReport, LoadProgress, LoadSettings, ModelReport, Score, Message } from "../wasm/rewardscope";
 import type { Access, EngineState } from "./engine.svelte";
 import type { WorkState } from "./work.svelte";
@@ -58,19 +59,31 @@ async function loadInto(
   return engine.call("loadFiles", [name, files, head, settings], tell);
 }
 
-/** The loaded model and the second one. */
+/** A model in a worker of its own, which scores the same texts as the loaded one. */
+export interface OtherModel {
+  report: ModelReport;
+  engine: Engine;
+}
+
+/** Most models that are compared with the loaded one: each takes memory of its own. */
+export const MOST_OTHERS = 3;
+
+/** The loaded model and those that it is compared with. */
 export class ModelsState {
   /** The loaded model. */
   loaded = $state<ModelReport>();
   /** The loaded model's reward head and its quality figures. */
   head = $state.raw<HeadReport>();
-  /** The second model, in a worker of its own. */
-  beside = $state.raw<ModelReport>();
+  /** The models that it is compared with. */
+  others = $state.raw<OtherModel[]>([]);
+  /** The settings that the next model is loaded with. */
+  settings = $state<LoadSettings>({ ...DEFAULT_SETTINGS });
   #work: WorkState;
   #engine: EngineState;
   #hooks: Hooks;
   #from: Loaded | undefined;
-  #second: Engine | undefined;
+  /** The engine of a model that is being added. */
+  #loading: Engine | undefined;
 
   constructor(work: WorkState, engine: EngineState, hooks: Hooks) {
     this.#work = work;
@@ -79,7 +92,7 @@ export class ModelsState {
   }
 
   /** Where the loaded model came from. */
-  get from(): Pick<Loaded, "source" | "settings"> | undefined {
+  get from(): Pick<Loaded, "source" | "settings" | "access"> | undefined {
     return this.#from;
   }
 
@@ -140,35 +153,37 @@ export class ModelsState {
     );
   }
 
-  /** Loads the loaded model once more as the second model. Another one can then be loaded in place of the first. */
-  putBeside() {
-    const loaded = this.#from;
-    if (!loaded) return;
+  /** Loads a model to compare the loaded one with. */
+  addOther(source: ModelSource, settings: LoadSettings) {
+    if (this.others.length >= MOST_OTHERS) return;
     return this.#work.during("loading", async () => {
-      this.dropBeside();
-      const engine = new Engine((reason) => {
-        this.dropBeside();
-        this.#work.error = `The second model's engine stopped: ${reason}. Add the second model again.`;
-      }, "second");
+      const engine: Engine = new Engine((reason) => {
+        this.#forget(engine);
+        this.#work.error = `The engine of a compared model stopped: ${reason}. Add the model again.`;
+      }, "other");
+      this.#loading = engine;
       try {
-        const head = await headBytes(loaded.source.head);
-        this.beside = await this.#engine.loading((tell) =>
-          loadInto(engine, loaded.source, head, loaded.settings, loaded.access, tell),
-        );
-        this.#second = engine;
+        const head = await headBytes(source.head);
+        const access = this.#engine.access();
+        const report = await this.#engine.loading((tell) => loadInto(engine, source, head, settings, access, tell));
+        this.others = [...this.others, { report, engine }];
       } catch (error) {
         engine.end("it could not be loaded");
         throw error;
+      } finally {
+        this.#loading = undefined;
       }
-      this.#work.notice = `${this.beside.head?.name ?? this.beside.name} is now the second model. Load another model, and both score the same text.`;
     });
   }
 
-  /** Removes the second model. */
-  dropBeside() {
-    this.#second?.end("it is not needed any more");
-    this.#second = undefined;
-    this.beside = undefined;
+  /** Removes a model that the loaded one was compared with. */
+  removeOther(other: OtherModel) {
+    other.engine.end("it is not needed any more");
+    this.#forget(other.engine);
+  }
+
+  #forget(engine: Engine) {
+    this.others = this.others.filter((other) => other.engine !== engine);
   }
 
   /** The loaded model's scores of the completions. */
@@ -176,13 +191,14 @@ export class ModelsState {
     return this.#engine.withstanding(() => this.#engine.call("score", [prompt, completions]));
   }
 
-  /** The second model's scores of the completions; empty without a second model. */
-  async scoreBeside(prompt: Message[], completions: string[]): Promise<Score[]> {
-    return (await this.#second?.call("score", [prompt, completions])) ?? [];
+  /** The scores of each compared model, in the order of `others`. */
+  scoreOthers(prompt: Message[], completions: string[]): Promise<Score[][]> {
+    return Promise.all(this.others.map(({ engine }) => engine.call("score", [prompt, completions])));
   }
 
-  /** Stops the second model's scoring. */
-  cancelBeside() {
-    this.#second?.call("cancel", []).catch(() => {});
+  /** Stops what the compared models do. */
+  cancelOthers() {
+    for (const engine of [...this.others.map(({ engine }) => engine), ...(this.#loading ? [this.#loading] : [])])
+      engine.call("cancel", []).catch(() => {});
   }
 }

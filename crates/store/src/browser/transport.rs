@@ -6,7 +6,7 @@ use web_sys::{
 };
 
 use super::{said, scope};
-use crate::Cancel;
+use crate::{Cancel, Cancelled};
 use crate::http::{Fault, Request, STALL_MS, again};
 
 /// An answer whose body comes in chunks. Dropping it closes its connection.
@@ -25,8 +25,12 @@ impl Drop for Response {
     }
 }
 
+/// Milliseconds between two looks for a cancellation.
+const STEP_MS: f64 = 250.0;
+
 /// Sends a request and waits for the head of the answer.
-pub(crate) async fn send(request: &Request<'_>) -> Result<Response, Fault> {
+pub(crate) async fn send(request: &Request<'_>, cancel: &Cancel) -> Result<Response, Fault> {
+    cancel.check().map_err(|e| Fault::Final(e.into()))?;
     let scope = scope().map_err(again)?;
     let prepared = || -> Result<_, JsValue> {
         let headers = Headers::new()?;
@@ -45,14 +49,22 @@ pub(crate) async fn send(request: &Request<'_>) -> Result<Response, Fault> {
         Ok((web_sys::Request::new_with_str_and_init(request.url, &init)?, abort))
     };
     let (prepared, abort) = prepared().map_err(|e| again(said(e)))?;
-    let fetched = within(STALL_MS, scope.fetch_with_request(&prepared)).await;
-    let response = match fetched {
-        Ok(Some(response)) => response,
-        Ok(None) => {
-            abort.abort();
-            return Err(again(format!("{} did not answer within {:.0} s", host(request.url), STALL_MS / 1e3)));
+    let fetched = scope.fetch_with_request(&prepared);
+    let started = now_ms();
+    let response = loop {
+        match within(STEP_MS, fetched.clone()).await {
+            Ok(Some(response)) => break response,
+            Ok(None) if cancel.is_cancelled() => {
+                abort.abort();
+                return Err(Fault::Final(Cancelled.into()));
+            }
+            Ok(None) if now_ms() - started > STALL_MS => {
+                abort.abort();
+                return Err(again(format!("{} did not answer within {:.0} s", host(request.url), STALL_MS / 1e3)));
+            }
+            Ok(None) => {}
+            Err(error) => return Err(again(unreachable(&scope, request.url, &said(error)).await)),
         }
-        Err(error) => return Err(again(unreachable(&scope, request.url, &said(error)).await)),
     };
     let response: web_sys::Response = response.dyn_into().map_err(|e| again(said(e)))?;
     let reader = response.body().map(|body| body.get_reader().unchecked_into());
@@ -102,15 +114,15 @@ impl Response {
 
     /// The next chunk of the body; `None` at the end.
     pub(crate) async fn chunk(&mut self, cancel: &Cancel) -> Result<Option<Vec<u8>>, Fault> {
-        /// Milliseconds between two looks for a cancellation.
-        const STEP_MS: f64 = 250.0;
         let Some(reader) = &self.reader else {
             return Ok(None);
         };
+        // Looked at before there is a read: dropping this answer fails a read that nobody waits for, which a worker reports
+        // as an error of its own.
+        cancel.check().map_err(|e| Fault::Final(e.into()))?;
         let next = reader.read();
         let started = now_ms();
         loop {
-            cancel.check().map_err(|e| Fault::Final(e.into()))?;
             let read = within(STEP_MS, next.clone()).await;
             match read.map_err(|e| again(format!("the connection broke ({})", said(e))))? {
                 Some(read) => {
@@ -123,7 +135,7 @@ impl Response {
                 None if now_ms() - started > STALL_MS => {
                     return Err(again(format!("nothing came for {:.0} s", STALL_MS / 1e3)));
                 }
-                None => {}
+                None => cancel.check().map_err(|e| Fault::Final(e.into()))?,
             }
         }
     }

@@ -37,7 +37,8 @@ static AGENT: LazyLock<ureq::Agent> = LazyLock::new(|| {
 });
 
 /// Sends a request and waits for the head of the answer.
-pub(crate) async fn send(request: &Request<'_>) -> Result<Response, Fault> {
+pub(crate) async fn send(request: &Request<'_>, cancel: &Cancel) -> Result<Response, Fault> {
+    cancel.check().map_err(|e| Fault::Final(e.into()))?;
     let mut call = AGENT.get(request.url);
     if let Some((start, end)) = request.range {
         call = call.header("Range", format!("bytes={start}-{}", end - 1));
