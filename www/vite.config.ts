@@ -50,6 +50,16 @@ const withoutPolicy: Plugin = {
   transformIndexHtml: (html) => html.replace(/<meta\s+http-equiv="Content-Security-Policy"[^>]*>/, ""),
 };
 
+/** Two parts of the palette's library have inline styles, which the page's policy refuses; Palette.svelte has the rule. */
+const withoutInlineStyles: Plugin = {
+  name: "without-inline-styles",
+  enforce: "pre",
+  transform: (code, id) =>
+    /bits-ui\/dist\/bits\/command\/.*\.svelte$/.test(id)
+      ? code.replaceAll('style="display: contents;"', "")
+      : undefined,
+};
+
 const forms = [
   { ending: ".br", format: "brotli" },
   { ending: ".gz", format: "gzip" },
@@ -63,6 +73,7 @@ export default defineConfig({
     __BUNDLED_ROWS__: JSON.stringify(process.env.REWARDSCOPE_BUNDLED_ROWS ?? ""),
   },
   plugins: [
+    withoutInlineStyles,
     svelte(),
     withoutPolicy,
     VitePWA({

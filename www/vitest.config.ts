@@ -6,6 +6,7 @@ export default defineConfig({
   plugins: [svelte({ dynamicCompileOptions: () => ({ generate: "client" }) })],
   test: {
     include: ["src/**/*.test.ts"],
+    setupFiles: ["src/testing/page.ts"],
     // Every test removes what it put in place, so the files can share their threads.
     pool: "threads",
     isolate: false,

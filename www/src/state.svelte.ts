@@ -35,6 +35,7 @@ export class AppState {
   readonly storage = new StorageState(this.work, this.engine, () => this.run.forget());
 
   constructor() {
+    this.sheet.onSuperseded = () => this.cancel();
     this.work.connect({
       say: (error) => this.engine.say(error),
       mend: (error) => this.engine.mend(error),

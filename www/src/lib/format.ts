@@ -4,6 +4,13 @@
 export const score = (value: number | undefined) =>
   value === undefined ? "–" : Number.isFinite(value) ? value.toFixed(4) : String(value);
 
+/** A score with two decimals, for a first look; a dash where there is none. */
+export const short = (value: number | undefined) =>
+  value === undefined ? "–" : Number.isFinite(value) ? value.toFixed(2).replace("-", "−") : String(value);
+
+/** A difference with two decimals and its sign. */
+export const signed = (value: number) => (value > 0 ? "+" : "") + short(value);
+
 /** A Hub id with its commit shortened to seven digits. */
 export const origin = (name: string) => name.replace(/@([0-9a-f]{7})[0-9a-f]{33}(?![0-9a-f])/g, "@$1");
 
@@ -24,6 +31,10 @@ export const model = ({
   origin?: string | undefined;
   name: string;
 }) => head?.name ?? of?.replace(/@[^:]*/, "") ?? name;
+
+/** A weight type in words. */
+export const dtype = (name: string) =>
+  ({ auto: "as stored", f32: "32-bit", f16: "16-bit", q8: "8-bit", q4: "4-bit" })[name] ?? name;
 
 /** A whole number with thousands separators. */
 export const count = (value: number) => new Intl.NumberFormat("en").format(value);

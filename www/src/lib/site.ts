@@ -1,8 +1,9 @@
 // The models that the site itself serves.
 import rewardHead from "../../../heads/smollm2-135m-instruct/head.safetensors?url";
 
-const MANIFEST = new URL("models/smollm2-135m-instruct/parts.json", document.baseURI).href;
-
+/** The folder that the device's storage lists the model under. */
+const FOLDER = "smollm2-135m-instruct";
+const MANIFEST = new URL(`models/${FOLDER}/parts.json`, document.baseURI).href;
 /** Size of the site's model in bytes, as its manifest says. */
 const BYTES = 98_362_432;
 
@@ -14,6 +15,7 @@ export const SITE_MODELS = [
     /** What is shown where it is offered. */
     about: "fitted for this project",
     bytes: BYTES,
+    folder: FOLDER,
     source: { kind: "site" as const, manifest: MANIFEST, head: new URL(rewardHead, document.baseURI) },
   },
   {
@@ -21,6 +23,7 @@ export const SITE_MODELS = [
     title: "SmolLM2-135M-Instruct",
     about: "likelihood baseline",
     bytes: BYTES,
+    folder: FOLDER,
     source: { kind: "site" as const, manifest: MANIFEST },
   },
 ] as const;

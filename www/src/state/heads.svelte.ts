@@ -1,20 +1,14 @@
 // Reward heads that are fitted during this visit.
+import { readDraft, type Choice } from "../lib/draft";
 import type { FitOptions, FitProgress, HeadReport } from "../wasm/rewardscope";
 import type { EngineState } from "./engine.svelte";
 import type { ModelsState } from "./models.svelte";
 import type { WorkState } from "./work.svelte";
 
-/** A preference: for this prompt the visitor chose one completion over another. */
-export interface Choice {
-  prompt: string;
-  chosen: string;
-  rejected: string;
-}
-
 /** Preferences, the fit under way and its result. */
 export class HeadsState {
-  /** Preferences clicked during this visit. They stay in memory. */
-  choices = $state<Choice[]>([]);
+  /** Preferences clicked in Try. They last as long as this tab's session. */
+  choices = $state<Choice[]>(readDraft()?.choices ?? []);
   /** Progress of the fit under way. */
   progress = $state<FitProgress>();
   /** The last fitted head and its file. */
@@ -27,6 +21,14 @@ export class HeadsState {
     this.#work = work;
     this.#engine = engine;
     this.#models = models;
+  }
+
+  /** Records a preference for one completion over each of the others. */
+  prefer(prompt: string, chosen: string, completions: string[]) {
+    const others = completions.filter(
+      (text, i) => text.trim() !== "" && text.trim() !== chosen.trim() && completions.indexOf(text) === i,
+    );
+    this.choices.push(...others.map((rejected) => ({ prompt, chosen, rejected })));
   }
 
   /** Fits a head on the loaded model's hidden states. The model does not use it yet. */

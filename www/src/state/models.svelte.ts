@@ -105,7 +105,9 @@ export class ModelsState {
   }
 
   /** Loads a model in place of the loaded one. */
-  async become(source: ModelSource, settings: LoadSettings): Promise<ModelReport> {
+  async become(source: ModelSource, chosen: LoadSettings): Promise<ModelReport> {
+    // Later changes of the settings are for the next model, and a proxy cannot be sent to a worker.
+    const settings = $state.snapshot(chosen);
     this.drop();
     this.#hooks.replacing();
     this.#engine.load = undefined;
@@ -154,7 +156,8 @@ export class ModelsState {
   }
 
   /** Loads a model to compare the loaded one with. */
-  addOther(source: ModelSource, settings: LoadSettings) {
+  addOther(source: ModelSource, chosen: LoadSettings) {
+    const settings = $state.snapshot(chosen);
     if (this.others.length >= MOST_OTHERS) return;
     return this.#work.during("loading", async () => {
       const engine: Engine = new Engine((reason) => {

@@ -38,7 +38,7 @@ export interface Scored {
   others: ModelReport[];
   /** The conversation that was scored. */
   turns: Message[];
-  cards: ReadonlyMap<number, CardScore>;
+  cards: Readonly<Record<number, CardScore>>;
   /** How long it took, in ms. */
   ms: number;
 }
@@ -65,6 +65,8 @@ export class SheetState {
   scored = $state.raw<Scored>();
   /** The demonstration of a link, with the sender's scores, until the text changes. */
   sent = $state.raw<Demonstration>();
+  /** Whether the sheet is as a link brought it. */
+  isLinked = $state(false);
   /** Numbers of the cards in the order that is held while a text is edited. */
   held = $state.raw<number[]>();
   #steps = $state.raw<Step[]>([]);
@@ -111,7 +113,7 @@ export class SheetState {
 
   /** The score that is shown for a card: the computed one, else the sender's. */
   scoreOf(card: Card): number | undefined {
-    return this.scored?.cards.get(card.id)?.score.score ?? (this.scored ? undefined : this.sentScore(card));
+    return this.scored?.cards[card.id]?.score.score ?? (this.scored ? undefined : this.sentScore(card));
   }
 
   /** The sender's score of a card. */
@@ -130,7 +132,7 @@ export class SheetState {
   isStale(card: Card): boolean {
     const { scored } = this;
     if (!scored) return false;
-    return scored.cards.get(card.id)?.text !== card.text || !isSameTalk(scored.turns, this.turns);
+    return scored.cards[card.id]?.text !== card.text || !isSameTalk(scored.turns, this.turns);
   }
 
   /** Whether any shown score is stale, or one is missing. */
@@ -138,7 +140,7 @@ export class SheetState {
 
   /** Whether the sender's and the computed score of a card differ by more than two devices do. */
   differs(card: Card): boolean {
-    const [here, sent] = [this.scored?.cards.get(card.id)?.score.score, this.sentScore(card)];
+    const [here, sent] = [this.scored?.cards[card.id]?.score.score, this.sentScore(card)];
     if (here === undefined || sent === undefined || this.isStale(card)) return false;
     if (Number.isNaN(here) || Number.isNaN(sent)) return Number.isNaN(here) !== Number.isNaN(sent);
     return here !== sent && !(Math.abs(here - sent) <= TOLERANCE * Math.max(1, Math.abs(sent)));
@@ -147,10 +149,17 @@ export class SheetState {
   /** Puts an example or a demonstration in place of the sheet. */
   take(demonstration: Pick<Demonstration, "turns" | "completions"> & Partial<Demonstration>) {
     this.#step();
+    this.isLinked = false;
     this.#put(demonstration);
     this.scored = undefined;
-    this.sent = demonstration.sent ? { ...demonstration } : undefined;
+    this.sent = demonstration.sent || demonstration.model ? { ...demonstration } : undefined;
     if (!this.sent) this.changed();
+  }
+
+  /** Puts what a link brought in place of the sheet. */
+  takeLink(demonstration: Demonstration) {
+    this.take(demonstration);
+    this.isLinked = true;
   }
 
   #put({ turns, completions }: Pick<Demonstration, "turns" | "completions">) {
@@ -167,7 +176,7 @@ export class SheetState {
   add(texts: string[]) {
     this.#step();
     this.cards.push(...texts.map((text) => this.#card(text)));
-    this.sent = undefined;
+    this.#leaveLink();
     if (texts.some((text) => text !== "")) this.changed();
   }
 
@@ -175,7 +184,7 @@ export class SheetState {
   remove(card: Card) {
     this.#step();
     this.cards = this.cards.filter((other) => other.id !== card.id);
-    this.sent = undefined;
+    this.#leaveLink();
     this.changed();
   }
 
@@ -184,7 +193,7 @@ export class SheetState {
     this.#step();
     if (role) this.turns.unshift({ role, content: "" });
     else this.turns.push({ role: this.turns.at(-1)?.role === "user" ? "assistant" : "user", content: "" });
-    this.sent = undefined;
+    this.#leaveLink();
     this.changed();
   }
 
@@ -192,7 +201,7 @@ export class SheetState {
   removeTurn(at: number) {
     this.#step();
     this.turns.splice(at, 1);
-    this.sent = undefined;
+    this.#leaveLink();
     this.changed();
   }
 
@@ -206,8 +215,14 @@ export class SheetState {
 
   /** Called after a field's text has changed. */
   typed() {
-    this.sent = undefined;
+    this.#leaveLink();
     this.changed();
+  }
+
+  /** The sheet is no longer what a link brought. */
+  #leaveLink() {
+    this.sent = undefined;
+    this.isLinked = false;
   }
 
   #step(typed?: Step["typed"]) {
@@ -222,6 +237,7 @@ export class SheetState {
     this.#steps = this.#steps.slice(0, -1);
     [this.turns, this.cards] = [step.turns, step.cards];
     this.held = undefined;
+    this.#leaveLink();
     this.changed();
   }
 
@@ -274,7 +290,7 @@ export class SheetState {
         others,
         turns,
         ms: performance.now() - began,
-        cards: new Map(
+        cards: Object.fromEntries(
           scores.flatMap((score, i) => {
             const card = cards[i];
             const of = compared.flatMap((all) => all[i] ?? []);
