@@ -56,7 +56,7 @@ const withoutInlineStyles: Plugin = {
   enforce: "pre",
   transform: (code, id) =>
     /bits-ui\/dist\/bits\/command\/.*\.svelte$/.test(id)
-      ? code.replaceAll('style="display: contents;"', "")
+      ? { code: code.replaceAll('style="display: contents;"', ""), map: null }
       : undefined,
 };
 

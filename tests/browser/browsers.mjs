@@ -50,6 +50,8 @@ async function picking(page, selector, pick) {
 /** Shows the view that contains an element, as the link in the page's header does. */
 async function reveal(page, selector) {
   await page.evaluate(async (s) => {
+    // Views come a moment after the page.
+    for (let i = 0; i < 1000 && !document.querySelector(s); i++) await new Promise((done) => setTimeout(done, 10));
     const view = document.querySelector(s)?.closest("[data-view]");
     if (!view?.hidden) return;
     location.hash = view.dataset.view;
@@ -160,9 +162,13 @@ async function openChromium({ webgpu = true, relaxed = true, onDisk = false, add
   const visit = async () => {
     const page = await context.newPage();
     page.setDefaultTimeout(PATIENCE_MS);
+    /** Addresses that the page and its workers have fetched. */
+    const requests = [];
+    context.on("request", (request) => requests.push(request.url()));
     await page.goto(address);
     return {
       name: "Chromium",
+      requests,
       ...common(page, () => browser.close()),
       revisit: async () => {
         await page.close();
@@ -397,6 +403,12 @@ async function load(browser) {
     () => document.querySelector("#self-test") !== null && !document.querySelector("#cancel-load"),
   );
 }
+
+/** The scores that Try shows, in the order of its cards. */
+export const scores = (browser) =>
+  browser.evaluate(() =>
+    [...document.querySelectorAll("[data-score]")].map((shown) => Number(shown.textContent.replace("−", "-"))),
+  );
 
 /** The engine's scores of token ids, with the value at every token from `first` on. */
 export const scoreTokens = (browser, ids, first) =>

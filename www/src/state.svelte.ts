@@ -1,4 +1,6 @@
 // The page's state, put together: one engine, one model, one dataset, one run, and the other open runs.
+import { hasLink } from "./lib/link";
+import { route } from "./lib/route.svelte";
 import { DatasetState } from "./state/dataset.svelte";
 import { EngineState } from "./state/engine.svelte";
 import { HeadsState } from "./state/heads.svelte";
@@ -30,7 +32,7 @@ export class AppState {
     open: this.runs,
     notify: this.notify,
   });
-  readonly sheet = new SheetState(this.work, this.models);
+  readonly sheet = new SheetState(this.work, this.models, hasLink(route.params));
   readonly visits = new VisitsState(this.models);
   readonly storage = new StorageState(this.work, this.engine, () => this.run.forget());
 
@@ -61,7 +63,9 @@ export class AppState {
     await this.storage.refresh();
     const stored = this.storage.report;
     // What a link brings waits for the visitor.
-    if (stored && !this.sheet.sent) await this.visits.open(stored);
+    if (!stored || hasLink(route.params)) return;
+    await this.visits.open(stored);
+    if (this.models.loaded && this.sheet.live) await this.sheet.score();
   }
 
   /**

@@ -43,6 +43,9 @@ export interface Demonstration {
   sent?: SentScores | undefined;
 }
 
+/** Why a link cannot be shown. Other errors are those of decoders, for what is cut or damaged. */
+class Refused extends Error {}
+
 const base64 = (bytes: Uint8Array) => {
   let text = "";
   for (let at = 0; at < bytes.length; at += 8192) text += String.fromCharCode(...bytes.subarray(at, at + 8192));
@@ -76,7 +79,7 @@ async function unpacked(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
     text += decoder.decode(value, { stream: !done });
     if (text.length > MOST_CHARACTERS) {
       void reader.cancel();
-      throw new Error(`it unpacks to more than ${MOST_CHARACTERS.toLocaleString("en")} characters`);
+      throw new Refused(`it unpacks to more than ${MOST_CHARACTERS.toLocaleString("en")} characters`);
     }
     if (done) return text;
   }
@@ -86,20 +89,20 @@ const isText = (value: unknown, most = MOST_CHARACTERS): value is string =>
   typeof value === "string" && value.length <= most;
 
 function readTurns(found: unknown): Message[] {
-  if (!Array.isArray(found) || found.length === 0) throw new Error("it has no conversation");
-  if (found.length > MOST_TURNS) throw new Error(`it has ${found.length} turns; at most ${MOST_TURNS} are read`);
+  if (!Array.isArray(found) || found.length === 0) throw new Refused("it has no conversation");
+  if (found.length > MOST_TURNS) throw new Refused(`it has ${found.length} turns; at most ${MOST_TURNS} are read`);
   return found.map((turn: { role?: unknown; content?: unknown } | null) => {
-    if (!isText(turn?.content)) throw new Error("one of its turns is no text");
+    if (!isText(turn?.content)) throw new Refused("one of its turns is no text");
     const role = ["system", "user", "assistant"].find((known) => known === turn.role);
-    if (!role) throw new Error("one of its turns has no known role");
+    if (!role) throw new Refused("one of its turns has no known role");
     return { role, content: turn.content } as Message;
   });
 }
 
 function readCompletions(found: unknown): string[] {
-  if (!Array.isArray(found) || !found.every((text) => isText(text))) throw new Error("it has no completions");
+  if (!Array.isArray(found) || !found.every((text) => isText(text))) throw new Refused("it has no completions");
   if (found.length > MOST_COMPLETIONS)
-    throw new Error(`it has ${found.length} completions; at most ${MOST_COMPLETIONS} are read`);
+    throw new Refused(`it has ${found.length} completions; at most ${MOST_COMPLETIONS} are read`);
   return found;
 }
 
@@ -109,40 +112,40 @@ function readModel(found: unknown): LinkedModel | undefined {
   const known = SITE_MODELS.find(({ name }) => name === site);
   if (known) return { site: known.name };
   if (isText(hub, 500) && /^[\w.-]+\/[\w.-]+(@[\w./-]+)?(:[\w ./-]+)?$/.test(hub)) return { hub };
-  throw new Error("it names a model that this page does not know");
+  throw new Refused("it names a model that this page does not know");
 }
 
 function readHead(found: unknown): LinkedHead | undefined {
   if (found === undefined) return undefined;
   const { name, bytes, address, sha256 } = found as Record<string, unknown>;
-  if (!isText(name, 200)) throw new Error("its reward head has no name");
+  if (!isText(name, 200)) throw new Refused("its reward head has no name");
   if (isText(bytes, MOST_HEAD_BYTES * 2)) {
     const read = unbase64(bytes);
     if (read.length <= MOST_HEAD_BYTES) return { name, bytes: read };
   }
   if (isText(address, 2000) && isText(sha256, 64) && /^https:\/\//.test(address) && /^[0-9a-f]{64}$/.test(sha256))
     return { name, address, sha256 };
-  throw new Error("its reward head has neither bytes nor an address with a hash");
+  throw new Refused("its reward head has neither bytes nor an address with a hash");
 }
 
 function readSent(found: unknown, completions: number): SentScores | undefined {
   if (found === undefined) return undefined;
   const { by, fingerprint, dtype, is_reward, scores } = found as Record<string, unknown>;
   if (!isText(by, 500) || !isText(fingerprint, 200) || !isText(dtype, 20) || !Array.isArray(scores))
-    throw new Error("its scores do not say what they are of");
-  if (scores.length !== completions) throw new Error(`it has ${completions} completions and ${scores.length} scores`);
+    throw new Refused("its scores do not say what they are of");
+  if (scores.length !== completions) throw new Refused(`it has ${completions} completions and ${scores.length} scores`);
   const read = (score: unknown) => {
     if (typeof score === "number") return score;
     if (score === "undefined") return undefined;
     if (score === "NaN" || score === "Infinity" || score === "-Infinity") return Number(score);
-    throw new Error("one of its scores is no number");
+    throw new Refused("one of its scores is no number");
   };
   return { by, fingerprint, dtype, is_reward: is_reward === true, scores: scores.map(read) };
 }
 
 /** Checks what was unpacked. */
 function readDemonstration(found: unknown): Demonstration {
-  if (typeof found !== "object" || found === null) throw new Error("it has no conversation");
+  if (typeof found !== "object" || found === null) throw new Refused("it has no conversation");
   const { turns, completions, model, head, settings, sent } = found as Record<string, unknown>;
   const texts = readCompletions(completions);
   return {
@@ -155,6 +158,9 @@ function readDemonstration(found: unknown): Demonstration {
   };
 }
 
+/** Whether an address's parameters have a demonstration. */
+export const hasLink = (params: URLSearchParams) => params.has("demo") || params.has("text");
+
 /**
  * The demonstration in an address's parameters; undefined where there is none. Rejects with one sentence where there is
  * one that cannot be read.
@@ -165,22 +171,19 @@ export async function linked(params: URLSearchParams): Promise<Demonstration | u
   if (packed === null) return undefined;
   try {
     if (packed.length > MOST_LINK_CHARACTERS)
-      throw new Error(
+      throw new Refused(
         `it has ${packed.length.toLocaleString("en")} characters; at most ${MOST_LINK_CHARACTERS.toLocaleString("en")} are read`,
       );
     if (demo === null) return readDemonstration(JSON.parse(packed));
     const [version, content] = demo.split(".", 2);
     if (version !== VERSION || !content) {
-      throw new Error(
+      throw new Refused(
         /^\d+$/.test(version ?? "") && content ? "it was made by a newer version of this page" : "it is cut",
       );
     }
     return readDemonstration(JSON.parse(await unpacked(unbase64(content))));
   } catch (error) {
-    const known =
-      error instanceof Error &&
-      !(error instanceof SyntaxError || error instanceof TypeError || error instanceof DOMException);
-    const why = known ? error.message : "it is cut or damaged";
+    const why = error instanceof Refused ? error.message : "it is cut or damaged";
     throw new Error(`This link cannot be shown: ${why}. Ask the sender for a new one.`, { cause: error });
   }
 }

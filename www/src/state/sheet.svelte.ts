@@ -77,10 +77,11 @@ export class SheetState {
   #isChanged = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(work: WorkState, models: ModelsState) {
+  /** `opensLink`: the page opens with a link, which is still to be read; nothing stands in its place. */
+  constructor(work: WorkState, models: ModelsState, opensLink = false) {
     this.#work = work;
     this.#models = models;
-    this.#put(readDraft() ?? EXAMPLES[0]);
+    this.#put(opensLink ? { turns: [], completions: [] } : (readDraft() ?? EXAMPLES[0]));
   }
 
   /** The cards in the order that they are shown in. */
@@ -142,9 +143,25 @@ export class SheetState {
   differs(card: Card): boolean {
     const [here, sent] = [this.scored?.cards[card.id]?.score.score, this.sentScore(card)];
     if (here === undefined || sent === undefined || this.isStale(card)) return false;
-    if (Number.isNaN(here) || Number.isNaN(sent)) return Number.isNaN(here) !== Number.isNaN(sent);
-    return here !== sent && !(Math.abs(here - sent) <= TOLERANCE * Math.max(1, Math.abs(sent)));
+    if (Number.isFinite(here) && Number.isFinite(sent))
+      return Math.abs(here - sent) > TOLERANCE * Math.max(1, Math.abs(sent));
+    return !Object.is(here, sent);
   }
+
+  /** Why the scores that were sent and those of here may differ: one sentence; empty where none differ. */
+  difference = $derived.by(() => {
+    const count = this.cards.filter((card) => this.differs(card)).length;
+    const [here, sent] = [this.scored?.by, this.sent?.sent];
+    if (count === 0 || !here || !sent) return "";
+    const which = count === 1 ? "One score differs" : `${count} scores differ`;
+    const why =
+      here.fingerprint !== sent.fingerprint
+        ? "the model here is another than the sender’s"
+        : here.dtype !== sent.dtype
+          ? "the weight type is another than the sender’s"
+          : "the model is the same";
+    return `${which} from the sender’s by more than ${TOLERANCE} (relative to the larger of the score and 1); ${why}.`;
+  });
 
   /** Puts an example or a demonstration in place of the sheet. */
   take(demonstration: Pick<Demonstration, "turns" | "completions"> & Partial<Demonstration>) {
