@@ -70,7 +70,7 @@ test("Chromium: one click to the first scores, none at the second visit", async 
       );
       // A setting turns that off.
       await second.page.keyboard.press("Control+k");
-      await second.page.getByRole("combobox").fill("last model");
+      await second.page.getByRole("combobox", { name: "Commands" }).fill("last model");
       await second.page.keyboard.press("Enter");
       const third = await second.revisit();
       await third.page.getByRole("button", { name: "Score on this device" }).waitFor();

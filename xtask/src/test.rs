@@ -2,6 +2,9 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
 
 use crate::browsers::{self, Browsers};
 use crate::packages::{self, Package};
@@ -49,27 +52,57 @@ pub fn run(all: bool) -> anyhow::Result<()> {
         run_command(with_environment(&mut tests, &browsers, all))
     })?;
     stages.run("fuzzing", || fuzz::fuzz(if all { LONG_FUZZ_SECONDS } else { FUZZ_SECONDS }, all))?;
-    stages.run("browser tests", || {
-        let files = BROWSER_TESTS.map(|name| format!("tests/browser/{name}.test.mjs"));
-        let arguments = ["--test", "--test-concurrency=1"].into_iter().chain(files.iter().map(String::as_str));
-        node(&browsers, all, &arguments.collect::<Vec<_>>())
+    // Browsers wait much of their time. What only compiles runs beside them, with the lowest priority.
+    std::thread::scope(|scope| {
+        let beside = scope.spawn(|| {
+            let started = Instant::now();
+            (lint(), started.elapsed().as_secs_f64())
+        });
+        let tested = stages.run("browser tests", || {
+            let files = BROWSER_TESTS.map(|name| format!("tests/browser/{name}.test.mjs"));
+            let arguments = ["--test", "--test-concurrency=1"].into_iter().chain(files.iter().map(String::as_str));
+            node(&browsers, all, &arguments.collect::<Vec<_>>())
+        });
+        let waited = stages.run("clippy and documentation, the rest of them", || {
+            let (done, seconds) = beside.join().map_err(|_| anyhow::anyhow!("the thread of clippy ended"))?;
+            println!("clippy and documentation took {seconds:.1} s, beside the browser tests");
+            done
+        });
+        tested.and(waited)
     })?;
     dist::build(&mut stages, Path::new(DIST), None)?;
     stages.run("built folder", || node(&browsers, all, &["--test", "tests/browser/dist.test.mjs"]))?;
     stages.run("licences and duplicates", deny)?;
-    stages.run("clippy", || {
-        let deny = ["--", "-D", "warnings"];
-        call("cargo", ["clippy", "--locked", "--all-targets"].into_iter().chain(NATIVE).chain(deny))?;
-        let wasm =
-            ["clippy", "--locked", "--profile", "wasm", "--target", "wasm32-unknown-unknown", "-p", "rewardscope-web"];
-        call("cargo", wasm.into_iter().chain(deny))
-    })?;
-    stages.run("documentation", || {
-        let mut doc = Command::new("cargo");
-        doc.args(["doc", "--locked", "--quiet", "--no-deps"]).args(NATIVE).env("RUSTDOCFLAGS", "-D warnings");
-        run_command(&mut doc)
-    })?;
     stages.summary();
+    Ok(())
+}
+
+/// Runs clippy, natively and for wasm32, and builds the documentation, each with warnings denied.
+fn lint() -> anyhow::Result<()> {
+    let deny = ["--", "-D", "warnings"];
+    let native = ["clippy", "--locked", "--quiet", "--all-targets"].into_iter().chain(NATIVE).chain(deny);
+    behind(&mut cargo_behind(native))?;
+    let web =
+        ["clippy", "--locked", "--quiet", "--profile", "wasm", "--target", setup::TARGET, "-p", "rewardscope-web"];
+    behind(&mut cargo_behind(web.into_iter().chain(deny)))?;
+    let doc = ["doc", "--locked", "--quiet", "--no-deps"].into_iter().chain(NATIVE);
+    behind(cargo_behind(doc).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// Cargo with the lowest priority.
+fn cargo_behind<'a>(arguments: impl Iterator<Item = &'a str>) -> Command {
+    let mut cargo = Command::new("nice");
+    cargo.args(["-n", "19", "cargo"]).args(arguments);
+    cargo
+}
+
+/// Runs a command beside others. What it says is shown when it has ended, so that it does not mix with theirs.
+fn behind(command: &mut Command) -> anyhow::Result<()> {
+    let shown = format!("{command:?}");
+    let output = command.output().with_context(|| format!("starting {shown}"))?;
+    if !output.status.success() {
+        bail!("{shown} ended with {}:\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
     Ok(())
 }
 

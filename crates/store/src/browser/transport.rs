@@ -6,8 +6,8 @@ use web_sys::{
 };
 
 use super::{said, scope};
-use crate::{Cancel, Cancelled};
 use crate::http::{Fault, Request, STALL_MS, again};
+use crate::{Cancel, Cancelled};
 
 /// An answer whose body comes in chunks. Dropping it closes its connection.
 pub(crate) struct Response {
