@@ -130,16 +130,29 @@ export async function countingGpu(browser) {
     });
 }
 
-async function openChromium({ webgpu = true, relaxed = true, onDisk = false, address = url } = {}) {
+/** Flags that make pictures the same on every machine. */
+const LOOKS_FLAGS = [
+  "--font-render-hinting=none",
+  "--disable-lcd-text",
+  "--force-color-profile=srgb",
+  "--hide-scrollbars",
+];
+
+/** `looks`: how a page is looked at, where pictures of it are compared. Its policy is off, for the tests' own font. */
+async function openChromium({ webgpu = true, relaxed = true, onDisk = false, address = url, looks } = {}) {
   const options = {
     executablePath: required("REWARDSCOPE_CHROMIUM"),
     headless: true,
-    args: [...CHROMIUM_FLAGS, ...(webgpu ? WEBGPU_FLAGS : [])],
+    args: [...CHROMIUM_FLAGS, ...(webgpu ? WEBGPU_FLAGS : []), ...(looks ? LOOKS_FLAGS : [])],
   };
   // A new context is a private window. Its files lie in another process's memory, which is slower than a disk.
   const profile = onDisk ? mkdtempSync(join(tmpdir(), "rewardscope-chromium-")) : undefined;
   const browser = profile ? await chromium.launchPersistentContext(profile, options) : await chromium.launch(options);
-  const context = profile ? browser : await browser.newContext();
+  const context = profile
+    ? browser
+    : await browser.newContext(
+        looks && { ...looks, bypassCSP: true, reducedMotion: "reduce", serviceWorkers: "block" },
+      );
   if (!relaxed) {
     // Makes the worker see a browser without relaxed SIMD.
     await context.route(/\/worker-[^/]*\.js$/, async (route) => {

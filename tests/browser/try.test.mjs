@@ -74,7 +74,7 @@ test("Chromium: one click to the first scores, none at the second visit", async 
       await second.page.keyboard.press("Enter");
       const third = await second.revisit();
       await third.page.getByRole("button", { name: "Score on this device" }).waitFor();
-      await third.page.getByText("stored on this device").waitFor();
+      await third.page.getByText(", stored on this device").waitFor();
     },
     { onDisk: true },
   );
