@@ -19,7 +19,10 @@ window.rewardscope = app.engine.client;
 ignoreStrayDrops();
 
 const target = document.getElementById("app");
-if (target) mount(App, { target });
+// The parts in all their states are a page of their own, which the built site does not have.
+if (import.meta.env.DEV && location.hash === "#parts") {
+  void import("./parts/Parts.svelte").then(({ default: Parts }) => target && mount(Parts, { target }));
+} else if (target) mount(App, { target });
 
 // The service worker caches the page for offline visits. The engine stores models and rows itself.
 if (import.meta.env.PROD) navigator.serviceWorker?.register(new URL("sw.js", document.baseURI)).catch(() => {});
