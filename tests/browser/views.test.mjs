@@ -411,6 +411,38 @@ test("Chromium: a run is drawn, explored and set among the published rows, and t
     assert.match((await cells("Model"))[0], /bundled sample, \d+ items, \d\d:\d\d$/);
     assert.match(await groupOf("bundled sample"), /^Your runs .* not ranked$/);
     assert.equal((await cells("Rank"))[0], "");
+    // It is saved under a name that says what it holds.
+    const { page } = browser;
+    const runs = page.getByRole("region", { name: "Your runs", exact: true });
+    const [saved] = await Promise.all([
+      page.waitForEvent("download"),
+      runs.getByRole("button", { name: /^Save the run of/ }).click(),
+    ]);
+    assert.match(saved.suggestedFilename(), /^[\w.-]+_sample\.json$/);
+    assert.equal(await runs.getByRole("button", { name: /^Contribute the run of/ }).count(), 1);
+    // A run over somebody's own pairs is not offered as a contribution.
+    const run = JSON.parse(readFileSync(await saved.path(), "utf8"));
+    run.protocol.dataset = "pairs.jsonl";
+    run.protocol.dataset_sha256 = "0".repeat(64);
+    const opening = (name, text) =>
+      runs
+        .getByLabel("Open run files")
+        .setInputFiles({ name, mimeType: "application/json", buffer: Buffer.from(text) });
+    await opening("private.json", JSON.stringify(run));
+    await runs
+      .getByRole("button", { name: /^Close the run of/ })
+      .nth(1)
+      .waitFor();
+    assert.equal(await runs.getByRole("button", { name: /^Contribute the run of/ }).count(), 1);
+    assert.ok((await cells("Model")).some((name) => /pairs\.jsonl, \d+ items, private\.json$/.test(name)));
+    // What fails is said where it was asked for.
+    await opening("broken.json", "no run");
+    await runs.getByRole("alert").getByText("broken.json").waitFor();
+    assert.equal(await browser.exists("#error"), false);
+    await runs
+      .getByRole("button", { name: /^Close the run of/ })
+      .nth(1)
+      .click();
     await pictures(browser, "run");
     assert.deepEqual(await refused(), []);
     assert.ok(longest <= 100, `a task of ${longest} ms`);

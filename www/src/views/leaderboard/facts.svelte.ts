@@ -38,6 +38,6 @@ const clock = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit"
 
 /** When a run of this visit ended, such as `14:05`; empty where it is not known. */
 export function ended(run: OpenedRun): string {
-  const time = app.runs.ended.get(run.key);
+  const time = app.runs.ended[run.key];
   return time ? clock.format(time) : "";
 }
