@@ -83,7 +83,16 @@ test("Chromium: models run one after the other, and stand beside each other", as
     assert.deepEqual(await browser.evaluate(() => window.told), [await browser.text("#notice")]);
     await show(browser, "leaderboard");
     await browser.until("both on the board", () => document.querySelectorAll("#board-rows tr.own").length === 2);
-    assert.match((await rows(browser, "#board-rows"))[0], /Settings: as stored, at most (8,192|4,096) tokens, /);
+    await browser.page
+      .getByRole("button", { name: /^Source of/ })
+      .first()
+      .click();
+    const source = browser.page.getByRole("dialog", { name: /^Source of/ });
+    assert.match(
+      await source.textContent(),
+      /Weight type ?as stored ?Length limit ?(8,192|4,096) tokens ?Chat template/,
+    );
+    await browser.page.keyboard.press("Escape");
     assert.match(
       await browser.text("#board-unknown"),
       /^The weight type, length limit or chat template of 19\d rows is not known/,
@@ -130,7 +139,7 @@ test("Chromium: models run one after the other, and stand beside each other", as
     await show(browser, "leaderboard");
     const together = await rows(browser, ".together");
     assert.ok(
-      together[2].includes(native.average.score.toFixed(4)) &&
+      together[2].includes((100 * native.average.score).toFixed(1)) &&
         together[0].includes(`${(100 * native.agreement.share).toFixed(1)} %`),
       together.join("\n"),
     );
@@ -453,9 +462,12 @@ test("Chromium: hostile text shows as text and changes nothing else", async () =
     assert.ok((await browser.text("#runs")).length < 3000);
     const trouble = async (file, text, said) => {
       await browser.pick("#explore-run-file", write(file, text));
-      await browser.until(file, (said) => document.querySelector("#error")?.textContent.includes(said), said, {
-        allowError: true,
-      });
+      // What fails is said where the file was opened.
+      await browser.until(
+        file,
+        (said) => document.querySelector("#explore-run-error")?.textContent.includes(said),
+        said,
+      );
     };
     await isAccessible(browser, "hostile text");
     await trouble("deep.json", "[".repeat(100_000), "deep.json");

@@ -19,6 +19,8 @@ export class OpenRunsState {
   ownKey = $state<string>();
   /** The last marked score file and its report. */
   marked = $state.raw<{ run: OpenedRun; report: OpenedReport }>();
+  /** When a run of this visit ended, by its key, in ms since 1970. */
+  readonly ended: Record<string, number> = {};
   #work: WorkState;
   #engine: EngineState;
 
@@ -69,6 +71,7 @@ export class OpenRunsState {
   async keep() {
     const card = await this.#engine.call("keepRun", []);
     const file = new File([await this.#engine.call("runFile", [card.key])], card.name);
+    this.ended[card.key] = Date.now();
     this.#hold({ card, source: { file, benchmark: undefined, variant: undefined } });
     this.ownKey = card.key;
   }
