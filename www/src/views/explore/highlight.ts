@@ -14,18 +14,21 @@ export interface Piece extends Part {
 /** Most places that are marked in one text. */
 const MOST_HITS = 500;
 
-/** Where each unit of the lower-case text begins in the text itself, where the two differ in length. */
-function offsets(text: string): { lower: string; starts: number[] } {
+/** The lower-case text where it is longer than the text itself, and from where to where its units come from. */
+function lowered(text: string): { lower: string; from: number[]; to: number[] } {
   let lower = "";
-  const starts: number[] = [];
+  const [from, to]: [number[], number[]] = [[], []];
   let at = 0;
   for (const character of text) {
     const small = character.toLowerCase();
-    for (let i = 0; i < small.length; i++) starts.push(at);
+    for (let i = 0; i < small.length; i++) {
+      from.push(at);
+      to.push(at + character.length);
+    }
     lower += small;
     at += character.length;
   }
-  return { lower, starts: [...starts, at] };
+  return { lower, from, to };
 }
 
 /** Where the wanted text stands, upper and lower case being equal, as the search finds it. */
@@ -33,15 +36,17 @@ export function hits(text: string, wanted: string): [from: number, to: number][]
   const needle = wanted.trim().toLowerCase();
   if (needle === "") return [];
   const same = text.toLowerCase();
-  const { lower, starts } = same.length === text.length ? { lower: same, starts: undefined } : offsets(text);
+  const { lower, from, to } =
+    same.length === text.length ? { lower: same, from: undefined, to: undefined } : lowered(text);
   const found: [number, number][] = [];
-  for (let at = lower.indexOf(needle); at >= 0 && found.length < MOST_HITS; at = lower.indexOf(needle, at)) {
-    const to = at + needle.length;
-    found.push([starts?.[at] ?? at, starts?.[to] ?? to]);
-    at = to;
+  for (let at = lower.indexOf(needle); at >= 0 && found.length < MOST_HITS;) {
+    const end = at + needle.length;
+    // A hit that ends within a character covers all of it, and the next one begins behind it.
+    const [begin, behind] = [from?.[at] ?? at, to?.[end - 1] ?? end];
+    if (begin >= (found.at(-1)?.[1] ?? 0)) found.push([begin, behind]);
+    at = lower.indexOf(needle, end);
   }
-  // A hit that begins or ends within a character covers all of it.
-  return found.map(([from, to]) => [from, Math.max(to, from + 1)]);
+  return found;
 }
 
 /** The text in pieces: as its parts say what is added, and as the hits of a search say what is marked. */
