@@ -49,6 +49,8 @@ async function picking(page, selector, pick) {
 
 /** Shows the view that contains an element, as the link in the page's header does. */
 async function reveal(page, selector) {
+  // Views other than the first are fetched after the page is drawn.
+  await page.waitForSelector(selector, { state: "attached" });
   await page.evaluate(async (s) => {
     // Views come a moment after the page.
     for (let i = 0; i < 1000 && !document.querySelector(s); i++) await new Promise((done) => setTimeout(done, 10));

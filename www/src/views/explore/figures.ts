@@ -1,4 +1,5 @@
 // Marks, scores and differences as Explore shows them: short, and with more digits where they are asked for.
+import * as format from "../../lib/format";
 
 const dashed = (text: string) => text.replace("-", "−");
 
@@ -11,7 +12,7 @@ export const points = (value: number, more = false) => `${value > 0 ? "+" : ""}$
 
 /** A score or a margin of scores: with two decimals, or with six. */
 export const score = (value: number | undefined, more = false) =>
-  value === undefined ? "–" : Number.isFinite(value) ? dashed(value.toFixed(more ? 6 : 2)) : String(value);
+  more && value !== undefined && Number.isFinite(value) ? dashed(value.toFixed(6)) : format.short(value);
 
 /** A difference of scores with its sign. */
 export const gap = (value: number, more = false) => `${value > 0 ? "+" : ""}${score(value, more)}`;

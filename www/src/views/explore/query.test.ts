@@ -5,7 +5,6 @@ import type { ItemReport } from "../../wasm/rewardscope";
 let query: typeof import("./query");
 let link: typeof import("../../lib/link");
 beforeAll(async () => {
-  vi.stubGlobal("document", { baseURI: "https://site.example/" });
   vi.stubGlobal("location", { hash: "" });
   vi.stubGlobal("addEventListener", () => {});
   query = await import("./query");
