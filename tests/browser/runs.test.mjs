@@ -517,6 +517,6 @@ test("Chromium: hostile text shows as text and changes nothing else", async () =
       "the refusals",
       () => window.refused.filter((directive) => directive.startsWith("script-src")).length >= 2,
     );
-    assert.equal(await browser.evaluate(() => document.title), "Try it · Rewardscope");
+    assert.equal(await browser.evaluate(() => document.title), "Try · Rewardscope");
   });
 });
