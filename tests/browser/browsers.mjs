@@ -245,7 +245,10 @@ async function openFirefox({ address = url } = {}) {
         await reveal(page, selector);
         await page.locator(selector).fill(text);
       },
-      select: (selector, value) => page.select(selector, value),
+      async select(selector, value) {
+        await page.waitForSelector(selector);
+        await page.select(selector, value);
+      },
       async pick(selector, paths) {
         const input = await page.$(selector);
         await picking(page, selector, () => input.uploadFile(...[paths].flat()));
