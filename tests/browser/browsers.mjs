@@ -49,6 +49,8 @@ async function picking(page, selector, pick) {
 
 /** Shows the view that contains an element, as the link in the page's header does. */
 async function reveal(page, selector) {
+  // Views other than the first are fetched after the page is drawn.
+  await page.waitForSelector(selector, { state: "attached" });
   await page.evaluate(async (s) => {
     // Views come a moment after the page.
     for (let i = 0; i < 1000 && !document.querySelector(s); i++) await new Promise((done) => setTimeout(done, 10));
@@ -243,7 +245,10 @@ async function openFirefox({ address = url } = {}) {
         await reveal(page, selector);
         await page.locator(selector).fill(text);
       },
-      select: (selector, value) => page.select(selector, value),
+      async select(selector, value) {
+        await page.waitForSelector(selector);
+        await page.select(selector, value);
+      },
       async pick(selector, paths) {
         const input = await page.$(selector);
         await picking(page, selector, () => input.uploadFile(...[paths].flat()));

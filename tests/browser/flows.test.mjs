@@ -193,17 +193,11 @@ test("Chromium: a second model, a queue, two runs and a file at an address go by
       await browser.evaluate(() => document.querySelector("#explore-against option:last-child").value),
     );
     await browser.until("the comparison", () => document.querySelectorAll("#comparison-table tbody tr").length === 7);
-    await browser.until(
-      "its items",
-      () => !document.querySelector('#explore-verdict option[value="disagreement"]').disabled,
-    );
-    await tabTo(browser, "#explore-verdict");
-    await choose(browser, "disagreement");
+    // What they disagree on is one key away.
+    await browser.page.getByRole("button", { name: "Disagreements" }).focus();
+    await keyboard.press("Enter");
     await tabTo(browser, "#explore-list");
     await keyboard.press("ArrowDown");
-    await browser.until(
-      "an item with both scores",
-      () => document.querySelectorAll("#explore-item thead th").length === 8,
-    );
+    await browser.page.getByRole("list", { name: "Completions" }).getByText("Second run").first().waitFor();
   });
 });

@@ -220,7 +220,9 @@ test("Chromium: the whole sample runs on WebGPU, cancelled once on the way", asy
     assert.equal(await browser.text("#overall"), marks.overall.toFixed(4));
     // An opened item shows its prompt and its completions.
     await inspect(browser, 0);
-    await browser.until("the item", () => document.querySelectorAll("#explore-item table tbody tr").length === 4);
+    const completions = browser.page.getByRole("list", { name: "Completions" }).getByRole("listitem");
+    await completions.nth(3).waitFor();
+    assert.equal(await completions.count(), 4);
     const item = await browser.text("#explore-item");
     assert.match(item, /What is the capital of Australia\?/);
     assert.match(item, /correct/);

@@ -146,24 +146,25 @@ test("Chromium: models run one after the other, and stand beside each other", as
     await show(browser, "explore");
     const overall = (await rows(browser, "#comparison-table")).at(-1);
     assert.ok(
-      overall.includes(native.overall.first.toFixed(4)) && overall.includes(native.overall.ci95.low.toFixed(4)),
+      [native.overall.first, native.overall.second, native.overall.ci95.low].every((mark) =>
+        overall.includes((100 * mark).toFixed(1).replace("-", "−")),
+      ),
       overall,
     );
     // The filter finds exactly the items that the runs mark differently.
-    await browser.until(
-      "the second's marks",
-      () => !document.querySelector('#explore-verdict option[value="disagreement"]').disabled,
-    );
-    await browser.select("#explore-verdict", "disagreement");
+    await browser.page.getByRole("button", { name: "Disagreements" }).click();
     await browser.until(
       "them",
       (n) => document.querySelector("#explore-count")?.textContent.trim().startsWith(`${n} of`),
       native.disagreements.length,
     );
     await inspect(browser, 0);
-    await browser.until("both scores", () => document.querySelectorAll("#explore-item thead th").length === 8);
-    await browser.click("#differences");
-    await browser.click("#explore-item tbody button");
+    await browser.page.getByRole("list", { name: "Completions" }).getByText("Second run").first().waitFor();
+    await browser.page.getByRole("button", { name: "Differences" }).click();
+    await browser.page
+      .getByRole("button", { name: /^Show tokens of completion/ })
+      .first()
+      .click();
     await browser.until("a trace", () => document.querySelector("#explore-item #trace-token") !== null);
     await isAccessible(browser, "two runs beside each other, an item open");
 
@@ -321,17 +322,20 @@ test("Chromium: a hundred thousand items are filtered, sorted and scrolled witho
       );
       await browser.until("its rows", () => document.querySelector(".list-row .id")?.textContent);
     };
-    await browser.select("#explore-subset", "Safety");
+    const button = (name) => browser.page.getByRole("button", { name, exact: true });
+    await button("Filter").click();
+    await button("Safety").click();
+    await browser.page.keyboard.press("Escape");
     await counted("a subset", "25,000");
-    await browser.select("#explore-order", "margin");
-    await browser.until("the order", () => Number(document.querySelector(".list-row .number")?.textContent) < -1.9);
-    await browser.select("#explore-verdict", "narrow");
+    await browser.page.getByLabel("Sort by").selectOption("Margin");
+    await browser.until("the order", () => /−1\.9/.test(document.querySelector(".list-row .number")?.textContent));
+    await button("Narrow").click();
     await browser.until(
       "the narrow ones",
       () => !document.querySelector("#explore-count").textContent.trim().startsWith("25,000"),
     );
-    await browser.select("#explore-verdict", "any");
-    await browser.select("#explore-subset", "");
+    await button("Narrow").click();
+    await button("Remove filter Safety").click();
     await counted("all again", "100,000");
     await browser.fill("#explore-text", "RIGHT ANSWER 4242");
     await counted("a text", "11");
@@ -355,7 +359,7 @@ test("Chromium: a hundred thousand items are filtered, sorted and scrolled witho
       "the last",
       () => document.querySelector('.list-row[aria-selected="true"]')?.getAttribute("aria-posinset") === "100000",
     );
-    assert.match(await browser.text('.list-row[aria-selected="true"]'), /^Factuality99999Question 99999/);
+    assert.match(await browser.text('.list-row[aria-selected="true"]'), /^Question 99999: .* Factuality 99999 /);
     await browser.until("its texts", () =>
       /Right answer 99999/.test(document.querySelector("#explore-item")?.textContent ?? ""),
     );
@@ -525,6 +529,6 @@ test("Chromium: hostile text shows as text and changes nothing else", async () =
       "the refusals",
       () => window.refused.filter((directive) => directive.startsWith("script-src")).length >= 2,
     );
-    assert.equal(await browser.evaluate(() => document.title), "Try it · Rewardscope");
+    assert.equal(await browser.evaluate(() => document.title), "Try · Rewardscope");
   });
 });

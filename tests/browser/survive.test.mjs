@@ -158,7 +158,7 @@ test("Chromium: a run survives a closed tab and killed workers", async () => {
     assert.deepEqual(await journalled(again), [[...Array(ROWS.cpu).keys()]]);
     // An item scored before the failures can be opened too.
     await inspect(again, 0);
-    await again.until("the item", () => document.querySelectorAll("#explore-item table tbody tr").length >= 2);
+    await again.until("the item", () => document.querySelectorAll("#explore-item li").length >= 2);
   });
 });
 

@@ -1,7 +1,7 @@
 // The views: by address and by keyboard, on narrow and wide screens, in light and dark mode; and what they show of a
 // model, a run and the published marks.
 import assert from "node:assert/strict";
-import { readFileSync, readdirSync } from "node:fs";
+import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
@@ -400,10 +400,10 @@ test("Chromium: a run is drawn, explored and set among the published rows, and t
     );
     assert.ok(counted > 4 * items - 200, `${counted} completions are drawn of ${items} items`);
     await show(browser, "explore");
-    await browser.select("#explore-verdict", "wrong");
-    await browser.select("#explore-order", "margin");
+    await browser.page.getByRole("button", { name: "Mistakes" }).click();
+    await browser.page.getByLabel("Sort by").selectOption("Margin");
     await inspect(browser, 0);
-    await browser.until("the item", () => document.querySelectorAll("#explore-item table tbody tr").length >= 2);
+    await browser.page.getByRole("list", { name: "Completions" }).getByRole("listitem").nth(1).waitFor();
     await show(browser, "leaderboard");
     await browser.until("the own row", () => document.querySelector("#board-rows tr.own:not(.group)") !== null);
     // A run over the sample is pinned on top, says what it is of, and has no rank.
@@ -446,6 +446,149 @@ test("Chromium: a run is drawn, explored and set among the published rows, and t
     await pictures(browser, "run");
     assert.deepEqual(await refused(), []);
     assert.ok(longest <= 100, `a task of ${longest} ms`);
+  });
+});
+
+test("Chromium: items are narrowed by chips, found by text, and opened by links; Back leads to the list", async () => {
+  await using("Chromium", "views-explore", async (browser) => {
+    const { page } = browser;
+    const refused = await watching(browser);
+    const button = (name) => page.getByRole("button", { name, exact: true });
+    const heading = (name) => page.getByRole("heading", { name, exact: true });
+    const found = (count) =>
+      browser.until(
+        count,
+        (count) => document.querySelector("#explore-count")?.textContent.trim().startsWith(count),
+        count,
+      );
+    await show(browser, "explore");
+    await button("Open the bundled sample").click();
+    await found("140 of 140 items");
+    // Without scores there is nothing to say of mistakes.
+    assert.equal(await button("Mistakes").count(), 0);
+    await button("Filter").click();
+    await isAccessible(browser, "the filters");
+    await button("Math").click();
+    await page.keyboard.press("Escape");
+    await found("20 of 140");
+    await page.getByLabel("Search id and text").fill("HOW many");
+    await browser.until("the search", () =>
+      /^[1-9] of/.test(document.querySelector("#explore-count").textContent.trim()),
+    );
+    const first = page.getByRole("listbox", { name: "Items" }).getByRole("option").first();
+    assert.equal((await first.locator("mark").first().textContent()).toLowerCase(), "how many");
+    await first.click();
+    await page.locator("#explore-item mark").first().waitFor();
+    const link = await browser.evaluate(() => location.href);
+    assert.match(link, /#explore\?subset=Math&text=HOW\+many&item=\d+&of=Math$/);
+    const title = await page.getByRole("heading", { name: /^Math, item \d+$/ }).textContent();
+    // A chip is removed; the item stays open, with its place in the longer list.
+    await button("Remove filter Math").click();
+    await page.getByLabel("Search id and text").fill("");
+    await found("140 of 140");
+    await browser.until("its place", () => /of 140/.test(document.querySelector("#explore-item").textContent));
+    await button("Next item").click();
+    await browser.until("the next", (title) => document.querySelector("#item-heading")?.textContent !== title, title);
+    await button("Previous item").click();
+    await heading(title).waitFor();
+    // A link is followed in a tab that is open already, and what it names and is not there is said.
+    await browser.evaluate(() => (location.hash = "#explore?subset=Safety&item=3&of=Safety"));
+    await heading("Safety, item 3").waitFor();
+    await found("20 of 140");
+    await browser.evaluate(() => (location.hash = "#explore?subset=Safety&item=nowhere&of=Safety"));
+    await page.getByText("The item of this link, nowhere, is not in the list.").waitFor();
+    assert.deepEqual(await refused(), []);
+    await page.goto("about:blank");
+    await page.goto(link);
+    await button("Open the bundled sample").click();
+    await heading(title).waitFor();
+    // The item goes into Try by a link.
+    const address = await page.getByRole("link", { name: "Open in Try" }).getAttribute("href");
+    const carried = JSON.parse(new URLSearchParams(address.slice("#try?".length)).get("text"));
+    assert.ok(/how many/i.test(carried.turns[0].content) && carried.completions.length === 4, address);
+    // On a phone the item takes the list's place; Back, in the page or the browser, leads to the list.
+    await page.setViewportSize({ width: 390, height: 844 });
+    const list = page.getByRole("listbox", { name: "Items" });
+    assert.equal(await list.isVisible(), false);
+    await button("Back to the list").click();
+    await list.waitFor();
+    await browser.until("the focus", () => document.activeElement?.id === "explore-list");
+    await page.keyboard.press("ArrowDown");
+    await heading(title).waitFor();
+    await browser.until("the focus", () => document.activeElement?.id === "item-heading");
+    assert.equal(await list.isVisible(), false);
+    await isAccessible(browser, "an item on a phone");
+    await page.goBack();
+    await list.waitFor();
+    assert.equal(await heading(title).count(), 0);
+    assert.match(await browser.evaluate(() => location.hash), /^#explore\?subset=Math&text=HOW\+many$/);
+  });
+});
+
+test("Chromium: a trace shows each character once, and its keys run with the text", async () => {
+  await using("Chromium", "views-trace", async (browser) => {
+    const { page } = browser;
+    await loadFiles(browser, "cpu", checkpoint("llama_plain"));
+    const rows = [
+      { id: "1", prompt: "A crab?", chosen: ["A 🦀 and a 👩🏽‍💻."], rejected: ["No"] },
+      { id: "2", prompt: "שלום?", chosen: ["שלום לכולם, מה שלומכם"], rejected: ["לא"] },
+    ];
+    mkdirSync(shots, { recursive: true });
+    const path = join(shots, "characters.jsonl");
+    writeFileSync(path, rows.map((row) => JSON.stringify({ ...row, subset: "Own" })).join("\n"));
+    await browser.select("#dataset", "own");
+    await browser.select("#benchmark-name", "preferences");
+    await browser.pick("#data-file", path);
+    await browser.until("the rows", () => document.querySelector("#dataset-report") !== null);
+    const tokens = page.getByRole("group", { name: /^Tokens of completion 1/ });
+    const details = () => browser.text("#trace-token");
+    const traced = async (place) => {
+      await inspect(browser, place);
+      await page.getByRole("button", { name: "Show tokens of completion 1" }).click();
+      await tokens.focus();
+    };
+    await traced(0);
+    const pieces = await tokens.locator(".token").allTextContents();
+    assert.ok(pieces.join("").startsWith("A 🦀 and a 👩🏽‍💻."), pieces.join("|"));
+    assert.ok(
+      !pieces.join("").includes("\ufffd") && pieces.slice(0, -1).every((piece) => piece !== ""),
+      pieces.join("|"),
+    );
+    const crab = pieces.findIndex((piece) => piece.includes("🦀"));
+    for (let i = 0; i < crab; i++) await page.keyboard.press("ArrowRight");
+    assert.match(await details(), /^Tokens \d+–\d+ of \d+, ids? .*🦀.* One character of \d tokens, with /);
+    await page.keyboard.press("End");
+    const last = await details();
+    await page.keyboard.press("ArrowRight");
+    assert.equal(await details(), last);
+    await page.keyboard.press("Home");
+    assert.match(await details(), /“A”/);
+    // What raises and what lowers the reward differs in more than its hue.
+    const styles = await tokens
+      .locator(".token")
+      .evaluateAll((all) =>
+        all.map((token) => [token.classList.contains("down"), getComputedStyle(token).borderBottomStyle]),
+      );
+    assert.deepEqual(
+      new Set(styles.map(([down, style]) => `${down} ${style}`)),
+      new Set(["false solid", "true dotted"]),
+    );
+    await isAccessible(browser, "a trace");
+    // In Hebrew the next token lies to the left.
+    await traced(1);
+    assert.equal(await tokens.evaluate((box) => getComputedStyle(box).direction), "rtl");
+    const start = await details();
+    await page.keyboard.press("ArrowRight");
+    assert.equal(await details(), start);
+    const box = async () => (await tokens.locator(".token.chosen").boundingBox()).x;
+    const before = await box();
+    await page.keyboard.press("ArrowLeft");
+    assert.notEqual(await details(), start);
+    assert.ok((await box()) < before);
+    // Where the system replaces colours, the chosen token and what is selected are outlined.
+    await page.emulateMedia({ forcedColors: "active" });
+    for (const chosen of ["#trace-tokens .token.chosen", '#explore-list [aria-selected="true"]'])
+      assert.equal(await page.locator(chosen).evaluate((one) => getComputedStyle(one).outlineStyle), "solid", chosen);
   });
 });
 
