@@ -47,17 +47,34 @@ async function picking(page, selector, pick) {
   await taken;
 }
 
-/** Shows the view that contains an element, as the link in the page's header does. */
+/** Shows the view that contains an element, as the link in the page's header does, and unfolds what hides it. */
 async function reveal(page, selector) {
   await page.evaluate(async (s) => {
     // Views come a moment after the page.
     for (let i = 0; i < 1000 && !document.querySelector(s); i++) await new Promise((done) => setTimeout(done, 10));
-    const view = document.querySelector(s)?.closest("[data-view]");
+    const element = document.querySelector(s);
+    for (let fold = element?.closest("details"); fold; fold = fold.parentElement?.closest("details"))
+      if (!fold.querySelector(":scope > summary")?.contains(element)) fold.open = true;
+    const view = element?.closest("[data-view]");
     if (!view?.hidden) return;
     location.hash = view.dataset.view;
     while (view.hidden) await new Promise((done) => setTimeout(done, 5));
   }, selector);
 }
+
+/** Presses the radio button with that value, if the selector is a group of them. */
+const press = (page, selector, value) =>
+  page.evaluate(
+    async ([s, value]) => {
+      const group = document.querySelector(s);
+      if (group?.getAttribute("role") !== "radiogroup") return false;
+      const button = group.querySelector(`input[value="${value}"]`);
+      while (button.matches(":disabled")) await new Promise((done) => setTimeout(done, 20));
+      button.click();
+      return true;
+    },
+    [selector, value],
+  );
 
 const common = (page, close) => ({
   page,
@@ -193,7 +210,7 @@ async function openChromium({ webgpu = true, relaxed = true, onDisk = false, add
       },
       async select(selector, value) {
         await reveal(page, selector);
-        await page.selectOption(selector, value);
+        if (!(await press(page, selector, value))) await page.selectOption(selector, value);
       },
       pick: (selector, paths) => picking(page, selector, () => page.setInputFiles(selector, paths)),
       /** Runs a function in the engine's worker, or in the worker with that name. */
@@ -243,7 +260,9 @@ async function openFirefox({ address = url } = {}) {
         await reveal(page, selector);
         await page.locator(selector).fill(text);
       },
-      select: (selector, value) => page.select(selector, value),
+      async select(selector, value) {
+        if (!(await press(page, selector, value))) await page.select(selector, value);
+      },
       async pick(selector, paths) {
         const input = await page.$(selector);
         await picking(page, selector, () => input.uploadFile(...[paths].flat()));

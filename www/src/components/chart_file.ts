@@ -42,7 +42,7 @@ function resolve(original: Element, copy: Element) {
 
 /** The legend's entries: a colour and what it stands for. Plot draws them beside the chart, as HTML. */
 function legend(place: Element): { colour: string; label: string }[] {
-  return [...place.querySelectorAll("figure > :not(svg) svg")].map((swatch) => ({
+  return [...place.querySelectorAll(":scope > figure > :not(svg) svg")].map((swatch) => ({
     colour: getComputedStyle(swatch.querySelector("rect, circle, path") ?? swatch).fill,
     label: swatch.parentElement?.textContent?.trim() ?? "",
   }));

@@ -2,7 +2,7 @@
 
 /** A mark (0..1) in percent with one decimal and without its sign; a dash where there is none. */
 export const points = (value: number | undefined) =>
-  value === undefined || !Number.isFinite(value) ? "–" : (100 * value).toFixed(1);
+  value === undefined || !Number.isFinite(value) ? "–" : (100 * value).toFixed(1).replace("-", "−");
 
 /** A mark's interval in percent with one decimal. */
 export const span = ({ low, high }: { low: number; high: number }) => `${points(low)} – ${points(high)}`;

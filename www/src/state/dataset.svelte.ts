@@ -10,7 +10,7 @@ export type DataSource =
   | { kind: "hub"; ids: string[]; rows?: string | undefined; official?: boolean }
   | { kind: "files"; files: File[] };
 
-/** The benchmark that is selected when the page opens. */
+/** The benchmark of the site's rows and the official ones. */
 const REWARD_BENCH_2 = "reward-bench-2";
 
 /** The open dataset. A new worker can open it again. */
@@ -18,7 +18,7 @@ export class DatasetState {
   /** What the engine says of the open dataset. */
   report = $state<DatasetReport>();
   /** The benchmark of the visitor's own rows and those of the Hub; empty to detect it from the columns. */
-  benchmark = $state(REWARD_BENCH_2);
+  benchmark = $state("");
   /** Which columns hold an item's fields; empty names where they are named as in the benchmark. */
   columns = $state<ColumnNames>({ prompt: "", chosen: "", rejected: "", subset: "", more: "" });
   /** The split to open, where a folder, a repository or a file has several. */

@@ -133,7 +133,7 @@ describe("choosing how rows are read after they were picked", () => {
     await dataset.open({ kind: "files", files });
     dataset.benchmark = "preferences";
     await dataset.reread();
-    expect(all.seam.of("chooseBenchmark").map(([benchmark]) => benchmark)).toEqual(["reward-bench-2", "preferences"]);
+    expect(all.seam.of("chooseBenchmark").map(([benchmark]) => benchmark)).toEqual([undefined, "preferences"]);
     expect(all.seam.of("openDataFiles")).toEqual([[files], [files]]);
     expect(dataset.isOpen).toBe(true);
   });

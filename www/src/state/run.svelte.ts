@@ -55,8 +55,8 @@ export class RunState {
   report = $state.raw<RunReport>();
   /** Distributions and correlations of the scores of a finished run. */
   insight = $state.raw<Insight>();
-  /** When the run ended; undefined while it goes on. */
-  endedAt = $state.raw<Date>();
+  /** When the run ended, in ms since 1970; undefined while it goes on. */
+  endedAt = $state<number>();
   /** Which items are run. */
   planned = $state.raw<Selection>();
   /** How long an item took in the last run, of which model and benchmark. */
@@ -247,7 +247,7 @@ export class RunState {
     } finally {
       helpers?.stop();
       this.helpers = 0;
-      this.endedAt = new Date();
+      this.endedAt = Date.now();
       await this.#refresh().catch(() => {});
       this.#notePace();
     }

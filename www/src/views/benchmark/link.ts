@@ -19,15 +19,10 @@ export interface Choices {
   /** Items per subset where the size is `some`. */
   some: number;
   seed: number;
+  /** Empty: the columns tell it. */
   benchmark: string;
   split: string;
 }
-
-/** The benchmark that is chosen where a link says nothing. */
-export const FIRST_BENCHMARK = "reward-bench-2";
-
-/** In a link: the columns tell the benchmark. */
-const DETECT = "detect";
 
 /** The names that the choices have in a link. */
 const NAMES = ["rows", "id", "only", "size", "seed", "benchmark", "split"] as const;
@@ -46,7 +41,7 @@ export function readLink(params: URLSearchParams): Choices {
     size,
     some: number || 100,
     seed: /^\d{1,9}$/.test(param("seed")) ? Number(param("seed")) : 0,
-    benchmark: param("benchmark") === DETECT ? "" : param("benchmark") || FIRST_BENCHMARK,
+    benchmark: param("benchmark"),
     split: param("split"),
   };
 }
@@ -59,7 +54,7 @@ export function writeLink(choices: Choices): Record<Name, string> {
     rows: source === "sample" ? "" : source,
     id: source === "hub" ? id.trim() : "",
     only: source === "hub" ? only.trim() : "",
-    benchmark: elsewhere && benchmark !== FIRST_BENCHMARK ? benchmark || DETECT : "",
+    benchmark: elsewhere ? benchmark : "",
     split: elsewhere ? split.trim() : "",
     size: size === "some" ? String(some) : (size ?? ""),
     seed: seed ? String(seed) : "",

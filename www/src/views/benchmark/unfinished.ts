@@ -148,7 +148,8 @@ export async function journalTimes(): Promise<Map<string, number>> {
   try {
     const root = await navigator.storage.getDirectory();
     const logs = await (await root.getDirectoryHandle("rewardscope")).getDirectoryHandle("logs");
-    for await (const [name, handle] of logs.entries())
+    // TypeScript's list of the browser's interfaces lacks the iteration of folders.
+    for await (const [name, handle] of logs as unknown as AsyncIterable<[string, FileSystemHandle]>)
       if (handle.kind === "file") times.set(name, (await (handle as FileSystemFileHandle).getFile()).lastModified);
   } catch {
     // The runs are offered without their times.
