@@ -65,7 +65,7 @@ test("Chromium: a file is picked first and its benchmark chosen after that", asy
     });
     assert.match(await browser.text("#dataset-report"), /50 items/);
     assert.equal(await browser.exists("#error"), false);
-    await isAccessible(browser, "one's own rows");
+    await isAccessible(browser, "one's own rows", "main");
   });
 });
 
@@ -194,7 +194,7 @@ test("Chromium: a run that was left goes on at the next visit with one click", a
     const resume = again.page.getByRole("button", { name: /^Resume .* on sample\.parquet/ });
     await resume.waitFor();
     assert.match(await again.text("#unfinished"), /([3-9]|1\d) of 20 items, Safety, left /);
-    await isAccessible(again, "an unfinished run");
+    await isAccessible(again, "an unfinished run", "main");
     // The visit may be opening the model that was used last.
     await again.until("the engine to be free", () => document.querySelector("#run:not(:disabled)") !== null);
     await resume.click();

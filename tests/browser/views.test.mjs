@@ -200,7 +200,7 @@ test("Chromium: a run is drawn, explored and set among the published rows, and t
     ]);
     assert.equal(card[0], (100 * Number(card[1])).toFixed(1));
     assert.match(await browser.text("#not-on-board"), /A sample of 120 items is not RewardBench 2/);
-    await isAccessible(browser, "the report");
+    await isAccessible(browser, "the report", "main");
     const [download] = await Promise.all([
       browser.page.waitForEvent("download"),
       browser.page.locator("#scores-chart").getByRole("button", { name: "CSV" }).click(),
