@@ -54,7 +54,7 @@ test("Chromium: a file is picked first and its benchmark chosen after that", asy
   await using("Chromium", "benchmark-order", async (browser) => {
     await show(browser, "benchmark");
     await radio(browser, /Your own files/).check();
-    await browser.page.getByLabel("Benchmark", { exact: true }).selectOption("RewardBench 2");
+    await browser.page.getByLabel("Benchmark", { exact: true }).selectOption("reward-bench-2");
     await browser.pick("#data-file", pairs(50));
     await browser.until("the refusal", () => document.querySelector("#error") !== null, undefined, {
       allowError: true,
@@ -155,7 +155,7 @@ test("Chromium: while a run goes on nothing moves under the pointer, and its rep
       window.moved = [];
       const watched = () => [
         ...document.querySelectorAll(
-          "#pause-run, #cancel-run, #run, #notify, #setup > summary, #benchmark .subsets tbody tr",
+          "#pause-run, #cancel-run, #run, #notify, #setup > summary, #benchmark .subsets > table > tbody > tr",
         ),
       ];
       const look = () => {
