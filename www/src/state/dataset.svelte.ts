@@ -28,7 +28,7 @@ export class DatasetState {
   /** Called when other rows are open or none: a run over the old ones no longer applies. */
   #changed: () => void;
   /** The visitor's files that were picked last, whether or not they could be opened. */
-  #picked: File[] | undefined;
+  picked = $state.raw<File[]>();
   /** What the open dataset was opened with. */
   #from:
     | {
@@ -48,7 +48,7 @@ export class DatasetState {
 
   /** Opens a dataset in place of the open one. */
   open(source: DataSource) {
-    this.#picked = source.kind === "files" ? source.files : undefined;
+    this.picked = source.kind === "files" ? source.files : undefined;
     return this.#work.during("opening", async () => {
       const access = this.#engine.access();
       // The site's rows and the official ones are in RewardBench 2's format.
@@ -65,7 +65,12 @@ export class DatasetState {
 
   /** Closes the dataset. */
   close() {
-    this.#picked = undefined;
+    this.picked = undefined;
+    this.#close();
+  }
+
+  /** Closes the dataset, because it will be read otherwise. Picked files stay and can be read again. */
+  outdate() {
     this.#close();
   }
 
@@ -74,7 +79,7 @@ export class DatasetState {
    * closed: it would be fetched again, which is for the visitor to ask.
    */
   async reread() {
-    const files = this.#picked;
+    const files = this.picked;
     this.#close();
     if (files) await this.open({ kind: "files", files });
   }

@@ -162,6 +162,14 @@ describe("choosing how rows are read after they were picked", () => {
     expect(dataset.isOpen).toBe(false);
   });
 
+  test("while columns are typed nothing is read, and then the same files are", async () => {
+    await dataset.open({ kind: "files", files });
+    dataset.outdate();
+    expect([dataset.isOpen, all.seam.of("openDataFiles").length]).toEqual([false, 1]);
+    await dataset.reread();
+    expect(all.seam.of("openDataFiles")).toEqual([[files], [files]]);
+  });
+
   test("files of which the visitor has turned away are not read", async () => {
     await dataset.open({ kind: "files", files });
     dataset.close();

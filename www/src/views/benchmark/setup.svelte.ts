@@ -94,7 +94,8 @@ export class Setup {
   /** Whether rows are open or can be opened. */
   get hasRows() {
     if (this.#parts.dataset.report) return true;
-    return this.#source === "hub" ? this.id.trim() !== "" : this.#source !== "own";
+    if (this.#source === "own") return this.#parts.dataset.picked !== undefined;
+    return this.#source !== "hub" || this.id.trim() !== "";
   }
   get canStart() {
     return this.limitIsWhole && this.seedIsWhole && this.hasRows;
@@ -143,13 +144,13 @@ export class Setup {
     this.seed = seed;
   }
 
-  /** Opens the chosen rows, unless they are files, which the visitor picks. */
+  /** Opens the chosen rows; files are those that were picked last. */
   async openRows() {
     const { dataset } = this.#parts;
     if (this.#source === "sample") await dataset.open(this.#parts.sample);
     else if (this.#source === "official") await dataset.open(await this.#parts.official());
-    else if (this.#source === "hub")
-      await dataset.open({ kind: "hub", ids: this.id.trim().split(/\s+/), rows: this.only.trim() || undefined });
+    else if (this.#source === "own") await dataset.reread();
+    else await dataset.open({ kind: "hub", ids: this.id.trim().split(/\s+/), rows: this.only.trim() || undefined });
   }
 
   /** Opens the visitor's files. Even if they cannot be opened, the dataset that was open is not run instead. */
