@@ -188,7 +188,7 @@ test("Chromium: a run that was left goes on at the next visit with one click", a
     await browser.until("items", () => Number(document.querySelector("#progress")?.textContent.match(/\d+/)) >= 3);
     const again = await browser.revisit();
     await show(again, "benchmark");
-    const resume = again.page.getByRole("button", { name: /^Resume .* on sample\.parquet/ });
+    const resume = again.page.getByRole("button", { name: /^Resume SmolLM2-135M reward model on Bundled sample/ });
     await resume.waitFor();
     assert.match(await again.text("#unfinished"), /([3-9]|1\d) of 20 items, Safety, left /);
     await isAccessible(again, "an unfinished run", "main");

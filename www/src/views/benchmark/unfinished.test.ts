@@ -2,7 +2,7 @@ import { beforeEach, expect, test, vi } from "vitest";
 import type { StoredRun } from "../../wasm/rewardscope";
 
 vi.hoisted(() => vi.stubGlobal("document", { baseURI: "https://site.example/" }));
-const { choicesOf, read, remember, sourceOf, unfinished } = await import("./unfinished");
+const { choicesOf, nameOf, read, remember, sourceOf, unfinished } = await import("./unfinished");
 const { SITE_MODELS } = await import("../../lib/site");
 const { DEFAULT_SETTINGS } = await import("../../lib/settings");
 const { readLink } = await import("./link");
@@ -46,6 +46,13 @@ test("a run that was left is known with its model, its rows and its subset", () 
   expect(known && sourceOf(known)).toEqual(SITE_MODELS[0].source);
   expect(known && choicesOf(known)).toMatchObject({ source: "sample", size: "quick", seed: 3 });
   expect(known?.subset).toBe("Safety");
+});
+
+test("it is called as the page calls its model and rows, and else as it is stored", () => {
+  const name = () => found([stored("a", 4)]).map(nameOf);
+  expect(name()).toEqual(["m on sample.parquet"]);
+  remember(made());
+  expect(name()).toEqual([`${SITE_MODELS[0].title} on Bundled sample`]);
 });
 
 test("finished and unbegun runs are not offered, nor those of long ago", () => {

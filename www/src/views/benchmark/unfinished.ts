@@ -1,11 +1,12 @@
 // Runs of earlier visits that are not finished, and what this browser remembers to open them again by itself: where
 // model and rows came from. Of rows and models that the visitor picked from files it can only say which to pick.
+import { dataset as datasetName, origin } from "../../lib/format";
 import { readSettings } from "../../lib/settings";
 import { SITE_MODELS } from "../../lib/site";
 import type { ModelSource } from "../../state/models.svelte";
 import type { Selection } from "../../state/run.svelte";
 import type { JournalSummary, LoadSettings, StoredRun } from "../../wasm/rewardscope";
-import { type Choices, readLink, writeLink } from "./link";
+import { type Choices, type Source, readLink, writeLink } from "./link";
 
 const KEY = "rewardscope.runs";
 /** How many runs are remembered, and how many are offered. */
@@ -140,6 +141,14 @@ export const choicesOf = ({ link }: Remembered) => readLink(new URLSearchParams(
 export function sourceOf({ model }: Remembered): ModelSource | undefined {
   if (!model) return undefined;
   return "site" in model ? SITE_MODELS.find(({ name }) => name === model.site)?.source : { kind: "hub", id: model.hub };
+}
+
+/** What a run is called: the model and the rows as the page calls them, where it knows them. */
+export function nameOf({ summary: { identity }, known: [first] }: Unfinished): string {
+  const site = first?.model && "site" in first.model ? first.model.site : undefined;
+  const model = SITE_MODELS.find(({ name }) => name === site)?.title ?? origin(identity.model);
+  const titles: Partial<Record<Source, string>> = { sample: "Bundled sample", official: "RewardBench 2" };
+  return `${model} on ${(first && titles[choicesOf(first).source]) ?? datasetName(identity.dataset)}`;
 }
 
 /** When the journals were written to last, by their keys. Empty where the browser gives no private files. */
