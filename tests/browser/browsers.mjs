@@ -47,19 +47,34 @@ async function picking(page, selector, pick) {
   await taken;
 }
 
-/** Shows the view that contains an element, as the link in the page's header does. */
+/** Shows the view that contains an element, as the link in the page's header does, and unfolds what hides it. */
 async function reveal(page, selector) {
   // Views other than the first are fetched after the page is drawn.
   await page.waitForSelector(selector, { state: "attached" });
   await page.evaluate(async (s) => {
-    // Views come a moment after the page.
-    for (let i = 0; i < 1000 && !document.querySelector(s); i++) await new Promise((done) => setTimeout(done, 10));
-    const view = document.querySelector(s)?.closest("[data-view]");
+    const element = document.querySelector(s);
+    for (let fold = element?.closest("details"); fold; fold = fold.parentElement?.closest("details"))
+      if (!fold.querySelector(":scope > summary")?.contains(element)) fold.open = true;
+    const view = element?.closest("[data-view]");
     if (!view?.hidden) return;
     location.hash = view.dataset.view;
     while (view.hidden) await new Promise((done) => setTimeout(done, 5));
   }, selector);
 }
+
+/** Presses the radio button with that value, if the selector is a group of them. */
+const press = (page, selector, value) =>
+  page.evaluate(
+    async ([s, value]) => {
+      const group = document.querySelector(s);
+      if (group?.getAttribute("role") !== "radiogroup") return false;
+      const button = group.querySelector(`input[value="${value}"]`);
+      while (button.matches(":disabled")) await new Promise((done) => setTimeout(done, 20));
+      button.click();
+      return true;
+    },
+    [selector, value],
+  );
 
 const common = (page, close) => ({
   page,
@@ -195,7 +210,7 @@ async function openChromium({ webgpu = true, relaxed = true, onDisk = false, add
       },
       async select(selector, value) {
         await reveal(page, selector);
-        await page.selectOption(selector, value);
+        if (!(await press(page, selector, value))) await page.selectOption(selector, value);
       },
       pick: (selector, paths) => picking(page, selector, () => page.setInputFiles(selector, paths)),
       /** Runs a function in the engine's worker, or in the worker with that name. */
@@ -247,7 +262,7 @@ async function openFirefox({ address = url } = {}) {
       },
       async select(selector, value) {
         await page.waitForSelector(selector);
-        await page.select(selector, value);
+        if (!(await press(page, selector, value))) await page.select(selector, value);
       },
       async pick(selector, paths) {
         const input = await page.$(selector);
@@ -298,18 +313,20 @@ export async function inspect(browser, place) {
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-/** Asserts that axe finds no accessibility violation in what is shown. */
-export async function isAccessible(browser, what) {
+/** Asserts that axe finds no accessibility violation in what is shown, or in a part of it. */
+export async function isAccessible(browser, what, within = "html") {
   // Added through the browser's protocol, because the page's policy blocks added scripts.
   await browser.page.evaluate(axe);
-  const violations = await browser.evaluate(async () =>
-    (await window.axe.run(document, { resultTypes: ["violations"] })).violations.map(
-      ({ id, nodes }) =>
-        `${id}: ${nodes
-          .map(({ target }) => target.join(" "))
-          .slice(0, 5)
-          .join("; ")}`,
-    ),
+  const violations = await browser.evaluate(
+    async (within) =>
+      (await window.axe.run(within, { resultTypes: ["violations"] })).violations.map(
+        ({ id, nodes }) =>
+          `${id}: ${nodes
+            .map(({ target }) => target.join(" "))
+            .slice(0, 5)
+            .join("; ")}`,
+      ),
+    within,
   );
   deepEqual(violations, [], what);
 }

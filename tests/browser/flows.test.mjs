@@ -87,12 +87,7 @@ test("Chromium: what is copied and saved is what is shown", async () => {
     await show(browser, "benchmark");
     await browser.click("#open-rows");
     await browser.until("the rows", () => document.querySelector("#run-subset")?.disabled === false);
-    await browser.select("#size", "full");
-    await browser.click("#run");
-    await browser.until(
-      "the estimate",
-      () => document.querySelector("#estimate") !== null && document.querySelector("#cancel-run") === null,
-    );
+    await page.getByRole("radio", { name: "All items" }).check();
     await browser.click("#run");
     await browser.until("its title", () => /^\d+\.\d % · Benchmark · Rewardscope$/.test(document.title));
     await browser.click("#cancel-run");
@@ -101,21 +96,40 @@ test("Chromium: what is copied and saved is what is shown", async () => {
       () => document.querySelector("#cancel-run") === null && document.querySelector("#progress") === null,
     );
     assert.match(await browser.text("#notice"), /Cancelled\. What was scored is kept/);
-    await browser.select("#size", "quick");
+    await page.getByRole("radio", { name: "Quick" }).check();
     await browser.click("#run");
     await browser.until("the run", runIsOver);
-    await browser.until("the plots", () => document.querySelectorAll(".chart svg").length >= 4);
-    const [[runName, run]] = await saved("#save-run");
-    assert.equal(runName, "run.json");
+    await browser.until(
+      "the plots",
+      () => document.querySelectorAll("#scores-chart svg, #margin-distribution-chart svg").length >= 2,
+    );
+    const exported = async (selector, count) => {
+      await page.getByRole("button", { name: "Export" }).click();
+      return saved(selector, count);
+    };
+    // Files are named by what they hold.
+    const [[runName, run]] = await exported("#save-run");
+    assert.match(runName, /-on-sample-120-items-\d{4}-\d\d-\d\d-\d{4}\.run\.json$/);
     assert.equal(JSON.parse(run).items.length, 120);
-    const [[, lines]] = await saved("#save-scores");
+    const [[scoresName, lines]] = await exported("#save-scores");
+    assert.equal(scoresName, runName.replace("run.json", "scores.jsonl"));
     assert.equal(lines.trim().split("\n").length, 120);
-    const reference = Object.fromEntries(await saved("#save-reference", 2));
+    const reference = Object.fromEntries(await exported("#save-reference", 2));
     assert.equal(JSON.parse(reference["eval-set-scores.json"]).id.length, 120);
     assert.equal(typeof JSON.parse(reference["eval-set.json"]).Math, "number");
-    await browser.evaluate(() => (document.querySelector("#scores-chart details").open = true));
-    const [[svgName, svg]] = await saved("#scores-chart details button:nth-child(2)");
+    // A chart's files look outside of the page as in it: no token is left, and title and legend are in the picture.
+    const [[svgName, svg]] = await saved("#scores-chart button:nth-child(1)");
     assert.ok(svgName === "scores-chart.svg" && svg.startsWith("<svg"), svg.slice(0, 40));
+    assert.doesNotMatch(svg, /var\(|currentColor|light-dark|<style/);
+    assert.match(svg, /<title>Scores<\/title>.*>correct<.*>incorrect</s);
+    const [download] = await Promise.all([
+      page.waitForEvent("download"),
+      page.locator("#scores-chart").getByRole("button", { name: "PNG" }).click(),
+    ]);
+    const png = readFileSync(await download.path());
+    assert.equal(download.suggestedFilename(), "scores-chart.png");
+    assert.equal(png.readUInt32BE(0), 0x89504e47);
+    assert.ok(png.readUInt32BE(16) > 600 && png.length > 5000, `${png.readUInt32BE(16)} wide, ${png.length} bytes`);
     assert.match(await browser.text("#ties"), /correctness_preferred_hard/);
   });
 });

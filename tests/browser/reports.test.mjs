@@ -53,7 +53,7 @@ test("a sheet of Try is saved as one file", async () => {
     path = await saved(page, () => page.getByRole("button", { name: "Save as HTML" }).click());
   });
   console.log(`${path}: ${readFileSync(path).length} bytes`);
-  assert.match(path, /try-name-a-colour-of-the-rainbow\.html$/);
+  assert.match(path, /try_Name-a-colour-of-the-rainbow\.html$/);
   for (const name of ["Chromium", "Firefox"])
     await opens(name, path, [HOSTILE, "Green", "Name a colour of the rainbow.", "Chat template", "rewards"]);
 });

@@ -177,6 +177,12 @@ test("Chromium: another worker joins a long run, dies in it, and the scores are 
     await loadLikelihood(browser, "cpu");
     await openRows(browser, path);
     await browser.click("#run");
+    // So long a run may show its estimate first.
+    await browser.until(
+      "the run or its estimate",
+      () => document.querySelector("#pause-run, #run:not(:disabled)") !== null,
+    );
+    if (!(await browser.exists("#pause-run"))) await browser.click("#run");
     await browser.until("the helper", () =>
       /by 2 workers/.test(document.querySelector("#progress")?.textContent ?? ""),
     );

@@ -367,28 +367,34 @@ test("Chromium: a run is drawn, explored and set among the published rows, and t
     );
     const longest = await tasks();
     console.log(`the longest task of the page during the run: ${longest.toFixed(0)} ms`);
-    const charts = [
-      "scores-chart",
-      "margin-distribution-chart",
-      "margins-chart",
-      "calibration-chart",
-      "length-chart",
-      "best-of-n-chart",
-    ];
-    for (const chart of charts) {
-      await browser.until(chart, (chart) => document.querySelector(`#${chart} svg`) !== null, chart);
-      assert.ok(
-        await browser.evaluate((chart) => document.querySelectorAll(`#${chart} tbody tr`).length > 1, chart),
-        `${chart} has its figures`,
-      );
+    // The charts are drawn when their tab is shown.
+    const tabs = {
+      Calibration: ["calibration-chart", "margins-chart"],
+      Length: ["length-chart"],
+      "Best of N": ["best-of-n-chart"],
+      Distributions: ["scores-chart", "margin-distribution-chart"],
+    };
+    for (const [tab, charts] of Object.entries(tabs)) {
+      await browser.page.getByRole("tab", { name: tab }).click();
+      for (const chart of charts) {
+        await browser.until(chart, (chart) => document.querySelector(`#${chart} svg`) !== null, chart);
+        assert.ok(
+          await browser.evaluate((chart) => document.querySelectorAll(`#${chart} tbody tr`).length > 1, chart),
+          `${chart} has its figures`,
+        );
+      }
     }
+    // The card's figures are those of the table with all digits, in percent.
+    const card = await browser.evaluate(() => [
+      document.querySelector("#overall-percent").textContent,
+      document.querySelector("#overall").textContent,
+    ]);
+    assert.equal(card[0], (100 * Number(card[1])).toFixed(1));
+    assert.match(await browser.text("#not-on-board"), /A sample of 120 items is not RewardBench 2/);
+    await isAccessible(browser, "the report", "main");
     const [download] = await Promise.all([
       browser.page.waitForEvent("download"),
-      browser.evaluate(() => {
-        const details = document.querySelector("#scores-chart details");
-        details.open = true;
-        details.querySelector("button").click();
-      }),
+      browser.page.locator("#scores-chart").getByRole("button", { name: "CSV" }).click(),
     ]);
     const csv = readFileSync(await download.path(), "utf8")
       .trim()

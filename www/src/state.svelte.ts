@@ -24,13 +24,14 @@ export class AppState {
   readonly heads = new HeadsState(this.work, this.engine, this.models);
   readonly dataset: DatasetState = new DatasetState(this.work, this.engine, () => this.run.forget());
   readonly runs = new OpenRunsState(this.work, this.engine);
-  readonly notify = new NotifyState(this.work);
+  readonly notify = new NotifyState();
   readonly run = new RunState({
     work: this.work,
     engine: this.engine,
     models: this.models,
     open: this.runs,
     notify: this.notify,
+    keeps: () => this.storage.report?.is_available !== false,
   });
   readonly sheet = new SheetState(this.work, this.models, hasLink(route.params));
   readonly visits = new VisitsState(this.models);

@@ -1,5 +1,42 @@
-import { expect, test } from "vitest";
-import { fileName, short } from "./names";
+import { describe, expect, test } from "vitest";
+import { fileName, runFileName, short } from "./names";
+
+const at = new Date(2026, 4, 4, 9, 3);
+const run = { model: "SmolLM2-135M reward", dataset: "data/sample.parquet", items: 120, at };
+
+describe("names of a run's files", () => {
+  test("they say model, rows, items and time", () => {
+    expect(runFileName(run)).toBe("SmolLM2-135M-reward-on-sample-120-items-2026-05-04-0903.run.json");
+    expect(runFileName(run, "scores.jsonl")).toMatch(/-0903\.scores\.jsonl$/);
+  });
+
+  test("two runs of one model differ by their rows or their time", () => {
+    const others = [
+      { ...run, dataset: "own.jsonl.gz" },
+      { ...run, at: new Date(2026, 4, 4, 9, 4) },
+      { ...run, items: 50 },
+    ];
+    expect(new Set([run, ...others].map((one) => runFileName(one))).size).toBe(4);
+  });
+
+  test("a Hub id keeps seven digits of its commit and no slash", () => {
+    const model = `owner/name@${"0123456789".repeat(4)}`;
+    expect(runFileName({ ...run, model })).toMatch(/^owner-name-0123456-on-/);
+  });
+
+  test.each(["../../etc/passwd", "<b onmouseover=alert(1)>", "a\u202eb:c|d?*\\", "...", "\u0000", "x".repeat(5000)])(
+    "what others wrote makes a name that every system takes: %j",
+    (text) => {
+      const name = runFileName({ ...run, model: text, dataset: text });
+      expect(name).toMatch(/^[\p{L}\p{N}\p{M}][\p{L}\p{N}\p{M}.-]*\.run\.json$/u);
+      expect(name.length).toBeLessThan(200);
+    },
+  );
+
+  test("other scripts stay", () => {
+    expect(runFileName({ ...run, model: "नमूना", dataset: "数据.csv" })).toMatch(/^नमूना-on-数据-120-items/);
+  });
+});
 
 test("a thing is called by its own name, without owner, commit, folders and ending", () => {
   const commit = "0".repeat(40);

@@ -136,13 +136,3 @@ export function reportHtml(title: string, facts: Facts, parts: Node[]): string {
   );
   return `<!doctype html>\n<html lang="en">${head.outerHTML}<body>${main.outerHTML}</body></html>\n`;
 }
-
-/** A file's name of letters, digits and hyphens, from what the file holds. */
-export const fileName = (...parts: (string | undefined)[]) =>
-  parts
-    .filter((part) => part)
-    .join("-")
-    .toLowerCase()
-    .replace(/[^\p{L}\p{N}]+/gu, "-")
-    .replace(/^-|-$/g, "")
-    .slice(0, 100);

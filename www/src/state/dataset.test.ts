@@ -126,6 +126,58 @@ describe("closing rows", () => {
   });
 });
 
+describe("choosing how rows are read after they were picked", () => {
+  const files = [new File(["{}"], "rows.jsonl")];
+
+  test("the same files are read again as what is chosen now", async () => {
+    await dataset.open({ kind: "files", files });
+    dataset.benchmark = "preferences";
+    await dataset.reread();
+    expect(all.seam.of("chooseBenchmark").map(([benchmark]) => benchmark)).toEqual([undefined, "preferences"]);
+    expect(all.seam.of("openDataFiles")).toEqual([[files], [files]]);
+    expect(dataset.isOpen).toBe(true);
+  });
+
+  test("also files that could not be read as what was chosen before", async () => {
+    all.seam.answers.openDataFiles = () => Promise.reject(new Error("rows.jsonl has no column num_correct"));
+    await dataset.open({ kind: "files", files });
+    expect(all.work.error).toMatch(/num_correct/);
+    all.seam.answers.openDataFiles = () => sample.dataset({ name: "files" });
+    dataset.benchmark = "preferences";
+    await dataset.reread();
+    expect([all.work.error, dataset.report?.name]).toEqual(["", "files"]);
+  });
+
+  test("until then the old reading is not run", async () => {
+    await dataset.open({ kind: "files", files });
+    all.seam.answers.openDataFiles = () => Promise.reject(new Error("no"));
+    await dataset.reread();
+    expect([dataset.report, dataset.isOpen]).toEqual([undefined, false]);
+  });
+
+  test("rows of the Hub are closed, and not fetched unasked", async () => {
+    await dataset.open(HUB);
+    await dataset.reread();
+    expect(all.seam.of("openDataHub")).toHaveLength(1);
+    expect(dataset.isOpen).toBe(false);
+  });
+
+  test("while columns are typed nothing is read, and then the same files are", async () => {
+    await dataset.open({ kind: "files", files });
+    dataset.outdate();
+    expect([dataset.isOpen, all.seam.of("openDataFiles").length]).toEqual([false, 1]);
+    await dataset.reread();
+    expect(all.seam.of("openDataFiles")).toEqual([[files], [files]]);
+  });
+
+  test("files of which the visitor has turned away are not read", async () => {
+    await dataset.open({ kind: "files", files });
+    dataset.close();
+    await dataset.reread();
+    expect(all.seam.of("openDataFiles")).toHaveLength(1);
+  });
+});
+
 describe("a new worker", () => {
   test("it opens the same rows in the same way, though the visitor has typed something else since", async () => {
     dataset.benchmark = "reward-bench";
@@ -137,6 +189,7 @@ describe("a new worker", () => {
     Object.assign(all.engine, { token: "", hub: "https://other.example", keep: false });
     dataset.benchmark = "";
     dataset.columns.prompt = "other";
+    dataset.split = "other";
     await dataset.restore();
     expect(all.seam.calls).toEqual(first);
     expect(changed).toBe(1);

@@ -1,22 +1,29 @@
 // Notifications at the end of a run.
-import type { WorkState } from "./work.svelte";
 
 /** Whether and how the visitor is notified. */
 export class NotifyState {
   /** Whether notifications are on. */
   wanted = $state(false);
-  #work: WorkState;
-
-  constructor(work: WorkState) {
-    this.#work = work;
-  }
+  /** Why they cannot be turned on; empty where they can. */
+  trouble = $state("");
 
   /** Turns notifications on or off. Turning them on asks the browser for permission. */
   async ask(wanted: boolean) {
-    this.wanted = wanted && "Notification" in window && (await Notification.requestPermission()) === "granted";
-    if (wanted && !this.wanted)
-      this.#work.notice =
-        "The browser blocks notifications from this page. You can allow them in its settings for this site.";
+    // The box is ticked while the browser asks, so that a refusal is a change and unticks it.
+    this.wanted = wanted;
+    this.trouble = "";
+    if (!wanted) return;
+    if (!("Notification" in window)) return this.#refuse("This browser has no notifications.");
+    const answer = await Notification.requestPermission().catch(() => "default" as const);
+    if (answer === "denied")
+      this.#refuse("The browser blocks notifications from this page. Allow them in its settings for this site.");
+    else if (answer !== "granted")
+      this.#refuse("The browser's question about notifications was not answered. Tick the box to be asked again.");
+  }
+
+  #refuse(why: string) {
+    this.wanted = false;
+    this.trouble = why;
   }
 
   /** Sends a notification if they are on. */

@@ -1,15 +1,12 @@
 import { beforeEach, describe, expect, test, vi } from "vitest";
 import { settle } from "../testing/worker";
 import { NotifyState } from "./notify.svelte";
-import { WorkState } from "./work.svelte";
 
-let work: WorkState;
 let notify: NotifyState;
 let sent: unknown[][];
 
 beforeEach(() => {
-  work = new WorkState();
-  notify = new NotifyState(work);
+  notify = new NotifyState();
   sent = [];
 });
 
@@ -32,21 +29,29 @@ describe("asking for notifications", () => {
     browser("granted");
     await notify.ask(true);
     expect(notify.wanted).toBe(true);
-    expect(work.notice).toBe("");
+    expect(notify.trouble).toBe("");
   });
 
   test.each(["denied", "default"] as const)("where the answer is %s they are not, and it is said", async (answer) => {
     browser(answer);
     await notify.ask(true);
     expect(notify.wanted).toBe(false);
-    expect(work.notice).toMatch(/browser .* notifications/);
+    expect(notify.trouble).toMatch(/browser.* notifications/);
+  });
+
+  test("the box is ticked while the browser asks, so that a refusal unticks it", async () => {
+    const asking = browser("denied");
+    const ticks: boolean[] = [];
+    asking.mockImplementation(async () => (ticks.push(notify.wanted), "denied"));
+    await notify.ask(true);
+    expect([...ticks, notify.wanted]).toEqual([true, false]);
   });
 
   test("where the browser has none it is said", async () => {
     vi.stubGlobal("window", {});
     await notify.ask(true);
     expect(notify.wanted).toBe(false);
-    expect(work.notice).toMatch(/browser .* notifications/);
+    expect(notify.trouble).toMatch(/browser.* notifications/);
   });
 
   test("whoever wants none any more is not asked", async () => {
@@ -55,7 +60,7 @@ describe("asking for notifications", () => {
     await notify.ask(false);
     expect(notify.wanted).toBe(false);
     expect(asked).toHaveBeenCalledTimes(1);
-    expect(work.notice).toBe("");
+    expect(notify.trouble).toBe("");
   });
 });
 
@@ -99,6 +104,6 @@ describe("telling", () => {
   test("where nothing sends it the run is done all the same", async () => {
     await phone(undefined);
     await phone({ ready: Promise.resolve({ showNotification: () => Promise.reject(new Error("no")) }) });
-    expect(work.error).toBe("");
+    expect(sent).toEqual([]);
   });
 });

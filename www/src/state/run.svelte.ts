@@ -31,7 +31,17 @@ interface Parts {
   models: ModelsState;
   open: OpenRunsState;
   notify: NotifyState;
+  /** Whether this browser window stores what was scored. */
+  keeps: () => boolean;
 }
+
+/** A run that takes longer begins only after its estimate was shown. */
+const LONG_MS = 10_000;
+/** So does one of many items; with few, the marks come in soon, and the run can be paused. */
+const FEW = { items: 200, ms: 60_000 };
+
+/** Whether a run is so long that the visitor should know before it begins. */
+export const isLong = ({ items, ms }: Pick<Estimate, "items" | "ms">) => ms > (items <= FEW.items ? FEW.ms : LONG_MS);
 
 /** The run, its results and the queue. */
 export class RunState {
@@ -45,11 +55,17 @@ export class RunState {
   report = $state.raw<RunReport>();
   /** Distributions and correlations of the scores of a finished run. */
   insight = $state.raw<Insight>();
+  /** When the run ended, in ms since 1970; undefined while it goes on. */
+  endedAt = $state<number>();
+  /** Which items are run. */
+  planned = $state.raw<Selection>();
+  /** How long an item took in the last run, of which model and benchmark. */
+  pace = $state.raw<{ fingerprint: string; benchmark: string; ms: number }>();
   /** Models to run, the next one first. */
   queue = $state.raw<Queued[]>([]);
   #parts: Parts;
-  #selection: Selection | undefined;
   #givenUp = false;
+  #isStopped = false;
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -64,14 +80,15 @@ export class RunState {
     this.insight = undefined;
     open.ownKey = undefined;
     engine.incidents = [];
-    this.#selection = undefined;
+    this.planned = undefined;
+    this.endedAt = undefined;
     // Once the journal is closed, another tab can continue the run.
     engine.call("closeRun", []).catch(() => {});
   }
 
   /** Opens the run in a new worker. */
   async restore() {
-    if (this.#selection) this.progress = await this.#planned(this.#selection, false);
+    if (this.planned) this.progress = await this.#open(this.planned, false);
   }
 
   /** Estimates how long the run takes. */
@@ -83,10 +100,40 @@ export class RunState {
     });
   }
 
+  /**
+   * Starts the run; one that turns out to be long is only estimated, and starts when it is begun again. `asks`: whether
+   * it may be long.
+   */
+  async begin(selection: Selection, asks: boolean) {
+    if (asks && !this.estimate && !this.progress?.items_done) {
+      await this.estimateRun(selection);
+      // Cancelled, or a run of an earlier visit, which is shown first.
+      if (!this.estimate || this.progress?.items_done || isLong(this.estimate)) return;
+    }
+    await this.start(selection, false);
+  }
+
+  /**
+   * Goes on with a stored run, of which so many items are done. Refused where model or rows are others than the run's:
+   * then nothing is scored.
+   */
+  resume(selection: Selection, done: number) {
+    return this.#during(async () => {
+      await this.#plan(selection, false);
+      if ((this.progress?.items_done ?? 0) < done) {
+        this.forget();
+        throw new Error(
+          "These rows or settings are not those of the stored run, so it cannot go on with them. Its scores are kept.",
+        );
+      }
+      await this.#run(selection, false);
+    });
+  }
+
   /** Starts the run, or continues a stopped one. `anew` forgets what was scored before. */
   start(selection: Selection, anew: boolean) {
     const { work, notify } = this.#parts;
-    return work.during("running", async () => {
+    return this.#during(async () => {
       const before = await this.#run(selection, anew);
       work.notice =
         before > 0 ? `The run is done; ${many(before, "item was", "items were")} scored earlier.` : "The run is done.";
@@ -97,7 +144,7 @@ export class RunState {
   /** Runs the models of the queue one after the other. A model leaves the queue when its run is done. */
   startQueue(selection: Selection) {
     const { work, models, notify } = this.#parts;
-    return work.during("running", async () => {
+    return this.#during(async () => {
       let done = 0;
       for (let next = this.queue[0]; next; next = this.queue[0]) {
         work.checkCancelled();
@@ -132,17 +179,36 @@ export class RunState {
     this.#givenUp = true;
   }
 
-  /** Called when work has ended: removes the run if it was given up. */
+  /** Called when work has ended: says what of a stopped run is left, and removes the run if it was given up. */
   ended() {
-    if (!this.#givenUp) return;
+    const { work, keeps } = this.#parts;
+    if (this.#givenUp) {
+      this.forget();
+      work.notice = keeps()
+        ? "Cancelled. What was scored is kept under Models; start the same run again to continue it."
+        : "Cancelled. This window stores nothing, so what was scored is gone.";
+    } else if (this.#isStopped && !keeps()) {
+      work.notice =
+        "Paused. This window stores nothing: what was scored lasts until the page closes or another run begins.";
+    }
     this.#givenUp = false;
-    this.forget();
-    this.#parts.work.notice =
-      "Cancelled. What was scored is kept under Models; start the same run again to continue it.";
+    this.#isStopped = false;
+  }
+
+  /** Runs, and notes whether it was stopped on the way. */
+  #during(task: () => Promise<void>) {
+    return this.#parts.work.during("running", async () => {
+      try {
+        await task();
+      } catch (error) {
+        this.#isStopped = error instanceof Error && error.message === "cancelled";
+        throw error;
+      }
+    });
   }
 
   /** Opens the run's journal in the engine. */
-  #planned({ subset, limit, seed }: Selection, anew: boolean) {
+  #open({ subset, limit, seed }: Selection, anew: boolean) {
     return this.#parts.engine.call("plan", [subset, limit, seed, anew]);
   }
 
@@ -151,8 +217,9 @@ export class RunState {
     this.report = undefined;
     this.insight = undefined;
     this.#parts.open.ownKey = undefined;
-    this.progress = await this.#planned(selection, anew);
-    this.#selection = selection;
+    this.endedAt = undefined;
+    this.progress = await this.#open(selection, anew);
+    this.planned = selection;
     await this.#refresh();
   }
 
@@ -161,6 +228,7 @@ export class RunState {
     const { engine, models, open } = this.#parts;
     if (!this.progress || anew) await this.#plan(selection, anew);
     const before = this.progress?.items_done ?? 0;
+    this.endedAt = undefined;
     let refreshed = performance.now();
     const helpers = models.newHelpers();
     try {
@@ -179,11 +247,25 @@ export class RunState {
     } finally {
       helpers?.stop();
       this.helpers = 0;
+      this.endedAt = Date.now();
       await this.#refresh().catch(() => {});
+      this.#notePace();
     }
     // A run without a scored item cannot be compared with others.
     if ((this.report?.assessment.items ?? 0) > 0) await open.keep();
     return before;
+  }
+
+  /** Notes how long an item took, for what the next run will take. */
+  #notePace() {
+    const { report } = this;
+    const model = this.#parts.models.loaded;
+    if (report && model && report.items_done > 0)
+      this.pace = {
+        fingerprint: model.fingerprint,
+        benchmark: report.assessment.benchmark,
+        ms: report.ms / report.items_done,
+      };
   }
 
   /** Updates the marks, and the insight once the run is finished. */

@@ -5,7 +5,7 @@ import { FakeWorker, held, settle } from "../testing/worker";
 import { ModelsState } from "./models.svelte";
 import { NotifyState } from "./notify.svelte";
 import { OpenRunsState } from "./open_runs.svelte";
-import { RunState, type Queued, type Selection } from "./run.svelte";
+import { RunState, isLong, type Queued, type Selection } from "./run.svelte";
 
 const QUICK: Selection = { subset: "Focus", limit: 20, seed: 3 };
 
@@ -14,6 +14,8 @@ let models: ModelsState;
 let open: OpenRunsState;
 let run: RunState;
 let told: string[];
+/** Whether the window stores what was scored. */
+let keeps: boolean;
 /** Items that the engine has scored. */
 let done: number;
 
@@ -24,10 +26,10 @@ beforeEach(() => {
     changed: () => run.forget(),
   });
   open = new OpenRunsState(all.work, all.engine);
-  const notify = new NotifyState(all.work);
+  const notify = new NotifyState();
   told = [];
   notify.tell = (what) => void told.push(what);
-  run = new RunState({ work: all.work, engine: all.engine, models, open, notify });
+  run = new RunState({ work: all.work, engine: all.engine, models, open, notify, keeps: () => keeps });
   all.work.connect({
     say: (error) => all.engine.say(error),
     mend: (error) => all.engine.mend(error),
@@ -39,6 +41,7 @@ beforeEach(() => {
     itemsDone: () => run.progress?.items_done ?? 0,
   });
   done = 0;
+  keeps = true;
   Object.assign(all.seam.answers, {
     plan: () => sample.progress(done),
     estimate: () => sample.estimate(),
@@ -252,6 +255,101 @@ describe("a run that stops", () => {
     await run.start(QUICK, false);
     expect(run.progress?.items_done).toBe(10);
     expect(all.work.notice).not.toMatch(/^Cancelled/);
+  });
+});
+
+describe("a window that stores nothing", () => {
+  beforeEach(() => {
+    keeps = false;
+    failAfter(4, cancelled);
+  });
+
+  test("a paused run is not said to be kept", async () => {
+    await run.start(QUICK, false);
+    expect(all.work.notice).toMatch(/^Paused.*until the page closes/);
+    expect(all.work.notice).not.toMatch(/stays on this device/);
+    expect(run.progress?.items_done).toBe(4);
+  });
+
+  test("nor is a cancelled one", async () => {
+    const running = run.start(QUICK, false);
+    run.giveUp();
+    await running;
+    expect(all.work.notice).toMatch(/^Cancelled.*gone/);
+    expect(all.work.notice).not.toMatch(/kept/);
+  });
+
+  test("what is cancelled besides runs has its own words", async () => {
+    all.seam.answers.estimate = () => Promise.reject(cancelled);
+    await run.estimateRun(QUICK);
+    expect(all.work.notice).toBe("Cancelled.");
+  });
+});
+
+describe("beginning a run", () => {
+  const ALL: Selection = { subset: undefined, limit: undefined, seed: 0 };
+
+  test("one that takes a second begins at once, though it was estimated", async () => {
+    await run.begin(ALL, true);
+    expect(run.progress?.items_done).toBe(10);
+    expect(all.seam.of("plan")).toHaveLength(1);
+  });
+
+  test("a long one is estimated and waits until it is begun again", async () => {
+    all.seam.answers.estimate = () => ({ ...sample.estimate(), ms: 3_600_000 });
+    await run.begin(ALL, true);
+    expect(run.estimate?.ms).toBe(3_600_000);
+    expect(all.seam.of("run")).toEqual([]);
+    await run.begin(ALL, true);
+    expect(run.progress?.items_done).toBe(10);
+    expect(all.seam.of("estimate")).toHaveLength(1);
+  });
+
+  test("a short selection is not estimated", async () => {
+    await run.begin(QUICK, false);
+    expect(all.seam.of("estimate")).toEqual([]);
+    expect(run.progress?.items_done).toBe(10);
+  });
+
+  test("cancelled in its estimate, it does not begin", async () => {
+    all.seam.answers.estimate = () => Promise.reject(cancelled);
+    await run.begin(ALL, true);
+    expect(all.seam.of("run")).toEqual([]);
+  });
+
+  test("a paused one goes on without another estimate", async () => {
+    failAfter(4, cancelled);
+    await run.begin(ALL, true);
+    all.seam.answers.run = (_args, tell) => score(10, tell);
+    await run.begin(ALL, true);
+    expect(all.seam.of("estimate")).toHaveLength(1);
+    expect(run.progress?.items_done).toBe(10);
+  });
+
+  test.each([
+    [20, 5000, false],
+    [20, 45_000, false],
+    [20, 61_000, true],
+    [5000, 9000, false],
+    [5000, 11_000, true],
+  ])("%i items that take %i ms are long: %s", (items, ms, long) => expect(isLong({ items, ms })).toBe(long));
+});
+
+describe("a run of an earlier visit", () => {
+  test("it goes on from where it was", async () => {
+    done = 4;
+    await run.resume(QUICK, 4);
+    expect(all.seam.of("plan")).toEqual([["Focus", 20, 3, false]]);
+    expect(run.progress?.items_done).toBe(10);
+    expect(open.all).toHaveLength(1);
+  });
+
+  test("where the rows are others nothing is scored, and it is said", async () => {
+    done = 0;
+    await run.resume(QUICK, 4);
+    expect(all.work.error).toMatch(/not those of the stored run/);
+    expect(all.seam.of("run")).toEqual([]);
+    expect(run.progress).toBeUndefined();
   });
 });
 
