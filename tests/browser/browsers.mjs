@@ -47,10 +47,14 @@ async function picking(page, selector, pick) {
   await taken;
 }
 
-/** Shows the view that contains an element, as the link in the page's header does. */
+/** Shows the view that contains an element, as the link in the page's header does, and unfolds what hides it. */
 async function reveal(page, selector) {
   await page.evaluate(async (s) => {
-    const view = document.querySelector(s)?.closest("[data-view]");
+    const element = document.querySelector(s);
+    // The summary of a fold is seen while that is closed.
+    for (let fold = element?.closest("details"); fold; fold = fold.parentElement.closest("details"))
+      if (!fold.firstElementChild.contains(element)) fold.open = true;
+    const view = element?.closest("[data-view]");
     if (!view?.hidden) return;
     location.hash = view.dataset.view;
     while (view.hidden) await new Promise((done) => setTimeout(done, 5));
@@ -81,6 +85,11 @@ const common = (page, close) => ({
     }
   },
   screenshot: (path) => page.screenshot({ path, fullPage: true }),
+  /** Presses what is shown under a role and an accessible name. */
+  async press(role, name) {
+    if (page.getByRole) await page.getByRole(role, { name, exact: true }).click();
+    else await page.locator(`::-p-aria([name="${name}"][role="${role}"])`).click();
+  },
 });
 
 /**
@@ -224,7 +233,10 @@ async function openFirefox({ address = url } = {}) {
         await reveal(page, selector);
         await page.locator(selector).fill(text);
       },
-      select: (selector, value) => page.select(selector, value),
+      async select(selector, value) {
+        await reveal(page, selector);
+        await page.select(selector, value);
+      },
       async pick(selector, paths) {
         const input = await page.$(selector);
         await picking(page, selector, () => input.uploadFile(...[paths].flat()));
@@ -330,22 +342,36 @@ export async function watchTasks(browser) {
   return () => browser.evaluate(() => window.longestTask);
 }
 
+/** Shows where models come from: `Gallery`, `From the Hub` or `Your own files`. */
+export async function modelsFrom(browser, source) {
+  await show(browser, "models");
+  await browser.until("Models", () => document.querySelector("#model [role=tab]") !== null, undefined, {
+    allowError: true,
+  });
+  await browser.press("tab", source);
+}
+
 /** Loads the site's reward model. */
 export async function loadReward(browser, device) {
-  await browser.select("#model-source", "default");
+  await modelsFrom(browser, "Gallery");
   await browser.select("#device", device);
-  await load(browser);
+  await load(browser, "Load SmolLM2-135M reward model");
 }
 
 /** Loads the site's model without its reward head, or with the head of a given file. */
 export async function loadLikelihood(browser, device, head) {
-  await browser.select("#model-source", "likelihood");
+  await modelsFrom(browser, "Gallery");
   await browser.select("#device", device);
   await pickHead(browser, head);
-  await load(browser);
+  await load(browser, "Load SmolLM2-135M-Instruct");
 }
 
 async function pickHead(browser, head) {
+  // The last one stays picked until it is removed.
+  if (await browser.exists("#head-picked")) {
+    await browser.evaluate(() => document.querySelector("#own-head").setAttribute("open", ""));
+    await browser.press("button", "Remove head");
+  }
   if (!head) return;
   await browser.evaluate(() => document.querySelector("#own-head").setAttribute("open", ""));
   await browser.pick("#head-file", head);
@@ -367,9 +393,8 @@ export async function startHub() {
 
 /** Loads a model by its id from the Hub at an address. Returns the page's error, which is empty on success. */
 export async function loadHub(browser, device, id, hub, { token = "", allowError = false } = {}) {
-  await browser.select("#model-source", "hub");
+  await modelsFrom(browser, "From the Hub");
   await browser.select("#device", device);
-  await browser.evaluate(() => document.querySelector("#model details").setAttribute("open", ""));
   await browser.fill("#hub-address", hub);
   await browser.fill("#hub-id", id);
   await browser.fill("#hub-token", token);
@@ -382,16 +407,16 @@ export async function loadHub(browser, device, id, hub, { token = "", allowError
 
 /** Loads a model from files, with the reward head of a file if one is given. */
 export async function loadFiles(browser, device, paths, head) {
-  await browser.select("#model-source", "own");
+  await modelsFrom(browser, "Your own files");
   await browser.select("#device", device);
   await browser.pick("#model-files", paths);
   await browser.until("the picked files", () => !document.querySelector("#load").disabled);
   await pickHead(browser, head);
-  await load(browser);
+  await load(browser, "Load");
 }
 
-async function load(browser) {
-  await browser.click("#load");
+async function load(browser, button) {
+  await browser.press("button", button);
   await browser.until(
     "the model",
     () => document.querySelector("#self-test") !== null && !document.querySelector("#cancel-load"),

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import * as sample from "../../testing/reports";
 import type { Catalog, Dtype, ListedModel, PublishedRow, StoredFile } from "../../wasm/rewardscope";
-import { cards, deviceName, isStored, loadType, plainly, type Catalogs } from "./gallery";
+import { cards, deviceName, isStored, loadType, plainly, size, type Catalogs } from "./gallery";
 
 const listed = (over: Partial<ListedModel> = {}) =>
   ({ id: "owner/name", architecture: "Qwen3ForSequenceClassification", stored_bytes: 100, ...over }) as ListedModel;
@@ -65,7 +65,7 @@ describe("cards", () => {
     expect(hub(marked)[0]).toMatchObject({
       owner: "a",
       name: "b",
-      about: "refs/pr/3",
+      about: "revision refs/pr/3",
       marks: { overall: 0.32, parts: [] },
     });
   });
@@ -76,6 +76,14 @@ describe("cards", () => {
       ["8 bits", 56, undefined],
       ["4 bits", 31, undefined],
     ]);
+  });
+
+  test("an owner's name is said once", () => {
+    expect(hub({ auto: catalog(listed({ id: "Sky/Sky-Reward-1B" })) })[0]).toMatchObject({
+      title: "Sky/Sky-Reward-1B",
+      owner: "Sky",
+      name: "Reward-1B",
+    });
   });
 
   test("only what fits is shown where that is asked for", () => {
@@ -115,3 +123,11 @@ test("a device is called as people know it", () => {
   expect(deviceName({ kind: "gpu", name: "Apple M2", software: false })).toBe("Apple M2, by WebGPU");
   expect(deviceName({ kind: "gpu", name: "", software: true })).toBe("GPU, by WebGPU, emulated on the CPU");
 });
+
+test.each([
+  [12, "1 kB"],
+  [340_000, "340 kB"],
+  [98_362_432, "98 MB"],
+  [1_192_101_888, "1.2 GB"],
+  [15_009_857_536, "15.0 GB"],
+])("%d bytes are %s", (bytes, text) => expect(size(bytes)).toBe(text));

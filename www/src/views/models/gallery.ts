@@ -60,9 +60,11 @@ export interface Card {
   repository: string;
 }
 
-/** A size in three digits at most before the unit: 98 MB, 1.2 GB. */
-export const size = (bytes: number) =>
-  bytes < 1e9 ? `${Math.round(bytes / 1e6)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
+/** A size without digits that nobody needs: 340 kB, 98 MB, 1.2 GB. */
+export function size(bytes: number): string {
+  if (bytes < 1e6) return `${Math.ceil(bytes / 1e3)} kB`;
+  return bytes < 1e9 ? `${Math.round(bytes / 1e6)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
+}
 
 /** A sentence of the engine with sizes and weight types as people write them. */
 export const plainly = (sentence: string) =>
@@ -72,7 +74,7 @@ export const plainly = (sentence: string) =>
     .replace(/\bas (f32|f16|q8|q4)\b/g, (_, type: Dtype) => `in ${TYPE_NAMES[type]}`);
 
 /** The site's models. */
-function siteCards(): Card[] {
+function siteCards(chosen: Dtype): Card[] {
   return SITE_MODELS.map((model) => ({
     title: model.title,
     owner: "",
@@ -81,7 +83,8 @@ function siteCards(): Card[] {
     source: model.source,
     stored_bytes: model.bytes,
     sizes: [{ type: "auto", name: "as stored (4 bits)", bytes: model.bytes, tooLarge: undefined }],
-    type: "auto",
+    // So small that it fits in every type.
+    type: chosen,
     marks: {
       of: `the bundled sample, ${SAMPLE_ITEMS} items`,
       isSample: true,
@@ -142,8 +145,13 @@ export function cards(
     return {
       title: model.id,
       owner: id.split("/")[0] ?? "",
-      name: id.split("/").slice(1).join("/"),
-      about: revision,
+      // An owner's name at the beginning is not said twice.
+      name: id
+        .split("/")
+        .slice(1)
+        .join("/")
+        .replace(`${id.split("/")[0]}-`, ""),
+      about: revision && `revision ${revision}`,
       source: { kind: "hub", id: model.id },
       stored_bytes: model.stored_bytes,
       sizes: sizesOf(catalogs, place),
@@ -157,7 +165,7 @@ export function cards(
   });
   // Models without published marks come last.
   if (order === "mark") hub.sort((a, b) => (b.marks?.overall ?? -1) - (a.marks?.overall ?? -1));
-  return [...siteCards(), ...hub.filter(({ type }) => !onlyFitting || type !== undefined)];
+  return [...siteCards(chosen), ...hub.filter(({ type }) => !onlyFitting || type !== undefined)];
 }
 
 /** Whether a model's files are on this device, so that nothing is fetched. */
