@@ -53,8 +53,9 @@ async function reveal(page, selector) {
   await page.waitForSelector(selector, { state: "attached" });
   await page.evaluate(async (s) => {
     const element = document.querySelector(s);
-    for (let fold = element?.closest("details"); fold; fold = fold.parentElement?.closest("details"))
-      if (!fold.querySelector(":scope > summary")?.contains(element)) fold.open = true;
+    // The summary of a fold is seen while that is closed.
+    for (let fold = element?.closest("details"); fold; fold = fold.parentElement.closest("details"))
+      if (!fold.firstElementChild.contains(element)) fold.open = true;
     const view = element?.closest("[data-view]");
     if (!view?.hidden) return;
     location.hash = view.dataset.view;
@@ -100,6 +101,11 @@ const common = (page, close) => ({
     }
   },
   screenshot: (path) => page.screenshot({ path, fullPage: true }),
+  /** Presses what is shown under a role and an accessible name. */
+  async press(role, name) {
+    if (page.getByRole) await page.getByRole(role, { name, exact: true }).click();
+    else await page.locator(`::-p-aria([name="${name}"][role="${role}"])`).click();
+  },
 });
 
 /**
@@ -261,7 +267,7 @@ async function openFirefox({ address = url } = {}) {
         await page.locator(selector).fill(text);
       },
       async select(selector, value) {
-        await page.waitForSelector(selector);
+        await reveal(page, selector);
         if (!(await press(page, selector, value))) await page.select(selector, value);
       },
       async pick(selector, paths) {
@@ -371,22 +377,36 @@ export async function watchTasks(browser) {
   return () => browser.evaluate(() => window.longestTask);
 }
 
+/** Shows where models come from: `Gallery`, `From the Hub` or `Your own files`. */
+export async function modelsFrom(browser, source) {
+  await show(browser, "models");
+  await browser.until("Models", () => document.querySelector("#model [role=tab]") !== null, undefined, {
+    allowError: true,
+  });
+  await browser.press("tab", source);
+}
+
 /** Loads the site's reward model. */
 export async function loadReward(browser, device) {
-  await browser.select("#model-source", "default");
+  await modelsFrom(browser, "Gallery");
   await browser.select("#device", device);
-  await load(browser);
+  await load(browser, "Load SmolLM2-135M reward model");
 }
 
 /** Loads the site's model without its reward head, or with the head of a given file. */
 export async function loadLikelihood(browser, device, head) {
-  await browser.select("#model-source", "likelihood");
+  await modelsFrom(browser, "Gallery");
   await browser.select("#device", device);
   await pickHead(browser, head);
-  await load(browser);
+  await load(browser, "Load SmolLM2-135M-Instruct");
 }
 
 async function pickHead(browser, head) {
+  // The last one stays picked until it is removed.
+  if (await browser.exists("#head-picked")) {
+    await browser.evaluate(() => document.querySelector("#own-head").setAttribute("open", ""));
+    await browser.press("button", "Remove head");
+  }
   if (!head) return;
   await browser.evaluate(() => document.querySelector("#own-head").setAttribute("open", ""));
   await browser.pick("#head-file", head);
@@ -408,9 +428,8 @@ export async function startHub() {
 
 /** Loads a model by its id from the Hub at an address. Returns the page's error, which is empty on success. */
 export async function loadHub(browser, device, id, hub, { token = "", allowError = false } = {}) {
-  await browser.select("#model-source", "hub");
+  await modelsFrom(browser, "From the Hub");
   await browser.select("#device", device);
-  await browser.evaluate(() => document.querySelector("#model details").setAttribute("open", ""));
   await browser.fill("#hub-address", hub);
   await browser.fill("#hub-id", id);
   await browser.fill("#hub-token", token);
@@ -423,16 +442,16 @@ export async function loadHub(browser, device, id, hub, { token = "", allowError
 
 /** Loads a model from files, with the reward head of a file if one is given. */
 export async function loadFiles(browser, device, paths, head) {
-  await browser.select("#model-source", "own");
+  await modelsFrom(browser, "Your own files");
   await browser.select("#device", device);
   await browser.pick("#model-files", paths);
   await browser.until("the picked files", () => !document.querySelector("#load").disabled);
   await pickHead(browser, head);
-  await load(browser);
+  await load(browser, "Load");
 }
 
-async function load(browser) {
-  await browser.click("#load");
+async function load(browser, button) {
+  await browser.press("button", button);
   await browser.until(
     "the model",
     () => document.querySelector("#self-test") !== null && !document.querySelector("#cancel-load"),

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { PATIENCE_MS, checkpoint, loadFiles, using } from "./browsers.mjs";
+import { PATIENCE_MS, checkpoint, loadFiles, modelsFrom, using } from "./browsers.mjs";
 
 const fixtures = new URL("../fixtures/", import.meta.url).pathname;
 const root = new URL("../../", import.meta.url).pathname;
@@ -68,7 +68,7 @@ test("Chromium: bad files have their sentences, and results stay", async () => {
 
     const gguf = readFileSync(join(root, "crates/engine/selftest/selftest.gguf"));
     const model = async (paths, named) => {
-      await browser.select("#model-source", "own");
+      await modelsFrom(browser, "Your own files");
       await browser.pick("#model-files", paths);
       await browser.until("the picked files", () => !document.querySelector("#load").disabled, undefined, {
         allowError: true,
@@ -97,8 +97,9 @@ test("Chromium: bad files have their sentences, and results stay", async () => {
 
 test("Chromium: a load can be cancelled, and a worker that dies is replaced", async () => {
   await using("Chromium", "worker", async (browser) => {
+    await modelsFrom(browser, "Gallery");
     await browser.select("#device", "cpu");
-    await browser.click("#load");
+    await browser.press("button", "Load SmolLM2-135M reward model");
     await browser.until("the weights", () => document.querySelector("#load-stage")?.textContent.includes("weights"));
     await browser.click("#cancel-load");
     await browser.until("the notice", () => document.querySelector("#notice")?.textContent.includes("Cancelled"));

@@ -5,7 +5,7 @@ import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { loadLikelihood, loadHub, scoreTokens, startHub, url, using } from "./browsers.mjs";
+import { loadLikelihood, loadHub, modelsFrom, scoreTokens, startHub, url, using } from "./browsers.mjs";
 
 const all = process.env.REWARDSCOPE_ALL === "1";
 const root = new URL("../../", import.meta.url).pathname;
@@ -220,14 +220,14 @@ test("Chromium: no room, damage and removal are said and mended", async () => {
   await using("Chromium", "storage", async (browser) => {
     const refused = async () => {
       await browser.select("#device", "cpu");
-      await browser.click("#load");
+      await browser.press("button", "Load SmolLM2-135M reward model");
       await browser.until("the refusal", () => document.querySelector("#error") !== null, undefined, {
         allowError: true,
       });
       return browser.text("#error");
     };
     await loadHub(browser, "cpu", "test/llama_plain", hub);
-    await browser.select("#model-source", "default");
+    await modelsFrom(browser, "Gallery");
     // The browser reports too little space before the download starts.
     await browser.inWorker(() => {
       self.realEstimate = StorageManager.prototype.estimate;

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { test } from "node:test";
 
-import { checkpoint, inspect, isAccessible, loadFiles, show, url, using, watchTasks } from "./browsers.mjs";
+import { checkpoint, inspect, isAccessible, loadFiles, modelsFrom, show, url, using, watchTasks } from "./browsers.mjs";
 
 const root = new URL("../../", import.meta.url).pathname;
 const target = resolve(root, process.env.REWARDSCOPE_TARGET || "target");
@@ -400,7 +400,7 @@ test("Chromium: hostile text shows as text and changes nothing else", async () =
     const folder = join(scratch, "<img src=x onerror=alert(1)>");
     mkdirSync(folder);
     for (const path of checkpoint("llama_plain")) copyFileSync(path, join(folder, basename(path)));
-    await browser.select("#model-source", "own");
+    await modelsFrom(browser, "Your own files");
     await browser.select("#device", "cpu");
     await browser.pick("#model-folder", folder);
     await browser.click("#load");

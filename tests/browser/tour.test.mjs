@@ -26,13 +26,15 @@ test("Chromium: every flow goes by the keyboard alone", async () => {
     await browser.page.focus("header h1, nav a");
     // Models: load, measure the device.
     await go("models");
+    await press("#settings > summary");
     await tabTo(browser, "#device");
     await choose(browser, "cpu");
-    await press("#load");
+    await press('button[aria-label="Load SmolLM2-135M reward model"]');
     await browser.until(
       "the model",
       () => document.querySelector("#self-test") !== null && !document.querySelector("#cancel-load"),
     );
+    await press("#device-card > summary");
     await press("#calibrate");
     await browser.until("the trial's end", () => document.querySelector("#calibrate:not(:disabled)") !== null);
     assert.match(await browser.text("#calibration"), /CPU [1-9]/);

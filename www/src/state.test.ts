@@ -149,7 +149,7 @@ describe("cancelling", () => {
   test("the second model stops with the first", async () => {
     await load();
     FakeWorker.answers = { configure: () => {}, loadHub: () => sample.model() };
-    await app.models.putBeside();
+    await app.models.addOther({ kind: "hub", id: "owner/other" }, sample.SETTINGS);
     app.cancel();
     expect(FakeWorker.at(-1).calls.at(-1)).toBe("cancel");
   });

@@ -1,16 +1,17 @@
 import { beforeEach, describe, expect, test, vi } from "vitest";
 import { settle } from "../testing/worker";
-import { dropFiles, ignoreStrayDrops } from "./drop";
+import { dropFiles, ignoreStrayDrops, pathOf } from "./drop";
 
 const file = (name: string) => new File([name], name);
 
-const fileEntry = (name: string) =>
-  ({ isFile: true, file: (done: (file: File) => void) => done(file(name)) }) as unknown as FileSystemEntry;
+const fileEntry = (name: string, fullPath = `/${name}`) =>
+  ({ isFile: true, fullPath, file: (done: (file: File) => void) => done(file(name)) }) as unknown as FileSystemEntry;
 
 /** A folder that its reader hands out so many entries at a time. */
-const folder = (entries: FileSystemEntry[], atOnce = 100) =>
+const folder = (entries: FileSystemEntry[], atOnce = 100, name = "folder") =>
   ({
     isFile: false,
+    name,
     createReader() {
       let from = 0;
       return {
@@ -94,19 +95,48 @@ describe("what is dropped", () => {
     expect(taken).toEqual([["a", "b"]]);
   });
 
-  test("text, or an empty folder, is nothing to take", async () => {
+  const said = () => failed.map((error) => (error as Error).message);
+
+  test("text is no file, and that is said", async () => {
     listen();
     await drop([null]);
-    await drop([folder([])]);
     send("drop");
     await settle();
-    expect([taken, failed]).toEqual([[], []]);
+    const sentence = "What was dropped is not a file or a folder.";
+    expect([taken, said()]).toEqual([[], [sentence, sentence]]);
+  });
+
+  test("a folder that is empty says so, by its name", async () => {
+    listen(8);
+    await drop([folder([], 100, "weights")]);
+    await drop([folder([folder([])], 100, "a"), folder([], 100, "b")]);
+    expect([taken, said()]).toEqual([[], ["The folder weights is empty.", "The folders a, b are empty."]]);
+  });
+
+  test("a folder whose files lie deeper than is looked says so", async () => {
+    listen();
+    await drop([folder([folder([fileEntry("deep")])])]);
+    expect(taken).toEqual([]);
+    expect(said()[0]).toMatch(/^The folder folder has no files in the first level/);
+  });
+
+  test("a dropped file's path is known, as a picked folder's is", async () => {
+    const paths: string[][] = [];
+    dropFiles(node as unknown as HTMLElement, {
+      take: (files) => paths.push(files.map(pathOf)),
+      failed: (error) => failed.push(error),
+      depth: 8,
+    });
+    await drop([folder([folder([fileEntry("config.json", "/top/snapshots/config.json")])]), fileEntry("loose")]);
+    expect([paths, failed]).toEqual([[["top/snapshots/config.json", "loose"]], []]);
+    const picked = Object.defineProperty(file("a"), "webkitRelativePath", { value: "my/a" });
+    expect([pathOf(picked as File), pathOf(file("b"))]).toEqual(["my/a", "b"]);
   });
 
   test("a large folder is read to its end, though it is handed out in parts", async () => {
     listen();
     const names = Array.from({ length: 250 }, (_, i) => `${i}.safetensors`);
-    await drop([folder(names.map(fileEntry))]);
+    await drop([folder(names.map((name) => fileEntry(name)))]);
     expect(taken).toEqual([names]);
   });
 

@@ -2,14 +2,19 @@
 import { Engine } from "../engine/engine";
 import { Helpers } from "../engine/helpers";
 import { model as modelName } from "../lib/format";
+import { nameOf } from "../lib/picked";
 import { DEFAULT_SETTINGS } from "../lib/settings";
+import { SITE_MODELS } from "../lib/site";
 import type { HeadReport, LoadProgress, LoadSettings, ModelReport, Score, Message } from "../wasm/rewardscope";
+import { ChoiceState } from "./choice.svelte";
 import type { Access, EngineState } from "./engine.svelte";
 import type { WorkState } from "./work.svelte";
 
 /** Where a model comes from, with all that is needed to load it again. */
 export type ModelSource = (
-  { kind: "site"; manifest: string } | { kind: "hub"; id: string } | { kind: "files"; files: File[] }
+  | { kind: "site"; manifest: string }
+  | { kind: "hub"; id: string }
+  | { kind: "files"; files: File[]; /** What the files are called together. */ name?: string }
 ) & {
   /** The reward head to use: its file, or the address of the site's own. */
   head?: Uint8Array | File | URL | undefined;
@@ -53,10 +58,19 @@ async function loadInto(
   await engine.call("configure", [hub, token, keep]);
   if (source.kind === "site") return engine.call("loadSite", [source.manifest, head, settings], tell);
   if (source.kind === "hub") return engine.call("loadHub", [source.id, head, settings], tell);
-  const { files } = source;
-  const path = files[0]?.webkitRelativePath ?? "";
-  const name = path.split("/")[0] || (files.length === 1 ? (files[0]?.name ?? "") : `the ${files.length} picked files`);
-  return engine.call("loadFiles", [name, files, head, settings], tell);
+  return engine.call("loadFiles", [sourceName(source), source.files, head, settings], tell);
+}
+
+/** What a model is called before it is loaded. */
+export function sourceName(source: ModelSource): string {
+  if (source.kind === "hub") return source.id;
+  if (source.kind === "files") return source.name ?? nameOf(source.files);
+  // The site's models share a manifest; a head of one's own goes on the one that has none.
+  const isOwn = source.head instanceof URL;
+  const known = SITE_MODELS.find(
+    (model) => model.source.manifest === source.manifest && "head" in model.source === isOwn,
+  );
+  return known?.title ?? source.manifest;
 }
 
 /** A model in a worker of its own, which scores the same texts as the loaded one. */
@@ -78,6 +92,10 @@ export class ModelsState {
   others = $state.raw<OtherModel[]>([]);
   /** The settings that the next model is loaded with. */
   settings = $state<LoadSettings>({ ...DEFAULT_SETTINGS });
+  /** What is chosen for the next load: source, files and reward head. */
+  readonly choice = new ChoiceState();
+  /** The name of the model that is being loaded; empty if none is. */
+  loading = $state("");
   #work: WorkState;
   #engine: EngineState;
   #hooks: Hooks;
@@ -112,9 +130,11 @@ export class ModelsState {
     this.#hooks.replacing();
     this.#engine.load = undefined;
     const access = this.#engine.access();
-    const model = await this.#load(source, settings, access);
+    // A snapshot: later changes are for the next model.
+    const chosen = $state.snapshot(settings);
+    const model = await this.#load(source, chosen, access);
     this.loaded = model;
-    this.#from = { source, settings, access, fingerprint: model.fingerprint };
+    this.#from = { source, settings: chosen, access, fingerprint: model.fingerprint };
     this.#engine.device = model.device;
     this.#hooks.changed();
     return model;
@@ -141,9 +161,14 @@ export class ModelsState {
   }
 
   async #load(source: ModelSource, settings: LoadSettings, access: Access): Promise<ModelReport> {
-    const head = await headBytes(source.head);
-    this.head = head && (await this.#engine.call("readHead", [head]));
-    return this.#engine.loading((tell) => loadInto(this.#engine, source, head, settings, access, tell));
+    this.loading = sourceName(source);
+    try {
+      const head = await headBytes(source.head);
+      this.head = head && (await this.#engine.call("readHead", [head]));
+      return await this.#engine.loading((tell) => loadInto(this.#engine, source, head, settings, access, tell));
+    } finally {
+      this.loading = "";
+    }
   }
 
   /** New helpers for a run of the loaded model. */
@@ -161,20 +186,25 @@ export class ModelsState {
     if (this.others.length >= MOST_OTHERS) return;
     return this.#work.during("loading", async () => {
       const engine: Engine = new Engine((reason) => {
+        // The client has started a new worker, which holds no model.
+        engine.end(reason);
         this.#forget(engine);
         this.#work.error = `The engine of a compared model stopped: ${reason}. Add the model again.`;
       }, "other");
       this.#loading = engine;
+      this.loading = sourceName(source);
+      const chosen = $state.snapshot(settings);
       try {
         const head = await headBytes(source.head);
         const access = this.#engine.access();
-        const report = await this.#engine.loading((tell) => loadInto(engine, source, head, settings, access, tell));
+        const report = await this.#engine.loading((tell) => loadInto(engine, source, head, chosen, access, tell));
         this.others = [...this.others, { report, engine }];
       } catch (error) {
         engine.end("it could not be loaded");
         throw error;
       } finally {
         this.#loading = undefined;
+        this.loading = "";
       }
     });
   }

@@ -2,7 +2,8 @@ import { beforeEach, describe, expect, test, vi } from "vitest";
 import { parts } from "../testing/engine";
 import * as sample from "../testing/reports";
 import { FakeWorker, held, settle } from "../testing/worker";
-import { ModelsState, type ModelSource } from "./models.svelte";
+import { SITE_MODELS } from "../lib/site";
+import { MOST_OTHERS, ModelsState, sourceName, type ModelSource } from "./models.svelte";
 
 const HUB: ModelSource = { kind: "hub", id: "owner/name" };
 const BYTES = new Uint8Array([1, 2, 3]);
@@ -64,7 +65,11 @@ describe("loading a model", () => {
   test.each([
     ["a single file by its name", [file("model.gguf")], /^model\.gguf$/],
     ["a folder by its name", [file("config.json", "my-model/config.json"), file("b", "my-model/b")], /^my-model$/],
-    ["several files by how many there are", [file("config.json"), file("model.safetensors")], /\b2\b/],
+    [
+      "several files by what they are",
+      [file("model.safetensors"), file("config.json")],
+      /^config\.json and 1 more file$/,
+    ],
   ])("one's own: %s", async (_what, files, name) => {
     await load({ kind: "files", files });
     expect(all.seam.of("loadFiles")).toEqual([[expect.stringMatching(name), files, undefined, sample.SETTINGS]]);
@@ -243,7 +248,15 @@ describe("helpers of a run", () => {
   });
 });
 
-describe("a second model", () => {
+describe("models to compare with", () => {
+  const other = (place: number) => {
+    const found = models.others[place];
+    if (!found) throw new Error(`there is no model ${place}`);
+    return found;
+  };
+  const names = () => models.others.map(({ report }) => report.name);
+  const add = (id = "owner/other") => models.addOther({ kind: "hub", id }, sample.SETTINGS);
+
   beforeEach(async () => {
     await load();
     FakeWorker.answers.configure = () => {};
@@ -251,75 +264,116 @@ describe("a second model", () => {
     FakeWorker.answers.score = ([, completions]) => completions.map(() => ({ score: 1 }) as never);
   });
 
-  test("the loaded one is loaded again in a worker of its own and stays when another takes its place", async () => {
-    await models.putBeside();
-    expect(FakeWorker.all.map(({ name }) => name)).toEqual(["engine", "second"]);
+  test("each is loaded into a worker of its own and stays when the loaded one is replaced", async () => {
+    await add();
+    expect(FakeWorker.all.map(({ name }) => name)).toEqual(["engine", "other"]);
     expect(FakeWorker.at(1).calls).toEqual(["configure", "loadHub"]);
-    expect(models.beside?.name).toBe("owner/name");
-    expect(all.work.notice).toMatch(/owner\/name/);
+    expect(names()).toEqual(["owner/other"]);
+    expect(models.loaded?.name).toBe("owner/name");
     await load({ kind: "site", manifest: "m" });
     expect(models.loaded?.name).toBe("site");
-    expect(models.beside?.name).toBe("owner/name");
+    expect(names()).toEqual(["owner/other"]);
     expect(FakeWorker.at(1).isEnded).toBe(false);
   });
 
-  test("it scores the same text, where there is one", async () => {
-    expect(await models.scoreBeside([], ["a", "b"])).toEqual([]);
-    await models.putBeside();
-    expect(await models.scoreBeside([], ["a", "b"])).toHaveLength(2);
+  test("they score the same text, each in its place", async () => {
+    expect(await models.scoreOthers([], ["a", "b"])).toEqual([]);
+    await add();
+    await add("owner/third");
+    const scores = await models.scoreOthers([], ["a", "b"]);
+    expect(scores.map((of) => of.length)).toEqual([2, 2]);
     expect(all.seam.of("score")).toEqual([]);
   });
 
-  test("what it does can be stopped, and that it is not there is no error", async () => {
-    models.cancelBeside();
-    await models.putBeside();
-    models.cancelBeside();
+  test("there are no more of them than memory is likely to hold", async () => {
+    for (let i = 0; i < MOST_OTHERS + 2; i++) await add(`owner/${i}`);
+    expect(names()).toHaveLength(MOST_OTHERS);
+    expect(FakeWorker.all).toHaveLength(1 + MOST_OTHERS);
+  });
+
+  test("what they do can be stopped, and that there are none is no error", async () => {
+    models.cancelOthers();
+    await add();
+    models.cancelOthers();
     expect(FakeWorker.at(1).calls.at(-1)).toBe("cancel");
-    models.dropBeside();
-    models.cancelBeside();
+    models.removeOther(other(0));
+    models.cancelOthers();
     await settle();
     expect(all.work.error).toBe("");
   });
 
-  test("taken away, its worker ends and it scores nothing", async () => {
-    await models.putBeside();
-    models.dropBeside();
-    expect(FakeWorker.at(1).isEnded).toBe(true);
-    expect(models.beside).toBeUndefined();
-    expect(await models.scoreBeside([], ["a"])).toEqual([]);
+  test("one that is being loaded can be stopped", async () => {
+    FakeWorker.answers.loadHub = () => new Promise(() => {});
+    void add();
+    await settle();
+    expect(models.loading).toBe("owner/other");
+    models.cancelOthers();
+    expect(FakeWorker.at(1).calls.at(-1)).toBe("cancel");
   });
 
-  test("another one takes its place", async () => {
-    await models.putBeside();
-    await load({ kind: "hub", id: "owner/other" });
-    await models.putBeside();
+  test("a removed one's worker ends, and the rest stay", async () => {
+    await add();
+    await add("owner/third");
+    models.removeOther(other(0));
     expect(FakeWorker.all.map(({ isEnded }) => isEnded)).toEqual([false, true, false]);
-    expect(models.beside?.name).toBe("owner/other");
+    expect(names()).toEqual(["owner/third"]);
   });
 
-  test("where it cannot be loaded its worker ends, and the first one stays", async () => {
+  test("where one cannot be loaded its worker ends, and the loaded one stays", async () => {
     FakeWorker.answers.loadHub = () => Promise.reject(new Error("out of memory"));
-    await models.putBeside();
+    await add();
     expect(all.work.error).toBe("out of memory");
     expect(FakeWorker.at(1).isEnded).toBe(true);
-    expect(models.beside).toBeUndefined();
+    expect(names()).toEqual([]);
     expect(models.loaded?.name).toBe("owner/name");
-    expect(all.engine.load).toBeUndefined();
+    expect([all.engine.load, models.loading]).toEqual([undefined, ""]);
   });
 
-  test("when its worker dies it is gone, and that is said", async () => {
-    await models.putBeside();
+  test("when one's worker dies it is gone, and that is said", async () => {
+    await add();
     FakeWorker.at(1).die("unreachable");
-    expect(models.beside).toBeUndefined();
-    expect(all.work.error).toMatch(/second.*unreachable/);
+    expect(names()).toEqual([]);
+    expect(all.work.error).toMatch(/compared model.*unreachable/);
     expect(FakeWorker.all.filter(({ isEnded }) => !isEnded).map(({ name }) => name)).toEqual(["engine"]);
     expect(models.loaded?.name).toBe("owner/name");
   });
+});
 
-  test("without a loaded one there is nothing to set beside", async () => {
-    models.drop();
-    await models.putBeside();
-    expect(FakeWorker.all).toHaveLength(1);
-    expect(all.work.notice).toMatch(/owner\/name/);
+describe("the name of what is being loaded", () => {
+  test.each<[string, ModelSource, string]>([
+    ["of the Hub, its id", HUB, "owner/name"],
+    ["of files, theirs", { kind: "files", files: [file("model.gguf")], name: "folder" }, "folder"],
+    ["of the site, its title", SITE_MODELS[0].source, "SmolLM2-135M reward model"],
+    ["of the site without its head, the other title", SITE_MODELS[1].source, "SmolLM2-135M-Instruct"],
+    [
+      "of the site with a head of one's own, that of the one without",
+      { ...SITE_MODELS[1].source, head: BYTES },
+      "SmolLM2-135M-Instruct",
+    ],
+    ["of an unknown manifest, its address", { kind: "site", manifest: "m" }, "m"],
+  ])("%s", (_what, source, name) => expect(sourceName(source)).toBe(name));
+
+  test("it is known before the engine says anything, and not when that is over", async () => {
+    const loading = held<sample.Model>();
+    all.seam.answers.loadHub = () => loading.promise;
+    const done = load();
+    expect([models.loading, all.engine.load]).toEqual(["owner/name", undefined]);
+    loading.done(sample.model());
+    await done;
+    expect(models.loading).toBe("");
   });
+
+  test("nor when it fails", async () => {
+    all.seam.answers.loadHub = () => Promise.reject(new Error("no"));
+    await load();
+    expect(models.loading).toBe("");
+  });
+});
+
+test("what the next model is loaded with changes nothing of the loaded one", async () => {
+  models.settings.dtype = "q8";
+  await models.load(HUB, models.settings);
+  models.settings.dtype = "q4";
+  expect(models.from?.settings.dtype).toBe("q8");
+  expect(all.seam.of("loadHub")[0]?.at(-1)).toMatchObject({ dtype: "q8" });
 });
