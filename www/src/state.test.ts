@@ -8,6 +8,7 @@ import { app as first } from "./state.svelte";
 // The module under test starts the page's worker as soon as it is loaded.
 vi.hoisted(() => {
   globalThis.Worker ??= class {} as unknown as typeof Worker;
+  globalThis.document ??= { baseURI: "https://site.example/" } as Document;
 });
 
 const SELECTION = { subset: undefined, limit: 20, seed: 0 };
@@ -149,7 +150,7 @@ describe("cancelling", () => {
   test("the second model stops with the first", async () => {
     await load();
     FakeWorker.answers = { configure: () => {}, loadHub: () => sample.model() };
-    await app.models.putBeside();
+    await app.models.addOther({ kind: "hub", id: "owner/other" }, sample.SETTINGS);
     app.cancel();
     expect(FakeWorker.at(-1).calls.at(-1)).toBe("cancel");
   });

@@ -32,10 +32,10 @@ interface Loaded {
 }
 
 /** The bytes of a head's file. */
-async function headBytes(head: ModelSource["head"]): Promise<Uint8Array | undefined> {
+async function headBytes(head: ModelSource["head"], signal?: AbortSignal): Promise<Uint8Array | undefined> {
   if (head instanceof File) return new Uint8Array(await head.arrayBuffer());
   if (!(head instanceof URL)) return head;
-  const response = await fetch(head);
+  const response = await fetch(head, signal && { signal });
   if (!response.ok)
     throw new Error(`fetching the reward head: ${head.href} answered ${response.status}; reload the page`);
   return new Uint8Array(await response.arrayBuffer());
@@ -84,6 +84,10 @@ export class ModelsState {
   #from: Loaded | undefined;
   /** The engine of a model that is being added. */
   #loading: Engine | undefined;
+  /** Where the compared models came from, by their engines. */
+  #othersFrom = new WeakMap<Engine, Loaded>();
+  /** Engines of compared models whose workers were given up, so that they have no model. */
+  #emptied = new Set<Engine>();
 
   constructor(work: WorkState, engine: EngineState, hooks: Hooks) {
     this.#work = work;
@@ -141,7 +145,7 @@ export class ModelsState {
   }
 
   async #load(source: ModelSource, settings: LoadSettings, access: Access): Promise<ModelReport> {
-    const head = await headBytes(source.head);
+    const head = await headBytes(source.head, this.#work.signal);
     this.head = head && (await this.#engine.call("readHead", [head]));
     return this.#engine.loading((tell) => loadInto(this.#engine, source, head, settings, access, tell));
   }
@@ -166,10 +170,11 @@ export class ModelsState {
       }, "other");
       this.#loading = engine;
       try {
-        const head = await headBytes(source.head);
+        const head = await headBytes(source.head, this.#work.signal);
         const access = this.#engine.access();
         const report = await this.#engine.loading((tell) => loadInto(engine, source, head, settings, access, tell));
         this.others = [...this.others, { report, engine }];
+        this.#othersFrom.set(engine, { source, settings, access, fingerprint: report.fingerprint });
       } catch (error) {
         engine.end("it could not be loaded");
         throw error;
@@ -203,5 +208,42 @@ export class ModelsState {
   cancelOthers() {
     for (const engine of [...this.others.map(({ engine }) => engine), ...(this.#loading ? [this.#loading] : [])])
       engine.call("cancel", []).catch(() => {});
+  }
+  /** Gives up the workers of compared models that go on with cancelled work. */
+  abandonOthers() {
+    this.#loading?.abandon();
+    for (const { engine } of this.others) if (engine.abandon()) this.#emptied.add(engine);
+  }
+
+  /** Whether compared models have to be loaded again. */
+  get lacksOthers() {
+    return this.#emptied.size > 0;
+  }
+
+  /** Loads compared models again whose workers were given up. Returns one sentence for each that cannot be. */
+  async restoreOthers(): Promise<string[]> {
+    const lost: string[] = [];
+    for (const { report, engine } of this.others.filter((other) => this.#emptied.has(other.engine))) {
+      this.#loading = engine;
+      try {
+        this.#work.checkCancelled();
+        const from = this.#othersFrom.get(engine);
+        if (!from) throw new Error("it is not known where it came from");
+        const head = await headBytes(from.source.head, this.#work.signal);
+        const again = await this.#engine.loading((tell) =>
+          loadInto(engine, from.source, head, from.settings, from.access, tell),
+        );
+        if (again.fingerprint !== from.fingerprint) throw new Error("it has changed since it was loaded");
+      } catch (error) {
+        engine.end("it could not be loaded again");
+        this.#forget(engine);
+        const why = error instanceof Error ? error.message : String(error);
+        lost.push(`${modelName(report)} is no longer compared: ${why}.`);
+      } finally {
+        this.#loading = undefined;
+      }
+    }
+    this.#emptied.clear();
+    return lost;
   }
 }
