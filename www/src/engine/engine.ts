@@ -1,6 +1,14 @@
 // The page's side of the protocol. A worker that dies is replaced, and every call that was waiting for it fails with a
 // message.
-import { CANCELLED, type CallName, type Calls, type Forget, type ProgressOf, type Reply, type Request } from "./protocol";
+import {
+  CANCELLED,
+  type CallName,
+  type Calls,
+  type Forget,
+  type ProgressOf,
+  type Reply,
+  type Request,
+} from "./protocol";
 
 /** The worker or its device failed, so a new worker may succeed. All other errors are plain `Error`s. */
 export class EngineFailure extends Error {
@@ -72,9 +80,7 @@ export class Engine {
     worker.onerror = (event) => {
       event.preventDefault();
       if (worker !== this.#worker) return;
-      const reason = knowsModules
-        ? event.message || "the worker could not start; reload the page"
-        : NO_MODULE_WORKERS;
+      const reason = knowsModules ? event.message || "the worker could not start; reload the page" : NO_MODULE_WORKERS;
       if (this.#answered) {
         this.replace(reason);
       } else {

@@ -175,7 +175,7 @@ export class EngineState {
       try {
         const closed = lacks ? await this.#restore() : [];
         closed.push(...((await this.#hooks?.restoreOthers?.()) ?? []));
-        this.#work.notice = [notice, `${open} is open again.`, ...closed].join(" ");
+        this.#work.notice = [notice, `Opened ${open} again.`, ...closed].join(" ");
       } catch (error) {
         this.#work.notice = notice;
         throw error;
