@@ -34,6 +34,22 @@ const OF_NO_WORK: ReadonlySet<CallName> = new Set<CallName>([
 const NO_MODULE_WORKERS =
   "This browser cannot run modules in workers; Rewardscope needs Chrome 110, Firefox 115, Safari 16.4 or newer.";
 
+/** Whether workers can be modules here. Browsers that do not know of it do not read the option. */
+function knowsModules(): boolean {
+  let known = false;
+  try {
+    new Worker("blob:", {
+      get type() {
+        known = true;
+        return "module" as const;
+      },
+    }).terminate();
+  } catch {
+    // The address is none.
+  }
+  return known;
+}
+
 /** A call that has no answer yet, and its callbacks. */
 interface Waiting {
   request: Request;
@@ -64,15 +80,7 @@ export class Engine {
   }
 
   #start(): Worker {
-    let knowsModules = false;
-    const worker = new Worker(new URL("./worker.ts", import.meta.url), {
-      // Browsers that do not know modules in workers do not read this.
-      get type() {
-        knowsModules = true;
-        return "module" as const;
-      },
-      name: this.#name,
-    });
+    const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: this.#name });
     // Messages of a terminated worker may still arrive. They are not from its successor.
     worker.onmessage = (event: MessageEvent<Reply>) => {
       if (worker === this.#worker) this.#take(event.data);
@@ -80,11 +88,11 @@ export class Engine {
     worker.onerror = (event) => {
       event.preventDefault();
       if (worker !== this.#worker) return;
-      const reason = knowsModules ? event.message || "the worker could not start; reload the page" : NO_MODULE_WORKERS;
+      const reason = event.message || "the worker could not start; reload the page";
       if (this.#answered) {
         this.replace(reason);
       } else {
-        this.#dead = new Error(reason);
+        this.#dead = new Error(knowsModules() ? reason : NO_MODULE_WORKERS);
         this.#failWaiting(this.#dead);
       }
     };

@@ -24,11 +24,12 @@ export class FakeWorker {
   readonly type: WorkerOptions["type"];
   isEnded = false;
 
-  constructor(_address: URL, options?: WorkerOptions) {
+  constructor(address: URL | string, options?: WorkerOptions) {
     this.name = options?.name;
     // Browsers read whether it is a module.
     this.type = options?.type;
-    FakeWorker.all.push(this);
+    // One without a file only tries what the browser knows.
+    if (address !== "blob:") FakeWorker.all.push(this);
   }
 
   postMessage(message: Request | Forget) {
