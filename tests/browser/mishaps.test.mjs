@@ -193,3 +193,246 @@ test("Chromium: scoring of 5,000 tokens ends within a second of Cancel, and the 
     assert.deepEqual(await score(browser), before);
   });
 });
+
+/** Makes the engine's worker see a browser in which `code` has run. */
+const crippled = (code) =>
+  mirror(async (request, response) => {
+    if (!/\/worker-[^/]*\.js$/.test(request.url)) return false;
+    response.writeHead(200, { "Content-Type": "text/javascript" });
+    response.end(`${code}\n${await (await fetch(new URL(request.url, url))).text()}`);
+    return true;
+  });
+
+for (const [what, code, sentence] of [
+  ["SIMD", "WebAssembly.validate = () => false;", /^This browser lacks WebAssembly SIMD; Rewardscope needs .*\.$/],
+  ["WebAssembly", "delete self.WebAssembly;", /^This browser has no WebAssembly, .*; Rewardscope needs .*\.$/],
+]) {
+  test(`Chromium: a browser without ${what} is told so in one sentence`, async () => {
+    const site = await crippled(code);
+    try {
+      await using(
+        "Chromium",
+        `without-${what}`,
+        async (browser) => {
+          await browser.until("the sentence", () => document.querySelector("#error") !== null, undefined, {
+            allowError: true,
+          });
+          assert.match(await browser.text("#error"), sentence);
+        },
+        { address: site.address },
+      );
+    } finally {
+      site.stop();
+    }
+  });
+}
+
+for (const name of ["Chromium", "Firefox"]) {
+  test(`${name}: what a browser refills after Back is what is computed`, async () => {
+    await using(name, "refilled", async (browser) => {
+      const { page } = browser;
+      await browser.until("the fields", () => document.querySelector("textarea") !== null);
+      const text = "Which metal is liquid at room temperature?";
+      await show(browser, "benchmark");
+      await browser.until("the view", () => document.querySelector("#seed") !== null);
+      await browser.fill("#seed", "7");
+      await show(browser, "models");
+      await browser.until("the view", () => document.querySelector("#device") !== null);
+      await browser.select("#device", "cpu");
+      await show(browser, "try");
+      const prompt = await page.waitForSelector("[data-view=try] textarea");
+      await prompt.evaluate((element, text) => {
+        element.value = text;
+        element.dispatchEvent(new InputEvent("input", { bubbles: true }));
+      }, text);
+      // Without drafts and without the back/forward cache, as in a private window or after a crash.
+      await browser.evaluate(() => {
+        Storage.prototype.setItem = () => {};
+        sessionStorage.clear();
+        addEventListener("unload", () => {});
+      });
+      await page.goto(new URL("icon.svg", url).href);
+      await page.goBack();
+      await showModels(browser);
+      const shown = await browser.evaluate(() => ({
+        text: document.querySelector("[data-view=try] textarea").value,
+        device: document.querySelector("#device").value,
+        seed: document.querySelector("#seed").value,
+      }));
+      console.log(`${name} shows`, shown);
+      // What the page asks of the engine.
+      await browser.evaluate(() => {
+        const { call } = window.rewardscope;
+        window.asked = {};
+        window.rewardscope.call = function (name, args, ...rest) {
+          window.asked[name] = args;
+          return call.call(this, name, args, ...rest);
+        };
+      });
+      await loadFiles(browser, shown.device, checkpoint("llama_plain"));
+      await show(browser, "try");
+      await browser.click("#score");
+      await show(browser, "benchmark");
+      await browser.until("idle", () => !document.querySelector("#run").disabled);
+      await browser.click("#run");
+      await browser.until("the run", () => window.asked.plan !== undefined);
+      const asked = await browser.evaluate(() => window.asked);
+      assert.equal(asked.score[0].at(-1).content, shown.text);
+      assert.equal(asked.loadFiles[3].device, shown.device);
+      assert.equal(String(asked.plan[2]), shown.seed);
+    });
+  });
+}
+
+/** The site, of which a second version can be deployed: its files have other names, and those of the first are gone. */
+async function deployments() {
+  const text = async (name) => (await fetch(new URL(name, url))).text();
+  const manifest = await text("sw.js");
+  const names = [...manifest.matchAll(/assets\/([\w.-]+-[\w-]{8}\.(?:js|css|safetensors))/g)].map(([, name]) => name);
+  const worker = await text(`assets/${names.find((name) => /^worker-/.test(name))}`);
+  names.push(...[...worker.matchAll(/rewardscope_(?:bg|relaxed)-[\w-]{8}\.wasm/g)].map(([name]) => name));
+  const second = (name) => name.replace(/\.(\w+)$/, ".second.$1");
+  let isSecond = false;
+  const asked = [];
+  const site = await mirror(async (request, response) => {
+    const path = new URL(request.url, url).pathname;
+    asked.push(path);
+    if (!isSecond || !/^\/($|index\.html|sw\.js|assets\/)/.test(path)) return false;
+    if (path.startsWith("/assets/") && !path.includes(".second.")) {
+      response.writeHead(404, { "Content-Type": "text/plain" }).end("not found");
+      return true;
+    }
+    const found = await fetch(new URL(path.replace(".second.", "."), url));
+    const type = found.headers.get("content-type");
+    response.writeHead(found.status, { "Content-Type": type });
+    if (!/html|javascript|css/.test(type)) {
+      response.end(Buffer.from(await found.arrayBuffer()));
+      return true;
+    }
+    let body = await found.text();
+    for (const name of names) body = body.replaceAll(name, second(name));
+    response.end(body);
+    return true;
+  });
+  return { ...site, asked, deploy: () => (isSecond = true) };
+}
+
+const isKept = (browser) =>
+  browser.until(
+    "the page to be kept",
+    async () => (await navigator.serviceWorker.getRegistration())?.active?.state === "activated",
+    undefined,
+    { allowError: true },
+  );
+const isSecondShown = (page) => page.evaluate(() => document.querySelector("script[src]").src.includes(".second."));
+
+test("Chromium: a new version is announced, taken when asked for, and the old one goes on in another tab", async () => {
+  const site = await deployments();
+  try {
+    await using(
+      "Chromium",
+      "new-version",
+      async (first) => {
+        await isKept(first);
+        const browser = await first.revisit();
+        await isThere(browser);
+        await showModels(browser);
+        await loadFiles(browser, "cpu", checkpoint("llama_plain"));
+        await browser.evaluate(() => (window.isOld = true));
+        site.deploy();
+        const other = await browser.page.context().newPage();
+        await other.goto(site.address);
+        assert.equal(await isSecondShown(other), false);
+        const press = (page) => page.getByRole("button", { name: "Update", exact: true });
+        await press(other).waitFor();
+        await press(browser.page).waitFor();
+        assert.equal(await browser.evaluate(() => window.isOld), true);
+        await Promise.all([other.waitForEvent("load"), press(other).click()]);
+        assert.equal(await isSecondShown(other), true);
+        await other.waitForFunction(() => window.rewardscope.call("memoryBytes", []).then((bytes) => bytes > 0));
+        // The old one is left as it is, and has what it fetches only now: the palette, and the engine for a new worker.
+        assert.equal(await browser.evaluate(() => window.isOld), true);
+        await press(browser.page).waitFor();
+        await browser.page.bringToFront();
+        await browser.page.keyboard.press("Control+k");
+        await browser.page.getByRole("dialog").waitFor();
+        await browser.page.keyboard.press("Escape");
+        await browser.evaluate(() => window.rewardscope.replace("ended by a test"));
+        await browser.until("the notice", () =>
+          document.querySelector("#notice")?.textContent.includes("started again"),
+        );
+        assert.equal((await score(browser)).length, 2);
+        const kept = () => other.evaluate(async () => (await caches.keys()).filter((name) => /page/.test(name)).length);
+        assert.equal(await kept(), 2);
+        await Promise.all([browser.page.waitForEvent("load"), press(browser.page).click()]);
+        assert.equal(await isSecondShown(browser.page), true);
+        // Once no tab shows the old version, its files go.
+        await other.close();
+        const last = await browser.revisit();
+        assert.equal(await isSecondShown(last.page), true);
+        await last.until(
+          "the old files to go",
+          async () => (await caches.keys()).filter((name) => /page/.test(name)).length === 1,
+        );
+      },
+      { address: site.address },
+    );
+  } finally {
+    site.stop();
+  }
+});
+
+test("Chromium: where the site no longer has the engine of the kept page, the new version is taken", async () => {
+  const site = await deployments();
+  try {
+    await using(
+      "Chromium",
+      "outdated",
+      async (first) => {
+        await isKept(first);
+        await isThere(first);
+        // As if the engine had never come, or the browser had made room.
+        await first.evaluate(async () => {
+          for (const name of await caches.keys()) if (name.startsWith("rewardscope-engine")) await caches.delete(name);
+        });
+        site.deploy();
+        const browser = await first.revisit();
+        await browser.page.waitForFunction(() => document.querySelector("script[src]")?.src.includes(".second."));
+        await isThere(browser);
+        assert.equal(await browser.text("#error"), "");
+        assert.ok(site.asked.some((path) => /rewardscope_\w+-[\w-]+\.wasm$/.test(path)));
+      },
+      { address: site.address },
+    );
+  } finally {
+    site.stop();
+  }
+});
+
+for (const name of ["Chromium", "Firefox"]) {
+  test(`${name}: the bundled sample opens without a network on a second visit`, async () => {
+    const site = await mirror(() => false);
+    try {
+      await using(
+        name,
+        "offline-sample",
+        async (browser) => {
+          const open = async (page) => {
+            await isThere(page);
+            await show(page, "benchmark");
+            await page.until("the view", () => document.querySelector("#open-rows")?.disabled === false);
+            await page.click("#open-rows");
+            await page.until("the rows", () => document.querySelector("#dataset-report") !== null);
+          };
+          await open(browser);
+          await isKept(browser);
+          site.stop();
+          await open(await browser.revisit());
+        },
+        { address: site.address },
+      );
+    } finally {
+      site.stop();
+    }
+  });
+}

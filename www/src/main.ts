@@ -40,4 +40,4 @@ if (target) {
 }
 // The service worker keeps the page for visits without a network. The engine stores models and rows itself.
 if (import.meta.env.PROD && navigator.serviceWorker)
-  update.follow(navigator.serviceWorker.register(new URL("sw.js", document.baseURI)));
+  update.follow(navigator.serviceWorker, new URL("sw.js", document.baseURI));

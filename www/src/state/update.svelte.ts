@@ -5,8 +5,11 @@ const ASK_AGAIN_MS = 3_600_000;
 
 /** The version that waits. */
 export class UpdateState {
-  /** The service worker of a new version that is ready. */
-  waiting = $state.raw<ServiceWorker>();
+  #waiting = $state.raw<ServiceWorker>();
+  /** Whether another tab has taken a new version. */
+  #isTaken = $state(false);
+  /** Whether a new version is ready. */
+  isReady = $derived(this.#waiting !== undefined || this.#isTaken);
   /** Whether files of the shown version are no longer on the site. */
   isOutdated = $state(false);
   #registered: Promise<ServiceWorkerRegistration | undefined> = Promise.resolve(undefined);
@@ -21,9 +24,11 @@ export class UpdateState {
   }
 
   /** Follows the page's service worker. */
-  follow(registered: Promise<ServiceWorkerRegistration>) {
+  follow(workers: ServiceWorkerContainer, address: URL) {
     this.#asked = Date.now();
-    this.#registered = registered.catch(() => undefined);
+    // The first one of a visit is the shown version's own.
+    if (workers.controller) workers.addEventListener("controllerchange", () => (this.#isTaken = true));
+    this.#registered = workers.register(address).catch(() => undefined);
     void this.#registered.then((registration) => {
       if (!registration) return;
       const look = () => this.#look(registration);
@@ -38,7 +43,7 @@ export class UpdateState {
 
   #look({ active, waiting }: ServiceWorkerRegistration) {
     // Without an active one this is the first visit.
-    this.waiting = active && waiting ? waiting : undefined;
+    this.#waiting = active && waiting ? waiting : undefined;
   }
 
   /** Asks whether there is a new version, if that was long ago. */
@@ -62,16 +67,18 @@ export class UpdateState {
     const { installing } = registration;
     if (installing) await changed(installing, () => installing.state !== "installing");
     this.#look(registration);
-    if (this.waiting && this.#isEmpty()) await this.apply();
+    if (this.isReady && this.#isEmpty()) await this.apply();
   }
 
   /** Takes the new version: reloads the page with it. */
   async apply() {
-    const { waiting } = this;
-    if (!waiting) return;
-    waiting.postMessage({ type: "SKIP_WAITING" });
-    // Another tab may have taken it already, or an even newer one has come.
-    await changed(waiting, () => ["activated", "redundant"].includes(waiting.state));
+    if (!this.isReady) return;
+    const waiting = this.#waiting;
+    if (waiting) {
+      waiting.postMessage({ type: "SKIP_WAITING" });
+      // Another tab may have taken it already, or an even newer one has come.
+      await changed(waiting, () => ["activated", "redundant"].includes(waiting.state));
+    }
     this.#reload();
   }
 }
