@@ -20,7 +20,10 @@ const FILES = self.__WB_MANIFEST;
 const NAMES = new Set(FILES.map(({ url }) => url));
 const { scope } = self.registration;
 const PREFIX = `rewardscope-page ${scope} `;
-const version = [...JSON.stringify(FILES)].reduce((hash, letter) => (Math.imul(hash, 31) + letter.charCodeAt(0)) | 0, 7);
+const version = [...JSON.stringify(FILES)].reduce(
+  (hash, letter) => (Math.imul(hash, 31) + letter.charCodeAt(0)) | 0,
+  7,
+);
 const CACHE = `${PREFIX}${(version >>> 0).toString(16)}`;
 
 /** Whether a cache holds a version of the page. Versions up to 0.4 kept it by another name. */
@@ -47,11 +50,13 @@ async function fetched({ url, revision }: PageFile): Promise<Response> {
 }
 
 async function install() {
+  const isThere = await caches.has(CACHE);
   try {
     const cache = await caches.open(CACHE);
     await Promise.all(FILES.map(async (file) => cache.put(new URL(file.url, scope), await fetched(file))));
   } catch (error) {
-    await caches.delete(CACHE);
+    // A service worker that differs in its own code only has the same files.
+    if (!isThere) await caches.delete(CACHE);
     throw error;
   }
 }
@@ -72,7 +77,8 @@ async function answer(name: string, request: Request): Promise<Response> {
 }
 
 self.addEventListener("install", (event) => event.waitUntil(install()));
-self.addEventListener("activate", (event) => event.waitUntil(tidy()));
+// The tab of a first visit is answered from here too: it may stay open while versions come and go.
+self.addEventListener("activate", (event) => event.waitUntil(tidy().then(() => self.clients.claim())));
 self.addEventListener("message", ({ data }) => {
   if ((data as { type?: unknown } | null)?.type === "SKIP_WAITING") void self.skipWaiting();
 });

@@ -12,6 +12,7 @@ export class UpdateState {
   isReady = $derived(this.#waiting !== undefined || this.#isTaken);
   /** Whether files of the shown version are no longer on the site. */
   isOutdated = $state(false);
+  #workers: ServiceWorkerContainer | undefined;
   #registered: Promise<ServiceWorkerRegistration | undefined> = Promise.resolve(undefined);
   #asked = 0;
   /** Whether the page can be reloaded without the visitor losing anything. */
@@ -26,8 +27,13 @@ export class UpdateState {
   /** Follows the page's service worker. */
   follow(workers: ServiceWorkerContainer, address: URL) {
     this.#asked = Date.now();
-    // The first one of a visit is the shown version's own.
-    if (workers.controller) workers.addEventListener("controllerchange", () => (this.#isTaken = true));
+    this.#workers = workers;
+    // On a first visit the first one is the shown version's own.
+    let isFirst = !workers.controller;
+    workers.addEventListener("controllerchange", () => {
+      if (!isFirst) this.#isTaken = true;
+      isFirst = false;
+    });
     this.#registered = workers.register(address).catch(() => undefined);
     void this.#registered.then((registration) => {
       if (!registration) return;
@@ -67,6 +73,8 @@ export class UpdateState {
     const { installing } = registration;
     if (installing) await changed(installing, () => installing.state !== "installing");
     this.#look(registration);
+    // What a page shows that came past the service worker, a reload replaces by what it has.
+    if (!this.#workers?.controller) this.#isTaken = true;
     if (this.isReady && this.#isEmpty()) await this.apply();
   }
 

@@ -80,6 +80,9 @@ test("the first visit's own version is not announced", async () => {
   worker.become("activated");
   workers.dispatchEvent(new Event("controllerchange"));
   expect(update.isReady).toBe(false);
+  // The tab stays open, and another one takes the next version.
+  workers.dispatchEvent(new Event("controllerchange"));
+  expect(update.isReady).toBe(true);
 });
 
 test("a new version is announced when it has its files, and nothing is reloaded", async () => {
@@ -158,6 +161,14 @@ test.each([true, false])("the site no longer has the shown version; nothing is o
   worker?.become("activated");
   await sought;
   expect(reloads).toBe(empty ? 1 : 0);
+});
+
+test("a page that came past the service worker is reloaded once", async () => {
+  isEmpty = true;
+  workers.registration.active = new Worker("activated");
+  await follow();
+  await update.outdated();
+  expect(reloads).toBe(1);
 });
 
 test("where there is no newer version, or no network, the page stays as it is", async () => {
