@@ -77,9 +77,12 @@ export default defineConfig({
     svelte(),
     withoutPolicy,
     VitePWA({
-      // A new version waits until the old page is closed: a run is not broken off for it.
+      // A new version waits until the visitor asks for it: a run is not broken off for it.
       registerType: "prompt",
       injectRegister: false,
+      strategies: "injectManifest",
+      srcDir: "src",
+      filename: "sw.ts",
       manifest: {
         name: "Rewardscope",
         short_name: "Rewardscope",
@@ -91,13 +94,9 @@ export default defineConfig({
         theme_color: "#0b5cad",
         icons: [{ src: "icon.svg", sizes: "any", type: "image/svg+xml", purpose: "any" }],
       },
-      workbox: {
+      injectManifest: {
         globPatterns: ["**/*.{html,js,css,svg,webmanifest,safetensors}"],
-        // The folder's address is the page; whatever else lies there is itself.
-        navigateFallback: null,
-        ignoreURLParametersMatching: [/./],
-        inlineWorkboxRuntime: true,
-        cleanupOutdatedCaches: true,
+        rollupFormat: "iife",
       },
     }),
   ],

@@ -180,7 +180,10 @@ async function openChromium({ webgpu = true, relaxed = true, onDisk = false, add
     // Makes the worker see a browser without relaxed SIMD.
     await context.route(/\/worker-[^/]*\.js$/, async (route) => {
       const response = await route.fetch();
-      await route.fulfill({ response, body: `WebAssembly.validate = () => false;\n${await response.text()}` });
+      await route.fulfill({
+        response,
+        body: `WebAssembly.validate = (bytes) => !bytes.includes(133);\n${await response.text()}`,
+      });
     });
   }
   /** The last started worker of that name. */

@@ -1,4 +1,7 @@
 // The page's state, put together: one engine, one model, one dataset, one run, and the other open runs.
+import { EngineFailure } from "./engine/engine";
+import { isCancel } from "./engine/protocol";
+import * as format from "./lib/format";
 import { hasLink } from "./lib/link";
 import { route } from "./lib/route.svelte";
 import { DatasetState } from "./state/dataset.svelte";
@@ -38,10 +41,15 @@ export class AppState {
   readonly storage = new StorageState(this.work, this.engine, () => this.run.forget());
 
   constructor() {
-    this.sheet.onSuperseded = () => this.cancel();
+    this.sheet.onSuperseded = () => this.supersede();
     this.work.connect({
       say: (error) => this.engine.say(error),
       mend: (error) => this.engine.mend(error),
+      giveUp: () => {
+        this.engine.giveUp();
+        this.models.abandonOthers();
+      },
+      reopen: (error) => this.engine.reopen(error),
       ended: () => {
         this.run.ended();
         this.visits.remember();
@@ -50,6 +58,8 @@ export class AppState {
     });
     this.engine.connect({
       restore: () => this.#restore(),
+      restoreOthers: () => this.models.restoreOthers(),
+      open: (lacks) => this.#open(lacks),
       drop: () => {
         this.models.drop();
         this.dataset.close();
@@ -82,11 +92,36 @@ export class AppState {
     return this.runs.restore();
   }
 
-  /** Stops the work under way. A run can be resumed later. */
+  /** What has to be opened again once work was cancelled; empty if nothing has. */
+  #open(lacks: boolean): string {
+    const { loaded } = this.models;
+    if (lacks && loaded) return format.model(loaded);
+    if (lacks && this.dataset.report) return format.dataset(this.dataset.report.name);
+    if (this.models.lacksOthers) return "the compared model";
+    return lacks && this.runs.all.length > 0 ? "what the leaderboard lists" : "";
+  }
+
+  /** Stops the work under way within a second. A run can be resumed later. */
   cancel() {
     this.work.cancel();
+    this.#askToStop();
+  }
+
+  /**
+   * Stops the scoring of a text that has changed since. It may take its time: a new worker would have to load the model
+   * again.
+   */
+  supersede() {
+    this.work.cancel({ patiently: true });
+    this.#askToStop();
+  }
+
+  #askToStop() {
     this.models.cancelOthers();
-    this.engine.call("cancel", []).catch((error: unknown) => this.work.fail(error));
+    this.engine.call("cancel", []).catch((error: unknown) => {
+      // A worker that was given up or has died: the work under way says so.
+      if (!isCancel(error) && !(error instanceof EngineFailure)) this.work.fail(error);
+    });
   }
 
   /** Stops the run and removes it from the page. Its journal stays. */

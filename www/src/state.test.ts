@@ -8,6 +8,7 @@ import { app as first } from "./state.svelte";
 // The module under test starts the page's worker as soon as it is loaded.
 vi.hoisted(() => {
   globalThis.Worker ??= class {} as unknown as typeof Worker;
+  globalThis.document ??= { baseURI: "https://site.example/" } as Document;
 });
 
 const SELECTION = { subset: undefined, limit: 20, seed: 0 };

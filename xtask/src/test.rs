@@ -24,8 +24,10 @@ const LONG_FUZZ_SECONDS: u32 = 900;
 const TOOLS: &str = ".cache/tools";
 
 /// The files of browser tests. They run one after another, because a test machine may have only two cores.
-const BROWSER_TESTS: [&str; 12] =
-    ["page", "faults", "views", "runs", "tour", "flows", "keep", "survive", "large", "fit", "intake", "folders"];
+const BROWSER_TESTS: [&str; 13] = [
+    "page", "faults", "mishaps", "views", "runs", "tour", "flows", "keep", "survive", "large", "fit", "intake",
+    "folders",
+];
 
 const DENY_VERSION: &str = "0.20.2";
 

@@ -337,6 +337,95 @@ describe("ending a worker", () => {
   });
 });
 
+describe("giving up work that does not end", () => {
+  test("its calls fail as cancelled ones, and a new worker takes its place without a word", async () => {
+    const engine = await started();
+    const [run, cancel] = [watch(engine.call("run", [])), watch(engine.call("cancel", []))];
+    expect(engine.abandon()).toBe(true);
+    await settle();
+    for (const { error } of [run, cancel]) {
+      expect(error?.message).toBe("cancelled");
+      expect(error).not.toBeInstanceOf(EngineFailure);
+    }
+    expect(FakeWorker.all.map(({ isEnded }) => isEnded)).toEqual([true, false]);
+    expect(replaced).toEqual([]);
+  });
+
+  test("what is asked of any worker is asked of the next", async () => {
+    const engine = await started();
+    void engine.call("score", [[], []]).catch(() => {});
+    const benchmarks = engine.call("benchmarks", []);
+    engine.abandon();
+    expect(FakeWorker.at(1).calls).toEqual(["benchmarks"]);
+    FakeWorker.at(1).done(0, []);
+    expect(await benchmarks).toEqual([]);
+  });
+
+  test("what the old worker still says is not heard", async () => {
+    const engine = await started();
+    void engine.call("run", []).catch(() => {});
+    const { id } = FakeWorker.at(0).request(1);
+    engine.abandon();
+    const call = watch(engine.call("report", []));
+    FakeWorker.at(0).say({ id, kind: "done", result: "old" });
+    FakeWorker.at(0).say({ id: id + 1, kind: "done", result: "old" });
+    expect(FakeWorker.at(0).die("late")).toBe(true);
+    await settle();
+    expect(call).toEqual({});
+    expect(FakeWorker.all).toHaveLength(2);
+  });
+
+  test("without calls of work there is nothing to give up", async () => {
+    const engine = await started();
+    const call = watch(engine.call("storage", []));
+    expect(engine.abandon()).toBe(false);
+    await settle();
+    expect(call).toEqual({});
+    expect(FakeWorker.all).toHaveLength(1);
+  });
+
+  test("before the engine is there its worker stays, and is told to forget the calls of the work", async () => {
+    const engine = start();
+    const [device, configure] = [
+      watch(engine.call("openDevice", ["auto"])),
+      watch(engine.call("configure", [undefined, undefined, true])),
+    ];
+    expect(engine.abandon()).toBe(false);
+    await settle();
+    expect(configure.error?.message).toBe("cancelled");
+    expect(device).toEqual({});
+    expect(FakeWorker.all.map(({ isEnded }) => isEnded)).toEqual([false]);
+    expect(FakeWorker.at(0).forgotten).toEqual([FakeWorker.at(0).request(1).id]);
+  });
+});
+
+test("it is told when the site no longer has the engine's file", async () => {
+  const engine = start();
+  let outdated = 0;
+  engine.onOutdated = () => outdated++;
+  const calls = [watch(engine.call("memoryBytes", [])), watch(engine.call("storage", []))];
+  FakeWorker.at(0).say({ id: 0, kind: "failed", message: "404", deviceFailed: false, outdated: true });
+  FakeWorker.at(0).say({ id: 1, kind: "failed", message: "no", deviceFailed: false });
+  await settle();
+  expect(calls.map(({ error }) => error?.message)).toEqual(["404", "no"]);
+  expect(outdated).toBe(1);
+});
+
+test("where the browser knows no modules in workers one sentence says so", async () => {
+  vi.stubGlobal(
+    "Worker",
+    class extends FakeWorker {
+      constructor(address: URL) {
+        super(address);
+      }
+    },
+  );
+  const call = watch(start().call("openDevice", ["auto"]));
+  FakeWorker.at(0).die("Uncaught SyntaxError: Cannot use import statement outside a module");
+  await settle();
+  expect(call.error?.message).toMatch(/^This browser cannot run modules in workers; .* or newer\.$/);
+});
+
 test("the worker is a module beside the engine", () => {
   const made = vi.fn();
   vi.stubGlobal(

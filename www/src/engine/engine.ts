@@ -1,6 +1,14 @@
 // The page's side of the protocol. A worker that dies is replaced, and every call that was waiting for it fails with a
 // message.
-import type { CallName, Calls, ProgressOf, Reply, Request } from "./protocol";
+import {
+  CANCELLED,
+  type CallName,
+  type Calls,
+  type Forget,
+  type ProgressOf,
+  type Reply,
+  type Request,
+} from "./protocol";
 
 /** The worker or its device failed, so a new worker may succeed. All other errors are plain `Error`s. */
 export class EngineFailure extends Error {
@@ -12,8 +20,39 @@ export class EngineFailure extends Error {
   }
 }
 
-/** The callbacks of a call that has no answer yet. */
+/** Calls that need nothing that is open, so that another worker can answer them as well. */
+const OF_NO_WORK: ReadonlySet<CallName> = new Set<CallName>([
+  "benchmarks",
+  "catalog",
+  "memoryBytes",
+  "officialRows",
+  "openDevice",
+  "published",
+  "storage",
+]);
+
+const NO_MODULE_WORKERS =
+  "This browser cannot run modules in workers; Rewardscope needs Chrome 110, Firefox 115, Safari 16.4 or newer.";
+
+/** Whether workers can be modules here. Browsers that do not know of it do not read the option. */
+function knowsModules(): boolean {
+  let known = false;
+  try {
+    new Worker("blob:", {
+      get type() {
+        known = true;
+        return "module" as const;
+      },
+    }).terminate();
+  } catch {
+    // The address is none.
+  }
+  return known;
+}
+
+/** A call that has no answer yet, and its callbacks. */
 interface Waiting {
+  request: Request;
   done: (result: unknown) => void;
   failed: (error: Error) => void;
   progress: (progress: unknown) => void;
@@ -30,6 +69,8 @@ export class Engine {
   #answered = false;
   /** Why the worker could not start. */
   #dead: Error | undefined;
+  /** Called when the engine's file is no longer on the site, which has a newer version then. */
+  onOutdated: () => void = () => {};
 
   /** `onReplaced` is called with the reason when a worker dies and a new one takes its place. */
   constructor(onReplaced: (reason: string) => void, name = "engine") {
@@ -51,7 +92,7 @@ export class Engine {
       if (this.#answered) {
         this.replace(reason);
       } else {
-        this.#dead = new Error(reason);
+        this.#dead = new Error(knowsModules() ? reason : NO_MODULE_WORKERS);
         this.#failWaiting(this.#dead);
       }
     };
@@ -69,6 +110,7 @@ export class Engine {
     this.#waiting.delete(reply.id);
     if (reply.kind === "done") waiting.done(reply.result);
     else waiting.failed(reply.deviceFailed ? new EngineFailure(reply.message, this.#worker) : new Error(reply.message));
+    if (reply.kind === "failed" && reply.outdated) this.onOutdated();
   }
 
   /** Replaces the worker that failed, unless that has happened already. */
@@ -104,6 +146,30 @@ export class Engine {
     for (const { failed } of waiting) failed(error);
   }
 
+  /**
+   * Gives up the work under way, which has not ended when it was cancelled: its calls fail with "cancelled", which is
+   * no failure of the engine. Returns whether the worker was replaced, so that the new one has nothing open.
+   */
+  abandon(): boolean {
+    const [ofNoWork, ofWork] = [[] as Waiting[], [] as Waiting[]];
+    for (const one of this.#waiting.values()) (OF_NO_WORK.has(one.request.call) ? ofNoWork : ofWork).push(one);
+    if (ofWork.length === 0) return false;
+    for (const { request } of ofWork) this.#waiting.delete(request.id);
+    const replaced = this.#answered;
+    if (replaced) {
+      this.#worker.terminate();
+      this.#answered = false;
+      this.#worker = this.#start();
+      for (const { request } of ofNoWork) this.#worker.postMessage(request);
+    } else {
+      // The engine is still being fetched. A new worker would begin that anew.
+      const forget: Forget = { forget: ofWork.map(({ request }) => request.id) };
+      this.#worker.postMessage(forget);
+    }
+    for (const { failed } of ofWork) failed(new Error(CANCELLED));
+    return replaced;
+  }
+
   /** Calls a method of the worker's session. `progress` gets its reports until the promise settles. */
   call<K extends CallName>(
     call: K,
@@ -114,12 +180,13 @@ export class Engine {
     if (this.#dead) this.#restart(this.#dead.message);
     const id = this.#next++;
     return new Promise((done, failed) => {
+      const request: Request<K> = { id, call, args };
       this.#waiting.set(id, {
+        request: request as Request,
         done: done as (result: unknown) => void,
         failed,
         progress: (progress ?? (() => {})) as (progress: unknown) => void,
       });
-      const request: Request<K> = { id, call, args };
       this.#worker.postMessage(request);
     });
   }

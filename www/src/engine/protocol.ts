@@ -37,8 +37,22 @@ export interface Request<K extends CallName = CallName> {
   args: Calls[K]["args"];
 }
 
-/** A message of the worker. `deviceFailed`: the device failed, so the worker should be replaced. */
+/** Calls that the worker should not make, because nobody waits for them any more. */
+export interface Forget {
+  forget: number[];
+}
+
+/** The message of the error that a cancelled call fails with. */
+export const CANCELLED = "cancelled";
+
+/** Whether an error says that work was cancelled. */
+export const isCancel = (error: unknown) => error instanceof Error && error.message === CANCELLED;
+
+/**
+ * A message of the worker. `deviceFailed`: the device failed, so the worker should be replaced. `outdated`: the site no
+ * longer has the engine's file, so the page is of an older version than the site.
+ */
 export type Reply =
   | { id: number; kind: "done"; result: unknown }
   | { id: number; kind: "progress"; progress: unknown }
-  | { id: number; kind: "failed"; message: string; deviceFailed: boolean };
+  | { id: number; kind: "failed"; message: string; deviceFailed: boolean; outdated?: boolean };

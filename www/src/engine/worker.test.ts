@@ -10,6 +10,9 @@ const RELAXED = "https://site.example/app/assets/relaxed.wasm";
 /** What every module begins with. */
 const MODULE = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0]);
 
+/** Whether a module that the worker tries has an instruction of relaxed SIMD. */
+const isRelaxed = (bytes: BufferSource) => (bytes as Uint8Array).includes(133);
+
 /** The engine's module: what it was started with, and the session that it has. */
 const wasm = vi.hoisted(() => ({
   init: (async () => undefined) as (options: { module_or_path: Promise<Response> }) => Promise<unknown>,
@@ -93,7 +96,7 @@ beforeEach(() => {
     return site.get(address)?.() ?? new Response("none", { status: 404, headers: { "Content-Type": "text/plain" } });
   });
   vi.stubGlobal("caches", { delete: async () => false });
-  vi.spyOn(WebAssembly, "validate").mockReturnValue(false);
+  vi.spyOn(WebAssembly, "validate").mockImplementation((bytes) => !isRelaxed(bytes));
 });
 
 /** Starts the worker's module anew. */
@@ -285,7 +288,8 @@ describe("the engine's bytes", () => {
     expect(replies).toHaveLength(2);
     for (const [id, reply] of replies.entries()) {
       const { message } = reply as { message: string };
-      expect(reply).toEqual(failed(id, message));
+      // The page asks for a newer version of the site, unless the host has a passing trouble.
+      expect(reply).toEqual({ ...failed(id, message), ...(status < 500 && { outdated: true }) });
       for (const fact of [PLAIN, status, type]) expect(message).toContain(String(fact));
     }
   });
@@ -366,10 +370,11 @@ describe("the engine's bytes", () => {
       });
     });
 
-    test("they are kept, and what an older version kept is not", async () => {
-      store.set("https://site.example/app/assets/old.wasm", new Response("old"));
+    test("they are kept beside the version's before, which another tab may still show; older ones are not", async () => {
+      const older = [1, 2, 3].map((number) => `https://site.example/app/assets/old-${number}.wasm`);
+      for (const address of older) store.set(address, new Response("old"));
       await started();
-      expect([...store.keys()]).toEqual([PLAIN]);
+      expect([...store.keys()]).toEqual([older[2], PLAIN]);
       expect(new Uint8Array((await store.get(PLAIN)?.arrayBuffer()) ?? [])).toEqual(MODULE);
     });
 
@@ -397,6 +402,15 @@ describe("the engine's bytes", () => {
       expect([...store.keys()]).toEqual([]);
     });
 
+    test("that the site has none throws nothing away: another tab may show the version before", async () => {
+      site.delete(PLAIN);
+      store.set("https://site.example/app/assets/old.wasm", new Response("old"));
+      await start();
+      expect(await ask(["memoryBytes"])).toMatchObject([{ kind: "failed", outdated: true }]);
+      expect(store.size).toBe(1);
+      expect(deleted).toEqual([]);
+    });
+
     test("a copy that does not start is thrown away, and why it did not is said", async () => {
       wasm.init = async () => Promise.reject(new WebAssembly.CompileError("it is damaged"));
       await start();
@@ -406,13 +420,63 @@ describe("the engine's bytes", () => {
   });
 });
 
+describe("a browser that cannot run the engine", () => {
+  test("without SIMD one sentence says so, and nothing is fetched", async () => {
+    vi.mocked(WebAssembly.validate).mockReturnValue(false);
+    await start();
+    const [reply] = await ask(["openDevice", "auto"]);
+    expect(reply).toMatchObject({ kind: "failed", deviceFailed: false });
+    expect((reply as { message: string }).message).toMatch(/^This browser lacks WebAssembly SIMD; .* or newer\.$/);
+    expect(fetched).toEqual([]);
+  });
+
+  test("without WebAssembly too", async () => {
+    vi.stubGlobal("WebAssembly", undefined);
+    await start();
+    const replies = await ask(["openDevice", "auto"]);
+    expect((replies[0] as { message: string }).message).toMatch(/^This browser has no WebAssembly, .* or newer\.$/);
+    expect(fetched).toEqual([]);
+  });
+});
+
+describe("before the engine is there", () => {
+  test("calls that are to be forgotten are not made", async () => {
+    const slow = held();
+    const made: unknown[] = [];
+    wasm.session = { encodeMs: (tokens: number) => void made.push(tokens) };
+    wasm.init = async () => {
+      await slow.promise;
+      return { memory: { buffer: new ArrayBuffer(8) } };
+    };
+    await start();
+    await ask(["encodeMs", 1], ["encodeMs", 2], ["encodeMs", 3]);
+    scope.take({ forget: [0, 2] });
+    slow.done();
+    expect(await ask()).toEqual([done(1)]);
+    expect(made).toEqual([2]);
+  });
+
+  test("where it could not be fetched the next call tries again", async () => {
+    let tries = 0;
+    vi.stubGlobal("fetch", async () => {
+      if (tries++ < 2) throw new TypeError("Failed to fetch");
+      return new Response(MODULE, { headers: { "Content-Type": "application/wasm" } });
+    });
+    await start();
+    expect(await ask(["memoryBytes"])).toEqual([failed(0, "Failed to fetch")]);
+    scope.replies = [];
+    expect(await ask(["memoryBytes"])).toEqual([done(0, 65_536)]);
+  });
+});
+
 describe("engine and worker together", () => {
   /** Joins the worker's module and the page, with copies of messages between them. */
   class Joined {
     onmessage: ((event: MessageEvent) => void) | null = null;
     onerror: ((event: ErrorEvent) => void) | null = null;
 
-    constructor() {
+    constructor(_address: URL, options: WorkerOptions) {
+      expect(options.type).toBe("module");
       scope.onreply = (data) => setImmediate(() => this.onmessage?.(new MessageEvent("message", { data })));
     }
 
@@ -459,8 +523,8 @@ describe("engine and worker together", () => {
     vi.stubGlobal(
       "Worker",
       class extends Joined {
-        constructor() {
-          super();
+        constructor(address: URL, options: WorkerOptions) {
+          super(address, options);
           workers.push(this);
         }
       },

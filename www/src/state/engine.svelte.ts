@@ -1,12 +1,30 @@
 // The engine's worker. It is replaced when it fails, and its successor opens what it had open.
 import { Engine, EngineFailure } from "../engine/engine";
-import type { CallName, Calls, ProgressOf } from "../engine/protocol";
+import { CANCELLED, isCancel, type CallName, type Calls, type ProgressOf } from "../engine/protocol";
 import { many } from "../lib/format";
 import type { DeviceReport, LoadProgress } from "../wasm/rewardscope";
 import type { WorkState } from "./work.svelte";
 
 /** Most restarts in a row without progress between them. */
 const FRUITLESS_RESTARTS = 2;
+
+/** Calls that begin something long. A cancel ends them only if they run already, so later they are not made. */
+const LONG: ReadonlySet<CallName> = new Set<CallName>([
+  "estimate",
+  "fit",
+  "loadFiles",
+  "loadHub",
+  "loadSite",
+  "openDataFiles",
+  "openDataHub",
+  "openDataSite",
+  "openRun",
+  "openRunAddress",
+  "plan",
+  "run",
+  "score",
+  "trace",
+]);
 
 /** Access to the Hub, as it was when a model or dataset was opened. `keep`: downloads are stored on this device. */
 export interface Access {
@@ -19,6 +37,12 @@ export interface Access {
 interface Hooks {
   /** Opens again what was open. Returns one sentence for each run that had to be closed. */
   restore: () => Promise<string[]>;
+  /** Opens again the compared models whose workers were given up. Returns one sentence for each that cannot be. */
+  restoreOthers?: () => Promise<string[]>;
+  /**
+   * What has to be opened again, named for a sentence; empty if nothing has. `lacks`: the engine's worker is a new one.
+   */
+  open?: (lacks: boolean) => string;
   /** Marks model and dataset as closed. */
   drop: () => void;
   /** How many items of the run are done. */
@@ -45,6 +69,8 @@ export class EngineState {
   #hooks: Hooks | undefined;
   /** Restarts while no work was under way, since work last succeeded. */
   #idleRestarts = 0;
+  /** Whether the worker was replaced for cancelled work, so that it lacks what is open. */
+  #lacks = false;
 
   constructor(work: WorkState) {
     this.#work = work;
@@ -58,6 +84,8 @@ export class EngineState {
 
   /** Calls the engine. */
   call<K extends CallName>(call: K, args: Calls[K]["args"], progress?: (progress: ProgressOf<K>) => void) {
+    // The engine forgets a cancel that comes before the call, as while it is still being fetched.
+    if (this.#work.isCancelled && LONG.has(call)) return Promise.reject<Calls[K]["result"]>(new Error(CANCELLED));
     return this.client.call(call, args, progress);
   }
 
@@ -107,7 +135,7 @@ export class EngineState {
         this.#work.checkCancelled();
         return await task();
       } catch (error) {
-        if (!(error instanceof EngineFailure)) throw error;
+        if (!(error instanceof EngineFailure) || this.#work.isCancelled) throw error;
         const done = itemsDone();
         fruitless = done > reached ? 1 : fruitless + 1;
         reached = Math.max(reached, done);
@@ -124,6 +152,35 @@ export class EngineState {
         ].join(" ");
       }
     }
+  }
+
+  /** Gives up the worker if it goes on with cancelled work. */
+  giveUp() {
+    if (this.client.abandon()) this.#lacks = true;
+  }
+
+  /** Opens again, after work was cancelled, what was open in a worker that was lost. */
+  reopen(error: unknown) {
+    if (error instanceof EngineFailure) {
+      this.client.restartAfter(error);
+      this.#lacks = true;
+    }
+    const lacks = this.#lacks;
+    this.#lacks = false;
+    const open = this.#hooks?.open?.(lacks) ?? "";
+    if (!open) return;
+    const { notice } = this.#work;
+    void this.#work.alone("loading", async () => {
+      this.#work.notice = `${notice} Opening ${open} again.`;
+      try {
+        const closed = lacks ? await this.#restore() : [];
+        closed.push(...((await this.#hooks?.restoreOthers?.()) ?? []));
+        this.#work.notice = [notice, `Opened ${open} again.`, ...closed].join(" ");
+      } catch (error) {
+        this.#work.notice = notice;
+        throw error;
+      }
+    });
   }
 
   #replaced(reason: string) {
@@ -146,6 +203,8 @@ export class EngineState {
       return (await this.#hooks?.restore()) ?? [];
     } catch (error) {
       this.#hooks?.drop();
+      // The runs were not opened yet.
+      this.#lacks ||= isCancel(error);
       throw error;
     }
   }

@@ -37,10 +37,10 @@ interface Loaded {
 }
 
 /** The bytes of a head's file. */
-async function headBytes(head: ModelSource["head"]): Promise<Uint8Array | undefined> {
+async function headBytes(head: ModelSource["head"], signal?: AbortSignal): Promise<Uint8Array | undefined> {
   if (head instanceof File) return new Uint8Array(await head.arrayBuffer());
   if (!(head instanceof URL)) return head;
-  const response = await fetch(head);
+  const response = await fetch(head, signal && { signal });
   if (!response.ok)
     throw new Error(`fetching the reward head: ${head.href} answered ${response.status}; reload the page`);
   return new Uint8Array(await response.arrayBuffer());
@@ -102,6 +102,10 @@ export class ModelsState {
   #from: Loaded | undefined;
   /** The engine of a model that is being added. */
   #loading: Engine | undefined;
+  /** Where the compared models came from, by their engines. */
+  #othersFrom = new WeakMap<Engine, Loaded>();
+  /** Engines of compared models whose workers were given up, so that they have no model. */
+  #emptied: Engine[] = [];
 
   constructor(work: WorkState, engine: EngineState, hooks: Hooks) {
     this.#work = work;
@@ -130,11 +134,9 @@ export class ModelsState {
     this.#hooks.replacing();
     this.#engine.load = undefined;
     const access = this.#engine.access();
-    // A snapshot: later changes are for the next model.
-    const chosen = $state.snapshot(settings);
-    const model = await this.#load(source, chosen, access);
+    const model = await this.#load(source, settings, access);
     this.loaded = model;
-    this.#from = { source, settings: chosen, access, fingerprint: model.fingerprint };
+    this.#from = { source, settings, access, fingerprint: model.fingerprint };
     this.#engine.device = model.device;
     this.#hooks.changed();
     return model;
@@ -163,7 +165,7 @@ export class ModelsState {
   async #load(source: ModelSource, settings: LoadSettings, access: Access): Promise<ModelReport> {
     this.loading = sourceName(source);
     try {
-      const head = await headBytes(source.head);
+      const head = await headBytes(source.head, this.#work.signal);
       this.head = head && (await this.#engine.call("readHead", [head]));
       return await this.#engine.loading((tell) => loadInto(this.#engine, source, head, settings, access, tell));
     } finally {
@@ -193,12 +195,12 @@ export class ModelsState {
       }, "other");
       this.#loading = engine;
       this.loading = sourceName(source);
-      const chosen = $state.snapshot(settings);
       try {
-        const head = await headBytes(source.head);
+        const head = await headBytes(source.head, this.#work.signal);
         const access = this.#engine.access();
-        const report = await this.#engine.loading((tell) => loadInto(engine, source, head, chosen, access, tell));
+        const report = await this.#engine.loading((tell) => loadInto(engine, source, head, settings, access, tell));
         this.others = [...this.others, { report, engine }];
+        this.#othersFrom.set(engine, { source, settings, access, fingerprint: report.fingerprint });
       } catch (error) {
         engine.end("it could not be loaded");
         throw error;
@@ -233,5 +235,43 @@ export class ModelsState {
   cancelOthers() {
     for (const engine of [...this.others.map(({ engine }) => engine), ...(this.#loading ? [this.#loading] : [])])
       engine.call("cancel", []).catch(() => {});
+  }
+
+  /** Gives up the workers of compared models that go on with cancelled work. */
+  abandonOthers() {
+    this.#loading?.abandon();
+    for (const { engine } of this.others) if (engine.abandon()) this.#emptied.push(engine);
+  }
+
+  /** Whether compared models have to be loaded again. */
+  get lacksOthers() {
+    return this.#emptied.length > 0;
+  }
+
+  /** Loads compared models again whose workers were given up. Returns one sentence for each that cannot be. */
+  async restoreOthers(): Promise<string[]> {
+    const lost: string[] = [];
+    for (const { report, engine } of this.others.filter((other) => this.#emptied.includes(other.engine))) {
+      this.#loading = engine;
+      try {
+        this.#work.checkCancelled();
+        const from = this.#othersFrom.get(engine);
+        if (!from) throw new Error("it is not known where it came from");
+        const head = await headBytes(from.source.head, this.#work.signal);
+        const again = await this.#engine.loading((tell) =>
+          loadInto(engine, from.source, head, from.settings, from.access, tell),
+        );
+        if (again.fingerprint !== from.fingerprint) throw new Error("it has changed since it was loaded");
+      } catch (error) {
+        engine.end("it could not be loaded again");
+        this.#forget(engine);
+        const why = error instanceof Error ? error.message : String(error);
+        lost.push(`${modelName(report)} is no longer compared: ${why}.`);
+      } finally {
+        this.#loading = undefined;
+      }
+    }
+    this.#emptied = [];
+    return lost;
   }
 }

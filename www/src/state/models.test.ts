@@ -141,7 +141,7 @@ describe("a reward head", () => {
     vi.stubGlobal("fetch", fetch);
     const address = new URL("https://site.example/head.safetensors");
     await load({ ...HUB, head: address });
-    expect(fetch).toHaveBeenCalledWith(address);
+    expect(fetch).toHaveBeenCalledWith(address, { signal: expect.any(AbortSignal) as unknown });
     expect(all.seam.of("readHead")).toEqual([[BYTES]]);
   });
 

@@ -1,6 +1,6 @@
 // A worker that lies in memory: what passes between it and the page is cloned as between two threads.
 import { vi } from "vitest";
-import type { CallName, Calls, ProgressOf, Reply, Request } from "../engine/protocol";
+import type { CallName, Calls, Forget, ProgressOf, Reply, Request } from "../engine/protocol";
 
 /** What answers calls, by their names. */
 export type Answers = {
@@ -19,16 +19,26 @@ export class FakeWorker {
   onerror: ((event: ErrorEvent) => void) | null = null;
   readonly name: string | undefined;
   readonly requests: Request[] = [];
+  /** Ids of calls that it was told to forget. */
+  readonly forgotten: number[] = [];
+  readonly type: WorkerOptions["type"];
   isEnded = false;
 
-  constructor(_address: URL, options?: WorkerOptions) {
+  constructor(address: URL | string, options?: WorkerOptions) {
     this.name = options?.name;
-    FakeWorker.all.push(this);
+    // Browsers read whether it is a module.
+    this.type = options?.type;
+    // One without a file only tries what the browser knows.
+    if (address !== "blob:") FakeWorker.all.push(this);
   }
 
-  postMessage(message: Request) {
+  postMessage(message: Request | Forget) {
     const request = structuredClone(message);
     if (this.isEnded) return;
+    if ("forget" in request) {
+      this.forgotten.push(...request.forget);
+      return;
+    }
     this.requests.push(request);
     void this.#serve(request);
   }
