@@ -3,7 +3,18 @@ import svelte from "eslint-plugin-svelte";
 import ts from "typescript-eslint";
 
 export default ts.config(
-  { ignores: ["target", "dist", "www/dist", "www/src/wasm", "**/node_modules", "test-output", ".cache", "tests/browser/looks"] },
+  {
+    ignores: [
+      "target",
+      "dist",
+      "www/dist",
+      "www/src/wasm",
+      "**/node_modules",
+      "test-output",
+      ".cache",
+      "tests/browser/looks",
+    ],
+  },
   ...ts.configs.recommended,
   ...svelte.configs.recommended,
   { languageOptions: { globals: { ...globals.browser, ...globals.node } } },

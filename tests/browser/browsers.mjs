@@ -467,6 +467,29 @@ export const scores = (browser) =>
     [...document.querySelectorAll("[data-score]")].map((shown) => Number(shown.textContent.replace("−", "-"))),
   );
 
+/** Waits until Try shows this many scores, all of the text that is shown. */
+export const scored = (browser, count) =>
+  browser.until(
+    "the scores",
+    (count) =>
+      document.querySelectorAll("[data-score]").length === count &&
+      document.querySelector("#try .stale") === null &&
+      document.querySelector("#score")?.disabled === false,
+    count,
+  );
+
+/** The texts of Try's cards, in the order that they are shown in. */
+export const texts = (browser) =>
+  browser.evaluate(() => [...document.querySelectorAll("#try li.card textarea")].map(({ value }) => value));
+
+/** Opens Share and presses one of its buttons. */
+export async function share(browser, selector) {
+  await browser.click("#share");
+  await browser.until("Share", (selector) => document.querySelector(selector) !== null, selector);
+  await browser.page.click(selector);
+  await browser.until("the copy", () => document.querySelector("#copied") !== null);
+}
+
 /** The engine's scores of token ids, with the value at every token from `first` on. */
 export const scoreTokens = (browser, ids, first) =>
   browser.evaluate(([ids, first]) => window.rewardscope.call("scoreTokens", [ids, first, true]), [ids, first]);

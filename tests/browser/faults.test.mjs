@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { PATIENCE_MS, checkpoint, loadFiles, modelsFrom, using } from "./browsers.mjs";
+import { checkpoint, loadFiles, modelsFrom, PATIENCE_MS, scored, using } from "./browsers.mjs";
 
 const fixtures = new URL("../fixtures/", import.meta.url).pathname;
 const root = new URL("../../", import.meta.url).pathname;
@@ -91,7 +91,7 @@ test("Chromium: bad files have their sentences, and results stay", async () => {
     // The page still works afterwards.
     await loadFiles(browser, "cpu", checkpoint("llama_plain"));
     await browser.click("#score");
-    await browser.until("scores", () => document.querySelector("#try-scores") !== null);
+    await scored(browser, 5);
   });
 });
 
@@ -111,7 +111,7 @@ test("Chromium: a load can be cancelled, and a worker that dies is replaced", as
     );
     await loadFiles(browser, "cpu", checkpoint("llama_plain"));
     await browser.click("#score");
-    await browser.until("scores", () => document.querySelector("#try-scores") !== null);
+    await scored(browser, 5);
   });
 });
 

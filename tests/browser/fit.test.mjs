@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
 
-import { loadFiles, loadLikelihood, loadReward, using } from "./browsers.mjs";
+import { loadFiles, loadLikelihood, loadReward, scored, show, using } from "./browsers.mjs";
 
 const root = new URL("../../", import.meta.url).pathname;
 const target = resolve(root, process.env.REWARDSCOPE_TARGET || "target");
@@ -44,9 +44,12 @@ test("Chromium: a head is fitted from forty clicked pairs, used, exported and im
   await using("Chromium", "fit-clicks", async (browser) => {
     await loadFiles(browser, "cpu", checkpoint);
     const before = await score(browser, "Say hello.", ["Hello!", "No."]);
-    while ((await browser.evaluate(() => document.querySelectorAll("#try .completion").length)) > 2) {
-      await browser.click("#try .completion:nth-of-type(3) button:last-of-type");
-    }
+    await show(browser, "try");
+    const { page } = browser;
+    for (let left = 5; left > 2; left--) await page.getByRole("button", { name: "Remove completion 3" }).click();
+    // Each text is scored when it is asked for, not while it is typed.
+    await page.getByRole("checkbox", { name: "Score while typing" }).uncheck();
+    await page.getByRole("button", { name: "Best first" }).click();
     const pairs = rows.filter((row) => typeof row.chosen === "string").slice(0, 200);
     const prompts = [...new Set(pairs.map((row) => row.prompt))].slice(0, 20);
     let clicked = 0;
@@ -55,9 +58,9 @@ test("Chromium: a head is fitted from forty clicked pairs, used, exported and im
         await browser.fill("#prompt", prompt);
         // The better completion is first and second in turn.
         const [first, second] = clicked % 2 ? [rejected, chosen] : [chosen, rejected];
-        await browser.fill("#try .completion:nth-of-type(1) textarea", first);
-        await browser.fill("#try .completion:nth-of-type(2) textarea", second);
-        await browser.click(`#try .completion:nth-of-type(${clicked % 2 ? 2 : 1}) .prefer`);
+        await page.getByRole("textbox", { name: "Completion 1" }).fill(first);
+        await page.getByRole("textbox", { name: "Completion 2" }).fill(second);
+        await page.getByRole("button", { name: `Mark as better: completion ${clicked % 2 ? 2 : 1}` }).click();
         clicked++;
       }
     }
@@ -267,7 +270,7 @@ test("Chromium: the site's own reward model ranks and shows its figures", async 
       assert.ok(marks.includes(percent(other.lead)), marks);
     }
     await browser.click("#score");
-    await browser.until("scores", () => document.querySelectorAll("#try-scores tbody tr").length === 5);
-    assert.match(await browser.text("#try-scores"), /Rewards by SmolLM2-135M reward/);
+    await scored(browser, 5);
+    assert.match(await browser.text("#try-status"), /^Scored by SmolLM2-135M reward. Highest reward/);
   });
 });

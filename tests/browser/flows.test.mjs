@@ -7,7 +7,7 @@ import { createServer } from "node:http";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
 
-import { checkpoint, choose, loadFiles, show, tabTo, using } from "./browsers.mjs";
+import { checkpoint, choose, loadFiles, scored, share, show, tabTo, texts, using } from "./browsers.mjs";
 
 const root = new URL("../../", import.meta.url).pathname;
 const target = resolve(root, process.env.REWARDSCOPE_TARGET || "target");
@@ -45,29 +45,30 @@ test("Chromium: what is copied and saved is what is shown", async () => {
     await loadFiles(browser, "cpu", checkpoint("llama_plain"));
     // An example with a system turn; a turn is added and removed.
     await show(browser, "try");
-    await browser.click(".examples button:nth-child(3)");
-    await browser.until("the scores", () => document.querySelectorAll("#try-scores tbody tr").length === 3);
-    await page.getByRole("button", { name: "Add a turn" }).click();
+    await page.getByRole("button", { name: "Tone" }).click();
+    await scored(browser, 3);
+    await page.getByRole("button", { name: "Turn", exact: true }).click();
     await browser.fill("#prompt", "They were in my pocket.");
     await browser.click('button[aria-label="Remove turn 3"]');
     await browser.until("two turns", () => document.querySelectorAll("#try .turn").length === 2);
     await browser.click("#score");
-    await browser.until("the scores", () => document.querySelectorAll("#try-scores tbody tr").length === 3);
-    const texts = await browser.evaluate(() =>
-      [...document.querySelectorAll(".completion-text")].map(({ value }) => value),
-    );
-    const json = JSON.parse(await copied("#copy-json", "#copied"));
+    await scored(browser, 3);
+    const shown = await texts(browser);
+    await share(browser, "#copy-json");
+    const json = JSON.parse(await browser.evaluate(() => navigator.clipboard.readText()));
     assert.deepEqual(
       json.messages.map(({ role }) => role),
       ["system", "user"],
     );
     assert.deepEqual(
-      json.completions.map(({ text }) => text),
-      texts,
+      json.completions.toSorted((a, b) => b.score - a.score).map(({ text }) => text),
+      shown,
     );
     // The copied command gives the same scores.
     const folder = join(root, "tests/fixtures/parity/llama_plain");
-    const line = (await copied("#copy-command", "#copied")).replace(
+    await page.click("#copy-command");
+    await page.getByText("Copied.").waitFor();
+    const line = (await browser.evaluate(() => navigator.clipboard.readText())).replace(
       "rewardscope score --model MODEL",
       `${join(target, "debug/rewardscope")} score --device cpu --model ${folder}`,
     );
@@ -76,6 +77,7 @@ test("Chromium: what is copied and saved is what is shown", async () => {
     native.scores.forEach((score, i) =>
       assert.ok(Math.abs(score - json.completions[i].score) < 1e-4, `${score} ${json.completions[i].score}`),
     );
+    await page.keyboard.press("Escape");
     assert.match(await copied("#copy-device"), /flex/);
     await show(browser, "leaderboard");
     await browser.until("the rows", () => document.querySelectorAll("#board-rows tbody tr").length >= 50);
@@ -149,11 +151,12 @@ test("Chromium: a second model, a queue, two runs and a file at an address go by
     // Files are picked in a dialog of the system, which tests cannot control by keyboard.
     await loadFiles(browser, "cpu", checkpoint("llama_plain"));
     await go("try");
-    await press("#put-beside");
-    await browser.until(
-      "the second",
-      () => document.querySelector("#beside") !== null && document.querySelector("#score")?.disabled === false,
-    );
+    await press("#compare-models");
+    await tabTo(browser, "#other-model");
+    await choose(browser, "loaded");
+    await press("#add-model");
+    await scored(browser, 10);
+    await keyboard.press("Escape");
     await go("benchmark");
     await press("#queue summary");
     await press("#queue-loaded");
@@ -175,10 +178,13 @@ test("Chromium: a second model, a queue, two runs and a file at an address go by
     await loadFiles(browser, "cpu", checkpoint("llama_gqa_tied"));
     await go("try");
     await press("#score");
-    await browser.until("both scores", () => document.querySelectorAll("#try-scores td.beside").length === 5);
-    await tabTo(browser, "#drop-beside", { back: true });
+    await scored(browser, 10);
+    await tabTo(browser, "#compare-models", { back: true });
     await keyboard.press("Enter");
-    await browser.until("one model", () => document.querySelector("#beside") === null);
+    await press('button[aria-label$="from the comparison"]');
+    await keyboard.press("Escape");
+    await press("#score");
+    await scored(browser, 5);
     await go("benchmark");
     await press("#run");
     await browser.until(

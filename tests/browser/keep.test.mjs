@@ -5,7 +5,7 @@ import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { loadLikelihood, loadHub, modelsFrom, scoreTokens, startHub, url, using } from "./browsers.mjs";
+import { loadHub, loadLikelihood, modelsFrom, scored, scoreTokens, startHub, url, using } from "./browsers.mjs";
 
 const all = process.env.REWARDSCOPE_ALL === "1";
 const root = new URL("../../", import.meta.url).pathname;
@@ -344,7 +344,7 @@ for (const name of ["Chromium", "Firefox"]) {
         await loadLikelihood(again, "cpu");
         assert.deepEqual(await smollm2IsRight(again), online);
         await again.click("#score");
-        await again.until("scores", () => document.querySelectorAll("#try-scores tbody tr").length === 5);
+        await scored(again, 5);
       },
       { address: line.address },
     );

@@ -12,10 +12,12 @@ import {
   checkpoint,
   countingGpu,
   inspect,
-  loadLikelihood,
   loadFiles,
+  loadLikelihood,
   modelsFrom,
   scoreTokens,
+  show,
+  texts,
   using,
 } from "./browsers.mjs";
 
@@ -406,7 +408,7 @@ test("Chromium: rows of one's own under any names, from an address", async () =>
   });
 });
 
-test("Chromium: Try it ranks completions, empty and hostile ones too", async () => {
+test("Chromium: Try ranks completions, empty and hostile ones too", async () => {
   await using("Chromium", "try-it", async (browser) => {
     await loadFiles(browser, "cpu", checkpoint("llama_plain"));
     assert.equal(
@@ -414,21 +416,20 @@ test("Chromium: Try it ranks completions, empty and hostile ones too", async () 
       "Name a colour of the rainbow.",
     );
     const hostile = '<img src=x onerror="document.title=1"><script>document.title=2</script>';
-    await browser.fill("#try .completion:nth-of-type(1) textarea", hostile);
-    await browser.fill("#try .completion:nth-of-type(2) textarea", "");
+    await show(browser, "try");
+    await browser.page.getByRole("textbox", { name: "Completion 1" }).fill(hostile);
+    await browser.page.getByRole("textbox", { name: "Completion 2" }).fill("");
     await browser.click("#score");
-    await browser.until("scores", () => document.querySelectorAll("#try-scores tbody tr").length === 5);
-    const scores = await browser.evaluate(() =>
-      [...document.querySelectorAll("#try-scores tbody td:nth-child(2)")].map((td) => Number(td.textContent)),
-    );
+    await scored(browser, 5);
+    const shown = await scores(browser);
     assert.deepEqual(
-      scores,
-      [...scores].sort((a, b) => b - a),
+      shown,
+      [...shown].sort((a, b) => b - a),
     );
-    assert.ok((await browser.text("#try-scores")).includes(hostile));
-    assert.ok((await browser.text("#try-scores")).includes("(empty)"));
+    assert.ok((await texts(browser)).includes(hostile));
+    assert.ok((await texts(browser)).includes(""));
     assert.equal(await browser.exists("#try img, #try script"), false);
-    assert.equal(await browser.evaluate(() => document.title), "Try it · Rewardscope");
+    assert.equal(await browser.evaluate(() => document.title), "Try · Rewardscope");
   });
 });
 

@@ -7,7 +7,19 @@ import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { test } from "node:test";
 
-import { checkpoint, inspect, isAccessible, loadFiles, modelsFrom, show, url, using, watchTasks } from "./browsers.mjs";
+import {
+  checkpoint,
+  inspect,
+  isAccessible,
+  loadFiles,
+  modelsFrom,
+  scored,
+  show,
+  texts,
+  url,
+  using,
+  watchTasks,
+} from "./browsers.mjs";
 
 const root = new URL("../../", import.meta.url).pathname;
 const target = resolve(root, process.env.REWARDSCOPE_TARGET || "target");
@@ -233,29 +245,29 @@ test("Chromium: models run one after the other, and stand beside each other", as
 test("Chromium: two models score the same text", async () => {
   await using("Chromium", "runs-beside", async (browser) => {
     const turns = [{ role: "user", content: "Name a colour of the rainbow." }];
-    const texts = await browser.evaluate(() =>
-      [...document.querySelectorAll(".completion-text")].map(({ value }) => value),
-    );
     await loadFiles(browser, "cpu", checkpoint("llama_plain"));
-    const alone = (await call(browser, "score", turns, texts)).map(({ score }) => score.toFixed(4));
-    await browser.click("#put-beside");
-    await browser.until(
-      "the second",
-      () => document.querySelector("#beside") !== null && document.querySelector("#load")?.disabled === false,
-    );
+    await show(browser, "try");
+    const { page } = browser;
+    const given = await texts(browser);
+    const alone = (await call(browser, "score", turns, given)).map(({ score }) => Number(score.toFixed(2)));
+    await page.getByRole("button", { name: "Compare models" }).click();
+    await page.getByRole("combobox", { name: "Compare with" }).selectOption("loaded");
+    await page.getByRole("button", { name: "Add model" }).click();
+    await scored(browser, 10);
+    await page.keyboard.press("Escape");
     await loadFiles(browser, "cpu", checkpoint("llama_gqa_tied"));
     await browser.click("#score");
-    await browser.until("both scores", () => document.querySelectorAll("#try-scores td.beside").length === 5);
-    const shown = await browser.evaluate(() =>
-      [...document.querySelectorAll("#try-scores tbody tr")].map((row) => [
-        row.querySelector(".text").textContent,
-        row.querySelector(".beside").textContent,
-      ]),
+    await scored(browser, 10);
+    const shown = await texts(browser);
+    const second = (await scores(browser)).filter((_, i) => i % 2 === 1);
+    assert.deepEqual(
+      Object.fromEntries(shown.map((text, i) => [text, second[i]])),
+      Object.fromEntries(given.map((text, i) => [text, alone[i]])),
     );
-    assert.deepEqual(Object.fromEntries(shown), Object.fromEntries(texts.map((text, i) => [text, alone[i]])));
     await isAccessible(browser, "two models beside each other");
-    await browser.click("#drop-beside");
-    await browser.until("one", () => document.querySelector("#beside") === null);
+    await page.getByRole("button", { name: "Compare models: 2" }).click();
+    await page.getByRole("button", { name: /from the comparison$/ }).click();
+    await page.getByRole("button", { name: "Compare models", exact: true }).waitFor();
   });
 });
 

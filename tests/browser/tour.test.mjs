@@ -5,7 +5,20 @@ import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { checkpoint, choose, inspect, loadFiles, loadReward, record, show, tabTo, using } from "./browsers.mjs";
+import {
+  checkpoint,
+  choose,
+  inspect,
+  loadFiles,
+  loadReward,
+  record,
+  scored,
+  scores,
+  share,
+  show,
+  tabTo,
+  using,
+} from "./browsers.mjs";
 
 const shots = new URL("../../test-output/", import.meta.url).pathname;
 const runIsOver = () => document.querySelector("#marks") !== null && document.querySelector("#cancel-run") === null;
@@ -38,23 +51,20 @@ test("Chromium: every flow goes by the keyboard alone", async () => {
     await press("#calibrate");
     await browser.until("the trial's end", () => document.querySelector("#calibrate:not(:disabled)") !== null);
     assert.match(await browser.text("#calibration"), /CPU [1-9]/);
-    // Try it: an example, typing, a trace, a link.
+    // Try: an example, typing, a trace, a link.
     await go("try");
-    await press(".examples button:nth-child(2)");
-    await browser.until("the scores", () => document.querySelectorAll("#try-scores tbody tr").length === 4);
+    await press('[aria-label="Examples"] button:nth-child(2)');
+    await scored(browser, 4);
     await tabTo(browser, "#prompt");
     await keyboard.press("Control+End");
     await keyboard.type(" Name it.");
-    await browser.until("the new scores", () =>
-      document.querySelector("#try-scores caption").textContent.includes("Name it."),
-    );
-    await press(".trace-button");
-    await browser.until("the tokens", () => document.querySelector("#trace-tokens") !== null);
-    await tabTo(browser, "#trace-tokens");
-    await browser.until("the trace", () => document.querySelector("#trace-token") !== null);
-    const token = await browser.text("#trace-token");
+    await scored(browser, 4);
+    await press('button[aria-label="Tokens of completion 1"]');
+    await tabTo(browser, '#try [id$="-tokens"]');
+    await keyboard.press("Home");
+    const token = await browser.text('#try [id$="-token"]');
     await keyboard.press("ArrowRight");
-    assert.notEqual(await browser.text("#trace-token"), token);
+    assert.notEqual(await browser.text('#try [id$="-token"]'), token);
     // Benchmark: open the rows, run one subset, pause, resume.
     await go("benchmark");
     await press("#open-rows");
@@ -128,19 +138,19 @@ test(
       const stop = await record(browser, { width: 1280, height: 720 });
       await still(1000);
       await browser.click("#score");
-      await browser.until("scores", () => document.querySelectorAll("#try-scores tbody tr").length === 5);
+      await scored(browser, 5);
       await still(1500);
-      await browser.page.focus(".completion:last-child textarea");
+      await browser.page.focus("#try li.card:last-child textarea");
       await browser.page.keyboard.press("Control+A");
       await browser.page.keyboard.type("Indigo, between blue and violet.", { delay: 40 });
-      await browser.until("its score", () => document.querySelector("#try-scores").textContent.includes("Indigo"));
-      await still(1000);
-      await browser.evaluate(() => document.querySelector("#try-scores").scrollIntoView({ block: "center" }));
-      await still(1500);
-      await browser.click(".trace-button");
-      await browser.until("the trace", () => document.querySelector("#trace-token") !== null);
-      await browser.evaluate(() => document.querySelector("#trace").scrollIntoView({ block: "center" }));
-      await browser.page.focus("#trace-tokens");
+      await scored(browser, 5);
+      await browser.evaluate(() => document.activeElement.blur());
+      await still(2000);
+      const tokens = 'button[aria-label="Tokens of completion 1"]';
+      await browser.click(tokens);
+      const traced = '#try [id$="-tokens"]';
+      await browser.until("the trace", (traced) => document.querySelector(traced) !== null, traced);
+      await browser.page.focus(traced);
       for (let i = 0; i < 3; i++) {
         await still(400);
         await browser.page.keyboard.press("ArrowRight");
@@ -193,15 +203,10 @@ test("Firefox: a text is scored, a run made and explored, and a link opens to th
     await loadFiles(browser, "cpu", checkpoint("llama_plain"));
     await browser.fill("#prompt", "Name a river.");
     await browser.click("#score");
-    await browser.until("the scores", () =>
-      document.querySelector("#try-scores caption")?.textContent.includes("Name a river."),
-    );
-    await browser.click("#copy-link");
-    await browser.until("the link", () => document.querySelector("#copied") !== null);
+    await scored(browser, 5);
+    await share(browser, "#copy-link");
     shared.link = await browser.evaluate(() => navigator.clipboard.readText());
-    shared.scores = await browser.evaluate(() =>
-      [...document.querySelectorAll("#try-scores tbody tr")].map((row) => row.textContent.replace(/\s+/g, " ")),
-    );
+    shared.scores = await scores(browser);
   });
   await using("Firefox", "tour", async (browser) => {
     await browser.page.goto(shared.link);
@@ -209,13 +214,15 @@ test("Firefox: a text is scored, a run made and explored, and a link opens to th
     await browser.until("the text", () => document.querySelector("#prompt")?.value === "Name a river.");
     await loadFiles(browser, "cpu", checkpoint("llama_plain"));
     await browser.click("#score");
-    await browser.until("the scores", () =>
-      document.querySelector("#try-scores caption")?.textContent.includes("Name a river."),
+    await scored(browser, 10);
+    // The sender's scores stand beside those of this browser.
+    const both = await scores(browser);
+    assert.deepEqual(
+      both.filter((_, i) => i % 2 === 0),
+      shared.scores,
     );
     assert.deepEqual(
-      await browser.evaluate(() =>
-        [...document.querySelectorAll("#try-scores tbody tr")].map((row) => row.textContent.replace(/\s+/g, " ")),
-      ),
+      both.filter((_, i) => i % 2 === 1),
       shared.scores,
     );
     await show(browser, "benchmark");

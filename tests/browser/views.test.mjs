@@ -6,7 +6,21 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 
-import { checkpoint, inspect, isAccessible, loadFiles, loadReward, show, url, using, watchTasks } from "./browsers.mjs";
+import {
+  checkpoint,
+  inspect,
+  isAccessible,
+  loadFiles,
+  loadReward,
+  scored,
+  scores,
+  show,
+  tabTo,
+  texts,
+  url,
+  using,
+  watchTasks,
+} from "./browsers.mjs";
 
 const root = new URL("../../", import.meta.url).pathname;
 const shots = join(root, "test-output");
@@ -299,57 +313,49 @@ test("Chromium: scores come while one types, token by token, and go into a link"
     await browser.page.focus("#prompt");
     await keyboard.press("Control+A");
     await keyboard.type("Name a colour of the sky.");
-    await browser.until("the scores", () => document.querySelectorAll("#try-scores tbody tr").length === 5);
-    await browser.until("those of what was typed last", () =>
-      document.querySelector("#try-scores caption").textContent.includes("Name a colour of the sky."),
-    );
-    const order = await browser.evaluate(() =>
-      [...document.querySelectorAll("#try-scores tbody td:nth-child(2)")].map((cell) => Number(cell.textContent)),
-    );
+    await scored(browser, 5);
+    const order = await scores(browser);
     assert.deepEqual(
       order,
       order.toSorted((a, b) => b - a),
     );
-    await browser.page.locator(".trace-button").first().focus();
+    const [first] = await texts(browser);
+    await tabTo(browser, 'button[aria-label="Tokens of completion 1"]');
     await keyboard.press("Enter");
-    await browser.until("the trace", () => document.querySelector("#trace-token") !== null);
-    const [shown, first] = await browser.evaluate(() => [
-      document.querySelector("#trace-tokens").textContent,
-      document.querySelector("#try-scores tbody td .text").textContent,
-    ]);
+    await browser.until("the trace", () => document.querySelector('#try [id$="-token"]') !== null);
+    const shown = await browser.text('#try [id$="-tokens"]');
     assert.ok(shown.startsWith(first), `${shown} is not ${first}`);
-    const before = await browser.text("#trace-token");
-    await browser.page.focus("#trace-tokens");
+    const before = await browser.text('#try [id$="-token"]');
+    await browser.page.focus('#try [id$="-tokens"]');
     await keyboard.press("ArrowRight");
-    assert.notEqual(await browser.text("#trace-token"), before);
+    assert.notEqual(await browser.text('#try [id$="-token"]'), before);
     // The tokens' texts make up the whole text, and there is one id per token.
-    await browser.page.focus("#trace-whole");
+    await browser.page.focus('#try [id$="-whole"]');
     await keyboard.press("Space");
     const [text, tokens] = await browser.evaluate(() => [
-      document.querySelector("#trace-tokens").textContent,
-      document.querySelectorAll("#trace-tokens .token").length,
+      document.querySelector('#try [id$="-tokens"]').textContent,
+      document.querySelectorAll('#try [id$="-tokens"] .token').length,
     ]);
     assert.ok(text.includes("<|im_start|>user\nName a colour of the sky.<|im_end|>"), text);
-    assert.equal(
-      (await browser.evaluate(() => document.querySelector("#trace-ids").textContent)).split(" ").length,
-      tokens,
-    );
+    assert.equal((await browser.text('#try [id$="-ids"]')).split(" ").length, tokens);
     // The link has the text in its fragment; opening it shows the text.
     await browser.page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
-    await browser.page.focus("#copy-link");
+    await tabTo(browser, "#share", { back: true });
+    await keyboard.press("Enter");
+    await tabTo(browser, "#copy-link");
     await keyboard.press("Enter");
     await browser.until("the link", () => document.querySelector("#copied") !== null);
     const link = await browser.evaluate(() => navigator.clipboard.readText());
     assert.deepEqual(await refused(), []);
-    assert.ok(new URL(link).hash.startsWith("#try?text=") && new URL(link).search === "", link);
+    assert.ok(new URL(link).hash.startsWith("#try?demo=1.") && new URL(link).search === "", link);
     await browser.page.goto("about:blank");
     await browser.page.goto(link);
     await browser.until("the text", () => document.querySelector("#prompt")?.value === "Name a colour of the sky.");
-    // A malformed link is ignored.
+    // A malformed link says so.
     const hostile = `${url}#try?text=${encodeURIComponent(JSON.stringify({ turns: [{ role: "user", content: "<img src=x onerror=alert(1)>" }], completions: ["a", 7] }))}`;
     await browser.page.goto("about:blank");
     await browser.page.goto(hostile);
-    await browser.until("the page", () => document.querySelector("#prompt")?.value === "Name a colour of the rainbow.");
+    await browser.page.getByText("This link cannot be shown: it has no completions").waitFor();
   });
 });
 
@@ -622,5 +628,5 @@ test("the page's own scripts are small until they are needed", () => {
   const initial = readdirSync(assets).filter((name) => name.endsWith(".js") && html.includes(name));
   const bytes = initial.reduce((sum, name) => sum + gzipSync(readFileSync(join(assets, name))).length, 0);
   console.log(`initial JavaScript: ${bytes} bytes compressed`);
-  assert.ok(initial.length > 0 && bytes <= 150_000, `${initial}: ${bytes}`);
+  assert.ok(initial.length > 0 && bytes <= 110_000, `${initial}: ${bytes}`);
 });
