@@ -1,4 +1,5 @@
 // Facts of the open runs: over which rows each was made. A run's card does not have them; its row for the board does.
+import * as format from "../../lib/format";
 import { app } from "../../state.svelte";
 import type { BoardRow, OpenedRun } from "../../wasm/rewardscope";
 
@@ -41,3 +42,13 @@ export function ended(run: OpenedRun): string {
   const time = app.runs.ended[run.key];
   return time ? clock.format(time) : "";
 }
+
+/** What tells runs of one model apart: where it comes from, data, weight type. */
+export const sourceOf = (run: OpenedRun) =>
+  [
+    run.is_own ? `this visit ${ended(run)}`.trim() : run.name,
+    format.origin(format.dataset(run.dataset)),
+    format.dtype(run.dtype),
+  ]
+    .filter((part) => part)
+    .join(", ");

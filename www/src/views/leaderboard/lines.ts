@@ -197,12 +197,15 @@ export function ranked(board: Board, lines: readonly Line[]): Line[] {
   const among = lines.filter(({ place }) => place === "ranked");
   const marks = among.map(({ overall }) => overall ?? 0).toSorted((a, b) => b - a);
   const alike = among.map((line) => likeARuns(board, line));
+  const rankOf = ({ overall, place }: Line) => {
+    if (overall === undefined) return undefined;
+    if (place === "ranked") return marks.findIndex((mark) => mark <= overall) + 1;
+    return place === "own" ? alike.filter((mark) => mark > overall).length + 1 : undefined;
+  };
   return lines.map((line) => {
-    const { overall, place } = line;
-    if (overall === undefined) return line;
-    if (place === "ranked") return { ...line, rank: marks.findIndex((mark) => mark <= overall) + 1 };
-    if (place === "own") return { ...line, rank: alike.filter((mark) => mark > overall).length + 1 };
-    return line;
+    const rank = rankOf(line);
+    // The same object where nothing changed, so that its row is not drawn again.
+    return rank === line.rank ? line : { ...line, rank };
   });
 }
 
