@@ -124,7 +124,7 @@ test("Chromium: what was packed while it was loaded is kept, and loaded from the
   await using("Chromium", "kept-packed", async (first) => {
     let browser = first;
     const load = async (dtype) => {
-      await browser.evaluate(() => document.querySelector("#settings").setAttribute("open", ""));
+      await modelsFrom(browser, "From the Hub");
       await browser.select("#dtype", dtype);
       await loadHub(browser, "cpu", "test/llama_plain", hub);
       return scoreTokens(browser, [classifier.input_ids], 1);
