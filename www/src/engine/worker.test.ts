@@ -439,6 +439,23 @@ describe("a browser that cannot run the engine", () => {
   });
 });
 
+test("what is left of a cancelled download does not end the worker", async () => {
+  wasm.session = { run: async () => Promise.reject(new Error("cancelled")) };
+  await start();
+  const uncaught: unknown[] = [];
+  const restore = scope.catchUnhandled((error) => uncaught.push(error));
+  try {
+    void Promise.reject(new DOMException("signal is aborted without reason", "AbortError"));
+    expect(await ask(["run"])).toEqual([failed(0, "cancelled")]);
+    expect(uncaught).toEqual([]);
+    void Promise.reject(new Error("broken"));
+    await settle();
+    expect(uncaught).toEqual([new Error("broken")]);
+  } finally {
+    restore();
+  }
+});
+
 describe("before the engine is there", () => {
   test("calls that are to be forgotten are not made", async () => {
     const slow = held();

@@ -141,6 +141,8 @@ self.onmessage = ({ data }: MessageEvent<Request | Forget>) => {
   else void answer(data);
 };
 // A rejected promise does not raise the error event that the page listens for, so it is thrown again here.
-self.addEventListener("unhandledrejection", (event) => {
-  throw event.reason;
+self.addEventListener("unhandledrejection", ({ reason }) => {
+  // What is left of a download that was cancelled; its call is answered by itself.
+  if (reason instanceof DOMException && reason.name === "AbortError") return;
+  throw reason;
 });
