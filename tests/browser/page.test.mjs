@@ -15,6 +15,8 @@ import {
   loadFiles,
   loadLikelihood,
   modelsFrom,
+  scored,
+  scores,
   scoreTokens,
   show,
   texts,

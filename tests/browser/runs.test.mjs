@@ -14,6 +14,7 @@ import {
   loadFiles,
   modelsFrom,
   scored,
+  scores,
   show,
   texts,
   url,
