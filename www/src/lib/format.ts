@@ -1,4 +1,5 @@
 // Numbers, times and names as they are shown.
+import type { Dtype } from "../wasm/rewardscope";
 
 /** A score or mark with four decimals; a dash where there is none. */
 export const score = (value: number | undefined) =>
@@ -32,9 +33,17 @@ export const model = ({
   name: string;
 }) => head?.name ?? of?.replace(/@[^:]*/, "") ?? name;
 
-/** A weight type in words. */
-export const dtype = (name: string) =>
-  ({ auto: "as stored", f32: "32-bit", f16: "16-bit", q8: "8-bit", q4: "4-bit" })[name] ?? name;
+/** Weight types in words. */
+export const TYPE_NAMES: Record<Dtype, string> = {
+  auto: "as stored",
+  f32: "32 bits",
+  f16: "16 bits",
+  q8: "8 bits",
+  q4: "4 bits",
+};
+
+/** A weight type in words. A link or a file may name one that this page does not know. */
+export const dtype = (name: string) => (TYPE_NAMES as Record<string, string>)[name] ?? name;
 
 /** A whole number with thousands separators. */
 export const count = (value: number) => new Intl.NumberFormat("en").format(value);
@@ -48,7 +57,7 @@ export const many = (value: number, one: string, other = `${one}s`) =>
 /** A size in bytes as kB, MB or GB (powers of 1000). */
 export function bytes(value: number): string {
   if (value < 1e5) return `${(value / 1e3).toFixed(1)} kB`;
-  return value < 1e10 ? `${(value / 1e6).toFixed(1)} MB` : `${(value / 1e9).toFixed(1)} GB`;
+  return value < 1e9 ? `${(value / 1e6).toFixed(1)} MB` : `${(value / 1e9).toFixed(1)} GB`;
 }
 
 /** A duration in ms as seconds, minutes or hours. */

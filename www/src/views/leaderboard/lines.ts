@@ -244,7 +244,3 @@ export function sizeOf(model: string, parameters: number | undefined): Size {
   if (billions === undefined) return "unknown";
   return billions < 3 ? "small" : billions <= 13 ? "medium" : "large";
 }
-
-/** A number of bytes in GB or MB, with few digits. */
-export const gigabytes = (bytes: number) =>
-  bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${Math.round(bytes / 1e6)} MB`;

@@ -1,4 +1,5 @@
 // The models of the gallery: the site's own, then well-known ones of the Hub.
+import { TYPE_NAMES } from "../../lib/format";
 import { SAMPLE_ITEMS, SITE_LICENCE, SITE_MODELS } from "../../lib/site";
 import type { ModelSource } from "../../state/models.svelte";
 import type { GalleryOrder } from "../../state/choice.svelte";
@@ -6,15 +7,6 @@ import type { Catalog, DeviceReport, Dtype, PublishedRow, Storage } from "../../
 
 /** The weight types that the gallery gives sizes for, from the largest. */
 export const TYPES = ["auto", "f16", "q8", "q4"] as const satisfies readonly Dtype[];
-
-/** Weight types as people call them. */
-export const TYPE_NAMES: Record<Dtype, string> = {
-  auto: "as stored",
-  f32: "32 bits",
-  f16: "16 bits",
-  q8: "8 bits",
-  q4: "4 bits",
-};
 
 /** The catalog as the engine gives it for each weight type. */
 export type Catalogs = Partial<Record<Dtype, Catalog>>;
