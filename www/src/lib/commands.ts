@@ -72,3 +72,15 @@ export function commands(
     },
   ];
 }
+
+/** How well a command matches what is searched for, 0 to 1: all of its words must occur; those that begin one count more. */
+export function matching(command: string, search: string): number {
+  const text = command.toLowerCase();
+  const words = search
+    .toLowerCase()
+    .split(/\s+/)
+    .filter((word) => word !== "");
+  if (!words.every((word) => text.includes(word))) return 0;
+  const begin = words.filter((word) => ` ${text}`.includes(` ${word}`));
+  return (1 + begin.length) / (1 + words.length);
+}
