@@ -20,7 +20,7 @@ function required(name) {
 export const url = required("REWARDSCOPE_URL");
 
 /** Timeout in ms for anything on the page. It is long because software GPUs are slow. */
-export const PATIENCE_MS = 300_000;
+export const PATIENCE_MS = Number(process.env.REWARDSCOPE_PATIENCE_MS || 300_000);
 
 const CHROMIUM_FLAGS = [
   "--no-sandbox",
@@ -338,6 +338,17 @@ export async function isAccessible(browser, what, within = "html") {
     within,
   );
   deepEqual(violations, [], what);
+}
+
+/** Collects what the page's policy blocks from now on. The returned function gives it. */
+export async function watching(browser) {
+  await browser.evaluate(() => {
+    window.refused = [];
+    addEventListener("securitypolicyviolation", (event) =>
+      window.refused.push(`${event.violatedDirective} ${event.blockedURI} ${event.sample}`),
+    );
+  });
+  return () => browser.evaluate(() => window.refused);
 }
 
 /** Presses Tab (or Shift+Tab) until the element has the focus. */

@@ -24,9 +24,26 @@ const LONG_FUZZ_SECONDS: u32 = 900;
 const TOOLS: &str = ".cache/tools";
 
 /// The files of browser tests. They run one after another, because a test machine may have only two cores.
-const BROWSER_TESTS: [&str; 13] = [
-    "page", "faults", "mishaps", "views", "runs", "tour", "flows", "keep", "survive", "large", "fit", "intake",
+const BROWSER_TESTS: [&str; 19] = [
+    "try",
+    "page",
+    "faults",
+    "mishaps",
+    "views",
+    "leaderboard",
+    "benchmark",
+    "models",
+    "runs",
+    "tour",
+    "flows",
+    "keep",
+    "survive",
+    "large",
+    "fit",
+    "intake",
     "folders",
+    "reports",
+    "looks",
 ];
 
 const DENY_VERSION: &str = "0.20.2";
