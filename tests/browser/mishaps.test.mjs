@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { test } from "node:test";
 
-import { checkpoint, loadFiles, loadReward, show, url, using } from "./browsers.mjs";
+import { checkpoint, loadFiles, loadReward, modelsFrom, show, url, using } from "./browsers.mjs";
 
 /** Cancelled work has to end within this many ms. */
 const MOST_MS = 1000;
@@ -71,26 +71,23 @@ const isOpenAgain = (browser) =>
 /** Shows Models, which comes after the page's first paint. */
 async function showModels(browser) {
   await show(browser, "models");
-  await browser.until("the view", () => document.querySelector("#load") !== null, undefined, { allowError: true });
+  await modelsFrom(browser, "Gallery");
 }
 
-/** Presses Load for a model of the Hub at an address. */
+/** Begins to load a model of the Hub at an address. */
 async function beginHubLoad(browser, address) {
-  await showModels(browser);
-  await browser.select("#model-source", "hub");
+  await modelsFrom(browser, "From the Hub");
   await browser.select("#device", "cpu");
-  await browser.evaluate(() => document.querySelector("#model details").setAttribute("open", ""));
   await browser.fill("#hub-address", address);
   await browser.fill("#hub-id", "owner/name");
   await browser.click("#load");
 }
 
-/** Presses Load for the site's model. */
+/** Begins to load the site's model. */
 async function beginLoad(browser) {
-  await showModels(browser);
-  await browser.select("#model-source", "default");
+  await modelsFrom(browser, "Gallery");
   await browser.select("#device", "cpu");
-  await browser.click("#load");
+  await browser.press("button", "Load SmolLM2-135M reward model");
 }
 
 const isThere = (browser) =>
