@@ -54,12 +54,15 @@ test("Chromium: a file is picked first and its benchmark chosen after that", asy
   await using("Chromium", "benchmark-order", async (browser) => {
     await show(browser, "benchmark");
     await radio(browser, /Your own files/).check();
-    await browser.page.getByLabel("Benchmark", { exact: true }).selectOption("reward-bench-2");
+    await browser.page.locator("#benchmark").getByLabel("Benchmark", { exact: true }).selectOption("reward-bench-2");
     await browser.pick("#data-file", pairs(50));
     await browser.until("the refusal", () => document.querySelector("#error") !== null, undefined, {
       allowError: true,
     });
-    await browser.page.getByLabel("Benchmark", { exact: true }).selectOption({ value: "preferences" });
+    await browser.page
+      .locator("#benchmark")
+      .getByLabel("Benchmark", { exact: true })
+      .selectOption({ value: "preferences" });
     await browser.until("the rows", () => document.querySelector("#dataset-report") !== null, undefined, {
       allowError: true,
     });

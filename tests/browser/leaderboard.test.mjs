@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { board, hashOf } from "./board.mjs";
-import { isAccessible, show, url, using, watching, watchTasks } from "./browsers.mjs";
+import { isAccessible, url, using, watching, watchTasks } from "./browsers.mjs";
 
 test("Chromium: the board is sorted, filtered and saved, and a link brings back what is shown", async () => {
   await using("Chromium", "views-board", async (browser) => {

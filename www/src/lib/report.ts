@@ -30,7 +30,15 @@ export function copyOf(shown: Element): Element {
   for (const closed of copy.querySelectorAll("details")) closed.setAttribute("open", "");
   // Links within the page lead nowhere in a file.
   for (const link of copy.querySelectorAll("a[href^='#']")) link.replaceWith(...link.childNodes);
-  for (const named of copy.querySelectorAll("[tabindex]")) named.removeAttribute("tabindex");
+  // A region that scrolls keeps its place for the keyboard; other places need a script.
+  for (const named of copy.querySelectorAll("[tabindex]:not([role=region])")) named.removeAttribute("tabindex");
+  // In a file the report's title stands right above these headings.
+  if (!copy.querySelector("h2"))
+    for (const heading of copy.querySelectorAll("h3")) {
+      const raised = element("h2", {}, ...heading.childNodes);
+      if (heading.id) raised.id = heading.id;
+      heading.replaceWith(raised);
+    }
   return copy;
 }
 
