@@ -249,6 +249,8 @@ async function openFirefox({ address = url } = {}) {
     browser: "firefox",
     executablePath: required("REWARDSCOPE_FIREFOX"),
     headless: true,
+    // As Playwright's; at puppeteer's own 800 pixels the page is narrow.
+    defaultViewport: { width: 1280, height: 720 },
     userDataDir: mkdtempSync(join(tmpdir(), "rewardscope-firefox-")),
     env: { ...process.env, VK_DRIVER_FILES: required("VK_DRIVER_FILES") },
     extraPrefsFirefox: { "dom.webgpu.enabled": true, "gfx.webgpu.ignore-blocklist": true },
