@@ -34,6 +34,8 @@ document.addEventListener("visibilitychange", () => {
 });
 
 const target = document.getElementById("app");
+// What stands there until the page's scripts have come.
+target?.replaceChildren();
 // The parts in all their states are a page of their own, which the built site does not have.
 if (import.meta.env.DEV && location.hash === "#parts") {
   void import("./parts/Parts.svelte").then(({ default: Parts }) => target && mount(Parts, { target }));
