@@ -26,7 +26,7 @@ const version = [...JSON.stringify(FILES)].reduce(
 );
 const CACHE = `${PREFIX}${(version >>> 0).toString(16)}`;
 
-/** Whether a cache holds a version of the page. Versions up to 0.4 kept it by another name. */
+/** Whether a cache holds a version of the page. Versions before this worker kept it by another name. */
 const isPage = (name: string) =>
   name.startsWith(PREFIX) || (name.startsWith("workbox-precache") && name.endsWith(scope));
 
