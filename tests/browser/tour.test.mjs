@@ -172,6 +172,7 @@ test(
       await still(1500);
       await browser.evaluate(() => document.querySelector(".charts").scrollIntoView({ block: "start" }));
       await still(1500);
+      await browser.evaluate(() => scrollTo(0, 0));
       await browser.screenshot(join(shots, "readme-benchmark.png"));
       await inspect(browser, 0);
       await browser.page.focus("#explore-list");
@@ -182,6 +183,7 @@ test(
       await browser.click("#differences");
       await browser.until("the differences", () => document.querySelector("#explore-item ins") !== null);
       await still(1500);
+      await browser.evaluate(() => scrollTo(0, 0));
       await browser.screenshot(join(shots, "readme-explore.png"));
       await show(browser, "leaderboard");
       await browser.until("the board", () => document.querySelector("#downstream-chart svg") !== null);
