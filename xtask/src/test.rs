@@ -24,7 +24,7 @@ const LONG_FUZZ_SECONDS: u32 = 900;
 const TOOLS: &str = ".cache/tools";
 
 /// The files of browser tests. They run one after another, because a test machine may have only two cores.
-const BROWSER_TESTS: [&str; 19] = [
+const BROWSER_TESTS: [&str; 20] = [
     "try",
     "page",
     "faults",
