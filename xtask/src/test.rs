@@ -44,6 +44,7 @@ const BROWSER_TESTS: [&str; 20] = [
     "folders",
     "reports",
     "looks",
+    "parts",
 ];
 
 const DENY_VERSION: &str = "0.20.2";
