@@ -66,6 +66,21 @@ test("Chromium: models come by id through every passing fault", async () => {
   });
 });
 
+test("Chromium: a stored Hub model at its commit is opened again without a request", async () => {
+  await using("Chromium", "keep-commit", async (browser) => {
+    await behave();
+    await emptied(browser);
+    await loadHub(browser, "cpu", "test/llama_plain", hub);
+    const { sha } = await (await fetch(`${hub}/api/models/test/llama_plain/revision/main`)).json();
+    assert.match(sha, /^[0-9a-f]{40}$/);
+    const before = browser.requests.length;
+    await loadHub(browser, "cpu", `test/llama_plain@${sha}`, hub);
+    await classifierIsRight(browser);
+    const asked = browser.requests.slice(before).filter((address) => address.startsWith(hub));
+    assert.deepEqual(asked, []);
+  });
+});
+
 test("Chromium: rows and a queued model come by id", async () => {
   await using("Chromium", "keep-ids", async (browser) => {
     await behave();
