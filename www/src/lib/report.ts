@@ -27,7 +27,8 @@ export function copyOf(shown: Element): Element {
     field.replaceWith(element("div", { class: "text", dir: "auto" }, text || "(empty)"));
   }
   for (const control of copy.querySelectorAll(LEFT_OUT)) control.remove();
-  for (const closed of copy.querySelectorAll("details")) closed.setAttribute("open", "");
+  // The data of a plot stay folded: they are long, and the plot shows them.
+  for (const closed of copy.querySelectorAll("details:not(.chart details)")) closed.setAttribute("open", "");
   // Links within the page lead nowhere in a file.
   for (const link of copy.querySelectorAll("a[href^='#']")) link.replaceWith(...link.childNodes);
   // A region that scrolls keeps its place for the keyboard; other places need a script.
