@@ -63,10 +63,10 @@ export class SheetState {
   bestFirst = $state(true);
   /** The last scores. They stay, marked as stale, when the text changes. */
   scored = $state.raw<Scored>();
-  /** The demonstration of a link, with the sender's scores, until the text changes. */
-  sent = $state.raw<Demonstration>();
-  /** Whether the sheet is as a link brought it. */
-  isLinked = $state(false);
+  /** What a link brought, until the text changes. */
+  linked = $state.raw<Demonstration>();
+  /** The link's demonstration, if it names a model or has scores. */
+  sent = $derived(this.linked?.sent || this.linked?.model ? this.linked : undefined);
   /** Numbers of the cards in the order that is held while a text is edited. */
   held = $state.raw<number[]>();
   #steps = $state.raw<Step[]>([]);
@@ -129,11 +129,26 @@ export class SheetState {
     return 1 + this.cards.filter((other) => orderOf(this.scoreOf(other)) > orderOf(own)).length;
   }
 
+  /** Whether the conversation is the one that was scored. */
+  #isSameTalk = $derived(this.scored !== undefined && isSameTalk(this.scored.turns, this.turns));
+
+  /** Lowest and highest score of each column: the shown scores, the sender's, and each compared model's. */
+  spans = $derived({
+    shown: spanOf(this.cards.map((card) => this.scoreOf(card))),
+    sent: spanOf(this.sent?.sent?.scores ?? []),
+    others: (this.scored?.others ?? []).map((_, i) => spanOf(this.cards.map((card) => this.otherScore(card, i)))),
+  });
+
+  /** A compared model's score of a card. */
+  otherScore(card: Card, model: number): number | undefined {
+    return this.scored?.cards[card.id]?.others[model]?.score;
+  }
+
   /** Whether the shown score of a card is of another text or conversation than the shown ones. */
   isStale(card: Card): boolean {
     const { scored } = this;
     if (!scored) return false;
-    return scored.cards[card.id]?.text !== card.text || !isSameTalk(scored.turns, this.turns);
+    return scored.cards[card.id]?.text !== card.text || !this.#isSameTalk;
   }
 
   /** Whether any shown score is stale, or one is missing. */
@@ -163,20 +178,18 @@ export class SheetState {
     return `${which} from the sender’s by more than ${TOLERANCE} (relative to the larger of the score and 1); ${why}.`;
   });
 
-  /** Puts an example or a demonstration in place of the sheet. */
-  take(demonstration: Pick<Demonstration, "turns" | "completions"> & Partial<Demonstration>) {
+  /** Puts a conversation with completions in place of the sheet; `linked`, where a link brought it. */
+  take(texts: Pick<Demonstration, "turns" | "completions">, linked?: Demonstration) {
     this.#step();
-    this.isLinked = false;
-    this.#put(demonstration);
+    this.#put(texts);
     this.scored = undefined;
-    this.sent = demonstration.sent || demonstration.model ? { ...demonstration } : undefined;
+    this.linked = linked;
     if (!this.sent) this.changed();
   }
 
   /** Puts what a link brought in place of the sheet. */
   takeLink(demonstration: Demonstration) {
-    this.take(demonstration);
-    this.isLinked = true;
+    this.take(demonstration, demonstration);
   }
 
   #put({ turns, completions }: Pick<Demonstration, "turns" | "completions">) {
@@ -193,7 +206,7 @@ export class SheetState {
   add(texts: string[]) {
     this.#step();
     this.cards.push(...texts.map((text) => this.#card(text)));
-    this.#leaveLink();
+    this.linked = undefined;
     if (texts.some((text) => text !== "")) this.changed();
   }
 
@@ -201,7 +214,7 @@ export class SheetState {
   remove(card: Card) {
     this.#step();
     this.cards = this.cards.filter((other) => other.id !== card.id);
-    this.#leaveLink();
+    this.linked = undefined;
     this.changed();
   }
 
@@ -210,7 +223,7 @@ export class SheetState {
     this.#step();
     if (role) this.turns.unshift({ role, content: "" });
     else this.turns.push({ role: this.turns.at(-1)?.role === "user" ? "assistant" : "user", content: "" });
-    this.#leaveLink();
+    this.linked = undefined;
     this.changed();
   }
 
@@ -218,7 +231,7 @@ export class SheetState {
   removeTurn(at: number) {
     this.#step();
     this.turns.splice(at, 1);
-    this.#leaveLink();
+    this.linked = undefined;
     this.changed();
   }
 
@@ -232,14 +245,8 @@ export class SheetState {
 
   /** Called after a field's text has changed. */
   typed() {
-    this.#leaveLink();
+    this.linked = undefined;
     this.changed();
-  }
-
-  /** The sheet is no longer what a link brought. */
-  #leaveLink() {
-    this.sent = undefined;
-    this.isLinked = false;
   }
 
   #step(typed?: Step["typed"]) {
@@ -254,7 +261,7 @@ export class SheetState {
     this.#steps = this.#steps.slice(0, -1);
     [this.turns, this.cards] = [step.turns, step.cards];
     this.held = undefined;
-    this.#leaveLink();
+    this.linked = undefined;
     this.changed();
   }
 
@@ -319,6 +326,12 @@ export class SheetState {
     // Score again what was typed during scoring.
     if (this.#isChanged) this.changed();
   }
+}
+
+/** The lowest and the highest of the finite scores; zeros where there is none. */
+function spanOf(scores: (number | undefined)[]): readonly [number, number] {
+  const all = scores.filter((score): score is number => Number.isFinite(score));
+  return all.length > 0 ? [Math.min(...all), Math.max(...all)] : [0, 0];
 }
 
 function isSameTalk(one: Message[], other: Message[]): boolean {

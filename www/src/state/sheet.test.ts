@@ -175,9 +175,9 @@ describe("a link", () => {
 
   test("once the text is another, the sender's scores are gone", () => {
     sheet.takeLink(demonstration);
-    expect(sheet.isLinked).toBe(true);
+    expect(sheet.linked).toEqual(demonstration);
     card("Red").text = "Pink";
     sheet.typed();
-    expect([sheet.sent, sheet.isLinked, sheet.best]).toEqual([undefined, false, undefined]);
+    expect([sheet.sent, sheet.linked, sheet.best]).toEqual([undefined, undefined, undefined]);
   });
 });
