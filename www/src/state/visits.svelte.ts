@@ -1,6 +1,7 @@
 // What this browser remembers from one visit to the next: the model that was used last, and whether to open it.
 import { SITE_MODELS } from "../lib/site";
 import { readSettings } from "../lib/settings";
+import { isStored } from "../lib/stored";
 import type { Storage as DeviceStorage } from "../wasm/rewardscope";
 import type { ModelSource, ModelsState } from "./models.svelte";
 import type { LoadSettings } from "../wasm/rewardscope";
@@ -87,9 +88,7 @@ export class VisitsState {
     const source: ModelSource | undefined =
       "site" in model ? SITE_MODELS.find(({ name }) => name === model.site)?.source : { kind: "hub", id: model.hub };
     if (!source) return;
-    const of = repository(source);
-    const files = stored.files.filter((file) => file.of === of);
-    if (files.length === 0 || files.some((file) => !file.is_complete)) return;
+    if (!isStored(stored, repository(source))) return;
     await this.#models.load(source, last.settings);
   }
 }

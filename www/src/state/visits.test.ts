@@ -33,7 +33,7 @@ function visit() {
 }
 
 const stored = (of: string, is_complete = true) =>
-  sample.storage({ files: [{ of, is_complete } as DeviceStorage["files"][number]] });
+  sample.storage({ files: [{ of, name: "m.gguf", is_complete } as DeviceStorage["files"][number]] });
 
 describe("a visit later", () => {
   test("opens the site's model with its head and settings, if it is stored", async () => {

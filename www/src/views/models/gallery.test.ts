@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import * as sample from "../../testing/reports";
 import type { Catalog, Dtype, ListedModel, PublishedRow, StoredFile } from "../../wasm/rewardscope";
-import { cards, deviceName, isStored, loadType, plainly, size, type Catalogs } from "./gallery";
+import { isStored } from "../../lib/stored";
+import { cards, deviceName, loadType, plainly, size, type Catalogs } from "./gallery";
 
 const listed = (over: Partial<ListedModel> = {}) =>
   ({ id: "owner/name", architecture: "Qwen3ForSequenceClassification", stored_bytes: 100, ...over }) as ListedModel;

@@ -3,7 +3,7 @@ import { TYPE_NAMES } from "../../lib/format";
 import { SAMPLE_ITEMS, SITE_LICENCE, SITE_MODELS } from "../../lib/site";
 import type { ModelSource } from "../../state/models.svelte";
 import type { GalleryOrder } from "../../state/choice.svelte";
-import type { Catalog, DeviceReport, Dtype, PublishedRow, Storage } from "../../wasm/rewardscope";
+import type { Catalog, DeviceReport, Dtype, PublishedRow } from "../../wasm/rewardscope";
 
 /** The weight types that the gallery gives sizes for, from the largest. */
 export const TYPES = ["auto", "f16", "q8", "q4"] as const satisfies readonly Dtype[];
@@ -158,13 +158,6 @@ export function cards(
   // Models without published marks come last.
   if (order === "mark") hub.sort((a, b) => (b.marks?.overall ?? -1) - (a.marks?.overall ?? -1));
   return [...siteCards(chosen), ...hub.filter(({ type }) => !onlyFitting || type !== undefined)];
-}
-
-/** Whether a model's files are on this device, so that nothing is fetched. */
-export function isStored(storage: Storage | undefined, repository: string): boolean {
-  const files = (storage?.files ?? []).filter(({ of }) => of === repository);
-  const isWeights = ({ name }: { name: string }) => /\.(safetensors|gguf)/i.test(name);
-  return files.some(isWeights) && files.every(({ is_complete }) => is_complete);
 }
 
 /** A device as people know it. */
