@@ -503,6 +503,17 @@ export async function share(browser, selector) {
   await browser.until("the copy", () => document.querySelector("#copied") !== null);
 }
 
+/** The engine's scores of two completions of one prompt. */
+export const scoreRainbow = (browser) =>
+  browser.evaluate(async () =>
+    (
+      await window.rewardscope.call("score", [
+        [{ role: "user", content: "Name a colour of the rainbow." }],
+        ["Violet.", "Brown."],
+      ])
+    ).map((score) => score.score),
+  );
+
 /** The engine's scores of token ids, with the value at every token from `first` on. */
 export const scoreTokens = (browser, ids, first) =>
   browser.evaluate(([ids, first]) => window.rewardscope.call("scoreTokens", [ids, first, true]), [ids, first]);

@@ -6,7 +6,7 @@ import { createServer } from "node:http";
 import { extname, join, normalize, resolve } from "node:path";
 import { test } from "node:test";
 
-import { inspect, loadLikelihood, show, using } from "./browsers.mjs";
+import { inspect, loadLikelihood, scoreRainbow, show, using } from "./browsers.mjs";
 
 const root = new URL("../../", import.meta.url).pathname;
 const folder = resolve(root, process.env.REWARDSCOPE_DIST || "dist");
@@ -54,16 +54,6 @@ function serve({ plain }) {
   });
 }
 
-const score = (browser) =>
-  browser.evaluate(async () =>
-    (
-      await window.rewardscope.call("score", [
-        [{ role: "user", content: "Name a colour of the rainbow." }],
-        ["Violet.", "Brown."],
-      ])
-    ).map((score) => score.score),
-  );
-
 for (const name of ["Chromium", "Firefox"]) {
   test(`${name}: the built folder works at a sub-path of a plain server, and without it afterwards`, async () => {
     const plain = name === "Firefox";
@@ -92,7 +82,7 @@ for (const name of ["Chromium", "Firefox"]) {
         assert.ok(paint < WASM_DELAY_MS && engine > WASM_DELAY_MS);
         await loadLikelihood(browser, "cpu");
         assert.deepEqual([...server.modules], [plain ? "bg" : "relaxed"]);
-        const online = await score(browser);
+        const online = await scoreRainbow(browser);
         // Rows that were opened once are stored.
         await browser.click("#open-rows");
         await browser.until("the rows", () => document.querySelector("#dataset-report") !== null);
@@ -110,7 +100,7 @@ for (const name of ["Chromium", "Firefox"]) {
         server.stop();
         const again = await browser.revisit();
         await loadLikelihood(again, "cpu");
-        assert.deepEqual(await score(again), online);
+        assert.deepEqual(await scoreRainbow(again), online);
         if (plain) return;
         // The slow rest is tested in one browser only.
         await show(again, "benchmark");

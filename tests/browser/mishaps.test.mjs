@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { test } from "node:test";
 
-import { checkpoint, loadFiles, loadReward, modelsFrom, show, url, using } from "./browsers.mjs";
+import { checkpoint, loadFiles, loadReward, modelsFrom, scoreRainbow, show, url, using } from "./browsers.mjs";
 
 /** Cancelled work has to end within this many ms. */
 const MOST_MS = 1000;
@@ -93,16 +93,6 @@ async function beginLoad(browser) {
 const isThere = (browser) =>
   browser.until("the engine", () => window.rewardscope.call("memoryBytes", []).then((bytes) => bytes > 0));
 
-const score = (browser) =>
-  browser.evaluate(async () =>
-    (
-      await window.rewardscope.call("score", [
-        [{ role: "user", content: "Name a colour of the rainbow." }],
-        ["Violet.", "Brown."],
-      ])
-    ).map((score) => score.score),
-  );
-
 for (const name of ["Chromium", "Firefox"]) {
   test(`${name}: loads end within a second of Cancel, whatever the servers do`, async () => {
     const silent = await silence();
@@ -133,7 +123,7 @@ for (const name of ["Chromium", "Firefox"]) {
           assert.equal(await browser.exists("#model-report"), false);
           // The page works afterwards.
           await loadFiles(browser, "cpu", checkpoint("llama_plain"));
-          assert.equal((await score(browser)).length, 2);
+          assert.equal((await scoreRainbow(browser)).length, 2);
           isSlow = false;
         },
         { address: slow.address },
@@ -180,14 +170,14 @@ test("Chromium: scoring of 5,000 tokens ends within a second of Cancel, and the 
     await showModels(browser);
     await loadReward(browser, "cpu");
     await show(browser, "try");
-    const before = await score(browser);
+    const before = await scoreRainbow(browser);
     const long = "Reward models score completions of prompts. ".repeat(700);
     await browser.page.getByRole("textbox", { name: "Prompt" }).fill(long);
     // It is scored while it is typed.
     await new Promise((done) => setTimeout(done, 2000));
     await cancel(browser, "scoring of 5,000 tokens");
     await isOpenAgain(browser);
-    assert.deepEqual(await score(browser), before);
+    assert.deepEqual(await scoreRainbow(browser), before);
   });
 });
 
@@ -358,7 +348,7 @@ test("Chromium: a new version is announced, taken when asked for, and the old on
         await browser.until("the notice", () =>
           document.querySelector("#notice")?.textContent.includes("started again"),
         );
-        assert.equal((await score(browser)).length, 2);
+        assert.equal((await scoreRainbow(browser)).length, 2);
         const kept = () => other.evaluate(async () => (await caches.keys()).filter((name) => /page/.test(name)).length);
         assert.equal(await kept(), 2);
         await Promise.all([browser.page.waitForEvent("load"), press(browser.page).click()]);
