@@ -16,22 +16,32 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
-use tiny_http::{Header, Request, Response, Server, StatusCode};
+use axum::Router;
+use axum::http::{HeaderName, HeaderValue, header};
+use tower_http::services::ServeDir;
+use tower_http::set_header::SetResponseHeaderLayer;
 
-/// Requests answered at once: a browser opens six connections.
-const THREADS: usize = 8;
+/// Bytes of a file that are read at once: models are large.
+const READ_BYTES: usize = 1 << 20;
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// No port could be opened; the field says why.
+    /// No port could be opened.
     #[error("opening a port on localhost: {0}")]
-    Port(String),
+    Port(#[from] std::io::Error),
+    /// A header of the site's own is none that HTTP allows.
+    #[error("serving the site with the header {name}: {value}: HTTP does not allow it")]
+    Header {
+        /// The header's name.
+        name: &'static str,
+        /// The header's value.
+        value: &'static str,
+    },
     /// The folder to serve is not a site.
     #[error("serving {folder}: a folder with an index.html was expected, none was found there")]
     NoSite {
@@ -40,7 +50,7 @@ pub enum ServeError {
     },
 }
 
-/// Folders, each with the beginning of the addresses that it serves. The first that fits an address is taken.
+/// Folders, each with the beginning of the addresses that it serves. The longest that fits an address is taken.
 #[derive(Debug, Clone)]
 pub struct Site {
     mounts: Vec<(String, PathBuf)>,
@@ -51,7 +61,7 @@ pub struct Site {
 pub struct Serving {
     /// The site's port on localhost.
     pub port: u16,
-    workers: Vec<std::thread::JoinHandle<()>>,
+    server: JoinHandle<()>,
 }
 
 impl Serving {
@@ -66,15 +76,13 @@ impl Serving {
     /// # Ok::<(), rewardscope_serve::ServeError>(())
     /// ```
     pub fn wait(self) {
-        for worker in self.workers {
-            let _ = worker.join();
-        }
+        let _ = self.server.join();
     }
 }
 
 impl Site {
-    /// A site of several folders, each with the beginning of its addresses, such as `("/models/", folder)`. Give longer
-    /// beginnings first.
+    /// A site of several folders, each with the beginning of its addresses, such as `("/models/", folder)`. The longest
+    /// beginning that fits an address is taken.
     ///
     /// ```
     /// use rewardscope_serve::Site;
@@ -89,7 +97,7 @@ impl Site {
         Self { mounts: mounts.into_iter().collect(), headers: Vec::new() }
     }
 
-    /// The site with these headers on every file. Names and values must be ASCII.
+    /// The site with these headers on every answer.
     #[must_use]
     pub fn with_headers(mut self, headers: impl IntoIterator<Item = (&'static str, &'static str)>) -> Self {
         self.headers.extend(headers);
@@ -111,108 +119,129 @@ impl Site {
     /// means any free port.
     ///
     /// # Errors
-    /// When no port can be opened.
+    /// When no port can be opened, or when a header is none that HTTP allows.
     pub fn serve(self, port: u16) -> Result<Serving, ServeError> {
-        let server = Server::http(("127.0.0.1", port)).or_else(|_| Server::http(("127.0.0.1", 0)));
-        let server = Arc::new(server.map_err(|e| ServeError::Port(e.to_string()))?);
-        let port = server.server_addr().to_ip().map_or(port, |address| address.port());
-        let site = Arc::new(self);
-        let workers = (0..THREADS).map(|_| {
-            let (server, site) = (server.clone(), site.clone());
-            std::thread::spawn(move || {
-                while let Ok(request) = server.recv() {
-                    // A visitor who closed the connection is not an error.
-                    let _ = answer(&site, request);
-                }
-            })
+        let at = |port| TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        let listener = at(port).or_else(|_| at(0))?;
+        listener.set_nonblocking(true)?;
+        let port = listener.local_addr()?.port();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let listener = runtime.block_on(async { tokio::net::TcpListener::from_std(listener) })?;
+        let router = self.router()?;
+        let server = std::thread::spawn(move || {
+            // It ends with the process.
+            let _ = runtime.block_on(axum::serve(listener, router).into_future());
         });
-        Ok(Serving { port, workers: workers.collect() })
+        Ok(Serving { port, server })
     }
 
-    /// The file that an address stands for, whether it exists or not.
-    fn file_for(&self, url: &str) -> Option<PathBuf> {
-        let path = url.split(['?', '#']).next()?;
-        let (prefix, folder) = self.mounts.iter().find(|(prefix, _)| path.starts_with(prefix.as_str()))?;
-        let rest = path.strip_prefix(prefix.as_str())?;
-        let rest = Path::new(if rest.is_empty() { "index.html" } else { rest });
-        // Only plain names: no way up, no absolute path.
-        rest.components().all(|part| matches!(part, Component::Normal(_))).then(|| folder.join(rest))
-    }
-}
-
-fn content_type(path: &Path) -> &'static str {
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("html") => "text/html; charset=utf-8",
-        Some("js" | "mjs") => "text/javascript",
-        Some("css") => "text/css",
-        Some("wasm") => "application/wasm",
-        Some("json") => "application/json",
-        Some("webmanifest") => "application/manifest+json",
-        Some("svg") => "image/svg+xml",
-        _ => "application/octet-stream",
-    }
-}
-
-fn header(name: &str, value: &str) -> Header {
-    Header::from_bytes(name, value).unwrap_or_else(|()| unreachable!("headers here are ASCII"))
-}
-
-fn answer(site: &Site, request: Request) -> std::io::Result<()> {
-    let opened = site.file_for(request.url()).and_then(|path| Some((File::open(&path).ok()?, path)));
-    let Some((mut file, path)) = opened else {
-        return request.respond(Response::from_string("not found").with_status_code(404));
-    };
-    let bytes = file.metadata()?.len();
-    let own = site.headers.iter().map(|(name, value)| header(name, value));
-    let mut headers: Vec<Header> = own.chain([header("Content-Type", content_type(&path))]).collect();
-    let range =
-        request.headers().iter().find(|header| header.field.equiv("Range")).map(|header| header.value.to_string());
-    match range.as_deref().map(|range| parse_range(range, bytes)) {
-        None => {
-            headers.extend([header("Accept-Ranges", "bytes"), header("Cache-Control", "no-cache")]);
-            request.respond(Response::new(StatusCode(200), headers, file, Some(bytes as usize), None))
+    fn router(&self) -> Result<Router, ServeError> {
+        let mut router = Router::new();
+        for (prefix, folder) in &self.mounts {
+            let files = ServeDir::new(folder).with_buf_chunk_size(READ_BYTES);
+            router = match prefix.trim_end_matches('/') {
+                "" => router.fallback_service(files),
+                prefix => router.nest_service(prefix, files),
+            };
         }
-        Some(Some((start, end))) => {
-            file.seek(SeekFrom::Start(start))?;
-            headers.push(header("Content-Range", &format!("bytes {start}-{}/{bytes}", end - 1)));
-            let len = end - start;
-            request.respond(Response::new(StatusCode(206), headers, file.take(len), Some(len as usize), None))
+        for &(name, value) in &self.headers {
+            let refused = || ServeError::Header { name, value };
+            let own = HeaderName::from_bytes(name.as_bytes()).map_err(|_| refused())?;
+            let value = HeaderValue::from_str(value).map_err(|_| refused())?;
+            router = router.layer(SetResponseHeaderLayer::overriding(own, value));
         }
-        Some(None) => {
-            let headers = vec![header("Content-Range", &format!("bytes */{bytes}"))];
-            request.respond(Response::new(StatusCode(416), headers, std::io::empty(), Some(0), None))
-        }
+        // A browser asks each time whether a file has changed.
+        let fresh = HeaderValue::from_static("no-cache");
+        Ok(router.layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, fresh)))
     }
-}
-
-/// Reads `bytes=START-END` or `bytes=START-` as the first byte and one past the last, inside a file of `bytes` bytes.
-fn parse_range(range: &str, bytes: u64) -> Option<(u64, u64)> {
-    let (start, end) = range.strip_prefix("bytes=")?.split_once('-')?;
-    let start: u64 = start.parse().ok()?;
-    let end = if end.is_empty() { bytes } else { end.parse::<u64>().ok()?.checked_add(1)?.min(bytes) };
-    (start < end).then_some((start, end))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::time::Duration;
+
     use super::*;
 
+    /// A site of two folders in a temporary folder.
+    fn site() -> (tempfile::TempDir, Serving) {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        for (name, text) in [("www/index.html", "the page"), ("www/a.wasm", "0123456789"), ("models/m/part", "model")] {
+            let path = root.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            std::fs::write(path, text).expect("a file");
+        }
+        std::fs::write(root.path().join("secret"), "secret").expect("a file");
+        let mounts = [("/models/", "models"), ("/", "www")];
+        let site = Site::new(mounts.map(|(prefix, folder)| (prefix.to_owned(), root.path().join(folder))));
+        let serving = site.with_headers([("x-own", "1")]).serve(0).expect("a port");
+        (root, serving)
+    }
+
+    fn visitor(port: u16) -> TcpStream {
+        let visitor = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a connection");
+        visitor.set_read_timeout(Some(Duration::from_secs(20))).expect("a time limit");
+        visitor
+    }
+
+    /// Head and body of the answer to a request, with its names in lower case.
+    fn answer(port: u16, path: &str, headers: &str) -> (String, String) {
+        let mut visitor = visitor(port);
+        write!(visitor, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n").expect("sent");
+        let mut all = String::new();
+        visitor.read_to_string(&mut all).expect("an answer");
+        let (head, body) = all.split_once("\r\n\r\n").expect("a head");
+        (head.to_lowercase(), body.to_owned())
+    }
+
     #[test]
-    fn ranges_stay_inside_the_file() {
-        assert_eq!(parse_range("bytes=0-0", 10), Some((0, 1)));
-        assert_eq!(parse_range("bytes=4-", 10), Some((4, 10)));
-        assert_eq!(parse_range("bytes=4-99", 10), Some((4, 10)));
-        assert_eq!(parse_range("bytes=10-11", 10), None);
-        assert_eq!(parse_range("items=1-2", 10), None);
+    fn files_come_whole_and_by_range() {
+        let (_root, serving) = site();
+        let (head, body) = answer(serving.port, "/a.wasm", "");
+        assert_eq!(body, "0123456789");
+        for said in ["200 ok", "content-type: application/wasm", "accept-ranges: bytes", "cache-control: no-cache"] {
+            assert!(head.contains(said), "{said} in {head}");
+        }
+        assert!(head.contains("x-own: 1"), "{head}");
+        for (range, status, expected) in
+            [("0-0", "206", "0"), ("4-", "206", "456789"), ("4-99", "206", "456789"), ("10-11", "416", "")]
+        {
+            let (head, body) = answer(serving.port, "/a.wasm", &format!("Range: bytes={range}\r\n"));
+            assert!(head.starts_with(&format!("http/1.1 {status}")), "{range}: {head}");
+            assert_eq!(body, expected, "{range}");
+        }
+        assert!(answer(serving.port, "/a.wasm", "Range: bytes=4-5\r\n").0.contains("content-range: bytes 4-5/10"));
     }
 
     #[test]
     fn addresses_stay_inside_their_folders() {
-        let site =
-            Site::new([("/models/", "m"), ("/", "s")].map(|(prefix, folder)| (prefix.to_owned(), folder.into())));
-        assert_eq!(site.file_for("/"), Some(Path::new("s").join("index.html")));
-        assert_eq!(site.file_for("/models/a.gguf?x"), Some(Path::new("m").join("a.gguf")));
-        assert_eq!(site.file_for("/../Cargo.toml"), None);
-        assert_eq!(site.file_for("/models/../Cargo.toml"), None);
+        let (_root, serving) = site();
+        assert_eq!(answer(serving.port, "/", "").1, "the page");
+        assert_eq!(answer(serving.port, "/?a=b", "").1, "the page");
+        assert_eq!(answer(serving.port, "/models/m/part?x", "").1, "model");
+        for path in ["/none", "/models/none", "/../secret", "/models/../../secret", "/%2e%2e/secret", "//secret"] {
+            let (head, body) = answer(serving.port, path, "");
+            assert!(head.starts_with("http/1.1 404"), "{path}: {head}");
+            assert!(!body.contains("secret"), "{path}: {body}");
+        }
+    }
+
+    /// Browsers open several connections at once, keep them, and open some of which they make no use.
+    #[test]
+    fn every_open_connection_is_answered() {
+        let (_root, serving) = site();
+        let _unused: Vec<TcpStream> = (0..16).map(|_| visitor(serving.port)).collect();
+        for _ in 0..20 {
+            let mut visitors: Vec<TcpStream> = (0..24).map(|_| visitor(serving.port)).collect();
+            for visitor in &mut visitors {
+                visitor.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
+            }
+            for visitor in &mut visitors {
+                let mut part = [0; 8];
+                visitor.read_exact(&mut part).expect("an answer while the others stay open");
+                assert_eq!(&part, b"HTTP/1.1");
+            }
+        }
     }
 }
