@@ -132,6 +132,39 @@ test("Chromium: in a window that stores nothing, Pause and Cancel do not say tha
   });
 });
 
+test("Chromium: a run that the browser has no room for is scored, and said not to last", async () => {
+  await using("Chromium", "benchmark-full", async (browser) => {
+    const { page } = browser;
+    await loadFiles(browser, "cpu", checkpoint("llama_plain"));
+    await show(browser, "benchmark");
+    await radio(browser, "All items").check();
+    await page.getByRole("button", { name: "Open dataset" }).click();
+    await browser.until("the rows", () => document.querySelector("#dataset-report") !== null);
+    const runs = () =>
+      browser.evaluate(async () => (await window.rewardscope.call("storage", [])).runs.map(({ summary }) => summary));
+    // No room for its first line.
+    await browser.boundStorage(1);
+    await browser.click("#run");
+    await browser.until("the run", runIsOver);
+    assert.match(await browser.text("#progress"), /^140 of 140 items/);
+    assert.match(await browser.text("#not-kept"), /^The browser gives no more room, so this run lasts only until/);
+    assert.deepEqual(await runs(), [], "nothing is listed of it");
+    // Room for some of it.
+    await browser.boundStorage(2e9);
+    await radio(browser, "Quick").check();
+    const used = await browser.evaluate(async () => (await navigator.storage.estimate()).usage);
+    await browser.boundStorage(used + 8192);
+    await browser.click("#run");
+    await browser.until("the run", runIsOver);
+    assert.ok(await browser.exists("#not-kept"));
+    const [stored] = await runs();
+    const { items_done, items_total } = stored;
+    assert.ok(items_done > 0 && items_done < items_total, `${items_done} of ${items_total} items are stored`);
+    // With room, it goes on from there at the next visit.
+    await browser.boundStorage(2e9);
+  });
+});
+
 test("Chromium: notifications that are refused untick their box, and it is said why", async () => {
   await using("Chromium", "benchmark-notify", async (browser) => {
     await show(browser, "benchmark");

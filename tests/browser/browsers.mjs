@@ -324,20 +324,20 @@ export async function inspect(browser, place) {
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-/** Asserts that axe finds no accessibility violation in what is shown, or in a part of it. */
-export async function isAccessible(browser, what, within = "html") {
+/** Asserts that axe finds no accessibility violation in what is shown, or in a part of it; `runOnly` names its rules. */
+export async function isAccessible(browser, what, within = "html", runOnly = undefined) {
   // Added through the browser's protocol, because the page's policy blocks added scripts.
   await browser.page.evaluate(axe);
   const violations = await browser.evaluate(
-    async (within) =>
-      (await window.axe.run(within, { resultTypes: ["violations"] })).violations.map(
+    async ([within, options]) =>
+      (await window.axe.run(within, options)).violations.map(
         ({ id, nodes }) =>
           `${id}: ${nodes
             .map(({ target }) => target.join(" "))
             .slice(0, 5)
             .join("; ")}`,
       ),
-    within,
+    [within, { resultTypes: ["violations"], ...(runOnly && { runOnly }) }],
   );
   deepEqual(violations, [], what);
 }

@@ -136,3 +136,19 @@ test("Chromium: without WebGPU the CPU computes and the page says why", async ()
     { webgpu: false },
   );
 });
+
+for (const name of ["Chromium", "Firefox"]) {
+  test(`${name}: calls that open the GPU at the same time share it`, async () => {
+    await using(name, "gpu-twice", async (browser) => {
+      const names = await browser.evaluate(async () => {
+        const both = await Promise.all([
+          window.rewardscope.call("openDevice", ["gpu"]),
+          window.rewardscope.call("catalog", ["gpu", "f32"]),
+        ]);
+        return [both[0].name, both[1].device.name];
+      });
+      assert.ok(names[0].length > 0);
+      assert.equal(names[0], names[1]);
+    });
+  });
+}

@@ -3,8 +3,8 @@
 
 use pollster::block_on;
 use rewardscope_engine::{
-    Cancel, Clock, Detail, DeviceChoice, Format, LoadOptions, Message, ModelFiles, Pooling, Score, Scorer,
-    TokenSequence, device,
+    Cancel, Clock, Detail, DeviceChoice, Format, LoadOptions, Message, ModelFiles, Pooling, Score, ScoreProgress,
+    Scorer, TokenSequence, device,
 };
 use rewardscope_store::{Folder, Source};
 use rewardscope_tests::{fixture, root};
@@ -140,7 +140,13 @@ fn what_did_not_change_is_not_computed_again() {
         for (prompt, completions) in states {
             let prompt = [Message::new("user", prompt)];
             let now = || completions.iter().copied();
-            let found = block_on(scorer.rescore(&prompt, now(), &Cancel::default())).unwrap();
+            let mut told = Vec::new();
+            let progress = &mut |now: ScoreProgress| told.push((now.completions_done, now.completions_total));
+            let found = block_on(scorer.rescore(&prompt, now(), &Cancel::default(), progress)).unwrap();
+            assert!(told.is_sorted(), "{told:?}");
+            let is_unchanged = found.iter().all(|score| score.computed_tokens == 0);
+            assert_eq!(told.last().is_none(), is_unchanged, "{told:?}");
+            assert!(told.last().is_none_or(|&last| last == (found.len(), found.len())), "{told:?}");
             let want = block_on(fresh.score(&prompt, now(), Detail::Score, &Cancel::default())).unwrap();
             let scores = |all: &[Score]| all.iter().map(|score| score.score).collect::<Vec<_>>();
             let worst = largest(scores(&found), scores(&want));

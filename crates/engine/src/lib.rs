@@ -45,7 +45,7 @@ pub use rewardscope_store::Cancel;
 pub use rewardscope_text::{Bos, Clock, FORMATS, Format, Message, TruncationSide};
 pub use scoring::protocol::{PooledToken, Protocol};
 pub use scoring::report::ModelReport;
-pub use scoring::score::{Aggregate, Detail, LogProbabilities, Score};
+pub use scoring::score::{Aggregate, Detail, LogProbabilities, Score, ScoreProgress};
 pub use scoring::scorer::Scorer;
 pub use scoring::selftest::SelfTest;
 pub use scoring::sequence::{Features, TokenSequence, Trace, TracedToken};

@@ -66,7 +66,7 @@ pub async fn drive(
         let brought = |journal: &mut Journal, claims: &mut Claims| -> Result<bool, StoreError> {
             while let Some(outcome) = claims.next(journal.run()) {
                 journal.push(outcome)?;
-                tell(journal.run().progress());
+                tell(journal.progress());
             }
             Ok(journal.run().is_done())
         };

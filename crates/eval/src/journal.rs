@@ -7,7 +7,7 @@ use rewardscope_store::{Hasher, Log, LogPlace, StoreError};
 use serde::{Deserialize, Serialize};
 
 use crate::json_floats;
-use crate::run::{CompletionScore, ItemOutcome, Run};
+use crate::run::{CompletionScore, ItemOutcome, Run, RunProgress};
 
 /// Why a run cannot be continued from its journal.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -358,6 +358,11 @@ impl Journal {
     /// The run so far.
     pub fn run(&self) -> &Run {
         &self.run
+    }
+
+    /// How far the run is.
+    pub fn progress(&self) -> RunProgress {
+        RunProgress { is_kept: self.log.is_kept(), ..self.run.progress() }
     }
 
     /// Marks the run by another variant of its benchmark from now on.

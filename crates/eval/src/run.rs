@@ -78,6 +78,8 @@ pub struct RunProgress {
     pub tokens_per_second: f64,
     /// Estimated milliseconds for the remaining items, by the length of their texts. `None` before the first outcome.
     pub ms_left: Option<f64>,
+    /// Whether every outcome is stored on this device; if not, the rest lasts until the page closes.
+    pub is_kept: bool,
 }
 
 /// Scores one item. An item that cannot be scored gets an outcome with the reason.
@@ -257,6 +259,7 @@ impl Run {
             saved_tokens: saved as u64,
             tokens_per_second: if ms > 0.0 { tokens as f64 / ms * 1e3 } else { 0.0 },
             ms_left: if done.is_empty() { None } else { Some(ms * characters(left) / characters(done).max(1.0)) },
+            is_kept: true,
         }
     }
 

@@ -38,20 +38,35 @@ impl Log {
         self.file.name()
     }
 
-    /// Appends a line. When this returns, the line is on disk.
+    /// Whether all lines are on disk; in a page they may be in memory only (see [`Self::append`]).
+    pub fn is_kept(&self) -> bool {
+        self.file.is_kept()
+    }
+
+    /// Appends a line. When this returns, the line is on disk. A page whose browser gives no room goes on in memory:
+    /// what is on disk stays there, and the rest lasts until the page closes.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn append(&mut self, line: &str) -> Result<(), StoreError> {
         let text = format!("{line}\n");
-        let written = self.file.write(self.end, text.as_bytes()).and_then(|()| self.file.flush());
-        if let Err(error) = written {
+        if let Err(error) = self.write(&text) {
             // No part of a line that failed stays behind.
             let _ = self.file.truncate(self.end);
-            return Err(error);
+            let is_full = matches!(error, StoreError::OutOfSpace { .. });
+            let Some(memory) = is_full.then(|| self.file.in_memory(self.end)).transpose()?.flatten() else {
+                return Err(error);
+            };
+            self.file = memory;
+            self.write(&text)?;
         }
         self.end += text.len() as u64;
         Ok(())
+    }
+
+    fn write(&self, text: &str) -> Result<(), StoreError> {
+        self.file.write(self.end, text.as_bytes())?;
+        self.file.flush()
     }
 }
 

@@ -72,7 +72,7 @@ impl Session {
         let place = format!("{}.jsonl", identity.key());
         let device = &scorer.report().device;
         let journal = Journal::open(&place, identity, &items, device, self.clock(), anew).await.map_err(sentence)?;
-        let progress = to_js(&journal.run().progress());
+        let progress = to_js(&journal.progress());
         *self.journal.borrow_mut() = Some(journal);
         *self.claims.borrow_mut() = Claims::default();
         progress

@@ -1,10 +1,10 @@
 //! Scoring of single prompts and completions.
 
-use js_sys::Array;
+use js_sys::{Array, Function};
 use rewardscope_engine::{Detail, Message, TokenSequence};
 use wasm_bindgen::prelude::*;
 
-use crate::bridge::{engine_sentence, from_js, sentence, to_js};
+use crate::bridge::{engine_sentence, from_js, sentence, tell, to_js};
 use crate::session::Session;
 
 #[wasm_bindgen]
@@ -15,13 +15,14 @@ impl Session {
         &self,
         #[wasm_bindgen(unchecked_param_type = "Message[]")] prompt: JsValue,
         completions: Vec<String>,
+        #[wasm_bindgen(unchecked_param_type = "(progress: ScoreProgress) => void")] progress: Function,
     ) -> Result<JsValue, JsValue> {
         let (_busy, cancel) = self.begin()?;
         let scorer = self.scorer()?;
         scorer.set_clock(self.clock());
         let prompt: Vec<Message> = from_js(prompt)?;
         let completions = completions.iter().map(String::as_str);
-        let scores = scorer.rescore(&prompt, completions, &cancel).await;
+        let scores = scorer.rescore(&prompt, completions, &cancel, &mut |now| tell(&progress, &now)).await;
         Ok(to_js(&scores.map_err(engine_sentence)?)?)
     }
 

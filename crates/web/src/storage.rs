@@ -59,7 +59,8 @@ impl Session {
         let shelf = Shelf::new(true);
         let found = shelf.report().await.map_err(sentence)?;
         let mut runs = Vec::with_capacity(found.logs.len());
-        for (key, _) in found.logs {
+        // An empty one is left of a run for which there was no room.
+        for (key, _) in found.logs.into_iter().filter(|(_, bytes)| *bytes > 0) {
             let text = shelf.log_text(&key).await.unwrap_or_default();
             runs.push(StoredRun { summary: JournalSummary::of(&text), key });
         }

@@ -221,14 +221,29 @@ export class ModelsState {
     this.others = this.others.filter((other) => other.engine !== engine);
   }
 
-  /** The loaded model's scores of the completions. */
-  score(prompt: Message[], completions: string[]) {
-    return this.#engine.withstanding(() => this.#engine.call("score", [prompt, completions]));
-  }
-
-  /** The scores of each compared model, in the order of `others`. */
-  scoreOthers(prompt: Message[], completions: string[]): Promise<Score[][]> {
-    return Promise.all(this.others.map(({ engine }) => engine.call("score", [prompt, completions])));
+  /**
+   * The completions' scores by the loaded model, then by each compared one in the order of `others`. `told` gets how
+   * many of all these scores are there.
+   */
+  async score(
+    prompt: Message[],
+    completions: string[],
+    told: (done: number, total: number) => void,
+  ): Promise<[Score[], ...Score[][]]> {
+    const done = [0, ...this.others.map(() => 0)];
+    const total = done.length * completions.length;
+    const by = (engine: Pick<Engine, "call">, place: number) =>
+      engine.call("score", [prompt, completions], ({ completions_done }) => {
+        done[place] = completions_done;
+        told(
+          done.reduce((sum, own) => sum + own),
+          total,
+        );
+      });
+    return Promise.all([
+      this.#engine.withstanding(() => by(this.#engine, 0)),
+      ...this.others.map(({ engine }, i) => by(engine, i + 1)),
+    ]);
   }
 
   /** Stops what the compared models do. */

@@ -277,12 +277,28 @@ describe("models to compare with", () => {
   });
 
   test("they score the same text, each in its place", async () => {
-    expect(await models.scoreOthers([], ["a", "b"])).toEqual([]);
+    all.seam.answers.score = ([, completions], tell) => {
+      for (const at of completions.keys()) tell({ completions_done: at + 1, completions_total: completions.length });
+      return completions.map(() => ({ score: 0 }) as never);
+    };
+    const told: number[][] = [];
+    const tell = (...now: number[]) => told.push(now);
+    expect(await models.score([], ["a", "b"], tell)).toHaveLength(1);
+    expect(told.splice(0)).toEqual([
+      [1, 2],
+      [2, 2],
+    ]);
     await add();
     await add("owner/third");
-    const scores = await models.scoreOthers([], ["a", "b"]);
-    expect(scores.map((of) => of.length)).toEqual([2, 2]);
-    expect(all.seam.of("score")).toEqual([]);
+    const scores = await models.score([], ["a", "b"], tell);
+    expect(scores.map((of) => of.map(({ score }) => score))).toEqual([
+      [0, 0],
+      [1, 1],
+      [1, 1],
+    ]);
+    expect(all.seam.of("score")).toHaveLength(2);
+    // The workers of the others told nothing.
+    expect(told.at(-1)).toEqual([2, 6]);
   });
 
   test("there are no more of them than memory is likely to hold", async () => {

@@ -182,14 +182,16 @@ export class RunState {
   /** Called when work has ended: says what of a stopped run is left, and removes the run if it was given up. */
   ended() {
     const { work, keeps } = this.#parts;
+    const why = !keeps()
+      ? "This window stores nothing"
+      : this.progress?.is_kept === false && "The browser gives no more room to store runs";
     if (this.#givenUp) {
       this.forget();
-      work.notice = keeps()
-        ? "Cancelled. What was scored is kept under Models; start the same run again to continue it."
-        : "Cancelled. This window stores nothing, so what was scored is gone.";
-    } else if (this.#isStopped && !keeps()) {
-      work.notice =
-        "Paused. This window stores nothing: what was scored lasts until the page closes or another run begins.";
+      work.notice = why
+        ? `Cancelled. ${why}, so what was not stored is gone.`
+        : "Cancelled. What was scored is kept under Models; start the same run again to continue it.";
+    } else if (this.#isStopped && why) {
+      work.notice = `Paused. ${why}: what was scored lasts until the page closes or another run begins.`;
     }
     this.#givenUp = false;
     this.#isStopped = false;

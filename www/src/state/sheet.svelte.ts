@@ -63,6 +63,8 @@ export class SheetState {
   bestFirst = $state(true);
   /** The last scores. They stay, marked as stale, when the text changes. */
   scored = $state.raw<Scored>();
+  /** How far scoring is: what is there and what is wanted, counted in scores; undefined before the first. */
+  progress = $state.raw<{ done: number; total: number }>();
   /** What a link brought, until the text changes. */
   linked = $state.raw<Demonstration>();
   /** The link's demonstration, if it names a model or has scores. */
@@ -303,10 +305,10 @@ export class SheetState {
       const texts = cards.map(({ text }) => text);
       const others = this.#models.others.map(({ report }) => report);
       const began = performance.now();
-      const [scores, compared] = await Promise.all([
-        this.#models.score(turns, texts),
-        this.#models.scoreOthers(turns, texts),
-      ]);
+      this.progress = undefined;
+      const [scores, ...compared] = await this.#models.score(turns, texts, (done, total) => {
+        this.progress = { done, total };
+      });
       const by = this.#models.loaded;
       if (!by) return;
       this.scored = {

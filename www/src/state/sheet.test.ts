@@ -75,6 +75,23 @@ describe("scoring", () => {
     expect(texts()[0]).toBe("Violet");
   });
 
+  test("tells how far it is", async () => {
+    await load();
+    const later = held<Score[]>();
+    all.seam.answers.score = (_, tell) => {
+      tell({ completions_done: 1, completions_total: 2 });
+      return later.promise;
+    };
+    const scoring = sheet.score();
+    expect(sheet.progress).toEqual({ done: 1, total: 2 });
+    later.done([1, 2].map((value) => ({ score: value }) as Score));
+    await scoring;
+    all.seam.answers.score = () => later.promise;
+    const next = sheet.score();
+    expect(sheet.progress).toBe(undefined);
+    await next;
+  });
+
   test("of what was typed meanwhile happens after", async () => {
     await load();
     sheet.live = true;

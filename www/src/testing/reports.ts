@@ -38,7 +38,7 @@ export const load = (over: Partial<LoadProgress> = {}) =>
   some<LoadProgress>({ name: "model.gguf", bytes_done: 1, bytes_total: 2, ...over });
 
 export const progress = (items_done: number, over: Partial<RunProgress> = {}) =>
-  some<RunProgress>({ items_done, items_total: 10, ms_left: undefined, ...over });
+  some<RunProgress>({ items_done, items_total: 10, ms_left: undefined, is_kept: true, ...over });
 
 export const estimate = () => some<Estimate>({ items: 10, ms: 5000 });
 

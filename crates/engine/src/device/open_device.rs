@@ -295,8 +295,9 @@ pub(super) mod platform {
 
 #[cfg(target_family = "wasm")]
 pub(super) mod platform {
-    use std::cell::RefCell;
+    use std::rc::Rc;
 
+    use futures_util::lock::Mutex;
     use js_sys::{Array, Function, Object, Promise, Reflect};
     use wasm_bindgen::{JsCast, JsValue};
     use wasm_bindgen_futures::JsFuture;
@@ -304,7 +305,8 @@ pub(super) mod platform {
     use super::*;
 
     thread_local! {
-        static GPU: RefCell<Option<Gpu>> = const { RefCell::new(None) };
+        /// The worker's GPU. Whoever asks while it is being opened waits, because it can be opened only once.
+        static GPU: Rc<Mutex<Option<Gpu>>> = Rc::default();
     }
 
     /// Bytes of wasm's memory, which is 4 GiB, without the part that activations need.
@@ -355,14 +357,14 @@ pub(super) mod platform {
     }
 
     pub(in crate::device) async fn opened(adapter: Adapter, reason: String) -> Result<OpenDevice, String> {
-        let known = GPU.with_borrow(Clone::clone);
-        let gpu = match known {
-            Some(gpu) => gpu,
+        let own = GPU.with(Rc::clone);
+        let mut slot = own.lock().await;
+        let gpu = match &*slot {
+            Some(gpu) => gpu.clone(),
             None => {
                 let opened = Device::wgpu_options().init_with_setup_async().await;
                 let gpu = Gpu::new(opened.map_err(|e| format!("the adapter {} gave no device ({e})", adapter.name))?);
-                GPU.with_borrow_mut(|slot| *slot = Some(gpu.clone()));
-                gpu
+                slot.insert(gpu).clone()
             }
         };
         Ok(OpenDevice::gpu(gpu.usable()?, adapter, reason))

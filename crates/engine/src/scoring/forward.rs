@@ -109,7 +109,7 @@ impl Forward {
     /// Reads what each row asks for, with one readback for each batch. A batch has at most `budget` tokens, but
     /// at least one row. Tokens that all rows begin with are computed once. Where `kept` has their states from
     /// an earlier call, they are not computed at all; it then keeps those of this call. `tap` is the number of
-    /// layers after which states are pooled.
+    /// layers after which states are pooled. `told` gets the number of rows that are read, after each batch.
     pub async fn read(
         &self,
         rows: &[Row<'_>],
@@ -117,6 +117,7 @@ impl Forward {
         budget: usize,
         cache: Option<&mut PrefixCache>,
         cancel: &Cancel,
+        told: &mut dyn FnMut(usize),
     ) -> Result<Vec<Readings>, EngineError> {
         let all: Vec<&[u32]> = rows.iter().map(|row| row.ids).collect();
         let shared = match &cache {
@@ -154,6 +155,7 @@ impl Forward {
             if keeps_state {
                 prefix = state.map(|state| state.select(&[0..shared]));
             }
+            told(readings.len());
             pause().await;
         }
         if let Some(cache) = cache {

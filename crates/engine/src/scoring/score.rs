@@ -57,6 +57,16 @@ pub enum Detail {
     EveryToken,
 }
 
+/// How far the scoring of one prompt's completions is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct ScoreProgress {
+    /// Completions that have their score.
+    pub completions_done: usize,
+    /// All completions.
+    pub completions_total: usize,
+}
+
 /// The score of one completion.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]

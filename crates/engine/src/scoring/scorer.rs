@@ -13,7 +13,7 @@ use crate::scoring::batching::{batch_tokens, bytes_a_token};
 use crate::scoring::forward::{Forward, PrefixCache, Row};
 use crate::scoring::protocol::pooled_index;
 use crate::scoring::report::{ModelReport, tokenizer_fingerprint};
-use crate::scoring::score::{Detail, LogProbabilities, Score};
+use crate::scoring::score::{Detail, LogProbabilities, Score, ScoreProgress};
 use crate::scoring::selftest;
 use crate::scoring::sequence::{Features, TokenSequence, Trace, TracedToken};
 use crate::{Cancel, ModelFiles, Pooling, RewardHead};
@@ -164,7 +164,7 @@ impl Scorer {
         let ms = self.forward.encode_ms(tokens);
         // Wait, so that nothing of this work is left when the next begins.
         let row = Row { ids: &[0, 0], types: &[], values: 1..2, pooled: None };
-        self.forward.read(&[row], self.report.layers, 2, None, &Cancel::default()).await?;
+        self.forward.read(&[row], self.report.layers, 2, None, &Cancel::default(), &mut |_| ()).await?;
         Ok(ms)
     }
 
@@ -235,11 +235,12 @@ impl Scorer {
         detail: Detail,
         cancel: &Cancel,
     ) -> Result<Vec<Score>, EngineError> {
-        self.score_after(sequences, detail, None, cancel).await
+        self.score_after(sequences, detail, None, cancel, &mut |_| ()).await
     }
 
     /// The scores of a prompt's completions while somebody edits them. What did not change since the call
-    /// before (whole texts, and the beginning of the prompt) is not computed again.
+    /// before (whole texts, and the beginning of the prompt) is not computed again. `progress` is called after
+    /// each batch.
     ///
     /// # Errors
     /// As [`Self::score`].
@@ -248,6 +249,7 @@ impl Scorer {
         prompt: &[Message],
         completions: impl IntoIterator<Item = &'a str>,
         cancel: &Cancel,
+        progress: &mut dyn FnMut(ScoreProgress),
     ) -> Result<Vec<Score>, EngineError> {
         let sequences = self.tokenize(prompt, completions)?;
         // Taken out while in use: a call that fails leaves nothing behind.
@@ -260,7 +262,9 @@ impl Scorer {
         let changed: Vec<usize> = (0..scores.len()).filter(|&place| scores[place].is_none()).collect();
         if !changed.is_empty() {
             let wanted: Vec<TokenSequence> = changed.iter().map(|&place| sequences[place].clone()).collect();
-            let found = self.score_after(&wanted, Detail::Score, Some(&mut draft.prefix), cancel).await?;
+            let (total, known) = (scores.len(), scores.len() - wanted.len());
+            let told = &mut |done| progress(ScoreProgress { completions_done: known + done, completions_total: total });
+            let found = self.score_after(&wanted, Detail::Score, Some(&mut draft.prefix), cancel, told).await?;
             for (place, score) in changed.into_iter().zip(found) {
                 scores[place] = Some(score);
             }
@@ -318,6 +322,7 @@ impl Scorer {
         detail: Detail,
         after: Option<&mut PrefixCache>,
         cancel: &Cancel,
+        told: &mut dyn FnMut(usize),
     ) -> Result<Vec<Score>, EngineError> {
         let ids = self.within_context(sequences)?;
         let values = |ids: &[u32], sequence: &TokenSequence| match (self.forward.summary.head, detail) {
@@ -336,7 +341,7 @@ impl Scorer {
                 pooled: None,
             })
             .collect();
-        let readings = self.forward.read(&rows, self.report.layers, self.batch_tokens, after, cancel).await?;
+        let readings = self.forward.read(&rows, self.report.layers, self.batch_tokens, after, cancel, told).await?;
         let scored = ids.iter().zip(sequences).zip(rows.iter().zip(readings));
         Ok(scored
             .map(|((ids, sequence), (row, readings))| {
@@ -398,7 +403,7 @@ impl Scorer {
                 pooled: Some(self.pooled_span(pooling, ids, self.completion_start(sequence))),
             })
             .collect();
-        let readings = self.forward.read(&rows, layers, self.batch_tokens, None, cancel).await?;
+        let readings = self.forward.read(&rows, layers, self.batch_tokens, None, cancel, &mut |_| ()).await?;
         let features = ids.iter().zip(sequences).zip(readings).map(|((ids, sequence), readings)| Features {
             state: readings.state,
             log_probabilities: is_language_model.then(|| LogProbabilities::of(&readings.values)),

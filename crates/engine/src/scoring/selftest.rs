@@ -96,7 +96,7 @@ async fn stored_model(device: &OpenDevice) -> Result<f64, EngineError> {
         .iter()
         .map(|case| Row { ids: &case.input_ids, types: &[], values: 1..case.input_ids.len(), pooled: None })
         .collect();
-    let found = forward.read(&rows, forward.summary.layers, BUDGET, None, &Cancel::default()).await?;
+    let found = forward.read(&rows, forward.summary.layers, BUDGET, None, &Cancel::default(), &mut |_| ()).await?;
     let mut error = 0.0;
     for (case, found) in expected.cases.iter().zip(&found) {
         let found = &found.values;

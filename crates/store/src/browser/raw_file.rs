@@ -63,6 +63,18 @@ impl RawFile {
         &self.name
     }
 
+    /// Whether what is written outlives the page.
+    pub(crate) fn is_kept(&self) -> bool {
+        matches!(self.inner, Inner::Private(_))
+    }
+
+    /// A copy of the first `bytes` bytes in memory, which has room where the browser gives none.
+    pub(crate) fn in_memory(&self, bytes: u64) -> Result<Option<Self>, StoreError> {
+        let copy = Self::memory(&self.name);
+        copy.write(0, &self.read(0, bytes as usize)?)?;
+        Ok(Some(copy))
+    }
+
     pub(crate) fn bytes(&self) -> Result<u64, StoreError> {
         match &self.inner {
             Inner::Private(handle) => Ok(handle.get_size().map_err(|e| self.failed(said(e)))? as u64),

@@ -38,6 +38,16 @@ impl RawFile {
         &self.name
     }
 
+    /// What is written outlives the process.
+    pub(crate) fn is_kept(&self) -> bool {
+        true
+    }
+
+    /// None: a command that has no room says so and ends.
+    pub(crate) fn in_memory(&self, _bytes: u64) -> Result<Option<Self>, StoreError> {
+        Ok(None)
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
