@@ -196,6 +196,16 @@ pub enum EngineError {
         /// Most tokens that the model sees.
         context_tokens: usize,
     },
+    /// A gated head finds no beginning of an answer in what truncation leaves.
+    #[error(
+        "scoring with {model}: its gates are read where the last answer begins, at {pattern:?}; the text that it sees has none; shorten the prompt, or use the model's own template"
+    )]
+    NoGate {
+        /// The model's name.
+        model: String,
+        /// The text of the tokens that begin an answer.
+        pattern: String,
+    },
     /// The work was cancelled. What was done before stays.
     #[error("cancelled")]
     Cancelled,

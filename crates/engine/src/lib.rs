@@ -44,6 +44,7 @@ pub use rewardscope_models::{ARCHITECTURES, Head, supported_table};
 pub use rewardscope_store::Cancel;
 pub use rewardscope_text::{Bos, Clock, FORMATS, Format, Message, TruncationSide};
 pub use scoring::protocol::{PooledToken, Protocol};
+pub use scoring::reading::Objective;
 pub use scoring::report::ModelReport;
 pub use scoring::score::{Aggregate, Detail, LogProbabilities, Score, ScoreProgress};
 pub use scoring::scorer::Scorer;

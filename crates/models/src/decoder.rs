@@ -7,13 +7,14 @@ use serde_json::Value;
 
 use crate::batch::{Keys, Queries};
 use crate::decoder_config::{Decoder, LayerKind};
+use crate::head::{HeadPlan, OutputHead};
 use crate::layers::{Embedding, Linear, RmsNorm, log_probability};
 use crate::{
     Architecture, Batch, Head, Hidden, ModelError, Network, RowOrder, State, Summary, Tensors, Wanted, classifier,
 };
 
 /// Parts of transformers' names for tensors and llama.cpp's names for the same, replaced in this order.
-const GGUF_NAMES: &[(&str, &str)] = &[
+pub(crate) const GGUF_NAMES: &[(&str, &str)] = &[
     ("model.embed_tokens", "token_embd"),
     ("model.layers.", "blk."),
     ("input_layernorm", "attn_norm"),
@@ -41,10 +42,11 @@ impl Architecture for Decoder {
         &mut self.summary
     }
 
-    fn classify(&mut self, layers: usize) -> Result<(), ModelError> {
+    fn read_by(&mut self, layers: usize, head: HeadPlan) -> Result<(), ModelError> {
         self.summary.head = Head::Score;
-        (self.summary.labels, self.summary.label) = (1, 0);
+        (self.summary.labels, self.summary.label) = (head.outputs(), 0);
         self.summary.layers = layers.min(self.summary.layers);
+        self.head = Some(head);
         Ok(())
     }
 
@@ -65,7 +67,7 @@ impl Architecture for Decoder {
         // of them to the norm after the attention where a model has both.
         let after = if self.norm_after { "post_attention_norm" } else { "ffn_norm" };
         let name = name.replace("post_attention_layernorm", after);
-        self.gguf.then(|| GGUF_NAMES.iter().fold(name, |name, (from, to)| name.replace(from, to)))
+        Some(self.names?.iter().fold(name, |name, (from, to)| name.replace(from, to)))
     }
 
     fn build(&self, tensors: &mut Tensors, device: &Device) -> Result<Box<dyn Network>, ModelError> {
@@ -73,11 +75,45 @@ impl Architecture for Decoder {
     }
 }
 
+/// The projections to queries, keys and values.
+#[derive(Debug)]
+enum Projections {
+    Apart {
+        q_proj: Linear,
+        k_proj: Linear,
+        v_proj: Linear,
+    },
+    /// For each head of keys: the queries that go with it, then the keys, then the values.
+    Fused(Linear),
+}
+
+impl Projections {
+    /// `[tokens, hidden]` to queries `[queries, heads * head_dim]`, and keys and values
+    /// `[tokens, key heads * head_dim]`.
+    fn forward(&self, x: Tensor<2>, heads: Heads, queries: &Queries) -> [Tensor<2>; 3] {
+        match self {
+            Self::Apart { q_proj, k_proj, v_proj } => {
+                [q_proj.forward(queries.select(x.clone())), k_proj.forward(x.clone()), v_proj.forward(x)]
+            }
+            Self::Fused(all) => {
+                let group = heads.queries / heads.keys;
+                let fused = all.forward(x);
+                let [tokens, width] = fused.dims();
+                let head_dim = width / (heads.keys * (group + 2));
+                let fused: Tensor<3> = fused.reshape([tokens, heads.keys, (group + 2) * head_dim]);
+                let part = |first: usize, count: usize| -> Tensor<2> {
+                    let part = fused.clone().narrow(2, first * head_dim, count * head_dim);
+                    part.reshape([tokens, heads.keys * count * head_dim])
+                };
+                [queries.select(part(0, group)), part(group, 1), part(group + 1, 1)]
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Attention {
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
+    projections: Projections,
     o_proj: Linear,
     q_norm: Option<RmsNorm>,
     k_norm: Option<RmsNorm>,
@@ -116,9 +152,7 @@ struct Weights {
     embed_tokens: Embedding,
     layers: Vec<Layer>,
     norm: RmsNorm,
-    /// `[labels, hidden]` for a score, `[vocab, hidden]` for a language model; `None` where the head of a language
-    /// model is its embedding.
-    head: Option<Linear>,
+    head: OutputHead,
 }
 
 struct DecoderNetwork {
@@ -131,7 +165,6 @@ struct DecoderNetwork {
     logit_softcap: Option<f64>,
     embedding_scale: Option<f64>,
     is_causal: bool,
-    label: usize,
     device: Device,
 }
 
@@ -157,9 +190,7 @@ impl Layer {
     fn attend(&self, x: Tensor<2>, layer: usize, shared: &Shared, queries: &Queries, keys: &mut Keys<'_>) -> Tensor<2> {
         let attention_of = &self.self_attn;
         let heads = shared.heads;
-        let k = attention_of.k_proj.forward(x.clone());
-        let v = attention_of.v_proj.forward(x.clone());
-        let q = attention_of.q_proj.forward(queries.select(x));
+        let [q, k, v] = attention_of.projections.forward(x, heads, queries);
         let turns = if queries.tokens.is_some() { &shared.last_turns } else { &shared.turns };
         let q = rotate(normed(&attention_of.q_norm, q, heads.queries), turns, heads.queries);
         let k = rotate(normed(&attention_of.k_norm, k, heads.keys), &shared.turns, heads.keys);
@@ -193,7 +224,7 @@ impl Layer {
 
 impl DecoderNetwork {
     fn new(config: &Decoder, tensors: &mut Tensors, device: &Device) -> Result<Self, ModelError> {
-        let Summary { vocab_size, hidden_size, intermediate_size, layers, head, labels, label, .. } = config.summary;
+        let Summary { vocab_size, hidden_size, intermediate_size, layers, .. } = config.summary;
         let (heads, key_value_heads, head_dim) =
             (config.num_attention_heads, config.num_key_value_heads, config.head_dim);
         let (queries, keys) = (heads * head_dim, key_value_heads * head_dim);
@@ -210,10 +241,18 @@ impl DecoderNetwork {
             let bias = config.qkv_bias;
             let (q, k) = ([queries, hidden_size], [keys, hidden_size]);
             let input_layernorm = norm(tensors, &at("input_layernorm"), hidden_size)?;
+            let projections = if config.qkv_fused {
+                let all = [queries + 2 * keys, hidden_size];
+                Projections::Fused(Linear::take_values(tensors, &at("self_attn.qkv_proj"), all, bias)?)
+            } else {
+                Projections::Apart {
+                    q_proj: Linear::take_ordered(tensors, &at("self_attn.q_proj"), q, bias, rotary(heads))?,
+                    k_proj: Linear::take_ordered(tensors, &at("self_attn.k_proj"), k, bias, rotary(key_value_heads))?,
+                    v_proj: Linear::take_values(tensors, &at("self_attn.v_proj"), k, bias)?,
+                }
+            };
             let self_attn = Attention {
-                q_proj: Linear::take_ordered(tensors, &at("self_attn.q_proj"), q, bias, rotary(heads))?,
-                k_proj: Linear::take_ordered(tensors, &at("self_attn.k_proj"), k, bias, rotary(key_value_heads))?,
-                v_proj: Linear::take_values(tensors, &at("self_attn.v_proj"), k, bias)?,
+                projections,
                 o_proj: Linear::take(tensors, &at("self_attn.o_proj"), [hidden_size, queries], config.output_bias)?,
                 q_norm: config.qk_norm.then(|| norm(tensors, &at("self_attn.q_norm"), head_dim)).transpose()?,
                 k_norm: config.qk_norm.then(|| norm(tensors, &at("self_attn.k_norm"), head_dim)).transpose()?,
@@ -246,11 +285,8 @@ impl DecoderNetwork {
             });
         }
         let norm = norm(tensors, "model.norm", hidden_size)?;
-        let head = match head {
-            Head::LanguageModel if config.tie_word_embeddings => None,
-            Head::LanguageModel => Some(Linear::take(tensors, "lm_head", [vocab_size, hidden_size], false)?),
-            _ => Some(Linear::take_head(tensors, "score", [labels, hidden_size], false)?),
-        };
+        let head =
+            OutputHead::take(tensors, &config.summary, config.head.as_ref(), "lm_head", config.tie_word_embeddings)?;
         Ok(Self {
             weights: Weights { embed_tokens, layers: built, norm, head },
             kinds: config.kinds.clone(),
@@ -261,17 +297,13 @@ impl DecoderNetwork {
             logit_softcap: config.logit_softcap,
             embedding_scale: config.embedding_scale,
             is_causal: config.summary.is_causal,
-            label,
             device: device.clone(),
         })
     }
 
-    /// `[tokens, hidden]` to `[tokens, labels]` or `[tokens, vocab]`.
+    /// `[tokens, hidden]` to `[tokens, outputs]` or `[tokens, vocab]`.
     fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        match &self.weights.head {
-            Some(head) => head.forward(hidden),
-            None => self.weights.embed_tokens.products(hidden),
-        }
+        self.weights.head.forward(hidden, &self.weights.embed_tokens)
     }
 }
 
@@ -316,8 +348,8 @@ impl Network for DecoderNetwork {
         Hidden { last, tapped, state: keys.into_state() }
     }
 
-    fn score(&self, hidden: Tensor<2>, _counts: &[usize]) -> Tensor<1> {
-        self.logits(hidden).narrow(1, self.label, 1).squeeze_dim(1)
+    fn outputs(&self, hidden: Tensor<2>, _counts: &[usize]) -> Tensor<2> {
+        self.logits(hidden)
     }
 
     fn log_probability(&self, hidden: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {

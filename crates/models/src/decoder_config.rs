@@ -6,6 +6,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::config::{ConfigJson, Labels, causal, id};
+use crate::decoder::GGUF_NAMES;
+use crate::head::HeadPlan;
 use crate::rope::{Rope, RopeJson, Scaling, default_theta, either};
 use crate::{Architecture, Entry, GgufDescription, ModelError, Summary};
 
@@ -46,8 +48,12 @@ pub(crate) struct Decoder {
     pub norm_after: bool,
     /// Embeddings are multiplied by this.
     pub embedding_scale: Option<f64>,
-    /// The checkpoint is a GGUF, whose tensors have llama.cpp's names.
-    pub gguf: bool,
+    /// Queries, keys and values are one projection: for each head of keys its queries, the keys and the values.
+    pub qkv_fused: bool,
+    /// A reward model's own head; `None` for one linear layer named `score`.
+    pub head: Option<HeadPlan>,
+    /// Parts of transformers' names of tensors and the checkpoint's names for the same; `None` where they are the same.
+    pub names: Option<&'static [(&'static str, &'static str)]>,
     /// The rows of rotary projections are stored in llama.cpp's order, by pairs.
     pub rotary_pairs: bool,
 }
@@ -221,7 +227,9 @@ impl DecoderJson {
             norm_plus_one: false,
             norm_after: false,
             embedding_scale: None,
-            gguf: false,
+            qkv_fused: false,
+            head: None,
+            names: None,
             rotary_pairs: false,
         })
     }
@@ -315,7 +323,9 @@ impl Decoder {
             norm_plus_one: false,
             norm_after: false,
             embedding_scale: None,
-            gguf: true,
+            qkv_fused: false,
+            head: None,
+            names: Some(GGUF_NAMES),
             rotary_pairs: false,
         })
     }

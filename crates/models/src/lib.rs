@@ -25,7 +25,7 @@
 //!
 //! let wanted = Wanted { tokens: &[2], tap: None, keeps_state: false };
 //! let hidden = network.hidden(&Batch::of([[3, 5, 7].as_slice()]), None, wanted);
-//! assert_eq!(network.score(hidden.last, &[]).into_scalar::<f32>(), 0.0);
+//! assert_eq!(network.outputs(hidden.last, &[]).into_scalar::<f32>(), 0.0);
 //! # Ok(()) }
 //! ```
 
@@ -34,6 +34,7 @@ mod batch;
 mod config;
 mod decoder;
 mod decoder_config;
+mod head;
 mod layers;
 mod rope;
 
@@ -44,6 +45,8 @@ use rewardscope_weights::{Checkpoint, gguf};
 
 pub use architectures::ARCHITECTURES;
 pub use batch::{Batch, State};
+use head::has_known_head;
+pub use head::{GatePlan, HeadLayer, HeadPlan, KnownHead, known_heads};
 pub use rewardscope_kernels::{GROUP, Packed, Packing, Stored, project};
 
 /// Why a model cannot be built. A message about a configuration names its file.
@@ -123,10 +126,10 @@ pub struct GgufDescription<'a> {
 /// What the model's last step returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head {
-    /// One logit for every token: a decoder's score, read at one of them.
+    /// Outputs for every token, of which a decoder's score is made where it is read.
     Score,
-    /// One logit for a whole sequence: an encoder's score, pooled by the model itself. A sequence is a pair of a
-    /// prompt and a completion.
+    /// Outputs for a whole sequence, one of which is an encoder's score, pooled by the model itself. A sequence is a
+    /// pair of a prompt and a completion.
     Pooled,
     /// A distribution over the vocabulary for every token: log-probabilities in nats.
     LanguageModel,
@@ -139,9 +142,9 @@ pub struct Summary {
     pub architecture: &'static str,
     /// What the model's last step returns.
     pub head: Head,
-    /// Number of logits that a classifier returns.
+    /// Number of outputs, such as a classifier's logits.
     pub labels: usize,
-    /// Index of the logit that is the score.
+    /// Index of the output that is the score.
     pub label: usize,
     /// Most tokens that the model can attend over.
     pub context_tokens: usize,
@@ -290,7 +293,16 @@ pub trait Architecture {
     /// # Errors
     /// [`ModelError::NoBackbone`] where it is an encoder.
     fn classify(&mut self, layers: usize) -> Result<(), ModelError> {
-        let _ = layers;
+        self.read_by(layers, HeadPlan::linear("score", 1))
+    }
+
+    /// Makes it a reward model with this head: its first `layers` layers, the final norm, and the head's outputs for
+    /// every token.
+    ///
+    /// # Errors
+    /// [`ModelError::NoBackbone`] where it is an encoder.
+    fn read_by(&mut self, layers: usize, head: HeadPlan) -> Result<(), ModelError> {
+        let _ = (layers, head);
         Err(ModelError::NoBackbone { architecture: self.summary().architecture })
     }
 
@@ -374,12 +386,12 @@ pub trait Network {
         tokens.min(1)
     }
 
-    /// The logits of the label [`Summary::label`] from hidden states `[tokens, hidden]`.
+    /// The [`Summary::labels`] outputs from hidden states `[tokens, hidden]`.
     ///
-    /// For [`Head::Score`]: `[tokens]`, one logit for every token; `counts` is not read. For [`Head::Pooled`]:
-    /// `[sequences]`, one logit for every sequence. `hidden` then has the [`Self::pooled_tokens`] of one sequence after
-    /// the other, and `counts` says how many each has.
-    fn score(&self, hidden: Tensor<2>, counts: &[usize]) -> Tensor<1>;
+    /// For [`Head::Score`]: `[tokens, outputs]`; `counts` is not read. For [`Head::Pooled`]: `[sequences, outputs]`.
+    /// `hidden` then has the [`Self::pooled_tokens`] of one sequence after the other, and `counts` says how many each
+    /// has.
+    fn outputs(&self, hidden: Tensor<2>, counts: &[usize]) -> Tensor<2>;
 
     /// `log p(target | hidden)` in nats: `[tokens, hidden]` and `[tokens]` to `[tokens]`. Only for
     /// [`Head::LanguageModel`]; an encoder returns NaN.
@@ -432,7 +444,7 @@ fn supported() -> String {
     ARCHITECTURES.iter().map(kind).collect::<Vec<_>>().join(", ")
 }
 
-/// The names of the tensors that a classifier is known by: its head's weight.
+/// The names of the tensors that transformers' classifiers are known by: their head's weight.
 pub const HEADS: [&str; 3] = ["score.weight", "classifier.weight", "classifier.out_proj.weight"];
 
 /// The ends of transformers' names for a model without a head, or with a head that gives no score.
@@ -479,7 +491,8 @@ pub fn describe(description: Description<'_>) -> Result<Box<dyn Architecture>, M
 }
 
 /// The entry for a `config.json`: the one with the name in `architectures`. Where that is absent or names a model
-/// without a head, it is the one with the `model_type` and with the head that the tensors have.
+/// without a head, it is the one with the `model_type` and with the head that the tensors have. Where it is a class of a
+/// publisher's own, it is the decoder with the `model_type`, if the tensors have a known head.
 fn named_entry(file: &str, json: &str, tensors: &BTreeSet<String>) -> Result<&'static Entry, ModelError> {
     let config: serde_json::Value = from_json(file, json)?;
     let text = |value: Option<&serde_json::Value>| value.and_then(serde_json::Value::as_str).map(str::to_owned);
@@ -512,7 +525,13 @@ fn named_entry(file: &str, json: &str, tensors: &BTreeSet<String>) -> Result<&'s
         Head::LanguageModel => !has_head && name.is_none(),
     };
     let entry = ARCHITECTURES.iter().filter(of_type).find(|entry| is_headless(entry) && fits(entry));
-    entry.ok_or_else(|| {
+    // A class of a publisher's own is known by its head, which stands on a decoder of the model's type.
+    let named_head = config.get("value_head_prefix").and_then(serde_json::Value::as_str);
+    let own = || {
+        let has_own = name.is_some() && has_known_head(tensors, named_head);
+        ARCHITECTURES.iter().filter(of_type).find(|entry| has_own && entry.head == Head::Score)
+    };
+    entry.or_else(own).ok_or_else(|| {
         let found = match (&name, &model_type) {
             (Some(name), Some(_)) if ARCHITECTURES.iter().filter(of_type).any(is_headless) => {
                 let heads = HEADS.join(", ");

@@ -6,6 +6,7 @@ pub(crate) mod files;
 pub(crate) mod head;
 pub(crate) mod names;
 pub(crate) mod open;
+pub(crate) mod own_head;
 pub(crate) mod packed;
 pub(crate) mod packed_cache;
 pub(crate) mod stored_rows;

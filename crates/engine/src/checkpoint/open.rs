@@ -11,22 +11,22 @@ use rewardscope_weights::{Checkpoint, gguf};
 use serde_json::{Map, Value};
 
 use crate::checkpoint::names::{VALUE_HEAD, refuse_old_forms};
+use crate::checkpoint::own_head::{self, unread_error};
 use crate::error::EngineError;
+use crate::scoring::reading::Reading;
 
 /// A model's files, opened: everything but the values of the weights.
 pub(crate) struct Opened {
     pub checkpoint: Checkpoint,
     pub architecture: Box<dyn Architecture>,
     pub text: TextPipeline,
+    /// How a score is made of the model's outputs.
+    pub reading: Reading,
     /// Whether an adapter made a classifier of a language model.
     pub is_made_classifier: bool,
     /// What people who compare its scores should know: sentences.
     pub notes: Vec<String>,
 }
-
-/// Parts of the names of heads that some trainers put on a language model.
-const OTHER_HEADS: [&str; 8] =
-    ["v_head", "value_head", "reward_head", "rm_head", "score", "classifier", "summary", "regression"];
 
 fn text_format(file: &str, expected: &str, found: impl ToString) -> TextError {
     TextError::Format { file: file.to_owned(), expected: expected.to_owned(), found: found.to_string() }
@@ -61,7 +61,8 @@ pub(crate) async fn gguf(source: &Source, clock: Clock) -> Result<Opened, Engine
     let tokenizer = Tokenizer::from_gguf(&metadata)?;
     let template = gguf_template(&metadata, &tokenizer, clock)?;
     let text = TextPipeline { tokenizer, template };
-    Ok(Opened { checkpoint, architecture, text, is_made_classifier: false, notes: Vec::new() })
+    let (reading, notes) = (Reading::default(), Vec::new());
+    Ok(Opened { checkpoint, architecture, text, reading, is_made_classifier: false, notes })
 }
 
 /// The tensor whose values divide a GGUF's rotary frequencies.
@@ -85,15 +86,6 @@ fn gguf_template(
     Ok(template.map(of).transpose()?)
 }
 
-/// The error for tensors that are not read.
-fn unread_error(model: &str, architecture: &str, unread: &[&str]) -> EngineError {
-    let named = unread.iter().take(4).copied().collect::<Vec<_>>().join(", ");
-    let is_head = |name: &&str| name.starts_with("cls") || OTHER_HEADS.iter().any(|part| name.contains(part));
-    let kind = if unread.iter().any(is_head) { "a head of another kind" } else { "unknown tensors" };
-    let found = format!("{kind} beside a {architecture}: {named}{}", if unread.len() > 4 { " and others" } else { "" });
-    EngineError::NotWhole { model: model.to_owned(), found }
-}
-
 /// Opens a checkpoint folder. Where an adapter's folder is given, it is merged in, and tokenizer and template
 /// are the adapter's if it has its own.
 pub(crate) async fn folder(folder: &Folder, adapter: Option<&Folder>, clock: Clock) -> Result<Opened, EngineError> {
@@ -102,7 +94,10 @@ pub(crate) async fn folder(folder: &Folder, adapter: Option<&Folder>, clock: Clo
     refuse_old_forms(folder.name(), |file| folder.find(file).or_else(|| text_folder.find(file)).is_some())?;
     let config_source = folder.get("config.json")?;
     let config = text_of(config_source).await?;
-    let base = Checkpoint::from_folder(folder).await?;
+    let mut base = Checkpoint::from_folder(folder).await?;
+    if let Some(head) = folder.find(VALUE_HEAD) {
+        base = base.with(Checkpoint::from_safetensors(head).await?);
+    }
     let adapter = match adapter {
         Some(adapter) => Some(Adapter::open(adapter).await?),
         None => None,
@@ -126,13 +121,21 @@ pub(crate) async fn folder(folder: &Folder, adapter: Option<&Folder>, clock: Clo
     settle_sizes(&checkpoint, architecture.as_mut(), &changed)?;
     let mut notes = Vec::new();
     untie(&mut checkpoint, architecture.as_mut(), &mut notes).await?;
+    let named = serde_json::from_str::<Value>(&config).unwrap_or_default();
+    let own = match adapter {
+        Some(_) => None,
+        None => own_head::find(folder.name(), &checkpoint, architecture.as_mut(), &named)?,
+    };
     check_unread(folder, &checkpoint, architecture.as_ref(), &changed)?;
     if !architecture.summary().is_causal && architecture.summary().head != Head::Pooled {
         notes.push("is_causal is false: tokens see each other, as in transformers 5; version 4 ignores it".to_owned());
     }
-    let named = serde_json::from_str::<Value>(&config).ok();
-    let text = open_text(text_folder, folder, named.as_ref(), architecture.as_ref(), clock).await?;
-    Ok(Opened { checkpoint, architecture, text, is_made_classifier, notes })
+    let text = open_text(text_folder, folder, Some(&named), architecture.as_ref(), clock).await?;
+    let reading = match own {
+        Some(head) => own_head::reading(folder.name(), &head, &named, &text.tokenizer)?,
+        None => Reading::default(),
+    };
+    Ok(Opened { checkpoint, architecture, text, reading, is_made_classifier, notes })
 }
 
 fn merged(adapter: &Adapter, base: Checkpoint) -> Result<(Checkpoint, BTreeSet<String>), EngineError> {
@@ -242,9 +245,8 @@ fn check_unread(
     if summary.head != Head::LanguageModel {
         return Ok(());
     }
-    let is_head = |name: &&str| !read.contains(*name) && OTHER_HEADS.iter().any(|part| name.contains(part));
-    let mut heads: Vec<&str> = checkpoint.tensors().map(|info| info.name.as_str()).filter(is_head).collect();
-    heads.extend(folder.find(VALUE_HEAD).map(|_| VALUE_HEAD));
+    let is_head = |name: &&str| !read.contains(*name) && own_head::is_head(name);
+    let heads: Vec<&str> = checkpoint.tensors().map(|info| info.name.as_str()).filter(is_head).collect();
     match heads.is_empty() {
         true => Ok(()),
         false => Err(unread_error(folder.name(), summary.architecture, &heads)),

@@ -122,13 +122,13 @@ impl Forward {
         let all: Vec<&[u32]> = rows.iter().map(|row| row.ids).collect();
         let shared = match &cache {
             // The beginning of a single text is cache too, up to the first state that is read.
-            Some(_) if rows.len() == 1 && self.shares(&all) => self.reads(&rows[0]).start,
+            Some(_) if rows.len() == 1 && self.shares(&all) => self.first_read(&rows[0]),
             _ => self.shared(&all),
         };
         let at_hand = cache.as_ref().map_or(0, |cache| {
             let same = cache.ids.iter().zip(&all[0][..shared]).take_while(|(a, b)| a == b).count();
             // States that are read must be computed in this call.
-            rows.iter().map(|row| self.reads(row).start).fold(same, usize::min)
+            rows.iter().map(|row| self.first_read(row)).fold(same, usize::min)
         });
         let mut prefix: Option<State> =
             cache.as_ref().filter(|_| at_hand > 0).and_then(|cache| Some(cache.state.as_ref()?.select(&[0..at_hand])));
@@ -140,7 +140,7 @@ impl Forward {
             // The first token that is computed for each row. The first batch also computes the common
             // beginning; later ones have only its keys and values, so they compute again what is read of it.
             let starts: Vec<usize> =
-                left.iter().map(|row| if is_first { shared } else { shared.min(self.reads(row).start) }).collect();
+                left.iter().map(|row| if is_first { shared } else { shared.min(self.first_read(row)) }).collect();
             let beginning = if is_first { at_hand..shared } else { shared..shared };
             let mut tokens = beginning.len();
             let own = left.iter().zip(&starts).map(|(row, start)| row.ids.len() - start);
@@ -165,18 +165,20 @@ impl Forward {
     }
 
     /// The positions of the hidden states that a row's values and its pooled state are made of.
-    fn reads(&self, row: &Row<'_>) -> Range<usize> {
-        let values = match self.summary.head {
+    fn reads(&self, row: &Row<'_>) -> Vec<usize> {
+        let mut reads: Vec<usize> = match self.summary.head {
             Head::Score => row.values.clone(),
-            Head::Pooled => 0..self.network.pooled_tokens(row.ids.len()),
+            Head::Pooled => (0..self.network.pooled_tokens(row.ids.len())).collect(),
             // The hidden state of token t predicts token t + 1.
-            Head::LanguageModel => row.values.start.saturating_sub(1)..row.values.end.saturating_sub(1),
+            Head::LanguageModel => row.values.iter().map(|position| position.saturating_sub(1)).collect(),
         };
-        match &row.pooled {
-            Some(pooled) if values.is_empty() => pooled.clone(),
-            Some(pooled) => values.start.min(pooled.start)..values.end.max(pooled.end),
-            None => values,
-        }
+        reads.extend(row.pooled.clone().into_iter().flatten());
+        reads
+    }
+
+    /// The first of these positions.
+    fn first_read(&self, row: &Row<'_>) -> usize {
+        self.reads(row).into_iter().min().unwrap_or_default()
     }
 
     /// Computes a part and appends its readings. Returns the part's keys and values where `keep` asks for them.
@@ -222,7 +224,7 @@ impl Forward {
         };
         let mut tokens: Vec<usize> = Vec::new();
         for (at, row) in part.rows.iter().enumerate() {
-            tokens.extend(self.reads(row).map(|position| token(at, position)));
+            tokens.extend(self.reads(row).into_iter().map(|position| token(at, position)));
         }
         tokens.sort_unstable();
         tokens.dedup();
@@ -234,11 +236,15 @@ impl Forward {
         let (values, counts) = self.values(hidden.last, part.rows, &place);
         let pooled = self.pooled(states, part.rows, &place);
         let mut next = 0;
+        let outputs = self.summary.labels;
         let of = |(at, row): (usize, &Row<'_>)| {
             let own = next..next + counts[at];
             next = own.end;
             match self.summary.head {
-                Head::Score => row.values.clone().map(|position| place(at, position)).collect(),
+                Head::Score => {
+                    let first = |position: &usize| place(at, *position) * outputs;
+                    row.values.iter().flat_map(|position| first(position)..first(position) + outputs).collect()
+                }
                 Head::Pooled | Head::LanguageModel => own.collect(),
             }
         };
@@ -278,7 +284,7 @@ impl Forward {
         let forward = Self { network, summary, device: device.clone() };
         // Two texts that share their beginning, as an item's completions do.
         let texts = [[1, 2, 3, 4, 5], [1, 2, 3, 5, 4]];
-        let rows = texts.each_ref().map(|ids| Row { ids, types: &[], values: 4..5, pooled: None });
+        let rows = texts.each_ref().map(|ids| Row { ids, types: &[], values: vec![4], pooled: None });
         let ids = texts.each_ref().map(|ids| ids.as_slice());
         let shared = forward.shared(&ids);
         let part = Part { rows: &rows, starts: &[shared; 2], beginning: 0..shared };
@@ -287,7 +293,7 @@ impl Forward {
     }
 
     /// The values of all rows from the hidden states `[read tokens, hidden]`, and how many of them belong to
-    /// each row. For [`Head::Score`] there is one value for every token that is read, and the numbers are 0.
+    /// each row. For [`Head::Score`] every token that is read has its outputs, and the numbers are 0.
     fn values(
         &self,
         hidden: Tensor<2>,
@@ -295,18 +301,19 @@ impl Forward {
         place: &dyn Fn(usize, usize) -> usize,
     ) -> (Tensor<1>, Vec<usize>) {
         match self.summary.head {
-            Head::Score => (self.network.score(hidden, &[]), vec![0; rows.len()]),
+            Head::Score => (flat(self.network.outputs(hidden, &[])), vec![0; rows.len()]),
             Head::Pooled => {
                 let counts: Vec<usize> = rows.iter().map(|row| self.network.pooled_tokens(row.ids.len())).collect();
-                let own = self.reads_of_rows(hidden, rows, |row| 0..self.network.pooled_tokens(row.ids.len()), place);
-                (self.network.score(own, &counts), vec![1; rows.len()])
+                let of = |row: &Row<'_>| (0..self.network.pooled_tokens(row.ids.len())).collect();
+                let own = self.reads_of_rows(hidden, rows, of, place);
+                (flat(self.network.outputs(own, &counts)), vec![self.summary.labels; rows.len()])
             }
             Head::LanguageModel => {
                 let targets: Vec<i32> =
-                    rows.iter().flat_map(|row| row.ids[row.values.clone()].iter().map(|&id| id as i32)).collect();
+                    rows.iter().flat_map(|row| row.values.iter().map(|&position| row.ids[position] as i32)).collect();
                 let count = targets.len();
                 let targets = Tensor::<1, Int>::from_data(TensorData::new(targets, [count]), &self.device.device);
-                let from = |row: &Row<'_>| row.values.start - 1..row.values.end - 1;
+                let from = |row: &Row<'_>| row.values.iter().map(|position| position - 1).collect();
                 let hidden = self.reads_of_rows(hidden, rows, from, place);
                 (self.network.log_probability(hidden, targets), rows.iter().map(|row| row.values.len()).collect())
             }
@@ -318,11 +325,11 @@ impl Forward {
         &self,
         hidden: Tensor<2>,
         rows: &[Row<'_>],
-        positions: impl Fn(&Row<'_>) -> Range<usize>,
+        positions: impl Fn(&Row<'_>) -> Vec<usize>,
         place: &dyn Fn(usize, usize) -> usize,
     ) -> Tensor<2> {
         let of = |(at, row): (usize, &Row<'_>)| {
-            positions(row).map(|position| place(at, position) as i32).collect::<Vec<_>>()
+            positions(row).into_iter().map(|position| place(at, position) as i32).collect::<Vec<_>>()
         };
         let from: Vec<i32> = rows.iter().enumerate().flat_map(of).collect();
         let count = from.len();
@@ -353,8 +360,9 @@ pub(crate) struct Row<'a> {
     pub ids: &'a [u32],
     /// Token types: they say which part of a pair each token belongs to, for encoders that read them.
     pub types: &'a [u32],
-    /// The tokens whose logits or log-probabilities are read. An encoder has one logit for all tokens.
-    pub values: Range<usize>,
+    /// The tokens whose outputs or log-probabilities are read, in ascending order. An encoder has the same outputs for
+    /// all tokens.
+    pub values: Vec<usize>,
     /// The tokens whose states are pooled.
     pub pooled: Option<Range<usize>>,
 }
@@ -362,7 +370,8 @@ pub(crate) struct Row<'a> {
 /// What was read of a [`Row`].
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Readings {
-    /// One value for each token of [`Row::values`], or an encoder's only one. Log-probabilities are in nats.
+    /// The outputs of each token of [`Row::values`], one after the other, or an encoder's only ones; for a language
+    /// model one log-probability for each, in nats.
     pub values: Vec<f32>,
     /// `[hidden]`: the mean of the pooled states; empty where none were wanted.
     pub state: Vec<f32>,
@@ -376,6 +385,12 @@ const REHEARSED_TOKENS: usize = 64;
 /// Most weights of a model that is rehearsed on a software adapter: with more, the rehearsal takes longer than
 /// the compilation that it saves.
 const MOST_REHEARSED_IN_SOFTWARE: u64 = 50_000_000;
+
+/// The rows of a matrix one after the other.
+fn flat(outputs: Tensor<2>) -> Tensor<1> {
+    let count = outputs.dims().iter().product();
+    outputs.reshape([count])
+}
 
 /// A matrix of zeros.
 fn stand_in(rows: usize, columns: usize, packing: Option<Packing>, device: &OpenDevice) -> Stored {

@@ -3,6 +3,7 @@
 pub(crate) mod batching;
 pub(crate) mod forward;
 pub(crate) mod protocol;
+pub(crate) mod reading;
 pub(crate) mod report;
 pub(crate) mod score;
 pub(crate) mod scorer;

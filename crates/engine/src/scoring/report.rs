@@ -35,6 +35,9 @@ pub struct ModelReport {
     /// What turns a conversation into a text: `tokenizer` for the model's own template, the name of a format,
     /// or `none`. With `none`, the prompt and the completion are read as a pair, or one after the other.
     pub template: String,
+    /// How the score is read, where the head is another than a classifier's: its name, and what becomes of its outputs.
+    #[serde(default)]
+    pub reading: String,
     /// Which of a classifier's logits is the score, where it has several.
     pub label: Option<usize>,
     /// The time that the template saw, where it asks for the time, in seconds as

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::scoring::reading::Objective;
+
 /// How the log-probabilities of a completion's tokens become one number, by the names of the
 /// reference evaluator (`allenai/reward-bench`, `rewardbench/dpo.py`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -89,6 +91,9 @@ pub struct Score {
     /// A decoder's logit at every token, where [`Detail::EveryToken`] was asked for; empty for an encoder. For
     /// a language model, the log-probability of each token of the completion, in nats.
     pub token_scores: Vec<f32>,
+    /// The objectives whose weighted sum is the score; empty where the head has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objectives: Vec<Objective>,
 }
 
 impl Score {

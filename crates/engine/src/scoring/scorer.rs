@@ -12,6 +12,7 @@ use crate::loading::{LoadOptions, LoadProgress, LoadStage};
 use crate::scoring::batching::{batch_tokens, bytes_a_token};
 use crate::scoring::forward::{Forward, PrefixCache, Row};
 use crate::scoring::protocol::pooled_index;
+use crate::scoring::reading::{Outputs, Reading};
 use crate::scoring::report::{ModelReport, tokenizer_fingerprint};
 use crate::scoring::score::{Detail, LogProbabilities, Score, ScoreProgress};
 use crate::scoring::selftest;
@@ -24,6 +25,7 @@ pub struct Scorer {
     text: TextPipeline,
     options: LoadOptions,
     pooling: Pooling,
+    reading: Reading,
     report: ModelReport,
     batch_tokens: usize,
     draft: RefCell<Draft>,
@@ -69,7 +71,9 @@ impl Scorer {
             head.attach(&mut opened, &backbone_fingerprint).await?;
             fingerprint = head.fingerprint(&backbone_fingerprint);
         }
-        choose_label(opened.architecture.as_mut(), files.name(), options.label)?;
+        if opened.reading.gates.is_none() {
+            choose_label(opened.architecture.as_mut(), files.name(), options.label)?;
+        }
         // With a head, fewer layers may be loaded, so there is no whole model to keep.
         let cache = match (files, head) {
             (ModelFiles::Folder { form: Some(form), .. }, None) => Some((form.as_ref(), backbone_fingerprint.as_str())),
@@ -106,7 +110,8 @@ impl Scorer {
             tokenizer_fingerprint: tokenizer_fingerprint(&opened.text.tokenizer)?,
             protocol: options.protocol.described(),
             template: template_name(&options, opened.text.template.as_ref()),
-            label: (summary.labels > 1).then_some(summary.label),
+            reading: opened.reading.described(),
+            label: (summary.labels > 1 && opened.reading.gates.is_none()).then_some(summary.label),
             template_seconds: tells_time.then_some(options.clock.local_seconds()),
             architecture: summary.architecture.to_owned(),
             is_reward_model: summary.head != Head::LanguageModel,
@@ -125,7 +130,8 @@ impl Scorer {
         let batch_tokens = options.batch_tokens.unwrap_or_else(|| batch_tokens(&forward.device, &forward.summary));
         let pooling = head.map(|head| head.config.pooling).unwrap_or_default();
         let draft = RefCell::default();
-        Ok(Self { forward, text: opened.text, options, pooling, report, batch_tokens, draft })
+        let reading = opened.reading;
+        Ok(Self { forward, text: opened.text, options, pooling, reading, report, batch_tokens, draft })
     }
 
     /// What is known of the loaded model.
@@ -163,7 +169,7 @@ impl Scorer {
     pub async fn encode_ms(&self, tokens: usize) -> Result<f64, EngineError> {
         let ms = self.forward.encode_ms(tokens);
         // Wait, so that nothing of this work is left when the next begins.
-        let row = Row { ids: &[0, 0], types: &[], values: 1..2, pooled: None };
+        let row = Row { ids: &[0, 0], types: &[], values: vec![1], pooled: None };
         self.forward.read(&[row], self.report.layers, 2, None, &Cancel::default(), &mut |_| ()).await?;
         Ok(ms)
     }
@@ -189,11 +195,25 @@ impl Scorer {
             return Ok(pairs.into_iter().map(sequence).collect());
         }
         let conversations = self.text.conversations(prompt, completions, encoding)?;
-        let sequence = |conversation: Conversation| TokenSequence {
-            cut_tokens: conversation.cut_tokens,
-            ..TokenSequence::new(conversation.input_ids, conversation.first_completion_token)
-        };
-        Ok(conversations.into_iter().map(sequence).collect())
+        Ok(conversations.into_iter().map(|conversation| self.ended(conversation)).collect())
+    }
+
+    /// A conversation with the token at its end that the score is read at. It stands there though the text is cut.
+    fn ended(&self, conversation: Conversation) -> TokenSequence {
+        let Conversation { mut input_ids, mut first_completion_token, mut cut_tokens, .. } = conversation;
+        let most = self.report.context_tokens;
+        if self.reading.append(&mut input_ids) && input_ids.len() > most {
+            let over = input_ids.len() - most;
+            cut_tokens += over;
+            match self.truncation() {
+                TruncationSide::Left => {
+                    drop(input_ids.drain(..over));
+                    first_completion_token = first_completion_token.saturating_sub(over);
+                }
+                TruncationSide::Right => drop(input_ids.drain(most - 1..most - 1 + over)),
+            }
+        }
+        TokenSequence { cut_tokens, ..TokenSequence::new(input_ids, first_completion_token) }
     }
 
     /// The scores of a prompt's completions, in their order.
@@ -302,11 +322,10 @@ impl Scorer {
         // A language model's values begin where the completion begins; a classifier's where the text begins.
         let values = &score.token_scores;
         let first_value = ids.len().saturating_sub(values.len());
-        let token = |(place, (&id, text)): (usize, (&u32, String))| TracedToken {
-            id,
-            text,
-            value: place.checked_sub(first_value).and_then(|at| values.get(at)).map(|&value| f64::from(value)),
-        };
+        // Before an answer begins, a gated head has no value.
+        let known = |at: usize| values.get(at).filter(|value| !value.is_nan()).map(|&value| f64::from(value));
+        let value = |place: usize| place.checked_sub(first_value).and_then(known);
+        let token = |(place, (&id, text)): (usize, (&u32, String))| TracedToken { id, text, value: value(place) };
         Ok(Trace {
             tokens: ids.iter().zip(texts).enumerate().map(token).collect(),
             first_completion_token: self.completion_start(sequence),
@@ -325,27 +344,16 @@ impl Scorer {
         told: &mut dyn FnMut(usize),
     ) -> Result<Vec<Score>, EngineError> {
         let ids = self.within_context(sequences)?;
-        let values = |ids: &[u32], sequence: &TokenSequence| match (self.forward.summary.head, detail) {
-            (Head::LanguageModel, _) => self.completion_start(sequence).max(1)..ids.len(),
-            (Head::Score, Detail::EveryToken) => 0..ids.len(),
-            (Head::Score, Detail::Score) => self.pooled_span(self.pooling, ids, self.completion_start(sequence)),
-            (Head::Pooled, _) => 0..0,
+        let row = |(&ids, sequence): (&&'_ [u32], &'_ TokenSequence)| {
+            let values = self.positions(ids, sequence, detail)?;
+            Ok(Row { ids, types: sequence.types(ids.len()), values, pooled: None })
         };
-        let rows: Vec<Row<'_>> = ids
-            .iter()
-            .zip(sequences)
-            .map(|(&ids, sequence)| Row {
-                ids,
-                types: sequence.types(ids.len()),
-                values: values(ids, sequence),
-                pooled: None,
-            })
-            .collect();
+        let rows: Vec<Row<'_>> = ids.iter().zip(sequences).map(row).collect::<Result<_, EngineError>>()?;
         let readings = self.forward.read(&rows, self.report.layers, self.batch_tokens, after, cancel, told).await?;
         let scored = ids.iter().zip(sequences).zip(rows.iter().zip(readings));
         Ok(scored
             .map(|((ids, sequence), (row, readings))| {
-                self.score_of(sequence, ids, row.values.start, readings.values, readings.computed)
+                self.score_of(sequence, ids, &row.values, readings.values, readings.computed)
             })
             .collect())
     }
@@ -399,7 +407,10 @@ impl Scorer {
             .map(|(ids, sequence)| Row {
                 ids,
                 types: sequence.types(ids.len()),
-                values: if is_language_model { self.completion_start(sequence).max(1)..ids.len() } else { 0..0 },
+                values: match is_language_model {
+                    true => (self.completion_start(sequence).max(1)..ids.len()).collect(),
+                    false => Vec::new(),
+                },
                 pooled: Some(self.pooled_span(pooling, ids, self.completion_start(sequence))),
             })
             .collect();
@@ -469,27 +480,55 @@ impl Scorer {
         }
     }
 
-    /// The score of a sequence. `values` are those of the tokens from `first_value` on.
+    /// The tokens of a sequence whose values are read.
+    fn positions(&self, ids: &[u32], sequence: &TokenSequence, detail: Detail) -> Result<Vec<usize>, EngineError> {
+        let start = self.completion_start(sequence);
+        let span = match (self.forward.summary.head, detail) {
+            (Head::Pooled, _) => return Ok(Vec::new()),
+            (Head::LanguageModel, _) => return Ok((start.max(1)..ids.len()).collect()),
+            (Head::Score, Detail::EveryToken) => return Ok((0..ids.len()).collect()),
+            (Head::Score, Detail::Score) => self.pooled_span(self.pooling, ids, start),
+        };
+        let Some(gates) = &self.reading.gates else {
+            return Ok(span.collect());
+        };
+        let gate = gates.position(ids, span.end).ok_or_else(|| EngineError::NoGate {
+            model: self.report.name.clone(),
+            pattern: gates.pattern.iter().filter_map(|&id| self.text.tokenizer.token(id)).collect(),
+        })?;
+        Ok((gate..gate + 1).filter(|gate| !span.contains(gate)).chain(span.clone()).collect())
+    }
+
+    /// The score of a sequence. `values` are the outputs of the tokens at `positions`, or a language model's
+    /// log-probabilities.
     fn score_of(
         &self,
         sequence: &TokenSequence,
         ids: &[u32],
-        first_value: usize,
+        positions: &[usize],
         values: Vec<f32>,
         computed_tokens: usize,
     ) -> Score {
-        let head = self.forward.summary.head;
-        let log_probabilities = (head == Head::LanguageModel).then(|| LogProbabilities::of(&values));
+        let summary = &self.forward.summary;
+        let log_probabilities = (summary.head == Head::LanguageModel).then(|| LogProbabilities::of(&values));
+        let (count, label) = (summary.labels, summary.label);
+        let outputs = Outputs { ids, positions, values: &values, count, label };
+        let value_at = |position: usize| self.reading.value_at(&outputs, position);
+        let mut objectives = Vec::new();
         let score = match log_probabilities {
             Some(all) => all.get(self.options.aggregate),
-            None if head == Head::Pooled => values.first().copied().map_or(f64::NAN, f64::from),
+            None if summary.head == Head::Pooled => values.get(label).map_or(f64::NAN, |&logit| f64::from(logit)),
             None => {
                 let pooled = self.pooled_span(self.pooling, ids, self.completion_start(sequence));
-                let own = &values[pooled.start - first_value..pooled.end - first_value];
-                own.iter().map(|&score| f64::from(score)).sum::<f64>() / own.len() as f64
+                objectives = self.reading.objectives_at(&outputs, pooled.end - 1);
+                pooled.clone().map(value_at).sum::<f64>() / pooled.len() as f64
             }
         };
-        let is_whole = head == Head::LanguageModel || (head == Head::Score && values.len() == ids.len());
+        let token_scores = match summary.head {
+            Head::Score if positions.len() == ids.len() => positions.iter().map(|&at| value_at(at) as f32).collect(),
+            Head::Score | Head::Pooled => Vec::new(),
+            Head::LanguageModel => values,
+        };
         Score {
             score,
             log_probabilities,
@@ -498,7 +537,8 @@ impl Scorer {
             cut_tokens: sequence.cut_tokens + sequence.input_ids.len() - ids.len(),
             computed_tokens,
             input_ids: ids.to_vec(),
-            token_scores: if is_whole { values } else { Vec::new() },
+            token_scores,
+            objectives,
         }
     }
 }

@@ -94,7 +94,7 @@ async fn stored_model(device: &OpenDevice) -> Result<f64, EngineError> {
     let rows: Vec<Row<'_>> = expected
         .cases
         .iter()
-        .map(|case| Row { ids: &case.input_ids, types: &[], values: 1..case.input_ids.len(), pooled: None })
+        .map(|case| Row { ids: &case.input_ids, types: &[], values: (1..case.input_ids.len()).collect(), pooled: None })
         .collect();
     let found = forward.read(&rows, forward.summary.layers, BUDGET, None, &Cancel::default(), &mut |_| ()).await?;
     let mut error = 0.0;

@@ -122,7 +122,6 @@ impl Architecture for Bert {
             stack: Stack::take(&self.0, "bert", tensors, device)?,
             pooler: Linear::take_head(tensors, "bert.pooler.dense", [hidden, hidden], true)?,
             classifier: Linear::take_head(tensors, "classifier", [labels, hidden], true)?,
-            label: self.0.summary.label,
         }))
     }
 }
@@ -131,7 +130,6 @@ struct BertNetwork {
     stack: Stack,
     pooler: Linear,
     classifier: Linear,
-    label: usize,
 }
 
 impl Network for BertNetwork {
@@ -141,9 +139,9 @@ impl Network for BertNetwork {
     }
 
     /// The classifier on the pooler's output for the first token.
-    fn score(&self, hidden: Tensor<2>, _counts: &[usize]) -> Tensor<1> {
+    fn outputs(&self, hidden: Tensor<2>, _counts: &[usize]) -> Tensor<2> {
         let pooled = self.pooler.forward(hidden).tanh();
-        self.classifier.forward(pooled).narrow(1, self.label, 1).squeeze_dim(1)
+        self.classifier.forward(pooled)
     }
 }
 

@@ -211,7 +211,7 @@ impl Architecture for Deberta {
     }
 
     fn build(&self, tensors: &mut Tensors, device: &Device) -> Result<Box<dyn Network>, ModelError> {
-        let Summary { vocab_size, hidden_size: hidden, layers, labels, label, .. } = self.summary;
+        let Summary { vocab_size, hidden_size: hidden, layers, labels, .. } = self.summary;
         let norm =
             |tensors: &mut Tensors, name: &str| LayerNorm::take(tensors, name, hidden, self.layer_norm_eps, true);
         let words = Embedding::take(tensors, "deberta.embeddings.word_embeddings", [vocab_size, hidden])?;
@@ -259,7 +259,6 @@ impl Architecture for Deberta {
             distances: self.distances,
             content_to_position: self.content_to_position,
             position_to_content: self.position_to_content,
-            label,
             device: device.clone(),
         }))
     }
@@ -291,7 +290,6 @@ struct DebertaNetwork {
     distances: Distances,
     content_to_position: bool,
     position_to_content: bool,
-    label: usize,
     device: Device,
 }
 
@@ -395,9 +393,9 @@ impl Network for DebertaNetwork {
         Hidden { last: x, tapped, state: None }
     }
 
-    fn score(&self, hidden: Tensor<2>, _counts: &[usize]) -> Tensor<1> {
+    fn outputs(&self, hidden: Tensor<2>, _counts: &[usize]) -> Tensor<2> {
         let pooled = self.pooler_activation.of(self.pooler.forward(hidden));
-        self.classifier.forward(pooled).narrow(1, self.label, 1).squeeze_dim(1)
+        self.classifier.forward(pooled)
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::batch::{Keys as LayerKeys, Queries};
 use crate::config::{ConfigJson, Labels, causal, id};
+use crate::head::{HeadPlan, OutputHead};
 use crate::layers::{Embedding, LayerNorm, Linear, log_probability};
 use crate::rope::{Rope, RopeJson, either};
 use crate::{
@@ -65,6 +66,8 @@ struct GptNeoX {
     use_parallel_residual: bool,
     attention_bias: bool,
     tie_word_embeddings: bool,
+    /// A reward model's own head; `None` for one linear layer named `score`.
+    head: Option<HeadPlan>,
 }
 
 pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<dyn Architecture>, ModelError> {
@@ -132,6 +135,7 @@ pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<d
         use_parallel_residual: config.use_parallel_residual,
         attention_bias: config.attention_bias,
         tie_word_embeddings: config.tie_word_embeddings,
+        head: None,
     }))
 }
 
@@ -144,10 +148,11 @@ impl Architecture for GptNeoX {
         &mut self.summary
     }
 
-    fn classify(&mut self, layers: usize) -> Result<(), ModelError> {
+    fn read_by(&mut self, layers: usize, head: HeadPlan) -> Result<(), ModelError> {
         self.summary.head = Head::Score;
-        (self.summary.labels, self.summary.label) = (1, 0);
+        (self.summary.labels, self.summary.label) = (head.outputs(), 0);
         self.summary.layers = layers.min(self.summary.layers);
+        self.head = Some(head);
         Ok(())
     }
 
@@ -164,7 +169,7 @@ impl Architecture for GptNeoX {
     }
 
     fn build(&self, tensors: &mut Tensors, device: &Device) -> Result<Box<dyn Network>, ModelError> {
-        let Summary { vocab_size, hidden_size: hidden, intermediate_size: inner, layers, labels, .. } = self.summary;
+        let Summary { vocab_size, hidden_size: hidden, intermediate_size: inner, layers, .. } = self.summary;
         let embed_in = Embedding::take(tensors, "gpt_neox.embed_in", [vocab_size, hidden])?;
         let built: Result<Vec<Layer>, ModelError> = (0..layers)
             .map(|layer| {
@@ -196,11 +201,7 @@ impl Architecture for GptNeoX {
             embed_in,
             layers: built?,
             final_layer_norm: LayerNorm::take(tensors, "gpt_neox.final_layer_norm", hidden, self.layer_norm_eps, true)?,
-            head: match self.summary.head {
-                Head::LanguageModel if self.tie_word_embeddings => None,
-                Head::LanguageModel => Some(Linear::take(tensors, "embed_out", [vocab_size, hidden], false)?),
-                Head::Score | Head::Pooled => Some(Linear::take_head(tensors, "score", [labels, hidden], false)?),
-            },
+            head: OutputHead::take(tensors, &self.summary, self.head.as_ref(), "embed_out", self.tie_word_embeddings)?,
         };
         Ok(Box::new(GptNeoXNetwork {
             weights,
@@ -209,7 +210,6 @@ impl Architecture for GptNeoX {
             activation: self.activation,
             use_parallel_residual: self.use_parallel_residual,
             is_causal: self.summary.is_causal,
-            label: self.summary.label,
             device: device.clone(),
         }))
     }
@@ -230,9 +230,7 @@ struct Weights {
     embed_in: Embedding,
     layers: Vec<Layer>,
     final_layer_norm: LayerNorm,
-    /// `[labels, hidden]` for a score, `[vocab, hidden]` for a language model; `None` where the head of a language
-    /// model is its embedding.
-    head: Option<Linear>,
+    head: OutputHead,
 }
 
 struct GptNeoXNetwork {
@@ -242,7 +240,6 @@ struct GptNeoXNetwork {
     activation: Activation,
     use_parallel_residual: bool,
     is_causal: bool,
-    label: usize,
     device: Device,
 }
 
@@ -277,12 +274,9 @@ impl GptNeoXNetwork {
         layer.dense.forward(attention(q, k, v, &queries.plan, heads))
     }
 
-    /// `[tokens, hidden]` to `[tokens, labels]` or `[tokens, vocab]`.
+    /// `[tokens, hidden]` to `[tokens, outputs]` or `[tokens, vocab]`.
     fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        match &self.weights.head {
-            Some(head) => head.forward(hidden),
-            None => self.weights.embed_in.products(hidden),
-        }
+        self.weights.head.forward(hidden, &self.weights.embed_in)
     }
 
     /// The feed-forward layer: `[tokens, hidden]` to the same.
@@ -322,8 +316,8 @@ impl Network for GptNeoXNetwork {
         Hidden { last, tapped, state: keys.into_state() }
     }
 
-    fn score(&self, hidden: Tensor<2>, _counts: &[usize]) -> Tensor<1> {
-        self.logits(hidden).narrow(1, self.label, 1).squeeze_dim(1)
+    fn outputs(&self, hidden: Tensor<2>, _counts: &[usize]) -> Tensor<2> {
+        self.logits(hidden)
     }
 
     fn log_probability(&self, hidden: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {

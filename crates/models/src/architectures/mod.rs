@@ -7,6 +7,7 @@ mod gemma;
 mod gemma2;
 mod gemma3;
 mod gpt_neox;
+mod internlm2;
 mod llama;
 mod mistral;
 mod modernbert;
@@ -61,6 +62,7 @@ pub const ARCHITECTURES: &[Entry] = &[
     gguf("gemma3", &["real.json"], gemma3::parse),
     scores("GPTNeoXForSequenceClassification", "gpt_neox", &["gpt_neox"], gpt_neox::parse),
     writes("GPTNeoXForCausalLM", "gpt_neox", &["causal_gpt_neox"], gpt_neox::parse),
+    scores("InternLM2ForRewardModel", "internlm2", &["kinds/internlm2"], internlm2::parse),
     pools("BertForSequenceClassification", "bert", &["bert"], bert::parse),
     pools("RobertaForSequenceClassification", "roberta", &["roberta"], roberta::parse),
     pools("DebertaV2ForSequenceClassification", "deberta-v2", &["deberta_v3"], deberta::parse),

@@ -190,8 +190,7 @@ impl Architecture for ModernBert {
     }
 
     fn build(&self, tensors: &mut Tensors, device: &Device) -> Result<Box<dyn Network>, ModelError> {
-        let Summary { vocab_size, hidden_size: hidden, intermediate_size: inner, layers, labels, label, .. } =
-            self.summary;
+        let Summary { vocab_size, hidden_size: hidden, intermediate_size: inner, layers, labels, .. } = self.summary;
         let norm =
             |tensors: &mut Tensors, name: &str| LayerNorm::take(tensors, name, hidden, self.norm_eps, self.norm_bias);
         let embeddings = Embedding::take(tensors, "model.embeddings.tok_embeddings", [vocab_size, hidden])?;
@@ -226,7 +225,6 @@ impl Architecture for ModernBert {
             reach: self.reach,
             global_rope: self.global_rope.clone(),
             local_rope: self.local_rope.clone(),
-            label,
             device: device.clone(),
         }))
     }
@@ -258,7 +256,6 @@ struct ModernBertNetwork {
     reach: usize,
     global_rope: Rope,
     local_rope: Rope,
-    label: usize,
     device: Device,
 }
 
@@ -327,7 +324,7 @@ impl Network for ModernBertNetwork {
         }
     }
 
-    fn score(&self, hidden: Tensor<2>, counts: &[usize]) -> Tensor<1> {
+    fn outputs(&self, hidden: Tensor<2>, counts: &[usize]) -> Tensor<2> {
         let pooled: Tensor<2> = match self.pooling {
             Pooling::First => hidden,
             Pooling::Mean => {
@@ -343,6 +340,6 @@ impl Network for ModernBertNetwork {
             }
         };
         let read = self.head_norm.forward(self.classifier_activation.of(self.head_dense.forward(pooled)));
-        self.classifier.forward(read).narrow(1, self.label, 1).squeeze_dim(1)
+        self.classifier.forward(read)
     }
 }

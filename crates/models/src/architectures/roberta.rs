@@ -44,12 +44,11 @@ impl Architecture for Roberta {
     }
 
     fn build(&self, tensors: &mut Tensors, device: &Device) -> Result<Box<dyn Network>, ModelError> {
-        let Summary { hidden_size: hidden, labels, label, pad_token_id, .. } = self.0.summary;
+        let Summary { hidden_size: hidden, labels, pad_token_id, .. } = self.0.summary;
         Ok(Box::new(RobertaNetwork {
             stack: Stack::take(&self.0, "roberta", tensors, device)?,
             dense: Linear::take_head(tensors, "classifier.dense", [hidden, hidden], true)?,
             out_proj: Linear::take_head(tensors, "classifier.out_proj", [labels, hidden], true)?,
-            label,
             pad: pad_token_id.unwrap_or_default(),
         }))
     }
@@ -59,7 +58,6 @@ struct RobertaNetwork {
     stack: Stack,
     dense: Linear,
     out_proj: Linear,
-    label: usize,
     pad: u32,
 }
 
@@ -80,8 +78,8 @@ impl Network for RobertaNetwork {
         self.stack.forward(batch, &positions, wanted)
     }
 
-    fn score(&self, hidden: Tensor<2>, _counts: &[usize]) -> Tensor<1> {
+    fn outputs(&self, hidden: Tensor<2>, _counts: &[usize]) -> Tensor<2> {
         let pooled = self.dense.forward(hidden).tanh();
-        self.out_proj.forward(pooled).narrow(1, self.label, 1).squeeze_dim(1)
+        self.out_proj.forward(pooled)
     }
 }
