@@ -69,6 +69,10 @@ impl ModelFiles {
             (Head::Pooled, _) => "the model's own, over the pair".to_owned(),
             (Head::LanguageModel, _) => "none: every token of the completion".to_owned(),
             (Head::Score, Some(head)) => format!("{:?}", head.config.pooling),
+            (Head::Score, None) if opened.reading.head.is_some() => {
+                let (head, at) = (opened.reading.described(), "the last token");
+                format!("{at}; {head}")
+            }
             (Head::Score, None) => match summary.pad_token_id {
                 Some(pad) => format!("the rightmost token that is not {pad}"),
                 None => "the last token".to_owned(),
@@ -83,7 +87,7 @@ impl ModelFiles {
                 Head::LanguageModel => "log-probabilities",
             }
             .to_owned(),
-            labels: summary.labels,
+            labels: if opened.reading.gates.is_some() { 1 } else { summary.labels },
             pooling,
             context_tokens: summary.context_tokens,
             layers: summary.layers,

@@ -10,7 +10,7 @@ use clap::Args;
 use rewardscope_data::{
     DataError, DatasetRow, How, Intake, NonFinite, Opening, RawRow, Reader, Skip, Skipped, TakenRow,
 };
-use rewardscope_engine::{Cancel, Detail, EngineError, Score, Scorer, TokenSequence};
+use rewardscope_engine::{Cancel, Detail, EngineError, Objective, Score, Scorer, TokenSequence};
 use rewardscope_store::{ByteStream, Hasher, Source};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -81,6 +81,9 @@ struct RowOut {
     input_ids: Option<OneOrMany<Vec<u32>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token_scores: Option<OneOrMany<Vec<f32>>>,
+    /// The objectives whose weighted sum is the score, where the model's head has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    objectives: Option<OneOrMany<Vec<Objective>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -402,6 +405,7 @@ async fn scored(scorer: &Scorer, row: RowIn, per_token: bool, cancel: &Cancel) -
         Err(error) => return Ok(failed(error.to_string())),
     };
     let values: Vec<f64> = scores.iter().map(|s| s.score).collect();
+    let has_objectives = scores.iter().any(|s| !s.objectives.is_empty());
     Ok(RowOut {
         id,
         subset,
@@ -411,6 +415,7 @@ async fn scored(scorer: &Scorer, row: RowIn, per_token: bool, cancel: &Cancel) -
         truncated: each_of(&scores, many, Score::truncated),
         input_ids: if per_token { each_of(&scores, many, |s| s.input_ids.clone()) } else { None },
         token_scores: if per_token { each_of(&scores, many, |s| s.token_scores.clone()) } else { None },
+        objectives: each_of(&scores, many, |s| s.objectives.clone()).filter(|_| has_objectives),
         scores: many.then_some(values),
         error: None,
     })

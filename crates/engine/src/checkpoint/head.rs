@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::open::Opened;
 use crate::error::EngineError;
+use crate::scoring::reading::Reading;
 
 /// The head's tensor, named as transformers names a sequence classifier's.
 const WEIGHT: &str = "score.weight";
@@ -142,6 +143,8 @@ impl RewardHead {
             return Err(refuse(format!("{found} of {} layers, {} wide", summary.layers, summary.hidden_size)));
         }
         backbone.architecture.classify(self.config.layers)?;
+        // The backbone's own head is not read.
+        backbone.reading = Reading::default();
         let source = Source::memory(self.config.name.as_str(), self.to_bytes()?);
         let own = Checkpoint::from_safetensors(&source).await?;
         backbone.checkpoint = backbone.checkpoint.clone().with(own);
