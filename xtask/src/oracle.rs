@@ -45,6 +45,7 @@ pub fn run() -> anyhow::Result<()> {
     stages
         .run("statistics", || call(python, ["xtask/oracle/statistics.py", "tests/fixtures/metrics/statistics.json"]))?;
     stages.run("scores of tiny checkpoints", || call(python, ["xtask/oracle/parity.py", "tests/fixtures/parity"]))?;
+    stages.run("kinds of reward models", || call(python, ["xtask/oracle/kinds.py", "tests/fixtures/kinds"]))?;
     // Without -P, Python would import `statistics.py` of this folder in place of its own module.
     stages.run("model folders", || call(python, ["-P", "xtask/oracle/folders.py", "tests/fixtures"]))?;
     stages.run("defaults of configurations", || {
