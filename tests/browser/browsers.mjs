@@ -296,14 +296,14 @@ export const open = { Chromium: openChromium, Firefox: openFirefox };
 
 // Actions on the page.
 
-const fixtures = new URL("../fixtures/parity/", import.meta.url).pathname;
+const fixtures = new URL("../fixtures/", import.meta.url).pathname;
 
-/** Paths of the files of a checkpoint in the fixtures. */
-export function checkpoint(name) {
-  const parts = readdirSync(join(fixtures, name)).filter(
+/** Paths of the files of a checkpoint in a folder of the fixtures. */
+export function checkpoint(name, within = "parity") {
+  const parts = readdirSync(join(fixtures, within, name)).filter(
     (file) => !["expected.json", "config.as_saved_by_v5.json"].includes(file),
   );
-  return parts.map((file) => join(fixtures, name, file));
+  return parts.map((file) => join(fixtures, within, name, file));
 }
 
 /** Shows a view. */

@@ -1,13 +1,24 @@
 // Models: the gallery, files and folders that hold several models or none, progress, what is stored, the device card,
 // links, and the sheet over another view.
 import assert from "node:assert/strict";
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { after, test } from "node:test";
 
-import { checkpoint, isAccessible, loadFiles, loadHub, modelsFrom, show, startHub, url, using } from "./browsers.mjs";
+import {
+  checkpoint,
+  isAccessible,
+  loadFiles,
+  loadHub,
+  modelsFrom,
+  scored,
+  show,
+  startHub,
+  url,
+  using,
+} from "./browsers.mjs";
 
 const scratch = mkdtempSync(join(tmpdir(), "rewardscope-models-"));
 after(() => rmSync(scratch, { recursive: true }));
@@ -297,5 +308,39 @@ test("Chromium: settings are one line while they are folded, and axe finds nothi
     await browser.press("button", "Reset to default");
     assert.equal(await line(), "· all default");
     assert.equal(await page.getByLabel("Device", { exact: true }).inputValue(), "auto");
+  });
+});
+
+test("Chromium: heads of other classes score on WebGPU as transformers' formulas do", async () => {
+  await using("Chromium", "models-heads", async (browser) => {
+    for (const [kind, about] of [
+      ["rm_two_layer", /read by the head score/],
+      ["internlm2", /read by the head v_head, read at a token that is appended/],
+      ["armorm", /read by the head gating, gated objectives/],
+    ]) {
+      await loadFiles(browser, "gpu", checkpoint(kind, "kinds"));
+      assert.match(await browser.text("#model-report"), about);
+      const path = new URL(`../fixtures/kinds/${kind}/expected.json`, import.meta.url);
+      const { rows } = JSON.parse(readFileSync(path, "utf8"));
+      let worst = 0;
+      for (const { input, score } of rows.slice(0, 3)) {
+        const { messages } = input;
+        const turns = messages.slice(0, -1);
+        const found = await browser.evaluate(
+          ([turns, text]) => window.rewardscope.call("score", [turns, [text]]),
+          [turns, messages.at(-1).content],
+        );
+        worst = Math.max(worst, Math.abs(found[0].score - score));
+        assert.equal(found[0].objectives?.length ?? 0, kind === "armorm" ? 19 : 0);
+      }
+      console.log(`${kind} on WebGPU: largest error ${worst.toExponential(1)}`);
+      assert.ok(worst < 1e-3, `${kind}: ${worst}`);
+    }
+    await show(browser, "try");
+    await browser.click("#score");
+    await scored(browser, 5);
+    await browser.page.getByRole("button", { name: "Exact input of completion 1" }).click();
+    const details = await browser.page.locator("#try li.card dl").first().innerText();
+    assert.match(details, /Objectives: rewards and their weights\s+1: .* × .*, 2: /);
   });
 });
