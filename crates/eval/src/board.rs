@@ -128,10 +128,10 @@ impl BoardRow {
         Self {
             format: FORMAT.to_owned(),
             model: protocol.model.clone(),
-            head: protocol.head.clone(),
+            head: protocol.scorer.head().map(str::to_owned),
             model_sha256: protocol.model_sha256.clone(),
             architecture: protocol.architecture.clone(),
-            is_reward_model: protocol.is_reward_model,
+            is_reward_model: protocol.scorer.is_reward_model(),
             dtype: protocol.dtype.clone(),
             settings: protocol.settings.clone(),
             template: protocol.template.clone(),

@@ -10,14 +10,12 @@ use serde_json::{Map, Value};
 use crate::ScoredRow;
 use crate::journal::RunIdentity;
 use crate::run::{ItemResult, Run, Shortfall};
-
-/// Value of [`RunFile::format`].
-const FORMAT: &str = "rewardscope run 1";
+use crate::run_scorer::{FORMAT, RunScorer, present};
 
 /// A whole run, as stored in a run file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunFile {
-    /// Always `rewardscope run 1`.
+    /// Always `rewardscope run 2`; files of version 1 are changed while they are read.
     pub format: String,
     /// The benchmark's name in commands, such as `reward-bench-2`.
     pub benchmark: String,
@@ -42,21 +40,10 @@ pub struct ProtocolBlock {
     pub model: String,
     /// sha256 over the model's files and its head, in hexadecimal digits.
     pub model_sha256: String,
-    /// Name of the fitted reward head on the model, if there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub head: Option<String>,
     /// The model's architecture.
     pub architecture: String,
-    /// Whether scores are rewards; otherwise they are log-probabilities.
-    pub is_reward_model: bool,
-    /// Whether the sigmoid of a score difference is a Bradley-Terry probability. True only for fitted heads; of other
-    /// models it is not known.
-    #[serde(default)]
-    pub is_bradley_terry: bool,
-    /// How a language model's log-probabilities became a score; `None` for a reward model.
-    pub aggregate: Option<String>,
-    /// Which of a classifier's logits is the score, where it has several.
-    pub label: Option<usize>,
+    /// What gave the scores.
+    pub scorer: RunScorer,
     /// The dataset: its Hub id with commit and file, its address, or the name of a file.
     pub dataset: String,
     /// sha256 over the dataset's items, in hexadecimal digits.
@@ -140,6 +127,14 @@ impl RunFile {
         object.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("rewardscope run"))
     }
 
+    /// Reads a run file's object, of this version or the one before.
+    ///
+    /// # Errors
+    /// A sentence where it is of another version, or is damaged.
+    pub(crate) fn read(object: Map<String, Value>) -> Result<Self, String> {
+        serde_json::from_value(Value::Object(present(object)?)).map_err(|error| error.to_string())
+    }
+
     /// Missing and cut items, which keep the marks from being the benchmark's.
     pub(crate) fn shortfall(&self) -> Shortfall {
         let cut = |item: &&RunItem| item.error.is_none() && item.cut_tokens.iter().any(|&tokens| tokens > 0);
@@ -177,12 +172,8 @@ impl RunFile {
             protocol: ProtocolBlock {
                 model: identity.model.clone(),
                 model_sha256: identity.model_fingerprint.clone(),
-                head: model.head.as_ref().map(|head| head.name.clone()),
                 architecture: model.architecture.clone(),
-                is_reward_model: model.is_reward_model,
-                is_bradley_terry: model.head.is_some(),
-                aggregate: identity.aggregate.map(|aggregate| format!("{aggregate:?}").to_lowercase()),
-                label: identity.label,
+                scorer: RunScorer::of(model, identity),
                 dataset: identity.dataset.clone(),
                 dataset_sha256: identity.dataset_fingerprint.clone(),
                 limit_per_subset: identity.limit_per_subset,

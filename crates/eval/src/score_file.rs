@@ -117,8 +117,7 @@ impl ScoreFile {
         // A single object, also in a list of one, may be a run, a summary, or all rows at once.
         if let [only] = records.as_slice() {
             if RunFile::is(only) {
-                let run: RunFile =
-                    serde_json::from_value(Value::Object(only.clone())).map_err(|e| unknown(e.to_string()))?;
+                let run = RunFile::read(only.clone()).map_err(unknown)?;
                 return Self::of_run(name, run).map(|file| OpenedScores::Scores(Box::new(file)));
             }
             if let Some(summary) = SummaryFile::of(name, only, asked)? {
@@ -188,7 +187,7 @@ impl ScoreFile {
         let scored = || run.items.iter().filter(|item| item.error.is_none());
         Self {
             name: name.to_owned(),
-            model: Some(run.protocol.head.clone().unwrap_or_else(|| run.protocol.model.clone())),
+            model: Some(run.protocol.scorer.head().unwrap_or(&run.protocol.model).to_owned()),
             rows: scored().map(|item| item.row.clone()).collect(),
             lengths: Some(scored().map(|item| item.lengths()).collect()),
             length_unit: LengthUnit::Tokens,
@@ -237,7 +236,7 @@ impl ScoreFile {
 
     /// Whether the sigmoid of a score difference is known to be a Bradley-Terry probability.
     pub(crate) fn is_bradley_terry(&self) -> bool {
-        self.run.as_ref().is_some_and(|run| run.protocol.is_bradley_terry)
+        self.run.as_ref().is_some_and(|run| run.protocol.scorer.is_bradley_terry())
     }
 
     /// The rows in the form that benchmarks take.

@@ -64,7 +64,7 @@ impl Opened {
             },
             is_own: self.is_own,
             is_run_file: protocol.is_some(),
-            is_reward_model: protocol.map(|protocol| protocol.is_reward_model),
+            is_reward_model: protocol.map(|protocol| protocol.scorer.is_reward_model()),
             assessment: self.assessment.clone(),
         }
     }

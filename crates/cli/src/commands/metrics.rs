@@ -59,7 +59,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     if let Some(run) = &file.run {
         let protocol = &run.protocol;
-        let head = protocol.head.as_ref().map_or_else(String::new, |head| format!("{head} on "));
+        let head = protocol.scorer.head().map_or_else(String::new, |head| format!("{head} on "));
         let draw = protocol
             .limit_per_subset
             .map_or_else(String::new, |limit| format!(", at most {limit} items a subset by seed {}", protocol.seed));
