@@ -18,18 +18,21 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing";
 
-/// Builds the targets and runs them; together they run for `seconds`. Inputs that fail are left in `fuzz/artifacts`.
-/// The committed corpus is only read; new inputs go to the target folder.
-pub fn fuzz(seconds: u32, all: bool) -> anyhow::Result<()> {
-    let about = Command::new("rustc").arg("-vV").output().context("asking rustc for its host")?;
-    let about = String::from_utf8_lossy(&about.stdout).into_owned();
-    let host = about.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?.to_owned();
-    let target = format!("{}/fuzz", target_folder());
+/// Builds the targets.
+pub fn build(all: bool) -> anyhow::Result<()> {
+    let host = host()?;
     let mut build = Command::new("cargo");
     build.args(["build", "--quiet", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--release"]);
     // Seconds of fuzzing are not worth minutes of optimising.
     build.args(if all { &["--features", "models"][..] } else { &["--config", "profile.release.opt-level=1"] });
-    run(build.args(["--target", &host, "--target-dir", &target]).env("RUSTFLAGS", COVERAGE))?;
+    run(build.args(["--target", &host, "--target-dir", &folder()]).env("RUSTFLAGS", COVERAGE))
+}
+
+/// Builds the targets and runs them; together they run for `seconds`. Inputs that fail are left in `fuzz/artifacts`.
+/// The committed corpus is only read; new inputs go to the target folder.
+pub fn fuzz(seconds: u32, all: bool) -> anyhow::Result<()> {
+    build(all)?;
+    let (host, target) = (host()?, folder());
     std::fs::create_dir_all("fuzz/artifacts")?;
     let targets: Vec<&str> = TARGETS.into_iter().chain(LONG_TARGETS.into_iter().filter(|_| all)).collect();
     let seconds = seconds / targets.len() as u32;
@@ -43,4 +46,16 @@ pub fn fuzz(seconds: u32, all: bool) -> anyhow::Result<()> {
             .with_context(|| format!("fuzzing {name}: the input is in fuzz/artifacts"))?;
     }
     Ok(())
+}
+
+/// The folder that the targets are built in.
+fn folder() -> String {
+    format!("{}/fuzz", target_folder())
+}
+
+/// The host, by rustc's name for it.
+fn host() -> anyhow::Result<String> {
+    let about = Command::new("rustc").arg("-vV").output().context("asking rustc for its host")?;
+    let about = String::from_utf8_lossy(&about.stdout).into_owned();
+    about.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned).context("rustc names no host")
 }

@@ -2,9 +2,8 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
 use crate::browsers::{self, Browsers};
 use crate::packages::{self, Package};
@@ -63,67 +62,70 @@ pub fn run(all: bool) -> anyhow::Result<()> {
         packages::TEXTS.iter().try_for_each(Package::fetch)?;
         if all { packages::GEMMA3.fetch() } else { Ok(()) }
     })?;
-    stages.run("front end checks", setup::front_end_checks)?;
     stages
         .run("native build", || call("cargo", ["build", "--locked", "--tests", "--bins"].into_iter().chain(NATIVE)))?;
-    stages.run("native tests", || {
-        let mut tests = Command::new("cargo");
-        tests.args(["test", "--locked", "--quiet"]).args(NATIVE);
-        run_command(with_environment(&mut tests, &browsers, all))
-    })?;
-    stages.run("fuzzing", || fuzz::fuzz(if all { LONG_FUZZ_SECONDS } else { FUZZ_SECONDS }, all))?;
-    // Browsers wait much of their time. What only compiles runs beside them, with the lowest priority.
+    // Tests wait much of their time. What only compiles or reads runs beside them.
     std::thread::scope(|scope| {
-        let beside = scope.spawn(|| {
-            let started = Instant::now();
-            (lint(), started.elapsed().as_secs_f64())
-        });
-        let tested = stages.run("browser tests", || {
-            let files = BROWSER_TESTS.map(|name| format!("tests/browser/{name}.test.mjs"));
-            let arguments = ["--test", "--test-concurrency=1"].into_iter().chain(files.iter().map(String::as_str));
-            node(&browsers, all, &arguments.collect::<Vec<_>>())
-        });
-        let waited = stages.run("clippy and documentation, the rest of them", || {
-            let (done, seconds) = beside.join().map_err(|_| anyhow::anyhow!("the thread of clippy ended"))?;
-            println!("clippy and documentation took {seconds:.1} s, beside the browser tests");
-            done
+        let beside = scope.spawn(move || beside(all));
+        let tested = test(&mut stages, &browsers, all);
+        let waited = stages.run("the rest of what ran beside the tests", || match beside.join() {
+            Ok((own, done)) => {
+                own.summary();
+                done
+            }
+            Err(_) => bail!("the thread beside the tests ended"),
         });
         tested.and(waited)
     })?;
-    dist::build(&mut stages, Path::new(DIST), None)?;
+    stages.run("fuzzing", || fuzz::fuzz(if all { LONG_FUZZ_SECONDS } else { FUZZ_SECONDS }, all))?;
     stages.run("built folder", || node(&browsers, all, &["--test", "tests/browser/dist.test.mjs"]))?;
-    stages.run("licences and duplicates", deny)?;
     stages.summary();
     Ok(())
+}
+
+/// Runs the native tests, then those in browsers.
+fn test(stages: &mut Stages, browsers: &Browsers, all: bool) -> anyhow::Result<()> {
+    stages.run("native tests", || {
+        let mut tests = Command::new("cargo");
+        tests.args(["test", "--locked", "--quiet"]).args(NATIVE);
+        run_command(with_environment(&mut tests, browsers, all))
+    })?;
+    stages.run("browser tests", || {
+        let files = BROWSER_TESTS.map(|name| format!("tests/browser/{name}.test.mjs"));
+        let arguments = ["--test", "--test-concurrency=1"].into_iter().chain(files.iter().map(String::as_str));
+        node(browsers, all, &arguments.collect::<Vec<_>>())
+    })
+}
+
+/// Runs the checks that need neither a browser nor the time of others, with the lowest priority. Also gives the time of
+/// each that ran.
+fn beside(all: bool) -> (Stages, anyhow::Result<()>) {
+    // Only this thread's, which the programs that it starts inherit; elsewhere it would be the whole process's.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::nice(19);
+    let mut stages = Stages::default();
+    let mut checks = || {
+        stages.run("front end checks", setup::front_end_checks)?;
+        stages.run("clippy and documentation", lint)?;
+        stages.run("licences and duplicates", deny)?;
+        stages.run("fuzz targets", || fuzz::build(all))?;
+        dist::build(&mut stages, Path::new(DIST), None)
+    };
+    let done = checks();
+    (stages, done)
 }
 
 /// Runs clippy, natively and for wasm32, and builds the documentation, each with warnings denied.
 fn lint() -> anyhow::Result<()> {
     let deny = ["--", "-D", "warnings"];
     let native = ["clippy", "--locked", "--quiet", "--all-targets"].into_iter().chain(NATIVE).chain(deny);
-    behind(&mut cargo_behind(native))?;
+    call("cargo", native)?;
     let web =
         ["clippy", "--locked", "--quiet", "--profile", "wasm", "--target", setup::TARGET, "-p", "rewardscope-web"];
-    behind(&mut cargo_behind(web.into_iter().chain(deny)))?;
-    let doc = ["doc", "--locked", "--quiet", "--no-deps"].into_iter().chain(NATIVE);
-    behind(cargo_behind(doc).env("RUSTDOCFLAGS", "-D warnings"))
-}
-
-/// Cargo with the lowest priority.
-fn cargo_behind<'a>(arguments: impl Iterator<Item = &'a str>) -> Command {
-    let mut cargo = Command::new("nice");
-    cargo.args(["-n", "19", "cargo"]).args(arguments);
-    cargo
-}
-
-/// Runs a command beside others. What it says is shown when it has ended, so that it does not mix with theirs.
-fn behind(command: &mut Command) -> anyhow::Result<()> {
-    let shown = format!("{command:?}");
-    let output = command.output().with_context(|| format!("starting {shown}"))?;
-    if !output.status.success() {
-        bail!("{shown} ended with {}:\n{}", output.status, String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(())
+    call("cargo", web.into_iter().chain(deny))?;
+    let mut doc = Command::new("cargo");
+    doc.args(["doc", "--locked", "--quiet", "--no-deps"]).args(NATIVE);
+    run_command(doc.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 /// Checks licences, banned and duplicate crates, and sources with cargo-deny. Known vulnerabilities are not checked
