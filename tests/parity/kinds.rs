@@ -148,9 +148,9 @@ fn changed(
         Source::memory("config.json", json.to_string().into_bytes()),
         Source::memory("model.safetensors", weights),
     ];
-    sources.extend(folder.sources().filter(|source| !source.name().contains("config.json")).cloned());
-    sources.retain(|source| !source.name().ends_with("/model.safetensors"));
-    sources.push(folder.get("tokenizer_config.json").unwrap().clone());
+    for file in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"] {
+        sources.push(Source::memory(file, bytes(file)));
+    }
     ModelFiles::from_sources(case, sources).unwrap()
 }
 

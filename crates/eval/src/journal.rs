@@ -463,6 +463,7 @@ mod tests {
             aggregate: None,
             context_tokens: 64,
             protocol: String::new(),
+            reading: String::new(),
             label: None,
             tokenizer_fingerprint: String::new(),
             template_seconds: None,

@@ -380,6 +380,7 @@ async fn scored(scorer: &Scorer, row: RowIn, per_token: bool, cancel: &Cancel) -
         truncated: None,
         input_ids: None,
         token_scores: None,
+        objectives: None,
         error: Some(format!("row {number}: {error}")),
     };
     let (sequences, many, num_correct, subset) = match work {

@@ -388,8 +388,8 @@ const MOST_REHEARSED_IN_SOFTWARE: u64 = 50_000_000;
 
 /// The rows of a matrix one after the other.
 fn flat(outputs: Tensor<2>) -> Tensor<1> {
-    let count = outputs.dims().iter().product();
-    outputs.reshape([count])
+    let [rows, columns] = outputs.dims();
+    outputs.reshape([rows * columns])
 }
 
 /// A matrix of zeros.

@@ -344,11 +344,11 @@ impl Scorer {
         told: &mut dyn FnMut(usize),
     ) -> Result<Vec<Score>, EngineError> {
         let ids = self.within_context(sequences)?;
-        let row = |(&ids, sequence): (&&'_ [u32], &'_ TokenSequence)| {
+        let mut rows = Vec::with_capacity(ids.len());
+        for (&ids, sequence) in ids.iter().zip(sequences) {
             let values = self.positions(ids, sequence, detail)?;
-            Ok(Row { ids, types: sequence.types(ids.len()), values, pooled: None })
-        };
-        let rows: Vec<Row<'_>> = ids.iter().zip(sequences).map(row).collect::<Result<_, EngineError>>()?;
+            rows.push(Row { ids, types: sequence.types(ids.len()), values, pooled: None });
+        }
         let readings = self.forward.read(&rows, self.report.layers, self.batch_tokens, after, cancel, told).await?;
         let scored = ids.iter().zip(sequences).zip(rows.iter().zip(readings));
         Ok(scored
