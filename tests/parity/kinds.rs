@@ -155,7 +155,7 @@ fn changed(
 }
 
 fn message(files: &ModelFiles) -> String {
-    load(files, DeviceChoice::Cpu, |_| ()).err().expect("refused").to_string()
+    load(files, DeviceChoice::Cpu, |_| ()).expect_err("refused").to_string()
 }
 
 #[test]

@@ -78,13 +78,10 @@ impl Architecture for Decoder {
 /// The projections to queries, keys and values.
 #[derive(Debug)]
 enum Projections {
-    Apart {
-        q_proj: Linear,
-        k_proj: Linear,
-        v_proj: Linear,
-    },
+    /// To queries, to keys, to values.
+    Apart(Box<[Linear; 3]>),
     /// For each head of keys: the queries that go with it, then the keys, then the values.
-    Fused(Linear),
+    Fused(Box<Linear>),
 }
 
 impl Projections {
@@ -92,7 +89,8 @@ impl Projections {
     /// `[tokens, key heads * head_dim]`.
     fn forward(&self, x: Tensor<2>, heads: Heads, queries: &Queries) -> [Tensor<2>; 3] {
         match self {
-            Self::Apart { q_proj, k_proj, v_proj } => {
+            Self::Apart(apart) => {
+                let [q_proj, k_proj, v_proj] = apart.as_ref();
                 [q_proj.forward(queries.select(x.clone())), k_proj.forward(x.clone()), v_proj.forward(x)]
             }
             Self::Fused(all) => {
@@ -243,13 +241,13 @@ impl DecoderNetwork {
             let input_layernorm = norm(tensors, &at("input_layernorm"), hidden_size)?;
             let projections = if config.qkv_fused {
                 let all = [queries + 2 * keys, hidden_size];
-                Projections::Fused(Linear::take_values(tensors, &at("self_attn.qkv_proj"), all, bias)?)
+                Projections::Fused(Box::new(Linear::take_values(tensors, &at("self_attn.qkv_proj"), all, bias)?))
             } else {
-                Projections::Apart {
-                    q_proj: Linear::take_ordered(tensors, &at("self_attn.q_proj"), q, bias, rotary(heads))?,
-                    k_proj: Linear::take_ordered(tensors, &at("self_attn.k_proj"), k, bias, rotary(key_value_heads))?,
-                    v_proj: Linear::take_values(tensors, &at("self_attn.v_proj"), k, bias)?,
-                }
+                Projections::Apart(Box::new([
+                    Linear::take_ordered(tensors, &at("self_attn.q_proj"), q, bias, rotary(heads))?,
+                    Linear::take_ordered(tensors, &at("self_attn.k_proj"), k, bias, rotary(key_value_heads))?,
+                    Linear::take_values(tensors, &at("self_attn.v_proj"), k, bias)?,
+                ]))
             };
             let self_attn = Attention {
                 projections,

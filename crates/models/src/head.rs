@@ -125,9 +125,9 @@ pub fn known_heads(shape_of: &dyn Fn(&str) -> Option<Vec<usize>>, named: Option<
 #[derive(Debug)]
 pub(crate) enum OutputHead {
     /// A reward model's own head.
-    Own(OwnHead),
+    Own(Box<OwnHead>),
     /// A language model's head, `[vocab, hidden]`.
-    Vocabulary(Linear),
+    Vocabulary(Box<Linear>),
     /// The head of a language model is its embedding.
     Tied,
 }
@@ -146,11 +146,11 @@ impl OutputHead {
         Ok(match summary.head {
             Head::LanguageModel if tied => Self::Tied,
             Head::LanguageModel => {
-                Self::Vocabulary(Linear::take(tensors, vocabulary, [vocab_size, hidden_size], false)?)
+                Self::Vocabulary(Box::new(Linear::take(tensors, vocabulary, [vocab_size, hidden_size], false)?))
             }
             Head::Score | Head::Pooled => {
                 let plan = plan.cloned().unwrap_or_else(|| HeadPlan::linear("score", labels));
-                Self::Own(OwnHead::take(tensors, &plan, hidden_size)?)
+                Self::Own(Box::new(OwnHead::take(tensors, &plan, hidden_size)?))
             }
         })
     }

@@ -11,8 +11,8 @@ type Told<M extends keyof Session, I extends number> = Session[M] extends (...ar
   : "no method";
 
 test("a call's arguments and result are the method's, without its promise", () => {
-  expectTypeOf<Calls["score"]["args"]>().toEqualTypeOf<Parameters<Session["score"]>>();
-  expectTypeOf<Calls["score"]["result"]>().toEqualTypeOf<Awaited<ReturnType<Session["score"]>>>();
+  expectTypeOf<Calls["trace"]["args"]>().toEqualTypeOf<Parameters<Session["trace"]>>();
+  expectTypeOf<Calls["trace"]["result"]>().toEqualTypeOf<Awaited<ReturnType<Session["trace"]>>>();
   expectTypeOf<Calls["score"]["result"]>().not.toExtend<Promise<unknown>>();
   expectTypeOf<Calls["marksJson"]>().toEqualTypeOf<{ args: []; result: string; progress: never }>();
 });
@@ -22,7 +22,7 @@ test("the progress callback is no argument, because the worker adds it", () => {
   expectTypeOf<ProgressOf<"run">>().toEqualTypeOf<Told<"run", 0>>();
   expectTypeOf<Calls["openDataSite"]["args"]["length"]>().toEqualTypeOf<2>();
   expectTypeOf<ProgressOf<"openDataSite">>().toEqualTypeOf<Told<"openDataSite", 2>>();
-  expectTypeOf<ProgressOf<"score">>().toEqualTypeOf<never>();
+  expectTypeOf<ProgressOf<"trace">>().toEqualTypeOf<never>();
 });
 
 test("no argument can be left out, or the worker would put the callback in its place", () => {

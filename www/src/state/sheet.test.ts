@@ -79,12 +79,12 @@ describe("scoring", () => {
     await load();
     const later = held<Score[]>();
     all.seam.answers.score = (_, tell) => {
-      tell({ completions_done: 1, completions_total: 2 });
+      tell({ completions_done: 1, completions_total: 5 });
       return later.promise;
     };
     const scoring = sheet.score();
-    expect(sheet.progress).toEqual({ done: 1, total: 2 });
-    later.done([1, 2].map((value) => ({ score: value }) as Score));
+    expect(sheet.progress).toEqual({ done: 1, total: 5 });
+    later.done([1, 2, 3, 4, 5].map((value) => ({ score: value }) as Score));
     await scoring;
     all.seam.answers.score = () => later.promise;
     const next = sheet.score();
