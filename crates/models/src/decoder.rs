@@ -13,26 +13,6 @@ use crate::{
     Architecture, Batch, Head, Hidden, ModelError, Network, RowOrder, State, Summary, Tensors, Wanted, classifier,
 };
 
-/// Parts of transformers' names for tensors and llama.cpp's names for the same, replaced in this order.
-pub(crate) const GGUF_NAMES: &[(&str, &str)] = &[
-    ("model.embed_tokens", "token_embd"),
-    ("model.layers.", "blk."),
-    ("input_layernorm", "attn_norm"),
-    ("pre_feedforward_layernorm", "ffn_norm"),
-    ("post_feedforward_layernorm", "post_ffw_norm"),
-    ("self_attn.q_proj", "attn_q"),
-    ("self_attn.k_proj", "attn_k"),
-    ("self_attn.v_proj", "attn_v"),
-    ("self_attn.o_proj", "attn_output"),
-    ("self_attn.q_norm", "attn_q_norm"),
-    ("self_attn.k_norm", "attn_k_norm"),
-    ("mlp.gate_proj", "ffn_gate"),
-    ("mlp.up_proj", "ffn_up"),
-    ("mlp.down_proj", "ffn_down"),
-    ("model.norm", "output_norm"),
-    ("lm_head", "output"),
-];
-
 impl Architecture for Decoder {
     fn summary(&self) -> &Summary {
         &self.summary

@@ -6,10 +6,29 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::config::{ConfigJson, Labels, causal, id};
-use crate::decoder::GGUF_NAMES;
 use crate::head::HeadPlan;
 use crate::rope::{Rope, RopeJson, Scaling, default_theta, either};
 use crate::{Architecture, Entry, GgufDescription, ModelError, Summary};
+
+/// Parts of transformers' names for tensors and llama.cpp's names for the same, replaced in this order.
+const GGUF_NAMES: &[(&str, &str)] = &[
+    ("model.embed_tokens", "token_embd"),
+    ("model.layers.", "blk."),
+    ("input_layernorm", "attn_norm"),
+    ("pre_feedforward_layernorm", "ffn_norm"),
+    ("post_feedforward_layernorm", "post_ffw_norm"),
+    ("self_attn.q_proj", "attn_q"),
+    ("self_attn.k_proj", "attn_k"),
+    ("self_attn.v_proj", "attn_v"),
+    ("self_attn.o_proj", "attn_output"),
+    ("self_attn.q_norm", "attn_q_norm"),
+    ("self_attn.k_norm", "attn_k_norm"),
+    ("mlp.gate_proj", "ffn_gate"),
+    ("mlp.up_proj", "ffn_up"),
+    ("mlp.down_proj", "ffn_down"),
+    ("model.norm", "output_norm"),
+    ("lm_head", "output"),
+];
 
 /// A decoder's configuration.
 pub(crate) struct Decoder {
@@ -249,8 +268,7 @@ impl Decoder {
     /// caller sets the switches and `config`.
     pub fn from_gguf(entry: &Entry, classifier: &'static str, gguf: GgufDescription<'_>) -> Result<Self, ModelError> {
         let GgufDescription { checkpoint, metadata, rope_factors } = gguf;
-        let file = metadata.file();
-        let prefix = entry.name;
+        let (file, prefix) = (metadata.file(), entry.name);
         let damaged = |e: rewardscope_weights::WeightsError| ModelError::Config {
             file: file.to_owned(),
             expected: format!("the metadata of a {prefix}"),
@@ -268,9 +286,8 @@ impl Decoder {
         if metadata.has(&format!("{prefix}.expert_count")) && unsigned("expert_count")? > 0 {
             return Err(unsupported(format!("a GGUF {prefix} with experts")));
         }
-        let hidden_size = unsigned("embedding_length")?;
+        let (hidden_size, layers) = (unsigned("embedding_length")?, unsigned("block_count")?);
         let num_attention_heads = unsigned("attention.head_count")?;
-        let layers = unsigned("block_count")?;
         let head_dim = unsigned("attention.key_length").or_else(|_| unsigned("rope.dimension_count"));
         let head_dim = head_dim.unwrap_or(hidden_size / num_attention_heads.max(1));
         let scaling = match (scaling, rope_factors.iter().any(|factor| *factor != 1.0)) {

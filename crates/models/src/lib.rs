@@ -528,7 +528,9 @@ fn named_entry(file: &str, json: &str, tensors: &BTreeSet<String>) -> Result<&'s
     // A class of a publisher's own is known by its head, which stands on a decoder of the model's type.
     let named_head = config.get("value_head_prefix").and_then(serde_json::Value::as_str);
     let own = || {
-        let has_own = name.is_some() && has_known_head(tensors, named_head);
+        // An unknown language model is another backbone.
+        let is_own = name.as_ref().is_some_and(|name| !name.ends_with("ForCausalLM"));
+        let has_own = is_own && has_known_head(tensors, named_head);
         ARCHITECTURES.iter().filter(of_type).find(|entry| has_own && entry.head == Head::Score)
     };
     entry.or_else(own).ok_or_else(|| {

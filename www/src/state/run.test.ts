@@ -287,18 +287,16 @@ describe("a window that stores nothing", () => {
 });
 
 describe("a run for which there is no room", () => {
-  beforeEach(() => {
-    all.seam.answers.run = async (_args, tell) => {
-      tell(sample.progress(4, { is_kept: false }));
-      await settle();
-      throw cancelled;
-    };
-  });
+  const paused = async (_args: [], tell: (now: sample.Progress) => void) => {
+    tell(sample.progress(4, { is_kept: false }));
+    await settle();
+    throw cancelled;
+  };
+  beforeEach(() => void (all.seam.answers.run = paused));
 
   test("paused, it is said how long it lasts", async () => {
     await run.start(QUICK, false);
     expect(all.work.notice).toMatch(/^Paused. The browser gives no more room.*until the page closes/);
-    expect(run.progress?.items_done).toBe(4);
   });
 
   test("cancelled, it is not said to be kept", async () => {

@@ -128,10 +128,9 @@ impl Scorer {
             load_ms,
         };
         let batch_tokens = options.batch_tokens.unwrap_or_else(|| batch_tokens(&forward.device, &forward.summary));
-        let pooling = head.map(|head| head.config.pooling).unwrap_or_default();
-        let draft = RefCell::default();
-        let reading = opened.reading;
-        Ok(Self { forward, text: opened.text, options, pooling, reading, report, batch_tokens, draft })
+        let (pooling, draft) = (head.map(|head| head.config.pooling).unwrap_or_default(), RefCell::default());
+        let (text, reading) = (opened.text, opened.reading);
+        Ok(Self { forward, text, options, pooling, reading, report, batch_tokens, draft })
     }
 
     /// What is known of the loaded model.
