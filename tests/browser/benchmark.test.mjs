@@ -151,7 +151,7 @@ test("Chromium: a run that the browser has no room for is scored, and said not t
     assert.deepEqual(await runs(), [], "nothing is listed of it");
     // Room for some of it.
     await browser.boundStorage(2e9);
-    await radio(browser, "Quick").check();
+    await browser.select("#size", "quick");
     const used = await browser.evaluate(async () => (await navigator.storage.estimate()).usage);
     await browser.boundStorage(used + 8192);
     await browser.click("#run");

@@ -450,6 +450,10 @@ pub const HEADS: [&str; 3] = ["score.weight", "classifier.weight", "classifier.o
 /// The ends of transformers' names for a model without a head, or with a head that gives no score.
 const HEADLESS: [&str; 4] = ["Model", "ForMaskedLM", "ForPreTraining", "PreTrainedModel"];
 
+/// The ends of transformers' names for language models. One that is not in the table has another backbone, whatever head
+/// lies beside it.
+const OTHER_BACKBONES: [&str; 4] = ["ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForMaskedLM"];
+
 /// Reads a configuration: returns the architecture that it describes.
 ///
 /// # Errors
@@ -528,8 +532,7 @@ fn named_entry(file: &str, json: &str, tensors: &BTreeSet<String>) -> Result<&'s
     // A class of a publisher's own is known by its head, which stands on a decoder of the model's type.
     let named_head = config.get("value_head_prefix").and_then(serde_json::Value::as_str);
     let own = || {
-        // An unknown language model is another backbone.
-        let is_own = name.as_ref().is_some_and(|name| !name.ends_with("ForCausalLM"));
+        let is_own = name.as_ref().is_some_and(|name| !OTHER_BACKBONES.iter().any(|end| name.ends_with(end)));
         let has_own = is_own && has_known_head(tensors, named_head);
         ARCHITECTURES.iter().filter(of_type).find(|entry| has_own && entry.head == Head::Score)
     };

@@ -95,13 +95,21 @@ fn sha256(bytes: &Uint8Array) -> Result<impl Future<Output = Result<[u8; 32], St
 /// The name of a [`Log`](crate::Log) or of [`Records`](crate::Records) among the private files.
 pub type LogPlace = String;
 
-/// Opens the file of a log or of records; `None` when another tab has it open. Where the browser gives
-/// no private files, it lives in memory until it is dropped.
+/// Opens the file of a log or of records; `None` when another tab has it open. Where the browser gives no private files,
+/// it lives in memory until it is dropped. So it does where there is no room, after what is stored of it.
 pub(crate) async fn open_log(place: &LogPlace) -> Result<Option<RawFile>, StoreError> {
     // A worker that has just ended may hold its files a moment longer.
     for _ in 0..20 {
-        if let Some(file) = RawFile::open(shelf::LOGS, place).await? {
-            return Ok(Some(file));
+        match RawFile::open(shelf::LOGS, place).await {
+            Ok(None) => {}
+            Err(StoreError::OutOfSpace { .. }) => {
+                let file = RawFile::memory(place);
+                if let Some(stored) = shelf::log_text(place).await {
+                    file.write(0, stored.as_bytes())?;
+                }
+                return Ok(Some(file));
+            }
+            opened => return opened,
         }
         sleep(100.0).await;
     }

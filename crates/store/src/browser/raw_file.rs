@@ -38,7 +38,10 @@ impl RawFile {
     /// Opens or creates a private file; `None` when another worker has it open. Where the browser gives
     /// no private files, the file is in memory.
     pub(crate) async fn open(folder_name: &str, name: &str) -> Result<Option<Self>, StoreError> {
-        let failed = |error: JsValue| StoreError::Read { name: name.to_owned(), reason: said(error) };
+        let failed = |error: JsValue| match kind(&error).as_str() {
+            "QuotaExceededError" => full(name),
+            _ => StoreError::Read { name: name.to_owned(), reason: said(error) },
+        };
         let Some(folder) = made(folder_name).await.map_err(failed)? else {
             return Ok(Some(Self::memory(name)));
         };
@@ -134,11 +137,11 @@ impl RawFile {
             Inner::Private(handle) => {
                 let written = handle.write_with_u8_array_and_options(bytes, &at(start));
                 let written = written.map_err(|error| match kind(&error).as_str() {
-                    "QuotaExceededError" => self.full(),
+                    "QuotaExceededError" => full(&self.name),
                     _ => self.failed(said(error)),
                 })?;
                 // A browser that is out of room may also write fewer bytes than it was given.
-                if written as usize == bytes.len() { Ok(()) } else { Err(self.full()) }
+                if written as usize == bytes.len() { Ok(()) } else { Err(full(&self.name)) }
             }
             Inner::Memory { blocks, bytes: there } => {
                 let end = start + bytes.len() as u64;
@@ -183,17 +186,14 @@ impl RawFile {
         blob.slice_with_f64_and_f64(0.0, bytes.get() as f64).map(Some).map_err(|e| self.failed(said(e)))
     }
 
-    fn full(&self) -> StoreError {
-        StoreError::OutOfSpace {
-            name: self.name.clone(),
-            found: "the browser gives this site no more room".to_owned(),
-            advice: String::new(),
-        }
-    }
-
     pub(crate) fn failed(&self, reason: impl ToString) -> StoreError {
         StoreError::Read { name: self.name.clone(), reason: reason.to_string() }
     }
+}
+
+fn full(name: &str) -> StoreError {
+    let found = "the browser gives this site no more room".to_owned();
+    StoreError::OutOfSpace { name: name.to_owned(), found, advice: String::new() }
 }
 
 /// The blocks that a range touches: the block's number, the first byte in the block, and the place in the range.

@@ -310,8 +310,13 @@ impl Shelf {
 
     /// A log's text as it is now; the log is not opened for writing. `None` where there is no such log.
     pub async fn log_text(&self, name: &str) -> Option<String> {
-        text(&folder(LOGS).await?, name).await
+        log_text(name).await
     }
+}
+
+/// The text of a log; `None` where there is none.
+pub(super) async fn log_text(name: &str) -> Option<String> {
+    text(&folder(LOGS).await?, name).await
 }
 
 /// The bytes that this site uses, and those that it may use.
