@@ -4,7 +4,8 @@
 
 use pollster::block_on;
 use rewardscope_engine::{
-    Cancel, Clock, Detail, DeviceChoice, EngineError, LoadOptions, Message, ModelFiles, Scorer, device,
+    Backbone, Cancel, Clock, Detail, DeviceChoice, EngineError, HeadConfig, LoadOptions, Message, ModelFiles, Pooling,
+    RewardHead, Scorer, device,
 };
 use rewardscope_store::{Folder, Source};
 use rewardscope_tests::{fixture, json_fixture, number, safetensors_with};
@@ -131,6 +132,26 @@ fn prompts_are_shared_and_ends_are_read() {
             Err(error) => assert!(case == "armorm" && error.to_string().contains("gates are read"), "{case}: {error}"),
         }
     }
+}
+
+/// A fitted head takes the place of a model's own, and what transformers has no class for is not written for it.
+#[test]
+fn fitted_heads_replace_own_heads() {
+    let files = files("internlm2");
+    let own = load(&files, DeviceChoice::Cpu, |_| ()).unwrap();
+    let backbone = Backbone::of(own.report(), None);
+    let config = HeadConfig { name: "none".to_owned(), backbone, layers: 3, pooling: Pooling::LastToken };
+    let head = RewardHead { config, weight: vec![0.0; 48], report: None };
+    let written = block_on(files.write_checkpoint(&head, &Cancel::default(), &mut |_, _| Ok(())));
+    let found = written.unwrap_err().to_string();
+    assert!(found.contains("InternLM2ForRewardModel") && found.contains("--no-checkpoint"), "{found}");
+    let (device, options) = (device::open(DeviceChoice::Cpu), LoadOptions::new(Clock::from_local_seconds(0)));
+    let device = block_on(device).unwrap();
+    let scorer = block_on(Scorer::load(&files, Some(&head), device, options, &Cancel::default(), &mut |_| {})).unwrap();
+    assert_eq!(scorer.report().reading, "");
+    let prompt = [Message::new("user", "Name a colour.")];
+    let scores = block_on(scorer.score(&prompt, ["Red."], Detail::Score, &Cancel::default())).unwrap();
+    assert_eq!(scores[0].score, 0.0);
 }
 
 /// A case's files, with the tensors and the configuration changed.

@@ -23,28 +23,13 @@ const LONG_FUZZ_SECONDS: u32 = 900;
 const TOOLS: &str = ".cache/tools";
 
 /// The files of browser tests. They run one after another, because a test machine may have only two cores.
-const BROWSER_TESTS: [&str; 20] = [
-    "try",
-    "page",
-    "faults",
-    "mishaps",
-    "views",
-    "leaderboard",
-    "benchmark",
-    "models",
-    "runs",
-    "tour",
-    "flows",
-    "keep",
-    "survive",
-    "large",
-    "fit",
-    "intake",
-    "folders",
-    "reports",
-    "looks",
-    "parts",
+const BROWSER_TESTS: [&str; 14] = [
+    "page", "faults", "runs", "tour", "flows", "keep", "survive", "large", "fit", "intake", "folders", "reports",
+    "looks", "parts",
 ];
+
+/// Those that hold the page to times: they run when nothing else does.
+const TIMED_BROWSER_TESTS: [&str; 6] = ["try", "mishaps", "views", "leaderboard", "benchmark", "models"];
 
 const DENY_VERSION: &str = "0.20.2";
 
@@ -77,6 +62,7 @@ pub fn run(all: bool) -> anyhow::Result<()> {
         });
         tested.and(waited)
     })?;
+    stages.run("browser tests that measure times", || in_browsers(&browsers, all, TIMED_BROWSER_TESTS))?;
     stages.run("fuzzing", || fuzz::fuzz(if all { LONG_FUZZ_SECONDS } else { FUZZ_SECONDS }, all))?;
     stages.run("built folder", || node(&browsers, all, &["--test", "tests/browser/dist.test.mjs"]))?;
     stages.summary();
@@ -90,11 +76,14 @@ fn test(stages: &mut Stages, browsers: &Browsers, all: bool) -> anyhow::Result<(
         tests.args(["test", "--locked", "--quiet"]).args(NATIVE);
         run_command(with_environment(&mut tests, browsers, all))
     })?;
-    stages.run("browser tests", || {
-        let files = BROWSER_TESTS.map(|name| format!("tests/browser/{name}.test.mjs"));
-        let arguments = ["--test", "--test-concurrency=1"].into_iter().chain(files.iter().map(String::as_str));
-        node(browsers, all, &arguments.collect::<Vec<_>>())
-    })
+    stages.run("browser tests", || in_browsers(browsers, all, BROWSER_TESTS))
+}
+
+/// Runs files of browser tests.
+fn in_browsers<const N: usize>(browsers: &Browsers, all: bool, names: [&str; N]) -> anyhow::Result<()> {
+    let files = names.map(|name| format!("tests/browser/{name}.test.mjs"));
+    let arguments = ["--test", "--test-concurrency=1"].into_iter().chain(files.iter().map(String::as_str));
+    node(browsers, all, &arguments.collect::<Vec<_>>())
 }
 
 /// Runs the checks that need neither a browser nor the time of others, with the lowest priority. Also gives the time of

@@ -39,7 +39,10 @@ impl Architecture for Decoder {
     }
 
     fn classifier_config(&self) -> Value {
-        classifier(&self.config, self.classifier, &self.summary)
+        match self.classifier {
+            "" => Value::Null,
+            class => classifier(&self.config, class, &self.summary),
+        }
     }
 
     fn stored_name(&self, name: &str) -> Option<String> {

@@ -33,7 +33,7 @@ const GGUF_NAMES: &[(&str, &str)] = &[
 /// A decoder's configuration.
 pub(crate) struct Decoder {
     pub summary: Summary,
-    /// transformers' name of its sequence classifier.
+    /// transformers' name of its sequence classifier; empty where it has none.
     pub classifier: &'static str,
     /// The `config.json` as transformers reads it.
     pub config: Value,

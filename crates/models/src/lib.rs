@@ -316,7 +316,7 @@ pub trait Architecture {
     fn untie(&mut self) {}
 
     /// The `config.json` with which transformers opens it as a sequence classifier with one logit, after
-    /// [`Self::classify`] made it one. Null for an encoder.
+    /// [`Self::classify`] made it one. Null for an encoder, and where transformers has no class for it.
     fn classifier_config(&self) -> serde_json::Value {
         serde_json::Value::Null
     }

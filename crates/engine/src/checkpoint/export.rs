@@ -37,7 +37,12 @@ impl ModelFiles {
         let mut opened = self.open(Clock::from_local_seconds(0)).await?;
         head.attach(&mut opened, &self.fingerprint(cancel).await?).await?;
         let json = |value: &serde_json::Value| format!("{value:#}\n");
-        write("config.json", json(&opened.architecture.classifier_config()).as_bytes())?;
+        let config = opened.architecture.classifier_config();
+        if config.is_null() {
+            let class = opened.architecture.summary().architecture;
+            return Err(refuse(format!("transformers has no class for {class}; leave it out (--no-checkpoint)")));
+        }
+        write("config.json", json(&config).as_bytes())?;
         match self {
             Self::Folder { folder, .. } | Self::Cached { folder, .. } | Self::Adapted { adapter: folder, .. } => {
                 let base = if let Self::Adapted { base: Some(base), .. } = self { base } else { folder };

@@ -40,7 +40,8 @@ pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<d
     let given = ConfigJson::read(file, json, DEFAULTS)?;
     let config: DecoderJson = given.keys()?;
     let own: Own = given.keys()?;
-    let mut decoder = config.plain(entry, entry.name, &given)?;
+    // transformers has no class for it.
+    let mut decoder = config.plain(entry, "", &given)?;
     (decoder.qkv_bias, decoder.output_bias) = (own.bias, own.bias);
     decoder.qkv_fused = true;
     decoder.names = Some(NAMES);
