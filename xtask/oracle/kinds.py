@@ -6,7 +6,6 @@ attention, and on them the head as its publishers compute it.
 Each row's ids and positions are input; every value is computed again.
 """
 
-import json
 import math
 import sys
 from pathlib import Path
@@ -15,6 +14,8 @@ import torch
 import transformers
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel, LlamaConfig
+
+from expected import read, write
 
 root = Path(sys.argv[1])
 torch.set_num_threads(1)
@@ -31,18 +32,6 @@ INTERNLM2 = {
     "feed_forward.w3": "mlp.up_proj",
     "feed_forward.w2": "mlp.down_proj",
 }
-
-
-def read(path):
-    return json.loads(Path(path).read_text(encoding="utf-8"))
-
-
-def write(path, value):
-    """Writes JSON with one line for each row."""
-    rows = value.pop("rows")
-    head = json.dumps(value, ensure_ascii=False, indent=1)[:-2]
-    lines = ",\n".join("  " + json.dumps(row, ensure_ascii=False) for row in rows)
-    Path(path).write_text(f'{head},\n "rows": [\n{lines}\n ]\n}}\n', encoding="utf-8")
 
 
 def as_llama(config, tensors):
@@ -134,7 +123,7 @@ def score(case, folder):
             twice = of([row["input_ids"][0], *row["input_ids"]])
             row["score_with_second_bos"] = at(-1, twice)
     expected["versions"], expected["compute"] = VERSIONS, COMPUTE
-    write(folder / "expected.json", expected)
+    write(folder / "expected.json", expected, "rows")
 
 
 with torch.no_grad():

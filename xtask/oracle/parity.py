@@ -17,6 +17,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
+from expected import read, write
+
 root = Path(sys.argv[1])
 torch.set_num_threads(1)
 
@@ -33,18 +35,6 @@ CAUSAL = {
     "gemma3": ("gemma3_text", "Gemma3ForCausalLM", True),
     "gpt_neox": ("gpt_neox", "GPTNeoXForCausalLM", False),
 }
-
-
-def read(path):
-    return json.loads(Path(path).read_text(encoding="utf-8"))
-
-
-def write(path, value):
-    """Writes JSON with one line for each conversation."""
-    rows = value.pop("conversations")
-    head = json.dumps(value, ensure_ascii=False, indent=1)[:-2]
-    lines = ",\n".join("  " + json.dumps(row, ensure_ascii=False) for row in rows)
-    Path(path).write_text(f'{head},\n "conversations": [\n{lines}\n ]\n}}\n', encoding="utf-8")
 
 
 def rounded(values):
@@ -99,7 +89,7 @@ def classifier(folder):
         kept = ("id", "messages", "prompt", "response", "input_ids", "token_type_ids")
         rows.append({**{key: row[key] for key in kept if key in row}, **new})
     head = {"case": folder.name, "versions": VERSIONS, "compute": COMPUTE}
-    write(folder / "expected.json", {**head, "conversations": rows})
+    write(folder / "expected.json", {**head, "conversations": rows}, "conversations")
     print(f"{folder.name}: moved by {worst:.1e}")
 
 
@@ -127,7 +117,7 @@ def dpo(folder):
                 worst = max([worst, *(abs(a - b) for a, b in zip(values, row[layout][f"{name}_logprobs"]))])
         rows.append(new)
     head = {"case": folder.name, "versions": VERSIONS, "compute": COMPUTE, "layouts": old["layouts"]}
-    write(folder / "expected.json", {**head, "conversations": rows})
+    write(folder / "expected.json", {**head, "conversations": rows}, "conversations")
     print(f"{folder.name}: moved by {worst:.1e}")
 
 
@@ -170,7 +160,7 @@ def causal(name, seed):
         moved = abs(log_probabilities(model, rows[0]["input_ids"], rows[0]["response_start"])[0][0] - rows[0]["policy_logprobs"][0])
         assert moved > 0.01, moved
     head = {"case": folder.name, "seed": seed, "versions": VERSIONS, "compute": COMPUTE}
-    write(folder / "expected.json", {**head, "conversations": rows})
+    write(folder / "expected.json", {**head, "conversations": rows}, "conversations")
     print(f"{folder.name}: {[len(row['input_ids']) for row in rows]}")
 
 

@@ -120,15 +120,16 @@ impl Forward {
         told: &mut dyn FnMut(usize),
     ) -> Result<Vec<Readings>, EngineError> {
         let all: Vec<&[u32]> = rows.iter().map(|row| row.ids).collect();
+        let firsts: Vec<usize> = rows.iter().map(|row| self.first_read(row)).collect();
         let shared = match &cache {
             // The beginning of a single text is cache too, up to the first state that is read.
-            Some(_) if rows.len() == 1 && self.shares(&all) => self.first_read(&rows[0]),
+            Some(_) if rows.len() == 1 && self.shares(&all) => firsts[0],
             _ => self.shared(&all),
         };
         let at_hand = cache.as_ref().map_or(0, |cache| {
             let same = cache.ids.iter().zip(&all[0][..shared]).take_while(|(a, b)| a == b).count();
             // States that are read must be computed in this call.
-            rows.iter().map(|row| self.first_read(row)).fold(same, usize::min)
+            firsts.iter().copied().fold(same, usize::min)
         });
         let mut prefix: Option<State> =
             cache.as_ref().filter(|_| at_hand > 0).and_then(|cache| Some(cache.state.as_ref()?.select(&[0..at_hand])));
@@ -139,8 +140,10 @@ impl Forward {
             let left = &rows[readings.len()..];
             // The first token that is computed for each row. The first batch also computes the common
             // beginning; later ones have only its keys and values, so they compute again what is read of it.
-            let starts: Vec<usize> =
-                left.iter().map(|row| if is_first { shared } else { shared.min(self.first_read(row)) }).collect();
+            let starts: Vec<usize> = firsts[readings.len()..]
+                .iter()
+                .map(|&first| if is_first { shared } else { shared.min(first) })
+                .collect();
             let beginning = if is_first { at_hand..shared } else { shared..shared };
             let mut tokens = beginning.len();
             let own = left.iter().zip(&starts).map(|(row, start)| row.ids.len() - start);
