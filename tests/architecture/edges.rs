@@ -45,6 +45,14 @@ fn what_is_supported_is_proven_and_said() {
     }
 }
 
+/// The table of known readers in docs/readers.md is the one that the code prints.
+#[test]
+fn known_readers_are_said() {
+    let table = rewardscope_engine::readers_table().unwrap();
+    let page = std::fs::read_to_string(root().join("docs/readers.md")).unwrap();
+    assert!(page.contains(&table), "docs/readers.md should have this table:\n{table}");
+}
+
 #[test]
 fn crates_use_each_other_in_one_direction() {
     let output = Command::new(env!("CARGO"))

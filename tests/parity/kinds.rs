@@ -5,7 +5,7 @@
 use pollster::block_on;
 use rewardscope_engine::{
     Backbone, Cancel, Clock, Detail, DeviceChoice, EngineError, HeadConfig, LoadOptions, Message, ModelFiles, Pooling,
-    RewardHead, Scorer, device,
+    ReaderChoice, RewardHead, Scorer, device,
 };
 use rewardscope_store::{Folder, Source};
 use rewardscope_tests::{fixture, json_fixture, number, safetensors_with};
@@ -25,6 +25,13 @@ const HEADS: [(&str, &str); 10] = [
     ("armorm", "head gating, gated objectives"),
 ];
 
+/// Encoders that rerankers are made of.
+const ENCODERS: [&str; 4] = ["xlm_roberta", "distilbert", "electra", "albert"];
+
+/// The files of a case.
+const FILES: [&str; 5] =
+    ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
+
 /// Largest absolute error of a score, at every token that is read.
 const TOLERANCE: f64 = 1e-4;
 
@@ -37,7 +44,9 @@ fn load(
     choice: DeviceChoice,
     change: impl FnOnce(&mut LoadOptions),
 ) -> Result<Scorer, EngineError> {
-    let mut options = LoadOptions::new(Clock::from_local_seconds(0));
+    // One of them is also a model of steps, by a reader that is known for its class: see `readers.rs`.
+    let reader = ReaderChoice::None;
+    let mut options = LoadOptions { reader, ..LoadOptions::new(Clock::from_local_seconds(0)) };
     change(&mut options);
     let device = block_on(device::open(choice))?;
     block_on(Scorer::load(files, None, device, options, &Cancel::default(), &mut |_| {}))
@@ -86,6 +95,66 @@ fn agree(case: &str, reading: &str, choice: DeviceChoice) {
     }
     println!("{case} on {}: score {worst:.1e}, objectives {worst_objective:.1e}", scorer.report().device.name);
     assert!(worst < TOLERANCE && worst_objective < TOLERANCE, "{case}: {worst}, {worst_objective}");
+}
+
+/// An encoder's ids, token types and scores.
+fn encoder_agrees(case: &str, choice: DeviceChoice) {
+    let scorer = load(&files(case), choice, |_| ()).unwrap();
+    let rows = json_fixture(&format!("kinds/{case}/expected.json"))["rows"].as_array().unwrap().clone();
+    assert!(rows.len() >= 7, "{case}");
+    let mut worst = 0.0f64;
+    for row in &rows {
+        let prompt = [Message::new("user", row["input"]["prompt"].as_str().unwrap())];
+        let sequence = scorer.tokenize(&prompt, [row["input"]["completion"].as_str().unwrap()]).unwrap().remove(0);
+        let ids: Vec<u32> = serde_json::from_value(row["input_ids"].clone()).unwrap();
+        assert_eq!(sequence.input_ids, ids, "{case}, {}", row["id"]);
+        if let Some(types) = row.get("token_type_ids") {
+            let types: Vec<u32> = serde_json::from_value(types.clone()).unwrap();
+            assert_eq!(sequence.token_type_ids, types, "{case}, {}", row["id"]);
+        }
+        let scores = block_on(scorer.score_tokens(&[sequence], Detail::Score, &Cancel::default())).unwrap();
+        worst = worst.max((scores[0].score - number(&row["score"])).abs());
+    }
+    println!("{case} on {}: score {worst:.1e}", scorer.report().device.name);
+    assert!(worst < TOLERANCE, "{case}: {worst}");
+}
+
+/// A folder of sentence-transformers has what its cross-encoder predicts beside the logit.
+#[test]
+fn cross_encoders_predict_beside_the_score() {
+    for case in ENCODERS {
+        let settings = json!({ "model_type": "CrossEncoder" }).to_string().into_bytes();
+        let own = folder(case);
+        let read = |file: &&str| Source::memory(*file, block_on(own.get(file).unwrap().read_all()).unwrap());
+        let mut sources: Vec<Source> = FILES.iter().map(read).collect();
+        sources.push(Source::memory("config_sentence_transformers.json", settings));
+        let files = ModelFiles::from_sources(case, sources).unwrap();
+        let scorer = load(&files, DeviceChoice::Cpu, |_| ()).unwrap();
+        let expected = json_fixture(&format!("kinds/{case}/expected.json"));
+        for row in expected["rows"].as_array().unwrap() {
+            let prompt = [Message::new("user", row["input"]["prompt"].as_str().unwrap())];
+            let completion = row["input"]["completion"].as_str().unwrap();
+            let scores = block_on(scorer.score(&prompt, [completion], Detail::Score, &Cancel::default())).unwrap();
+            assert!((scores[0].score - number(&row["score"])).abs() < TOLERANCE, "the score stays the logit");
+            let found = scores[0].probability.unwrap();
+            if let Some(wanted) = row.get("probability") {
+                assert!((found - number(wanted)).abs() < 1e-5, "{case}: {found} is not {wanted}");
+            }
+        }
+        let plain = load(&self::files(case), DeviceChoice::Cpu, |_| ()).unwrap();
+        let scores = block_on(plain.score(&[Message::new("user", "?")], ["!"], Detail::Score, &Cancel::default()));
+        assert_eq!(scores.unwrap()[0].probability, None, "{case} names no sentence-transformers");
+    }
+}
+
+#[test]
+fn encoders_agree_on_the_cpu() {
+    ENCODERS.iter().for_each(|case| encoder_agrees(case, DeviceChoice::Cpu));
+}
+
+#[test]
+fn encoders_agree_on_the_gpu() {
+    ENCODERS.iter().for_each(|case| encoder_agrees(case, DeviceChoice::Gpu));
 }
 
 #[test]

@@ -127,7 +127,7 @@ fn what_did_not_change_is_not_computed_again() {
         // Not every fixture has a chat template.
         let mut options = LoadOptions::new(Clock::from_local_seconds(0));
         options.protocol.format = (name != "bert").then(|| Format::named("tulu").unwrap());
-        let (scorer, fresh) = (load_as(&files(name), options), load_as(&files(name), options));
+        let (scorer, fresh) = (load_as(&files(name), options.clone()), load_as(&files(name), options));
         let mut computed = Vec::new();
         let states: [(&str, &[&str]); 6] = [
             ("Name a colour of the rainbow.", &["Red.", "Violet, I think.", "Monday."]),

@@ -25,7 +25,7 @@ fn load(files: &ModelFiles) -> anyhow::Result<Scorer> {
     for label in [None, Some(0)] {
         options.label = label;
         let device = block_on(device::open(DeviceChoice::Cpu))?;
-        match block_on(Scorer::load(files, None, device, options, &Cancel::default(), &mut |_| {})) {
+        match block_on(Scorer::load(files, None, device, options.clone(), &Cancel::default(), &mut |_| {})) {
             Err(EngineError::Label { .. }) if label.is_none() => {}
             loaded => return Ok(loaded?),
         }

@@ -40,15 +40,7 @@ fn load(files: &ModelFiles, choice: DeviceChoice) -> Scorer {
     assert_eq!(device.report.kind == DeviceKind::Cpu, choice == DeviceChoice::Cpu);
     // The expected texts were rendered with this time.
     let clock = Clock::parse("2025-02-03T04:05:06").unwrap();
-    let options = LoadOptions {
-        clock,
-        aggregate: Aggregate::Avg,
-        max_tokens: None,
-        label: None,
-        protocol: Protocol::default(),
-        dtype: Dtype::Auto,
-        batch_tokens: None,
-    };
+    let options = LoadOptions::new(clock);
     block_on(Scorer::load(files, None, device, options, &Cancel::default(), &mut |_| {})).unwrap()
 }
 
@@ -352,13 +344,9 @@ fn protocols_begin_and_cut_conversations_as_they_say() {
     let ids = |bos, truncation, max_tokens| {
         let device = block_on(device::open(DeviceChoice::Cpu)).unwrap();
         let options = LoadOptions {
-            clock: Clock::from_local_seconds(0),
-            aggregate: Aggregate::Avg,
             max_tokens,
-            label: None,
             protocol: Protocol { bos, truncation: Some(truncation), ..Protocol::default() },
-            dtype: Dtype::Auto,
-            batch_tokens: None,
+            ..LoadOptions::new(Clock::from_local_seconds(0))
         };
         let files = folder("llama_gqa_tied");
         let scorer = block_on(Scorer::load(&files, None, device, options, &Cancel::default(), &mut |_| {})).unwrap();
@@ -386,15 +374,7 @@ fn protocols_begin_and_cut_conversations_as_they_say() {
 #[test]
 fn what_is_longer_than_the_context_is_cut_and_counted() {
     let device = block_on(device::open(DeviceChoice::Cpu)).unwrap();
-    let options = LoadOptions {
-        clock: Clock::from_local_seconds(0),
-        aggregate: Aggregate::Avg,
-        max_tokens: Some(16),
-        label: None,
-        protocol: Protocol::default(),
-        dtype: Dtype::Auto,
-        batch_tokens: None,
-    };
+    let options = LoadOptions { max_tokens: Some(16), ..LoadOptions::new(Clock::from_local_seconds(0)) };
     let scorer =
         block_on(Scorer::load(&folder("llama_plain"), None, device, options, &Cancel::default(), &mut |_| {})).unwrap();
     let sequence = TokenSequence::new(vec![5; 40], 4);

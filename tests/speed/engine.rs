@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use pollster::block_on;
 use rewardscope_engine::{
-    Backbone, Cancel, Clock, Detail, DeviceChoice, Dtype, HeadConfig, LoadOptions, ModelFiles, Pooling, RewardHead,
-    Scorer, TokenSequence, device,
+    Backbone, Cancel, Clock, Detail, DeviceChoice, Dtype, HeadConfig, LoadOptions, ModelFiles, Pooling, Reader,
+    ReaderChoice, RewardHead, Scorer, TokenSequence, device,
 };
 use rewardscope_kernels::{Traffic, counted as count_of};
 use rewardscope_store::Source;
@@ -186,6 +186,7 @@ fn main() {
         let bytes = scorer.report().device_bytes;
         rows.push(&format!("SmolLM2, 1 x 512, {}", dtype.name()), json!({ "ms": ms, "weight_bytes": bytes }));
     }
+    read(&mut rows, &smollm2);
     let scorer = load(&minilm(), choice, Dtype::Auto);
     let sequences = batch(4, 256);
     let ms = usual(TIMES, || once(&scorer, &sequences));
@@ -194,11 +195,36 @@ fn main() {
     write_bench("engine", &rows.rows);
 }
 
+/// Times a reader beside a head, in turn: both read one token of each text.
+fn read(rows: &mut Rows, files: &ModelFiles) {
+    let head = Source::file(&root().join("heads/smollm2-135m-instruct/head.safetensors")).unwrap();
+    let head = block_on(RewardHead::read(&head)).unwrap();
+    let with = |head: Option<&RewardHead>| {
+        let options = LoadOptions {
+            reader: ReaderChoice::Given(Box::new(Reader::named("criterion").unwrap())),
+            instruction: head.is_none().then(|| "Is it true?".to_owned()),
+            ..LoadOptions::new(Clock::from_local_seconds(0))
+        };
+        let device = block_on(device::open(DeviceChoice::Cpu)).unwrap();
+        block_on(Scorer::load(files, head, device, options, &Cancel::default(), &mut |_| {})).unwrap()
+    };
+    let (headed, read) = (with(Some(&head)), with(None));
+    let sequences = batch(1, 512);
+    let (mut head_ms, mut reader_ms) = (Vec::new(), Vec::new());
+    for _ in 0..=TIMES {
+        head_ms.push(once(&headed, &sequences));
+        reader_ms.push(once(&read, &sequences));
+    }
+    // The first of each is not counted.
+    let [head_ms, reader_ms] = [head_ms, reader_ms].map(|all| median(all[1..].to_vec()));
+    rows.push("SmolLM2, 1 x 512: a reader beside a head", json!({ "head_ms": head_ms, "reader_ms": reader_ms }));
+}
+
 /// Times a checkpoint on the GPU in each weight type, with batches of different shapes.
 fn on_gpu(rows: &mut Rows, folder: &Path, is_software: bool) {
     let files = model(folder);
     let name = files.name().to_owned();
-    let is_encoder = block_on(files.inspect(None)).unwrap().head == "pooled score";
+    let is_encoder = block_on(files.inspect(None, &LoadOptions::new(Clock::from_local_seconds(0)))).unwrap().head == "pooled score";
     let shapes = match (is_encoder, is_software) {
         (_, true) => vec![(1, 16)],
         (true, false) => vec![(4, 256), (64, 256)],

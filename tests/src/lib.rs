@@ -9,8 +9,7 @@ use std::process::Command;
 use pollster::block_on;
 use rewardscope_data::{Row, Rows, read_rows};
 use rewardscope_engine::{
-    Aggregate, Cancel, Clock, DeviceChoice, DeviceReport, Dtype, EngineError, LoadOptions, ModelFiles, Pooling,
-    Protocol, RewardHead, Scorer, device,
+    Cancel, Clock, DeviceChoice, DeviceReport, EngineError, LoadOptions, ModelFiles, Pooling, RewardHead, Scorer, device,
 };
 use rewardscope_fit::{FeaturesHeader, FormReport, Gathered, OverlapReport, Pair};
 use rewardscope_store::{Folder, Source};
@@ -173,15 +172,7 @@ pub fn model(folder: &Path) -> ModelFiles {
 /// As [`Scorer::load`].
 pub fn load(files: &ModelFiles, head: Option<&RewardHead>) -> Result<Scorer, EngineError> {
     let device = block_on(device::open(DeviceChoice::Cpu))?;
-    let options = LoadOptions {
-        clock: Clock::from_local_seconds(0),
-        aggregate: Aggregate::Avg,
-        max_tokens: None,
-        label: None,
-        protocol: Protocol::default(),
-        dtype: Dtype::Auto,
-        batch_tokens: None,
-    };
+    let options = LoadOptions::new(Clock::from_local_seconds(0));
     block_on(Scorer::load(files, head, device, options, &Cancel::default(), &mut |_| {}))
 }
 

@@ -20,6 +20,10 @@ CLASSES = {
     "gpt_neox": "GPTNeoXConfig",
     "bert": "BertConfig",
     "roberta": "RobertaConfig",
+    "xlm-roberta": "XLMRobertaConfig",
+    "distilbert": "DistilBertConfig",
+    "electra": "ElectraConfig",
+    "albert": "AlbertConfig",
     "deberta-v2": "DebertaV2Config",
     "modernbert": "ModernBertConfig",
 }

@@ -1,7 +1,7 @@
 """Writes the expected values of reward models that are no class of transformers: its backbones in float32 with eager
 attention, and on them the head as its publishers compute it.
 
-    python kinds.py tests/fixtures/kinds
+    python -P kinds.py tests/fixtures/kinds
 
 Each row's ids and positions are input; every value is computed again.
 """
@@ -10,17 +10,22 @@ import math
 import sys
 from pathlib import Path
 
+import sentence_transformers
 import torch
 import transformers
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModel, LlamaConfig
+from sentence_transformers import CrossEncoder
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, LlamaConfig
 
+# Last, so that Python's own `statistics` is found before the file of that name here: run it with -P.
+sys.path.append(str(Path(__file__).parent))
 from expected import read, write
 
 root = Path(sys.argv[1])
 torch.set_num_threads(1)
 
 VERSIONS = {"torch": torch.__version__, "transformers": transformers.__version__}
+VERSIONS |= {"sentence-transformers": sentence_transformers.__version__}
 COMPUTE = "float32, eager attention, CPU"
 # Parts of InternLM2's names of tensors and Llama's names for the same.
 INTERNLM2 = {
@@ -100,8 +105,69 @@ def gated(config, tensors, row, hidden):
     row["score"] = (gates * (rewards @ tensors["reward_transform_matrix"])).sum().item()
 
 
+def combined(combine, logits):
+    """What a reader makes of the logits of its tokens, or of a head's outputs."""
+    if combine == "logit":
+        return logits[0]
+    if combine == "difference":
+        return logits[0] - logits[1]
+    shares = torch.softmax(logits, 0)
+    if "softmax" in combine:
+        return shares[combine["softmax"]]
+    return (shares * torch.tensor(combine["expected"], dtype=shares.dtype)).sum()
+
+
+def aggregated(row, scores):
+    """The values of a solution's steps, and what becomes of them."""
+    row |= {"step_scores": scores, "score": min(scores), "min": min(scores)}
+    row |= {"product": math.prod(scores), "last": scores[-1]}
+
+
+def read_by(reader, tensors, row, hidden):
+    """A reader's verdict: the rows of its tokens in the vocabulary's matrix are the head."""
+    matrix = tensors.get("lm_head.weight", tensors["model.embed_tokens.weight"])[reader["tokens"]]
+    logits = lambda position: torch.nn.functional.linear(hidden[position], matrix)
+    if "step_positions" in row:
+        row["step_logits"] = [logits(position).tolist() for position in row["step_positions"]]
+        read = lambda position: combined(reader["combine"], logits(position)).item()
+        return aggregated(row, [read(position) for position in row["step_positions"]])
+    own = logits(row["position"])
+    row["score"] = combined(reader["combine"], own).item()
+    if "logits" in row:
+        row["logits"] = own.tolist()
+    if "probability" in row:
+        row["probability"] = 1 / (1 + math.exp(-row["score"]))
+    if "probabilities" in row:
+        row["probabilities"] = torch.softmax(own, 0).tolist()
+
+
+def stepped(case, tensors, row, hidden):
+    """A process reward model: the share of the second of two outputs."""
+    of = linear if case == "prm_token_classification" else two_layers
+    row["step_logits"] = [of(tensors, "score", hidden[position]).tolist() for position in row["step_positions"]]
+    aggregated(row, [torch.softmax(torch.tensor(two), 0)[1].item() for two in row["step_logits"]])
+
+
+def encoded(folder, expected):
+    """The scores of an encoder's classifier, which transformers has."""
+    model = AutoModelForSequenceClassification.from_pretrained(folder, attn_implementation="eager").float().eval()
+    # A folder that names no activation has a sigmoid.
+    encoder = CrossEncoder(str(folder), device="cpu", model_kwargs={"attn_implementation": "eager"})
+    for row in expected["rows"]:
+        given = {key: torch.tensor([row[key]]) for key in ("input_ids", "token_type_ids") if key in row}
+        row["score"] = model(**given).logits[0, 0].item()
+        # To transformers 5 a pair with an empty text is one text.
+        if row["input"]["completion"]:
+            pair = (row["input"]["prompt"], row["input"]["completion"])
+            row["probability"] = encoder.predict([pair])[0].item()
+    expected["versions"], expected["compute"] = VERSIONS, COMPUTE
+    write(folder / "expected.json", expected, "rows")
+
+
 def score(case, folder):
     expected = read(folder / "expected.json")
+    if expected["kind"] == "encoder_reward":
+        return encoded(folder, expected)
     config, tensors, model = opened(folder)
     for row in expected["rows"]:
         of = lambda ids: model(input_ids=torch.tensor([ids])).last_hidden_state[0]
@@ -109,11 +175,18 @@ def score(case, folder):
         at = lambda position, states=hidden: value(case, config, tensors, states[position]).item()
         if case == "armorm":
             gated(config, tensors, row, hidden)
+        elif "reader" in expected:
+            read_by(expected["reader"], tensors, row, hidden)
+        elif case.startswith("prm_"):
+            stepped(case, tensors, row, hidden)
+            if "joined" in row:
+                stepped(case, tensors, row["joined"], of(row["joined"]["input_ids"]))
         elif "step_positions" in row:
             values = [at(position) for position in row["step_positions"]]
             scores = [1 / (1 + math.exp(-one)) for one in values]
-            row |= {"step_values": values, "step_scores": scores, "score": min(scores), "min": min(scores)}
-            row |= {"product": math.prod(scores), "last": scores[-1], "value_at_last_token": at(-1)}
+            row["step_values"] = values
+            aggregated(row, scores)
+            row["value_at_last_token"] = at(-1)
         else:
             row["score"] = at(row["position"])
         if case == "openrlhf":

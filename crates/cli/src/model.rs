@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use rewardscope_engine::{
     Aggregate, Bos, Cancel, Clock, DeviceChoice, Dtype, Format, LoadOptions, LoadStage, ModelFiles, PooledToken,
-    Protocol, RewardHead, Scorer, TruncationSide,
+    Protocol, Reader, ReaderChoice, ReaderSpec, RewardHead, Scorer, StepAggregate, TruncationSide,
 };
 use rewardscope_store::{FetchProgress, Folder, RepositoryId, Source, Store};
 
@@ -73,6 +73,48 @@ pub struct Arguments {
     /// Label whose logit is the score, for a classifier with several labels; counted from 0
     #[arg(long, value_name = "N")]
     pub label: Option<usize>,
+    #[command(flatten)]
+    pub reader: ReaderArguments,
+}
+
+/// The options of what reads a score.
+#[derive(Args)]
+#[group(skip)]
+pub struct ReaderArguments {
+    /// What reads the score: a known reader, a JSON file, or none [default: the one that is known for the model]
+    ///
+    /// A reader reads a verdict, such as yes against no, from a few outputs. An unknown name prints the list.
+    #[arg(long, value_name = "NAME|FILE")]
+    pub reader: Option<String>,
+    /// What the reader asks: a criterion, or the task of a reranker [default: the reader's own]
+    #[arg(long, value_name = "TEXT")]
+    pub instruction: Option<String>,
+    /// How to turn the values of a solution's steps into a score
+    #[arg(long, value_enum, default_value = "min")]
+    pub aggregate: StepAggregate,
+}
+
+impl ReaderArguments {
+    /// Sets the options of a load.
+    ///
+    /// # Errors
+    /// When there is no such reader, or its file is none.
+    pub fn adjust(&self, options: &mut LoadOptions) -> anyhow::Result<()> {
+        options.reader = match self.reader.as_deref() {
+            None => ReaderChoice::Found,
+            Some("none") => ReaderChoice::None,
+            Some(name) if Path::new(name).is_file() => {
+                let json = std::fs::read_to_string(name).with_context(|| format!("reading the reader {name}"))?;
+                let file = Path::new(name).file_stem().map_or(name.into(), |stem| stem.to_string_lossy());
+                let spec = ReaderSpec::from_json(name, &json)?;
+                ReaderChoice::Given(Box::new(Reader { name: file.into_owned(), spec }))
+            }
+            Some(name) => ReaderChoice::Given(Box::new(Reader::named(name)?)),
+        };
+        options.instruction.clone_from(&self.instruction);
+        options.step_aggregate = self.aggregate;
+        Ok(())
+    }
 }
 
 fn date(text: &str) -> Result<Clock, String> {
@@ -210,6 +252,7 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
     options.aggregate = arguments.logprob;
     options.max_tokens = arguments.max_length.map(std::num::NonZeroUsize::get).or(options.max_tokens);
     options.label = arguments.label;
+    arguments.reader.adjust(&mut options)?;
     options.dtype = arguments.dtype;
     options.batch_tokens = arguments.batch_tokens.map(std::num::NonZeroUsize::get);
     let files = files(&arguments.model, arguments.base.as_deref()).await?;
@@ -239,8 +282,12 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
         report.dtype.name(),
         report.context_tokens,
         if report.protocol.is_empty() { String::new() } else { format!(", {}", report.protocol) },
-        if report.is_reward_model { "rewards" } else { "log-probabilities: a likelihood baseline, not rewards" }
+        report.scores()
     );
+    if let Some(reader) = &report.reader {
+        let asked = reader.spec.instruction.as_ref().map(|text| format!(", asking {text:?}")).unwrap_or_default();
+        eprintln!("read by {}{asked}", reader.name);
+    }
     for note in &report.notes {
         eprintln!("note: {note}");
     }

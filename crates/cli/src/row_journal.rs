@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use rewardscope_data::{DatasetRow, Skip};
-use rewardscope_engine::{Clock, ModelReport};
+use rewardscope_engine::{Clock, ModelReport, Reader, StepAggregate};
 use rewardscope_store::{Digest, Hasher, Records, Source};
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +61,9 @@ struct Identity {
     protocol: String,
     label: Option<usize>,
     dtype: Option<String>,
+    /// The reader, and what becomes of its steps.
+    #[serde(default)]
+    reader: Option<(Reader, Option<StepAggregate>)>,
     /// The time that chat templates are told for every row, in seconds of local time.
     local_seconds: i64,
 }
@@ -128,6 +131,7 @@ impl RowJournal {
             protocol: model.protocol.clone(),
             label: model.label,
             dtype: model.dtype.approximation().map(str::to_owned),
+            reader: model.reader.clone().map(|reader| (reader, model.step_aggregate)),
             local_seconds,
         };
         if overwrite && place.exists() {

@@ -5,6 +5,8 @@ use rewardscope_store::{Cancelled, StoreError};
 use rewardscope_text::TextError;
 use rewardscope_weights::WeightsError;
 
+use crate::reader::named::READERS;
+
 /// Why a model could not be loaded, or a text could not be scored.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EngineError {
@@ -205,6 +207,23 @@ pub enum EngineError {
         model: String,
         /// The text of the tokens that begin an answer.
         pattern: String,
+    },
+    /// A reader is damaged, does not fit its model, or cannot read a text.
+    #[error("reading a verdict by {reader}: {found}")]
+    Reader {
+        /// The reader's name.
+        reader: String,
+        /// What was found, and what to do.
+        found: String,
+    },
+    /// There is no reader of this name.
+    #[error(
+        "choosing a reader: none, the name of a JSON file, or one of {} was expected, {name} was found",
+        READERS.each_ref().map(|reader| reader.name).join(", ")
+    )]
+    NoReader {
+        /// What was asked for.
+        name: String,
     },
     /// The work was cancelled. What was done before stays.
     #[error("cancelled")]

@@ -6,7 +6,8 @@ use rewardscope_models::{Architecture, Head};
 use serde::{Deserialize, Serialize};
 
 use crate::error::EngineError;
-use crate::{Clock, ModelFiles, Need, RewardHead};
+use crate::reader::attach::attach;
+use crate::{LoadOptions, ModelFiles, Need, Reader, RewardHead};
 
 /// What is known of a model before its weights are read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,10 +16,12 @@ pub struct Inspection {
     pub name: String,
     /// The architecture's name.
     pub architecture: String,
-    /// What the model gives: `score`, `pooled score` or `log-probabilities`.
+    /// What the model gives: `score`, `pooled score`, `log-probabilities`, or a reader's `verdict`.
     pub head: String,
     /// Number of logits, where the model is a classifier.
     pub labels: usize,
+    /// What reads the score, where it is no head's own output.
+    pub reader: Option<Reader>,
     /// Which tokens the score is read at, in words.
     pub pooling: String,
     /// Most tokens that the model can attend over.
@@ -44,17 +47,21 @@ pub struct Inspection {
 }
 
 impl ModelFiles {
-    /// Describes a model from its headers alone. With `head`, the model is that reward head's backbone, and its
-    /// files are hashed to check this.
+    /// Describes a model from its headers alone, with the reader that the options choose. With `head`, the model is that
+    /// reward head's backbone, and its files are hashed to check this.
     ///
     /// # Errors
-    /// When a file is damaged or unsupported, a tensor is missing, or the head is another backbone's.
-    pub async fn inspect(&self, head: Option<&RewardHead>) -> Result<Inspection, EngineError> {
-        // No text is rendered, so the time does not matter.
-        let mut opened = self.open(Clock::from_local_seconds(0)).await?;
+    /// When a file is damaged or unsupported, a tensor is missing, the head is another backbone's, or the reader does
+    /// not fit the model.
+    pub async fn inspect(&self, head: Option<&RewardHead>, options: &LoadOptions) -> Result<Inspection, EngineError> {
+        let mut opened = self.open(options.clock).await?;
         if let Some(head) = head {
             head.attach(&mut opened, &self.fingerprint(&crate::Cancel::default()).await?).await?;
         }
+        let reader = match head {
+            Some(_) => None,
+            None => attach(&mut opened, self.name(), options).await?,
+        };
         let architecture: &dyn Architecture = opened.architecture.as_ref();
         let summary = architecture.summary();
         let mut stored_bytes = BTreeMap::new();
@@ -66,6 +73,7 @@ impl ModelFiles {
             *stored_bytes.entry(info.dtype.to_string()).or_default() += info.bytes();
         }
         let pooling = match (summary.head, head) {
+            _ if reader.is_some() => reader.as_ref().map(|own| own.reader.spec.place()).unwrap_or_default(),
             (Head::Pooled, _) => "the model's own, over the pair".to_owned(),
             (Head::LanguageModel, _) => "none: every token of the completion".to_owned(),
             (Head::Score, Some(head)) => format!("{:?}", head.config.pooling),
@@ -82,13 +90,15 @@ impl ModelFiles {
             name: self.name().to_owned(),
             architecture: summary.architecture.to_owned(),
             head: match summary.head {
+                Head::Score if reader.is_some() => "verdict",
                 Head::Score => "score",
                 Head::Pooled => "pooled score",
                 Head::LanguageModel => "log-probabilities",
             }
             .to_owned(),
-            labels: if opened.reading.gates.is_some() { 1 } else { summary.labels },
+            labels: if opened.reading.gates.is_some() || reader.is_some() { 1 } else { summary.labels },
             pooling,
+            reader: reader.as_ref().map(|own| own.reader.clone()),
             context_tokens: summary.context_tokens,
             layers: summary.layers,
             hidden_size: summary.hidden_size,

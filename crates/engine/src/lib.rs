@@ -28,6 +28,7 @@ pub mod device;
 mod error;
 mod inspect;
 mod loading;
+mod reader;
 mod scoring;
 
 pub use catalog::{CATALOG, Listed, PUBLISHED_MARKS};
@@ -40,6 +41,12 @@ pub use device::{DeviceCalibration, DeviceChoice, DeviceKind, DeviceReport, Open
 pub use error::EngineError;
 pub use inspect::Inspection;
 pub use loading::{LoadOptions, LoadProgress, LoadStage};
+pub use reader::attach::ReaderChoice;
+pub use reader::named::{NamedReader, READERS, readers_table};
+pub use reader::spec::{
+    At, Combine, Gives, Reader, ReaderSpec, StepAnswer, StepPieces, StepTexts, StepTurn, StepTurns, Steps, TokenName, Turn,
+};
+pub use reader::verdict::{StepAggregate, StepScores};
 pub use rewardscope_models::{ARCHITECTURES, Head, supported_table};
 pub use rewardscope_store::Cancel;
 pub use rewardscope_text::{Bos, Clock, FORMATS, Format, Message, TruncationSide};

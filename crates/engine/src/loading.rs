@@ -4,11 +4,13 @@ use rewardscope_store::{FetchProgress, FetchStage};
 use rewardscope_text::Clock;
 use serde::{Deserialize, Serialize};
 
+use crate::reader::attach::ReaderChoice;
+use crate::reader::verdict::StepAggregate;
 use crate::scoring::score::Aggregate;
 use crate::{Dtype, Protocol};
 
 /// The options of a load.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct LoadOptions {
     /// The time that chat templates see.
     pub clock: Clock,
@@ -19,6 +21,12 @@ pub struct LoadOptions {
     pub max_tokens: Option<usize>,
     /// Which logit is the score, for a classifier with several.
     pub label: Option<usize>,
+    /// What reads a verdict, where the score is no head's own output.
+    pub reader: ReaderChoice,
+    /// What a reader asks by, in place of its own instruction.
+    pub instruction: Option<String>,
+    /// How the values of a solution's steps become its score.
+    pub step_aggregate: StepAggregate,
     /// How conversations become token ids, and which token the score is read at.
     pub protocol: Protocol,
     /// Weight type on the device.
@@ -32,7 +40,18 @@ impl LoadOptions {
     pub fn new(clock: Clock) -> Self {
         let (aggregate, protocol) = (Aggregate::default(), Protocol::default());
         let dtype = Dtype::default();
-        Self { clock, aggregate, max_tokens: None, label: None, protocol, dtype, batch_tokens: None }
+        Self {
+            clock,
+            aggregate,
+            max_tokens: None,
+            label: None,
+            reader: ReaderChoice::default(),
+            instruction: None,
+            step_aggregate: StepAggregate::default(),
+            protocol,
+            dtype,
+            batch_tokens: None,
+        }
     }
 
     /// The options of the reference evaluator, RewardBench: [`Protocol::reference`], with at most

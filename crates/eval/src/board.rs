@@ -27,8 +27,11 @@ pub struct BoardRow {
     pub model_sha256: String,
     /// The model's architecture.
     pub architecture: String,
-    /// Whether scores are rewards; otherwise they are log-probabilities.
+    /// Whether scores are rewards; otherwise they are what the reader gives, or log-probabilities.
     pub is_reward_model: bool,
+    /// Name of the reader that read the scores, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reader: Option<String>,
     /// Weight type on the device.
     pub dtype: String,
     /// Settings that change token ids; empty for the default.
@@ -132,6 +135,7 @@ impl BoardRow {
             model_sha256: protocol.model_sha256.clone(),
             architecture: protocol.architecture.clone(),
             is_reward_model: protocol.scorer.is_reward_model(),
+            reader: protocol.scorer.reader().map(str::to_owned),
             dtype: protocol.dtype.clone(),
             settings: protocol.settings.clone(),
             template: protocol.template.clone(),
@@ -310,6 +314,7 @@ mod tests {
             model_sha256: "ab".repeat(32),
             architecture: "LlamaForSequenceClassification".to_owned(),
             is_reward_model: true,
+            reader: None,
             dtype: "q8".to_owned(),
             settings: String::new(),
             template: Some("tokenizer".to_owned()),

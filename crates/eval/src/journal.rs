@@ -1,13 +1,14 @@
 //! The journal of a run: a file of JSON Lines. The first line identifies the run. Each further line holds one finished
 //! item, or the device that scores the items after it.
 
-use rewardscope_benchmarks::{Benchmark, Item, NameError, Selection, Variant, benchmark, reward_bench_2};
-use rewardscope_engine::{Aggregate, Clock, DeviceReport, ModelReport};
-use rewardscope_store::{Hasher, Log, LogPlace, StoreError};
+use rewardscope_benchmarks::{Item, NameError, Selection, Variant, benchmark};
+use rewardscope_engine::{Clock, DeviceReport};
+use rewardscope_store::{Log, LogPlace, StoreError};
 use serde::{Deserialize, Serialize};
 
 use crate::json_floats;
 use crate::run::{CompletionScore, ItemOutcome, Run, RunProgress};
+use crate::run_identity::RunIdentity;
 
 /// Why a run cannot be continued from its journal.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -47,133 +48,6 @@ pub enum JournalError {
         /// What was found.
         found: String,
     },
-}
-
-/// What identifies a run. Two runs with the same model, dataset, benchmark and selection give the same marks, so they
-/// count as one run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
-pub struct RunIdentity {
-    /// The model: its Hub id with the commit, or its name. For display; not part of the identity.
-    pub model: String,
-    /// Hash over the model's files and its fitted head: [`ModelReport::fingerprint`].
-    pub model_fingerprint: String,
-    /// How a language model's log-probabilities become a score; `None` for a reward model.
-    pub aggregate: Option<Aggregate>,
-    /// Context limit, in tokens; longer conversations are cut.
-    pub context_tokens: usize,
-    /// Settings that change token ids; empty for the default: [`ModelReport::protocol`].
-    #[serde(default)]
-    pub protocol: String,
-    /// Which of a classifier's logits is the score, where it has several: [`ModelReport::label`].
-    #[serde(default)]
-    pub label: Option<usize>,
-    /// Weight type on the device, where scores may differ from those of f32:
-    /// [`Dtype::approximation`](rewardscope_engine::Dtype::approximation).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dtype: Option<String>,
-    /// Name of the benchmark that marks the run. Journals older than this field mean RewardBench 2.
-    #[serde(default = "RunIdentity::first_benchmark")]
-    pub benchmark: String,
-    /// The dataset's name, as [`crate::dataset_name`] gives it. For display; not part of the identity.
-    pub dataset: String,
-    /// sha256 over every item of the dataset, in hexadecimal digits.
-    pub dataset_fingerprint: String,
-    /// Most items per subset, as in [`Selection`]; `None` for all.
-    pub limit_per_subset: Option<usize>,
-    /// Seed of the draw, as in [`Selection`].
-    pub seed: u64,
-}
-
-impl RunIdentity {
-    /// The identity of a run over a dataset. `dataset` is its name; `items` are all of its items, before the selection.
-    pub fn new(
-        model: &ModelReport,
-        benchmark: &Benchmark,
-        dataset: &str,
-        items: &[Item],
-        selection: Selection,
-    ) -> Self {
-        let mut hash = Hasher::sha256();
-        for item in items {
-            // Each text follows its length. Without it, moving characters between neighbours would keep the hash.
-            let completions = item.completions.iter();
-            let turns = item.turns.iter().flat_map(|turn| [&turn.role, &turn.content]);
-            for text in [&item.subset, &item.id, &item.prompt].into_iter().chain(turns).chain(completions) {
-                hash.update(&(text.len() as u64).to_le_bytes());
-                hash.update(text.as_bytes());
-            }
-            hash.update(&(item.num_correct as u64).to_le_bytes());
-        }
-        Self {
-            model: model.origin.as_ref().unwrap_or(&model.name).clone(),
-            model_fingerprint: model.fingerprint.clone(),
-            aggregate: model.aggregate,
-            context_tokens: model.context_tokens,
-            protocol: model.protocol.clone(),
-            label: model.label,
-            dtype: model.dtype.approximation().map(str::to_owned),
-            benchmark: benchmark.name.to_owned(),
-            dataset: dataset.to_owned(),
-            dataset_fingerprint: hash.finish().hex(),
-            limit_per_subset: selection.limit_per_subset,
-            seed: selection.seed,
-        }
-    }
-
-    /// A name for the run's journal: 32 hexadecimal digits. The same run always has the same key; the names of model
-    /// and dataset do not matter.
-    pub fn key(&self) -> String {
-        let mut hash = Hasher::sha256();
-        let Self { model: _, dataset: _, model_fingerprint, dataset_fingerprint, .. } = self;
-        // Without a limit the seed selects nothing.
-        let seed = self.limit_per_subset.map(|_| self.seed);
-        let rest = (self.aggregate, self.context_tokens, self.limit_per_subset, seed);
-        let label = self.label();
-        let benchmark = self.benchmark();
-        let settings = &self.protocol;
-        let dtype = self.dtype();
-        hash.update(
-            format!("{model_fingerprint} {dataset_fingerprint} {rest:?}{settings}{label}{dtype}{benchmark}").as_bytes(),
-        );
-        hash.finish().hex()[..32].to_owned()
-    }
-
-    /// Empty where scores are those of f32.
-    fn dtype(&self) -> String {
-        self.dtype.as_ref().map(|dtype| format!(", as {dtype}")).unwrap_or_default()
-    }
-
-    fn first_benchmark() -> String {
-        reward_bench_2::NAME.to_owned()
-    }
-
-    /// Empty for RewardBench 2, so that journals older than the other benchmarks keep their names.
-    fn benchmark(&self) -> String {
-        let is_first = self.benchmark == reward_bench_2::NAME;
-        if is_first { String::new() } else { format!(", for {}", self.benchmark) }
-    }
-
-    fn label(&self) -> String {
-        self.label.map(|label| format!(", label {label}")).unwrap_or_default()
-    }
-
-    fn described(&self) -> String {
-        let size = match self.limit_per_subset {
-            Some(limit) => format!("at most {limit} items a subset by seed {}", self.seed),
-            None => "all items".to_owned(),
-        };
-        let protocol = if self.protocol.is_empty() { String::new() } else { format!(", {}", self.protocol) };
-        format!(
-            "{}{} on {}{}, {size}, at most {} tokens{protocol}{}",
-            self.model,
-            self.dtype(),
-            self.dataset,
-            self.benchmark(),
-            self.context_tokens,
-            self.label()
-        )
-    }
 }
 
 /// One line of a journal.
@@ -406,7 +280,7 @@ impl Journal {
 }
 
 /// What a journal tells without the dataset.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct JournalSummary {
     /// The run's identity.
@@ -433,6 +307,8 @@ impl JournalSummary {
 mod tests {
     use super::*;
     use pollster::block_on;
+    use rewardscope_benchmarks::reward_bench_2;
+    use rewardscope_engine::{Aggregate, ModelReport, Reader};
     use std::path::PathBuf;
 
     fn item(id: &str) -> Item {
@@ -464,6 +340,8 @@ mod tests {
             context_tokens: 64,
             protocol: String::new(),
             reading: String::new(),
+            reader: None,
+            step_aggregate: None,
             label: None,
             tokenizer_fingerprint: String::new(),
             template_seconds: None,
@@ -570,6 +448,8 @@ mod tests {
             other(|run| run.protocol = "format tulu".to_owned()),
             other(|run| run.context_tokens = 32),
             other(|run| run.aggregate = Some(Aggregate::Sum)),
+            other(|run| run.reader = Reader::named("criterion").ok()),
+            other(|run| run.reader = Reader::named("criterion-digit").ok()),
             other(|run| run.dtype = Some("q8".to_owned())),
             other(|run| run.seed = 1),
         ];

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ScoredRow;
-use crate::journal::RunIdentity;
+use crate::run_identity::RunIdentity;
 use crate::run::{ItemResult, Run, Shortfall};
 use crate::run_scorer::{FORMAT, RunScorer, present};
 

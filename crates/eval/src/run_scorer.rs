@@ -1,10 +1,10 @@
 //! What gave a run's scores, as a run file says it, and how the files of the first version are read.
 
-use rewardscope_engine::ModelReport;
+use rewardscope_engine::{Gives, ModelReport, Reader, StepAggregate};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::journal::RunIdentity;
+use crate::run_identity::RunIdentity;
 
 /// Value of [`RunFile::format`](crate::RunFile::format).
 pub(crate) const FORMAT: &str = "rewardscope run 2";
@@ -31,6 +31,18 @@ pub enum RunScorer {
         #[serde(default)]
         is_bradley_terry: bool,
     },
+    /// A reader, which reads a verdict from a few outputs at one token.
+    Reader {
+        /// The reader, whole: anybody can read by it.
+        reader: Reader,
+    },
+    /// A reader of steps.
+    Steps {
+        /// The reader, whole.
+        reader: Reader,
+        /// How the values of a solution's steps became its score.
+        aggregate: StepAggregate,
+    },
     /// A language model. Its scores are log-probabilities, not rewards.
     LogProbability {
         /// How the log-probabilities of a completion's tokens became a score: `avg`, `sum` or `norm`.
@@ -41,6 +53,11 @@ pub enum RunScorer {
 impl RunScorer {
     /// The scorer of a run by this model.
     pub fn of(model: &ModelReport, identity: &RunIdentity) -> Self {
+        match (identity.reader.clone(), identity.step_aggregate) {
+            (Some(reader), Some(aggregate)) => return Self::Steps { reader, aggregate },
+            (Some(reader), None) => return Self::Reader { reader },
+            (None, _) => {}
+        }
         match identity.aggregate {
             Some(aggregate) if !model.is_reward_model => {
                 Self::LogProbability { aggregate: format!("{aggregate:?}").to_lowercase() }
@@ -56,14 +73,26 @@ impl RunScorer {
 
     /// Whether scores are rewards.
     pub fn is_reward_model(&self) -> bool {
-        matches!(self, Self::Classifier { .. })
+        match self {
+            Self::Classifier { .. } => true,
+            Self::Reader { reader } | Self::Steps { reader, .. } => reader.spec.gives == Gives::Reward,
+            Self::LogProbability { .. } => false,
+        }
+    }
+
+    /// The name of the reader, if there is one.
+    pub fn reader(&self) -> Option<&str> {
+        match self {
+            Self::Reader { reader } | Self::Steps { reader, .. } => Some(&reader.name),
+            Self::Classifier { .. } | Self::LogProbability { .. } => None,
+        }
     }
 
     /// Name of the fitted reward head, if there is one.
     pub fn head(&self) -> Option<&str> {
         match self {
             Self::Classifier { head, .. } => head.as_deref(),
-            Self::LogProbability { .. } => None,
+            Self::Reader { .. } | Self::Steps { .. } | Self::LogProbability { .. } => None,
         }
     }
 

@@ -144,6 +144,8 @@ struct DecoderNetwork {
     query_scale: f64,
     attention_softcap: Option<f64>,
     logit_softcap: Option<f64>,
+    /// Whether the head's outputs are logits of tokens.
+    is_vocabulary: bool,
     embedding_scale: Option<f64>,
     is_causal: bool,
     device: Device,
@@ -276,6 +278,7 @@ impl DecoderNetwork {
             query_scale: config.query_scale,
             attention_softcap: config.attention_softcap,
             logit_softcap: config.logit_softcap,
+            is_vocabulary: config.head.as_ref().is_some_and(|head| head.is_vocabulary),
             embedding_scale: config.embedding_scale,
             is_causal: config.summary.is_causal,
             device: device.clone(),
@@ -285,6 +288,14 @@ impl DecoderNetwork {
     /// `[tokens, hidden]` to `[tokens, outputs]` or `[tokens, vocab]`.
     fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         self.weights.head.forward(hidden, &self.weights.embed_tokens)
+    }
+
+    /// Logits of tokens within the bound that some models have.
+    fn bounded(&self, logits: Tensor<2>) -> Tensor<2> {
+        match self.logit_softcap {
+            Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
+            None => logits,
+        }
     }
 }
 
@@ -330,16 +341,11 @@ impl Network for DecoderNetwork {
     }
 
     fn outputs(&self, hidden: Tensor<2>, _counts: &[usize]) -> Tensor<2> {
-        self.logits(hidden)
+        let outputs = self.logits(hidden);
+        if self.is_vocabulary { self.bounded(outputs) } else { outputs }
     }
 
     fn log_probability(&self, hidden: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
-        log_probability(hidden, targets, |rows| {
-            let logits = self.logits(rows);
-            match self.logit_softcap {
-                Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
-                None => logits,
-            }
-        })
+        log_probability(hidden, targets, |rows| self.bounded(self.logits(rows)))
     }
 }

@@ -32,6 +32,9 @@ pub struct HeadPlan {
     /// the gates `g = softmax(logits / temperature)` times `gating.logit_scale`, and the matrix `T` that is
     /// `reward_transform_matrix`, the score `sum(g * (rewards T))` is the sum of the rewards times `g T^T`.
     pub gates: Option<GatePlan>,
+    /// Whether the layer's rows are of the vocabulary's matrix: then its outputs are logits of tokens, which some
+    /// models bound.
+    pub is_vocabulary: bool,
 }
 
 /// What the gates of a head need besides tensors.
@@ -44,7 +47,7 @@ pub struct GatePlan {
 impl HeadPlan {
     /// One linear layer without a bias.
     pub fn linear(name: &str, outputs: usize) -> Self {
-        Self { chains: vec![vec![HeadLayer { name: name.to_owned(), outputs, bias: false }]], gates: None }
+        Self { chains: vec![vec![HeadLayer { name: name.to_owned(), outputs, bias: false }]], gates: None, is_vocabulary: false }
     }
 
     /// Number of outputs of all chains.
@@ -101,7 +104,7 @@ pub fn known_heads(shape_of: &dyn Fn(&str) -> Option<Vec<usize>>, named: Option<
         Some(HeadLayer { name: name.to_owned(), outputs, bias })
     };
     let one = |name: &str, chains| {
-        let plan = HeadPlan { chains, gates: None };
+        let plan = HeadPlan { chains, gates: None, is_vocabulary: false };
         KnownHead { name: name.to_owned(), plan, is_gated: false }
     };
     let extra = named.filter(|name| !LINEAR.contains(name));

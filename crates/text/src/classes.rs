@@ -91,12 +91,26 @@ const DEBERTA_TOKENS: &[(&str, &str)] = &[
     ("mask_token", "[MASK]"),
 ];
 
+const ALBERT_TOKENS: &[(&str, &str)] = &[
+    ("bos_token", "[CLS]"),
+    ("eos_token", "[SEP]"),
+    ("unk_token", "<unk>"),
+    ("sep_token", "[SEP]"),
+    ("pad_token", "<pad>"),
+    ("cls_token", "[CLS]"),
+    ("mask_token", "[MASK]"),
+];
+
 /// The class for every name that is not in [`CLASSES`]: `tokenizer.json` as it is.
 const BACKEND: Class = Class { name: "TokenizersBackend", kind: Kind::Backend, types: false, tokens: &[] };
 
 const CLASSES: &[Class] = &[
     Class { name: "BertTokenizer", kind: Kind::Bert, types: true, tokens: BERT_TOKENS },
     Class { name: "DistilBertTokenizer", kind: Kind::Bert, types: false, tokens: BERT_TOKENS },
+    Class { name: "ElectraTokenizer", kind: Kind::Bert, types: true, tokens: BERT_TOKENS },
+    // Their files have the map of characters that the classes get from SentencePiece's file.
+    Class { name: "XLMRobertaTokenizer", kind: Kind::Backend, types: false, tokens: ROBERTA_TOKENS },
+    Class { name: "AlbertTokenizer", kind: Kind::Backend, types: true, tokens: ALBERT_TOKENS },
     Class { name: "RobertaTokenizer", kind: Kind::Roberta, types: false, tokens: ROBERTA_TOKENS },
     Class { name: "LlamaTokenizer", kind: Kind::Llama, types: false, tokens: LLAMA_TOKENS },
     Class { name: "Qwen2Tokenizer", kind: Kind::Qwen2, types: false, tokens: QWEN_2_TOKENS },
@@ -110,7 +124,10 @@ const CLASSES: &[Class] = &[
 fn registered(model_type: &str) -> Option<&'static str> {
     Some(match model_type {
         "bert" => "BertTokenizer",
+        "distilbert" | "electra" => "BertTokenizer",
         "roberta" => "RobertaTokenizer",
+        "xlm-roberta" => "XLMRobertaTokenizer",
+        "albert" => "AlbertTokenizer",
         "deberta-v2" => "DebertaV2Tokenizer",
         "gemma" | "gemma2" | "gemma3_text" => "GemmaTokenizer",
         "gpt_neox" => "GPTNeoXTokenizer",
@@ -399,7 +416,9 @@ mod tests {
             ("bert", Some("BertTokenizerFast"), false, "BertTokenizer"),
             ("bert", Some("PreTrainedTokenizerFast"), false, "TokenizersBackend"),
             ("bert", Some("DistilBertTokenizer"), false, "DistilBertTokenizer"),
-            ("bert", Some("AlbertTokenizer"), false, "TokenizersBackend"),
+            ("bert", Some("MPNetTokenizer"), false, "TokenizersBackend"),
+            ("xlm-roberta", None, false, "XLMRobertaTokenizer"),
+            ("albert", Some("AlbertTokenizerFast"), false, "AlbertTokenizer"),
             ("llama", None, true, "TokenizersBackend"),
             ("llama", Some("LlamaTokenizerFast"), false, "LlamaTokenizer"),
             ("llama", Some("LlamaTokenizerFast"), true, "TokenizersBackend"),

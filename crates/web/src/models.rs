@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use js_sys::Function;
 use rewardscope_engine::{
-    CATALOG, Cancel, Clock, DeviceChoice, DeviceReport, Dtype, EngineError, FORMATS, Format, Listed, LoadOptions,
-    LoadProgress, ModelFiles, PUBLISHED_MARKS, Scorer, device,
+    CATALOG, Cancel, Clock, DeviceChoice, DeviceReport, Dtype, EngineError, FORMATS, Format, Gives, Listed, LoadOptions,
+    LoadProgress, ModelFiles, NamedReader, PUBLISHED_MARKS, READERS, Reader, ReaderChoice, ReaderSpec, Scorer, StepAggregate, device,
 };
 use rewardscope_store::{FetchProgress, Folder, PARTS_FILE, RepositoryId, Source, is_address};
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,16 @@ pub struct LoadSettings {
     pub format: Option<String>,
     /// Index of the logit that is the score, for a classifier with several.
     pub label: Option<usize>,
+    /// What reads the score: the name of a known reader, `none`, or a reader's own JSON; the reader that is known for
+    /// the model when left out.
+    #[serde(default)]
+    pub reader: Option<String>,
+    /// What the reader asks, instead of its own instruction.
+    #[serde(default)]
+    pub instruction: Option<String>,
+    /// How the values of a solution's steps become its score.
+    #[serde(default)]
+    pub step_aggregate: Option<StepAggregate>,
     /// Local date that chat templates are told, `YYYY-MM-DD` or `YYYY-MM-DDThh:mm:ss`; the current time when left out.
     pub date: Option<String>,
 }
@@ -47,6 +57,17 @@ impl LoadSettings {
         let mut options = if self.is_reference { LoadOptions::reference(clock) } else { LoadOptions::new(clock) };
         options.protocol.format = self.format.as_deref().map(Format::named).transpose()?;
         options.label = self.label;
+        options.reader = match self.reader.as_deref().map(str::trim) {
+            None | Some("") => ReaderChoice::Found,
+            Some("none") => ReaderChoice::None,
+            Some(json) if json.starts_with('{') => {
+                let name = "own reader".to_owned();
+                ReaderChoice::Given(Box::new(Reader { spec: ReaderSpec::from_json(&name, json)?, name }))
+            }
+            Some(name) => ReaderChoice::Given(Box::new(Reader::named(name)?)),
+        };
+        options.instruction = self.instruction.clone().filter(|text| !text.trim().is_empty());
+        options.step_aggregate = self.step_aggregate.unwrap_or_default();
         options.dtype = self.dtype;
         Ok(options)
     }
@@ -61,6 +82,8 @@ pub struct Catalog {
     pub marks_from: String,
     /// Names of the known conversation formats.
     pub formats: Vec<String>,
+    /// The known readers.
+    pub readers: Vec<ListedReader>,
     /// The device that the models would run on.
     pub device: DeviceReport,
 }
@@ -84,6 +107,32 @@ pub struct ListedModel {
     pub reward_bench_2: Option<f64>,
     /// Why the model cannot be loaded on this device; absent where it can.
     pub does_not_fit: Option<String>,
+}
+
+/// A known reader as listed.
+#[derive(Serialize, tsify::Tsify)]
+pub struct ListedReader {
+    /// Its name.
+    pub name: String,
+    /// What its scores are.
+    pub gives: Gives,
+    /// Whether it reads a language model; otherwise a model with a head of its own.
+    pub is_for_language_models: bool,
+    /// The reader as JSON, to be changed.
+    pub json: String,
+}
+
+fn listed_readers() -> Result<Vec<ListedReader>, EngineError> {
+    let listed = |known: &NamedReader| {
+        let spec = known.reader()?.spec;
+        Ok(ListedReader {
+            name: known.name.to_owned(),
+            gives: spec.gives,
+            is_for_language_models: known.is_for_language_models,
+            json: spec.to_json(),
+        })
+    };
+    READERS.iter().map(listed).collect()
 }
 
 #[wasm_bindgen]
@@ -122,6 +171,7 @@ impl Session {
             models: CATALOG.iter().map(listed).collect(),
             marks_from: PUBLISHED_MARKS.to_owned(),
             formats: FORMATS.iter().map(|format| format.name.to_owned()).collect(),
+            readers: listed_readers().map_err(sentence)?,
             device: device.report.clone(),
         })
     }

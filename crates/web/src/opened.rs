@@ -26,8 +26,11 @@ pub struct OpenedRun {
     pub is_own: bool,
     /// Whether the file is a run file, which says under what conditions its scores were made.
     pub is_run_file: bool,
-    /// Whether scores are rewards; absent where unknown. Otherwise they are log-probabilities.
+    /// Whether scores are rewards; absent where unknown. Otherwise they are what the reader gives, or
+    /// log-probabilities.
     pub is_reward_model: Option<bool>,
+    /// Name of the reader that read the scores, if there was one.
+    pub reader: Option<String>,
     /// The marks with confidence intervals.
     pub assessment: Assessment,
 }
@@ -65,6 +68,7 @@ impl Opened {
             is_own: self.is_own,
             is_run_file: protocol.is_some(),
             is_reward_model: protocol.map(|protocol| protocol.scorer.is_reward_model()),
+            reader: protocol.and_then(|protocol| protocol.scorer.reader()).map(bounded),
             assessment: self.assessment.clone(),
         }
     }

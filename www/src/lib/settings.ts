@@ -8,25 +8,37 @@ export const DEFAULT_SETTINGS: Readonly<LoadSettings> = {
   is_reference: false,
   format: undefined,
   label: undefined,
+  reader: undefined,
+  instruction: undefined,
+  step_aggregate: undefined,
   date: undefined,
 };
 
 const DEVICES = ["auto", "gpu", "cpu"] as const satisfies readonly LoadSettings["device"][];
+const AGGREGATES = ["min", "product", "last"] as const;
+/** Most characters of a reader's JSON, and of what it asks. */
+const MOST_READER = 20_000;
+const MOST_INSTRUCTION = 2_000;
 const DTYPES = ["auto", "f32", "f16", "q8", "q4"] as const;
 
 /** Settings from a link or from storage, checked; undefined where they are no settings. */
 export function readSettings(found: unknown): LoadSettings | undefined {
   if (typeof found !== "object" || found === null) return undefined;
-  const { device, dtype, is_reference, format, label, date } = found as Record<string, unknown>;
-  const isShort = (value: unknown) => value === undefined || (typeof value === "string" && value.length <= 100);
+  const { device, dtype, is_reference, format, label, reader, instruction, step_aggregate, date } = found as Record<string, unknown>;
+  const isShort = (value: unknown, most = 100) =>
+    value === undefined || (typeof value === "string" && value.length <= most);
   const isIndex = label === undefined || (Number.isInteger(label) && (label as number) >= 0);
   if (!isShort(format) || !isShort(date) || !isIndex) return undefined;
+  if (!isShort(reader, MOST_READER) || !isShort(instruction, MOST_INSTRUCTION)) return undefined;
   return {
     device: DEVICES.find((known) => known === device) ?? "auto",
     dtype: (DTYPES as readonly unknown[]).includes(dtype) ? (dtype as LoadSettings["dtype"]) : "auto",
     is_reference: is_reference === true,
     format: format as string | undefined,
     label: label as number | undefined,
+    reader: reader as string | undefined,
+    instruction: instruction as string | undefined,
+    step_aggregate: AGGREGATES.find((known) => known === step_aggregate),
     date: date as string | undefined,
   };
 }

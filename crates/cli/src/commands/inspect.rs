@@ -46,6 +46,8 @@ pub struct Arguments {
     /// With --try: one of RewardBench's conversation formats, to use instead of the model's chat template
     #[arg(long, value_name = "NAME", requires = "is_tried")]
     format: Option<String>,
+    #[command(flatten)]
+    reader: model::ReaderArguments,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -57,7 +59,9 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Some(path) => Some(RewardHead::read(&Source::file(path)?).await?),
         None => None,
     };
-    let found = files.files.inspect(head.as_ref()).await?;
+    let mut options = LoadOptions::new(model::now());
+    arguments.reader.adjust(&mut options)?;
+    let found = files.files.inspect(head.as_ref(), &options).await?;
     let device = driver::open(arguments.device).await?;
     let dtype = arguments.dtype;
     let fits = device.fits(&found.name, &found.needs, dtype);
@@ -96,6 +100,7 @@ async fn tried(
     arguments: &Arguments,
 ) -> anyhow::Result<f64> {
     let mut options = LoadOptions::new(model::now());
+    arguments.reader.adjust(&mut options)?;
     (options.dtype, options.label) = (arguments.dtype, arguments.label);
     options.protocol.format = arguments.format.as_deref().map(Format::named).transpose()?;
     let cancel = Cancel::default();
@@ -115,6 +120,9 @@ fn table(found: &Inspection) -> anyhow::Result<()> {
     say!("architecture  {}", found.architecture)?;
     say!("output        {}{labels}", found.head)?;
     say!("read at       {}", found.pooling)?;
+    if let Some(reader) = &found.reader {
+        say!("reader        {}: {}", reader.name, reader.spec.described())?;
+    }
     say!("parameters    {}", found.parameters)?;
     say!("layers        {}, {} wide, {} tokens in the vocabulary", found.layers, found.hidden_size, found.vocab_size)?;
     say!("context       {} tokens", found.context_tokens)?;

@@ -9,4 +9,5 @@ pub mod items;
 pub mod metrics;
 pub mod pack;
 pub mod score;
+pub mod score_input;
 pub mod serve;

@@ -1,24 +1,22 @@
 //! `rewardscope score` scores rows. It writes one row for each row of the input, in the same order, as each is scored.
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write, stdin, stdout};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use rewardscope_data::{
-    DataError, DatasetRow, How, Intake, NonFinite, Opening, RawRow, Reader, Skip, Skipped, TakenRow,
-};
-use rewardscope_engine::{Cancel, Detail, EngineError, Objective, Score, Scorer, TokenSequence};
-use rewardscope_store::{ByteStream, Hasher, Source};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use rewardscope_data::Skipped;
+use rewardscope_engine::{Cancel, Detail, EngineError, Objective, Score, Scorer, StepScores};
+use serde::Serialize;
+use serde_json::Value;
 
+use crate::commands::score_input::{Input, RowIn, Work, is_pipe};
 use crate::dataset::{BadRows, RowOptions};
 use crate::model;
 use crate::output::{Closed, Stopped, on_interrupt};
-use crate::row_journal::{CUT, FAILED, RowJournal, RowRecord, check_output, half, key_of, place_of};
+use crate::row_journal::{CUT, FAILED, RowJournal, RowRecord, check_output, place_of};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -30,7 +28,7 @@ pub struct Arguments {
     /// File of rows to score, or `-` for standard input
     ///
     /// A row has a prompt and one or more completions, or a conversation that ends with a completion. Every completion
-    /// of a preference is scored. A file is JSON Lines, JSON, CSV, parquet or Arrow, compressed or not.
+    /// of a preference is scored. A row may also have a prompt and `steps`, a list of texts. A file is JSON Lines, JSON, CSV, parquet or Arrow, compressed or not.
     #[arg(long)]
     input: PathBuf,
     /// File for the scores, or `-` for standard output
@@ -61,7 +59,7 @@ enum OneOrMany<T> {
 }
 
 /// A row of the output.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct RowOut {
     id: Value,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -84,111 +82,23 @@ struct RowOut {
     /// The objectives whose weighted sum is the score, where the model's head has them.
     #[serde(skip_serializing_if = "Option::is_none")]
     objectives: Option<OneOrMany<Vec<Objective>>>,
+    /// The sigmoid of a score that is a difference of logits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probability: Option<OneOrMany<f64>>,
+    /// The shares of a reader's tokens, where it takes a softmax.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probabilities: Option<OneOrMany<Vec<f64>>>,
+    /// The value of each step, where a reader reads steps, and what becomes of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step_scores: Option<OneOrMany<Vec<f64>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min: Option<OneOrMany<f64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    product: Option<OneOrMany<f64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<OneOrMany<f64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
-}
-
-/// A row of token ids, which are scored as they are, and the place where the completion begins. Used to compare scores
-/// with other programs.
-#[derive(Deserialize)]
-struct TokensIn {
-    input_ids: Vec<u32>,
-    first_completion_token: Option<usize>,
-}
-
-/// What there is to score in a row.
-enum Work {
-    Texts(Box<DatasetRow>),
-    Tokens(TokenSequence),
-    /// Nothing, for this reason.
-    None(String),
-}
-
-/// A row that was read.
-struct RowIn {
-    /// Its place in the file, from 1.
-    number: usize,
-    id: Value,
-    /// Its key in the journal.
-    key: [u8; 16],
-    work: Work,
-    /// Why it is listed among the bad rows, if it is.
-    bad: Option<Skip>,
-}
-
-/// The rows of the input, as texts or as tokens.
-enum Input {
-    Texts(Box<Intake>),
-    Tokens(Box<Reader>),
-}
-
-impl Input {
-    async fn open(arguments: &Arguments) -> anyhow::Result<Self> {
-        let stream = match &arguments.input {
-            path if path == Path::new("-") => ByteStream::pipe("standard input", Box::new(stdin())),
-            path if is_pipe(path) => {
-                let pipe = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-                ByteStream::pipe(&path.display().to_string(), Box::new(pipe))
-            }
-            path => ByteStream::of(&Source::file(path)?),
-        };
-        let opening =
-            Opening { split: arguments.rows.split.clone(), non_finite: NonFinite::Null, ..Opening::default() };
-        let reader = Reader::open(stream, opening).await?;
-        if reader.columns().iter().any(|column| column.name == "input_ids") {
-            return Ok(Self::Tokens(Box::new(reader)));
-        }
-        // A bad row is written with its error, so that every row of the input has one in the output.
-        let how = How::Completions(arguments.rows.columns.clone());
-        match Intake::from_reader(reader, &how, arguments.strict) {
-            Ok(intake) => Ok(Self::Texts(Box::new(intake))),
-            Err(DataError::Columns { file, found, .. }) => bail!(
-                "reading {file}: expected messages, or prompt with completion or completions, found the columns {found}; name others with --columns prompt=NAME,chosen=NAME"
-            ),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn next(&mut self) -> anyhow::Result<Option<Vec<RowIn>>> {
-        match self {
-            Self::Texts(intake) => {
-                let found = intake.next().await?;
-                Ok(found.map(|(rows, _)| rows.into_iter().map(of_texts).collect()))
-            }
-            Self::Tokens(reader) => {
-                let found = reader.next().await?;
-                Ok(found.map(|found| found.rows.into_iter().map(of_tokens).collect()))
-            }
-        }
-    }
-}
-
-fn is_pipe(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
-}
-
-fn of_texts(taken: TakenRow) -> RowIn {
-    let key = key_of(&taken.row);
-    let (work, bad) = match taken.row {
-        Ok(row) => (Work::Texts(Box::new(row)), None),
-        Err(skip) => (Work::None(skip.to_string()), Some(skip)),
-    };
-    RowIn { number: taken.number, id: taken.id, key, work, bad }
-}
-
-fn of_tokens(raw: RawRow) -> RowIn {
-    let mut hash = Hasher::sha256();
-    hash.update(format!("{:?}", raw.record).as_bytes());
-    let record: Map<String, Value> = raw.record.clone().unwrap_or_default();
-    let id = record.get("id").cloned().unwrap_or_default();
-    let work = match raw
-        .record
-        .and_then(|record| serde_json::from_value::<TokensIn>(Value::Object(record)).map_err(|e| e.to_string()))
-    {
-        Ok(row) => Work::Tokens(TokenSequence::new(row.input_ids, row.first_completion_token.unwrap_or(1))),
-        Err(error) => Work::None(error),
-    };
-    RowIn { number: raw.number, id, key: half(hash), work, bad: None }
 }
 
 /// Where output rows are written.
@@ -217,7 +127,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         check_output(&arguments.input, &arguments.output, arguments.overwrite)?;
     }
     let cancel = on_interrupt();
-    let mut input = Input::open(arguments).await?;
+    let mut input = Input::open(&arguments.input, &arguments.rows, arguments.strict).await?;
     let model::Loaded { scorer, clock, .. } = model::load(&arguments.model).await?;
     let (mut journal, mut out) = match is_stream {
         true => (RowJournal::memory(clock), stream(&arguments.output)?),
@@ -372,20 +282,16 @@ async fn scored(scorer: &Scorer, row: RowIn, per_token: bool, cancel: &Cancel) -
     let RowIn { number, id, work, .. } = row;
     let failed = |error: String| RowOut {
         id: id.clone(),
-        subset: String::new(),
-        num_correct: None,
-        score: None,
-        scores: None,
-        tokens: None,
-        truncated: None,
-        input_ids: None,
-        token_scores: None,
-        objectives: None,
         error: Some(format!("row {number}: {error}")),
+        ..RowOut::default()
     };
     let (sequences, many, num_correct, subset) = match work {
         Work::None(error) => return Ok(failed(error)),
         Work::Tokens(sequence) => (vec![sequence], false, None, String::new()),
+        Work::Steps(row) => match scorer.tokenize_steps(&row.prompt(), std::slice::from_ref(&row.steps)) {
+            Ok(sequences) => (sequences, false, None, String::new()),
+            Err(error) => return Ok(failed(error.to_string())),
+        },
         Work::Texts(row) => {
             let all = row.chosen.iter().chain(&row.rejected).map(String::as_str);
             let is_compared = !row.rejected.is_empty();
@@ -406,6 +312,12 @@ async fn scored(scorer: &Scorer, row: RowIn, per_token: bool, cancel: &Cancel) -
         Err(error) => return Ok(failed(error.to_string())),
     };
     let values: Vec<f64> = scores.iter().map(|s| s.score).collect();
+    let steps = |of: fn(&StepScores) -> f64| {
+        let all = scores.iter().all(|score| score.steps.is_some());
+        let value = |score: &Score| score.steps.as_ref().map_or(f64::NAN, of);
+        each_of(&scores, many, value).filter(|_| all)
+    };
+    let step_scores = |score: &Score| score.steps.as_ref().map(|steps| steps.scores.clone()).unwrap_or_default();
     let has_objectives = scores.iter().any(|s| !s.objectives.is_empty());
     Ok(RowOut {
         id,
@@ -417,6 +329,14 @@ async fn scored(scorer: &Scorer, row: RowIn, per_token: bool, cancel: &Cancel) -
         input_ids: if per_token { each_of(&scores, many, |s| s.input_ids.clone()) } else { None },
         token_scores: if per_token { each_of(&scores, many, |s| s.token_scores.clone()) } else { None },
         objectives: each_of(&scores, many, |s| s.objectives.clone()).filter(|_| has_objectives),
+        probability: each_of(&scores, many, |s| s.probability.unwrap_or(f64::NAN))
+            .filter(|_| scores.iter().all(|score| score.probability.is_some())),
+        probabilities: each_of(&scores, many, |s| s.probabilities.clone())
+            .filter(|_| scores.iter().any(|score| !score.probabilities.is_empty())),
+        step_scores: each_of(&scores, many, step_scores).filter(|_| scores.iter().any(|score| score.steps.is_some())),
+        min: steps(|steps| steps.min),
+        product: steps(|steps| steps.product),
+        last: steps(|steps| steps.last),
         scores: many.then_some(values),
         error: None,
     })

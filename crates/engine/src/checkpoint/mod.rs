@@ -1,5 +1,6 @@
 //! A model's files: found, opened, packed, written, and brought onto a device.
 
+pub(crate) mod cross_encoder;
 pub(crate) mod dtype;
 pub(crate) mod export;
 pub(crate) mod files;

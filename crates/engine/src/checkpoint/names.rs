@@ -3,15 +3,16 @@
 use rewardscope_store::{Folder, Source};
 use rewardscope_weights::{adapter, safetensors};
 
+use crate::checkpoint::cross_encoder::SETTINGS;
 use crate::error::EngineError;
 
 /// Files of a checkpoint beside its weights.
 pub(crate) const CHECKPOINT_FILES: [&str; 4] =
     ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
 
-/// Further files of older checkpoints. A head in a file of its own is among them, so that it is never ignored.
-pub(crate) const OLDER_FILES: [&str; 5] =
-    ["special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", VALUE_HEAD];
+/// Further files of older checkpoints, and of sentence-transformers. A head in a file of its own is among them, so that it is never ignored.
+pub(crate) const OLDER_FILES: [&str; 6] =
+    ["special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", VALUE_HEAD, SETTINGS];
 
 /// The file of a value head, as some trainers write it.
 pub(crate) const VALUE_HEAD: &str = "value_head.safetensors";

@@ -10,6 +10,7 @@ use rewardscope_weights::adapter::{Adapter, Merged};
 use rewardscope_weights::{Checkpoint, gguf};
 use serde_json::{Map, Value};
 
+use crate::checkpoint::cross_encoder::{SETTINGS, predicts_sigmoid};
 use crate::checkpoint::names::{VALUE_HEAD, refuse_old_forms};
 use crate::checkpoint::own_head::{self, unread_error};
 use crate::error::EngineError;
@@ -20,6 +21,8 @@ pub(crate) struct Opened {
     pub checkpoint: Checkpoint,
     pub architecture: Box<dyn Architecture>,
     pub text: TextPipeline,
+    /// The name of its class in `config.json`, where it names one.
+    pub class: Option<String>,
     /// How a score is made of the model's outputs.
     pub reading: Reading,
     /// Whether an adapter made a classifier of a language model.
@@ -62,7 +65,7 @@ pub(crate) async fn gguf(source: &Source, clock: Clock) -> Result<Opened, Engine
     let template = gguf_template(&metadata, &tokenizer, clock)?;
     let text = TextPipeline { tokenizer, template };
     let (reading, notes) = (Reading::default(), Vec::new());
-    Ok(Opened { checkpoint, architecture, text, reading, is_made_classifier: false, notes })
+    Ok(Opened { checkpoint, architecture, text, class: None, reading, is_made_classifier: false, notes })
 }
 
 /// The tensor whose values divide a GGUF's rotary frequencies.
@@ -131,11 +134,16 @@ pub(crate) async fn folder(folder: &Folder, adapter: Option<&Folder>, clock: Clo
         notes.push("is_causal is false: tokens see each other, as in transformers 5; version 4 ignores it".to_owned());
     }
     let text = open_text(text_folder, folder, Some(&named), architecture.as_ref(), clock).await?;
-    let reading = match own {
+    let mut reading = match own {
         Some(head) => own_head::reading(folder.name(), &head, &named, &text.tokenizer)?,
         None => Reading::default(),
     };
-    Ok(Opened { checkpoint, architecture, text, reading, is_made_classifier, notes })
+    if architecture.summary().head == Head::Pooled {
+        let settings = object_of(folder, SETTINGS).await?;
+        reading.is_sigmoid = predicts_sigmoid(folder, settings.as_ref(), &named, architecture.summary().labels);
+    }
+    let class = named.get("architectures").and_then(|names| names.get(0)?.as_str()).map(str::to_owned);
+    Ok(Opened { checkpoint, architecture, text, class, reading, is_made_classifier, notes })
 }
 
 fn merged(adapter: &Adapter, base: Checkpoint) -> Result<(Checkpoint, BTreeSet<String>), EngineError> {

@@ -107,7 +107,7 @@ pub(crate) fn reading(
     };
     let appended = if head.name == APPENDING { own.or_else(special) } else { None };
     let gates = if head.is_gated { Some(gates(model, tokenizer)?) } else { None };
-    Ok(Reading { head: Some(head.name.clone()), appended, normal, gates })
+    Ok(Reading { head: Some(head.name.clone()), appended, normal, gates, is_sigmoid: false })
 }
 
 fn gate_plan(model: &str, config: &Value) -> Result<GatePlan, EngineError> {

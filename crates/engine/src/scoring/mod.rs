@@ -9,3 +9,4 @@ pub(crate) mod score;
 pub(crate) mod scorer;
 pub(crate) mod selftest;
 pub(crate) mod sequence;
+pub(crate) mod tokenize;

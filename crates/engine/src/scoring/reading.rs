@@ -23,6 +23,8 @@ pub(crate) struct Reading {
     pub normal: Option<Normal>,
     /// The gates, where the head has them.
     pub gates: Option<Gates>,
+    /// Whether the sigmoid of the score is what sentence-transformers' cross-encoders predict.
+    pub is_sigmoid: bool,
 }
 
 /// The mean and the standard deviation of a reward model's outputs, as OpenRLHF stores them: the score is
@@ -65,7 +67,7 @@ pub(crate) struct Outputs<'a> {
 
 impl<'a> Outputs<'a> {
     /// The outputs at a token; none where it was not read.
-    fn at(&self, position: usize) -> &'a [f32] {
+    pub fn at(&self, position: usize) -> &'a [f32] {
         let place = self.positions.binary_search(&position).ok();
         place.and_then(|place| self.values.get(place * self.count..(place + 1) * self.count)).unwrap_or_default()
     }

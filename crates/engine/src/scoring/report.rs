@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::DeviceReport;
 use crate::error::EngineError;
 use crate::scoring::score::Aggregate;
-use crate::{Backbone, Dtype, HeadConfig, SelfTest};
+use crate::{Backbone, Dtype, Gives, HeadConfig, Reader, SelfTest, StepAggregate};
 
 /// What is known of a loaded model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ pub struct ModelReport {
     pub head: Option<HeadConfig>,
     /// The architecture's name.
     pub architecture: String,
-    /// Whether scores are rewards; otherwise they are log-probabilities.
+    /// Whether scores are rewards; otherwise they are what the reader gives, or log-probabilities.
     pub is_reward_model: bool,
     /// How log-probabilities become a score; `None` for a reward model.
     pub aggregate: Option<Aggregate>,
@@ -38,6 +38,12 @@ pub struct ModelReport {
     /// How the score is read, where the head is another than a classifier's: its name, and what becomes of its outputs.
     #[serde(default)]
     pub reading: String,
+    /// The reader that reads it, where there is one, with the instruction that it asks by.
+    #[serde(default)]
+    pub reader: Option<Reader>,
+    /// How the values of steps become the score, where the reader reads steps.
+    #[serde(default)]
+    pub step_aggregate: Option<StepAggregate>,
     /// Which of a classifier's logits is the score, where it has several.
     pub label: Option<usize>,
     /// The time that the template saw, where it asks for the time, in seconds as
@@ -66,6 +72,17 @@ pub struct ModelReport {
     pub self_test: SelfTest,
     /// Milliseconds from the first byte read to the last upload.
     pub load_ms: f64,
+}
+
+impl ModelReport {
+    /// What its scores are, in words: `rewards`, or what they are in place of rewards.
+    pub fn scores(&self) -> &'static str {
+        match &self.reader {
+            Some(reader) => reader.spec.gives.scores(),
+            None if self.is_reward_model => Gives::Reward.scores(),
+            None => "log-probabilities: a likelihood baseline, not rewards",
+        }
+    }
 }
 
 /// A hash over everything that turns text into token ids.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::reader::verdict::StepScores;
 use crate::scoring::reading::Objective;
 
 /// How the log-probabilities of a completion's tokens become one number, by the names of the
@@ -73,7 +74,8 @@ pub struct ScoreProgress {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Score {
-    /// A reward model's logit, or a language model's chosen aggregate of log-probabilities.
+    /// A reward model's logit, what a reader makes of its outputs, or a language model's chosen aggregate of
+    /// log-probabilities.
     pub score: f64,
     /// A language model's three aggregates; `None` for a reward model. They are never rewards.
     pub log_probabilities: Option<LogProbabilities>,
@@ -94,6 +96,16 @@ pub struct Score {
     /// The objectives whose weighted sum is the score; empty where the head has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub objectives: Vec<Objective>,
+    /// For a reader that takes a softmax at one token: the share of each of its tokens.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probabilities: Vec<f64>,
+    /// For a reader whose score is a difference of logits, and for a cross-encoder of sentence-transformers whose
+    /// activation it is: its sigmoid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probability: Option<f64>,
+    /// For a reader that reads at several tokens: the value of each step, and what becomes of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<StepScores>,
 }
 
 impl Score {

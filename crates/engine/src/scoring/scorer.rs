@@ -4,11 +4,13 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use rewardscope_models::{Architecture, Head, ModelError};
-use rewardscope_text::{ChatTemplate, Clock, Conversation, Encoding, Message, Pair, TextPipeline, TruncationSide};
+use rewardscope_text::{ChatTemplate, Clock, Encoding, Message, TextPipeline, TruncationSide};
 
 use crate::device::OpenDevice;
 use crate::error::EngineError;
 use crate::loading::{LoadOptions, LoadProgress, LoadStage};
+use crate::reader::attach::{Attached, Judged, attach};
+use crate::reader::verdict::sigmoid;
 use crate::scoring::batching::{batch_tokens, bytes_a_token};
 use crate::scoring::forward::{Forward, PrefixCache, Row};
 use crate::scoring::protocol::pooled_index;
@@ -16,17 +18,18 @@ use crate::scoring::reading::{Outputs, Reading};
 use crate::scoring::report::{ModelReport, tokenizer_fingerprint};
 use crate::scoring::score::{Detail, LogProbabilities, Score, ScoreProgress};
 use crate::scoring::selftest;
-use crate::scoring::sequence::{Features, TokenSequence, Trace, TracedToken};
-use crate::{Cancel, ModelFiles, Pooling, RewardHead};
+use crate::scoring::sequence::{Features, TokenSequence};
+use crate::{Cancel, Gives, ModelFiles, Pooling, RewardHead};
 
 /// A loaded model with its tokenizer and chat template.
 pub struct Scorer {
-    forward: Forward,
-    text: TextPipeline,
+    pub(super) forward: Forward,
+    pub(super) text: TextPipeline,
     options: LoadOptions,
     pooling: Pooling,
-    reading: Reading,
-    report: ModelReport,
+    pub(super) reading: Reading,
+    pub(super) reader: Option<Attached>,
+    pub(super) report: ModelReport,
     batch_tokens: usize,
     draft: RefCell<Draft>,
 }
@@ -71,12 +74,17 @@ impl Scorer {
             head.attach(&mut opened, &backbone_fingerprint).await?;
             fingerprint = head.fingerprint(&backbone_fingerprint);
         }
-        if opened.reading.gates.is_none() {
+        let reader = match head {
+            Some(_) => None,
+            None => attach(&mut opened, files.name(), &options).await?,
+        };
+        if opened.reading.gates.is_none() && reader.is_none() {
             choose_label(opened.architecture.as_mut(), files.name(), options.label)?;
         }
-        // With a head, fewer layers may be loaded, so there is no whole model to keep.
-        let cache = match (files, head) {
-            (ModelFiles::Folder { form: Some(form), .. }, None) => Some((form.as_ref(), backbone_fingerprint.as_str())),
+        // With a head, fewer layers may be loaded, and with a reader a few rows of a matrix: there is no whole model to
+        // keep.
+        let cache = match (files, head, &reader) {
+            (ModelFiles::Folder { form: Some(form), .. }, None, None) => Some((form.as_ref(), backbone_fingerprint.as_str())),
             _ => None,
         };
         now.stage = LoadStage::Weights;
@@ -111,10 +119,15 @@ impl Scorer {
             protocol: options.protocol.described(),
             template: template_name(&options, opened.text.template.as_ref()),
             reading: opened.reading.described(),
-            label: (summary.labels > 1 && opened.reading.gates.is_none()).then_some(summary.label),
+            label: (summary.labels > 1 && opened.reading.gates.is_none() && reader.is_none()).then_some(summary.label),
+            step_aggregate: reader.as_ref().filter(|own| own.reads_several()).map(|_| options.step_aggregate),
+            reader: reader.as_ref().map(|own| own.reader.clone()),
             template_seconds: tells_time.then_some(options.clock.local_seconds()),
             architecture: summary.architecture.to_owned(),
-            is_reward_model: summary.head != Head::LanguageModel,
+            is_reward_model: match &reader {
+                Some(own) => own.reader.spec.gives == Gives::Reward,
+                None => summary.head != Head::LanguageModel,
+            },
             context_tokens,
             notes: opened.notes,
             layers: summary.layers,
@@ -130,7 +143,7 @@ impl Scorer {
         let batch_tokens = options.batch_tokens.unwrap_or_else(|| batch_tokens(&forward.device, &forward.summary));
         let (pooling, draft) = (head.map(|head| head.config.pooling).unwrap_or_default(), RefCell::default());
         let (text, reading) = (opened.text, opened.reading);
-        Ok(Self { forward, text, options, pooling, reading, report, batch_tokens, draft })
+        Ok(Self { forward, text, options, pooling, reading, reader, report, batch_tokens, draft })
     }
 
     /// What is known of the loaded model.
@@ -148,7 +161,7 @@ impl Scorer {
         self.options.protocol.truncation.unwrap_or(self.text.tokenizer.side())
     }
 
-    fn encoding(&self) -> Encoding {
+    pub(super) fn encoding(&self) -> Encoding {
         let (bos, side) = (self.options.protocol.bos, self.truncation());
         Encoding { bos, side, most_tokens: self.report.context_tokens }
     }
@@ -173,48 +186,6 @@ impl Scorer {
         Ok(ms)
     }
 
-    /// The token sequences of a prompt with each of its completions, in their order.
-    ///
-    /// # Errors
-    /// When the template or the tokenizer fails.
-    pub fn tokenize<'a>(
-        &self,
-        prompt: &[Message],
-        completions: impl IntoIterator<Item = &'a str>,
-    ) -> Result<Vec<TokenSequence>, EngineError> {
-        let encoding = self.encoding();
-        if self.forward.summary.head == Head::Pooled {
-            let pairs = self.text.pairs(prompt, completions, encoding)?;
-            let sequence = |pair: Pair| TokenSequence {
-                input_ids: pair.input_ids,
-                first_completion_token: pair.first_completion_token,
-                token_type_ids: pair.token_type_ids,
-                cut_tokens: pair.cut_tokens,
-            };
-            return Ok(pairs.into_iter().map(sequence).collect());
-        }
-        let conversations = self.text.conversations(prompt, completions, encoding)?;
-        Ok(conversations.into_iter().map(|conversation| self.ended(conversation)).collect())
-    }
-
-    /// A conversation with the token at its end that the score is read at. It stands there though the text is cut.
-    fn ended(&self, conversation: Conversation) -> TokenSequence {
-        let Conversation { mut input_ids, mut first_completion_token, mut cut_tokens, .. } = conversation;
-        let most = self.report.context_tokens;
-        if self.reading.append(&mut input_ids) && input_ids.len() > most {
-            let over = input_ids.len() - most;
-            cut_tokens += over;
-            match self.truncation() {
-                TruncationSide::Left => {
-                    drop(input_ids.drain(..over));
-                    first_completion_token = first_completion_token.saturating_sub(over);
-                }
-                TruncationSide::Right => drop(input_ids.drain(most - 1..most - 1 + over)),
-            }
-        }
-        TokenSequence { cut_tokens, ..TokenSequence::new(input_ids, first_completion_token) }
-    }
-
     /// The scores of a prompt's completions, in their order.
     ///
     /// # Errors
@@ -228,18 +199,6 @@ impl Scorer {
     ) -> Result<Vec<Score>, EngineError> {
         let sequences = self.tokenize(prompt, completions)?;
         self.score_tokens(&sequences, detail, cancel).await
-    }
-
-    /// Checks that conversations can become texts. Call it before many of them are scored.
-    ///
-    /// # Errors
-    /// When the model has no chat template and the protocol names no format.
-    pub fn check_template(&self) -> Result<(), EngineError> {
-        match self.tokenize(&[Message::new("user", "?")], ["."]) {
-            Err(error @ EngineError::Text(rewardscope_text::TextError::NoTemplate { .. })) => Err(error),
-            // Another error for this conversation does not mean that others fail too.
-            _ => Ok(()),
-        }
     }
 
     /// The scores of token sequences, in their order. Sequences longer than the context are truncated on the
@@ -294,45 +253,6 @@ impl Scorer {
         Ok(scores)
     }
 
-    /// What the model sees of a prompt and a completion, token by token, with a value at each token. A decoder
-    /// with a score gives the score that the text would have if it ended there. A language model gives the
-    /// token's log-probability. An encoder has one value for the whole text.
-    ///
-    /// # Errors
-    /// As [`Self::score`].
-    pub async fn trace(&self, prompt: &[Message], completion: &str, cancel: &Cancel) -> Result<Trace, EngineError> {
-        let sequences = self.tokenize(prompt, [completion])?;
-        let text = match self.forward.summary.head {
-            Head::Pooled => None,
-            Head::Score | Head::LanguageModel => {
-                let encoding = self.encoding();
-                self.text.conversations(prompt, [completion], encoding)?.pop().map(|conversation| conversation.text)
-            }
-        };
-        let mut scores = self.score_tokens(&sequences, Detail::EveryToken, cancel).await?;
-        let (Some(sequence), Some(score)) = (sequences.first(), scores.pop()) else {
-            return Err(EngineError::Cancelled);
-        };
-        let ids = self.within_context(std::slice::from_ref(sequence))?.concat();
-        let texts = match &text {
-            Some(text) => self.text.token_texts(text, &ids)?,
-            None => ids.iter().map(|&id| self.text.tokenizer.token(id).unwrap_or_default()).collect(),
-        };
-        // A language model's values begin where the completion begins; a classifier's where the text begins.
-        let values = &score.token_scores;
-        let first_value = ids.len().saturating_sub(values.len());
-        // Before an answer begins, a gated head has no value.
-        let known = |at: usize| values.get(at).filter(|value| !value.is_nan()).map(|&value| f64::from(value));
-        let value = |place: usize| place.checked_sub(first_value).and_then(known);
-        let token = |(place, (&id, text)): (usize, (&u32, String))| TracedToken { id, text, value: value(place) };
-        Ok(Trace {
-            tokens: ids.iter().zip(texts).enumerate().map(token).collect(),
-            first_completion_token: self.completion_start(sequence),
-            score: score.score,
-            is_reward: self.report.is_reward_model,
-        })
-    }
-
     /// [`Self::score_tokens`], with the states that `after` keeps from an earlier call.
     async fn score_after(
         &self,
@@ -383,6 +303,10 @@ impl Scorer {
         if self.forward.summary.head == Head::Pooled {
             return Err(ModelError::NoBackbone { architecture: self.forward.summary.architecture }.into());
         }
+        if let Some(own) = &self.reader {
+            let found = "its model as the backbone of a head; load it without a reader (--reader none)".to_owned();
+            return Err(EngineError::Reader { reader: own.reader.name.clone(), found });
+        }
         self.pooled_states(sequences, layers, pooling, cancel).await
     }
 
@@ -424,7 +348,7 @@ impl Scorer {
     }
 
     /// The ids of each sequence that the model sees: what truncation leaves.
-    fn within_context<'a>(&self, sequences: &'a [TokenSequence]) -> Result<Vec<&'a [u32]>, EngineError> {
+    pub(super) fn within_context<'a>(&self, sequences: &'a [TokenSequence]) -> Result<Vec<&'a [u32]>, EngineError> {
         let context = self.report.context_tokens;
         let mut all = Vec::with_capacity(sequences.len());
         for sequence in sequences {
@@ -461,7 +385,7 @@ impl Scorer {
     }
 
     /// Index of the completion's first token in what truncation leaves of a sequence.
-    fn completion_start(&self, sequence: &TokenSequence) -> usize {
+    pub(super) fn completion_start(&self, sequence: &TokenSequence) -> usize {
         let over = sequence.input_ids.len().saturating_sub(self.report.context_tokens);
         match self.truncation() {
             TruncationSide::Left => sequence.first_completion_token.saturating_sub(over),
@@ -486,6 +410,7 @@ impl Scorer {
             (Head::Pooled, _) => return Ok(Vec::new()),
             (Head::LanguageModel, _) => return Ok((start.max(1)..ids.len()).collect()),
             (Head::Score, Detail::EveryToken) => return Ok((0..ids.len()).collect()),
+            (Head::Score, Detail::Score) if !sequence.read_at.is_empty() => return self.read_at(ids, sequence),
             (Head::Score, Detail::Score) => self.pooled_span(self.pooling, ids, start),
         };
         let Some(gates) = &self.reading.gates else {
@@ -496,6 +421,17 @@ impl Scorer {
             pattern: gates.pattern.iter().filter_map(|&id| self.text.tokenizer.token(id)).collect(),
         })?;
         Ok((gate..gate + 1).filter(|gate| !span.contains(gate)).chain(span.clone()).collect())
+    }
+
+    /// The tokens at which a reader reads, in what truncation leaves.
+    fn read_at(&self, ids: &[u32], sequence: &TokenSequence) -> Result<Vec<usize>, EngineError> {
+        let over = sequence.input_ids.len() - ids.len();
+        let before = if self.truncation() == TruncationSide::Left { over } else { 0 };
+        let seen = |&position: &usize| position.checked_sub(before).filter(|position| *position < ids.len());
+        sequence.read_at.iter().map(seen).collect::<Option<_>>().ok_or_else(|| EngineError::Reader {
+            reader: self.reader.as_ref().map(|own| own.reader.name.clone()).unwrap_or_default(),
+            found: format!("a text of which {over} tokens were cut, with tokens that are read; shorten it"),
+        })
     }
 
     /// The score of a sequence. `values` are the outputs of the tokens at `positions`, or a language model's
@@ -512,12 +448,21 @@ impl Scorer {
         let log_probabilities = (summary.head == Head::LanguageModel).then(|| LogProbabilities::of(&values));
         let (count, label) = (summary.labels, summary.label);
         let outputs = Outputs { ids, positions, values: &values, count, label };
-        let value_at = |position: usize| self.reading.value_at(&outputs, position);
-        let mut objectives = Vec::new();
-        let score = match log_probabilities {
-            Some(all) => all.get(self.options.aggregate),
-            None if summary.head == Head::Pooled => values.get(label).map_or(f64::NAN, |&logit| f64::from(logit)),
-            None => {
+        let value_at = |position: usize| match &self.reader {
+            Some(own) => own.combine.of(outputs.at(position)).value,
+            None => self.reading.value_at(&outputs, position),
+        };
+        let (mut objectives, mut judged) = (Vec::new(), Judged::default());
+        let score = match (log_probabilities, &self.reader) {
+            (Some(all), _) => all.get(self.options.aggregate),
+            (None, Some(own)) => {
+                let pooled = || self.pooled_span(Pooling::LastToken, ids, 0).collect();
+                let read = self.read_at(ids, sequence).ok().filter(|read| !read.is_empty()).unwrap_or_else(pooled);
+                judged = own.judged(&outputs, &read, self.options.step_aggregate);
+                judged.score
+            }
+            (None, None) if summary.head == Head::Pooled => values.get(label).map_or(f64::NAN, |&logit| f64::from(logit)),
+            (None, None) => {
                 let pooled = self.pooled_span(self.pooling, ids, self.completion_start(sequence));
                 objectives = self.reading.objectives_at(&outputs, pooled.end - 1);
                 pooled.clone().map(value_at).sum::<f64>() / pooled.len() as f64
@@ -538,6 +483,9 @@ impl Scorer {
             input_ids: ids.to_vec(),
             token_scores,
             objectives,
+            probabilities: judged.probabilities,
+            probability: judged.probability.or_else(|| self.reading.is_sigmoid.then(|| sigmoid(score))),
+            steps: judged.steps,
         }
     }
 }

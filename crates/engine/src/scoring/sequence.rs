@@ -15,12 +15,14 @@ pub struct TokenSequence {
     pub token_type_ids: Vec<u32>,
     /// Number of tokens that the tokenizer cut off already. It must do so where special tokens follow the cut.
     pub cut_tokens: usize,
+    /// The tokens at which a reader reads, in ascending order; empty for the last.
+    pub read_at: Vec<usize>,
 }
 
 impl TokenSequence {
     /// A whole conversation without token types.
     pub fn new(input_ids: Vec<u32>, first_completion_token: usize) -> Self {
-        Self { input_ids, first_completion_token, token_type_ids: Vec::new(), cut_tokens: 0 }
+        Self { input_ids, first_completion_token, token_type_ids: Vec::new(), cut_tokens: 0, read_at: Vec::new() }
     }
 
     /// The token types of the first `tokens` tokens; empty where there are none.

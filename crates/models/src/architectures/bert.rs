@@ -1,5 +1,5 @@
-//! BERT (Devlin et al., 2018, arXiv:1810.04805) as a sequence classifier of a pair, and the parts of its encoder that
-//! RoBERTa and DeBERTa use too.
+//! BERT (Devlin et al., 2018, arXiv:1810.04805) as a sequence classifier of a pair, and the encoder that its kin share:
+//! their files read their configurations and name their tensors.
 //!
 //! Matches `transformers/models/bert/modeling_bert.py`.
 
@@ -22,7 +22,7 @@ pub(crate) const DEFAULTS: &str = r#"{
     "type_vocab_size": 2, "layer_norm_eps": 1e-12, "pad_token_id": 0, "is_decoder": false
 }"#;
 
-/// The keys that BERT and RoBERTa read.
+/// The keys that BERT and most of its kin read.
 #[derive(Deserialize)]
 pub(crate) struct EncoderJson {
     pub vocab_size: usize,
@@ -36,19 +36,26 @@ pub(crate) struct EncoderJson {
     pub hidden_act: String,
     pub position_embedding_type: Option<String>,
     pub pad_token_id: Option<i64>,
+    #[serde(default)]
     pub is_decoder: bool,
     #[serde(flatten)]
     pub labels: Labels,
 }
 
-/// A checked configuration of BERT or RoBERTa.
+/// A checked configuration of an encoder like BERT.
 pub(crate) struct Encoder {
     pub summary: Summary,
     pub heads: usize,
     pub max_position_embeddings: usize,
+    /// Number of token types; 0 where it has none.
     pub type_vocab_size: usize,
     pub layer_norm_eps: f64,
     pub activation: Activation,
+    /// Width of the embeddings, and whether a projection takes them to the hidden size.
+    pub embedding_size: usize,
+    pub has_projection: bool,
+    /// For each layer, which of the stored layers it is.
+    pub order: Vec<usize>,
 }
 
 impl EncoderJson {
@@ -95,64 +102,120 @@ impl EncoderJson {
             type_vocab_size: self.type_vocab_size,
             layer_norm_eps: self.layer_norm_eps,
             activation,
+            embedding_size: self.hidden_size,
+            has_projection: false,
+            order: (0..self.num_hidden_layers).collect(),
         })
     }
 }
 
-struct Bert(Encoder);
+/// An encoder like BERT with a classifier of two layers over the first token.
+pub(crate) struct Pooled {
+    pub encoder: Encoder,
+    /// What the names of the encoder's tensors begin with.
+    pub prefix: &'static str,
+    /// The names of the classifier's layers.
+    pub layers: [&'static str; 2],
+    /// What stands between them.
+    pub between: fn(Tensor<2>) -> Tensor<2>,
+    /// Whether positions begin after the pad id, and pad tokens are not counted.
+    pub counts_after_pad: bool,
+    /// The checkpoint's name of the tensor that BERT calls so.
+    pub stored: fn(&str) -> Option<String>,
+}
 
 pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<dyn Architecture>, ModelError> {
     let (file, json) = json_only(entry, description)?;
     let config: EncoderJson = ConfigJson::read(file, json, DEFAULTS)?.keys()?;
-    Ok(Box::new(Bert(config.checked(entry, file, 0)?)))
+    Ok(Box::new(Pooled {
+        encoder: config.checked(entry, file, 0)?,
+        prefix: "bert",
+        layers: ["bert.pooler.dense", "classifier"],
+        between: Tensor::tanh,
+        counts_after_pad: false,
+        stored: |_| None,
+    }))
 }
 
-impl Architecture for Bert {
+impl Architecture for Pooled {
     fn summary(&self) -> &Summary {
-        &self.0.summary
+        &self.encoder.summary
     }
 
     fn summary_mut(&mut self) -> &mut Summary {
-        &mut self.0.summary
+        &mut self.encoder.summary
+    }
+
+    fn stored_name(&self, name: &str) -> Option<String> {
+        (self.stored)(name)
     }
 
     fn build(&self, tensors: &mut Tensors, device: &Device) -> Result<Box<dyn Network>, ModelError> {
-        let Summary { hidden_size: hidden, labels, .. } = self.0.summary;
-        Ok(Box::new(BertNetwork {
-            stack: Stack::take(&self.0, "bert", tensors, device)?,
-            pooler: Linear::take_head(tensors, "bert.pooler.dense", [hidden, hidden], true)?,
-            classifier: Linear::take_head(tensors, "classifier", [labels, hidden], true)?,
+        let Summary { hidden_size: hidden, labels, pad_token_id, .. } = self.encoder.summary;
+        let [dense, out] = self.layers;
+        Ok(Box::new(PooledNetwork {
+            stack: Stack::take(&self.encoder, self.prefix, tensors, device)?,
+            dense: Linear::take_head(tensors, dense, [hidden, hidden], true)?,
+            out: Linear::take_head(tensors, out, [labels, hidden], true)?,
+            between: self.between,
+            pad: pad_token_id.filter(|_| self.counts_after_pad),
         }))
     }
 }
 
-struct BertNetwork {
+struct PooledNetwork {
     stack: Stack,
-    pooler: Linear,
-    classifier: Linear,
+    dense: Linear,
+    out: Linear,
+    between: fn(Tensor<2>) -> Tensor<2>,
+    /// The pad id, where positions begin after it.
+    pad: Option<u32>,
 }
 
-impl Network for BertNetwork {
+impl PooledNetwork {
+    /// The rows of the position embedding, one for each token.
+    fn positions(&self, batch: &Batch<'_>) -> Vec<u32> {
+        let Some(pad) = self.pad else {
+            return batch.positions().into_iter().map(|position| position as u32).collect();
+        };
+        // Positions count only the tokens that are not the pad id. A pad token's position is the pad id itself.
+        let (ids, mut positions) = (batch.ids(), Vec::with_capacity(batch.tokens()));
+        for span in batch.spans() {
+            let mut counted = 0;
+            positions.extend(ids[span].iter().map(|&id| {
+                if id == pad {
+                    return pad;
+                }
+                counted += 1;
+                pad + counted
+            }));
+        }
+        positions
+    }
+}
+
+impl Network for PooledNetwork {
     fn hidden(&self, batch: &Batch<'_>, _state: Option<&State>, wanted: Wanted<'_>) -> Hidden {
-        let positions: Vec<u32> = batch.positions().into_iter().map(|position| position as u32).collect();
-        self.stack.forward(batch, &positions, wanted)
+        self.stack.forward(batch, &self.positions(batch), wanted)
     }
 
-    /// The classifier on the pooler's output for the first token.
+    /// The classifier on the state of the first token.
     fn outputs(&self, hidden: Tensor<2>, _counts: &[usize]) -> Tensor<2> {
-        let pooled = self.pooler.forward(hidden).tanh();
-        self.classifier.forward(pooled)
+        self.out.forward((self.between)(self.dense.forward(hidden)))
     }
 }
 
-/// The embeddings and layers of BERT and RoBERTa.
+/// The embeddings and layers of BERT and its kin.
 #[derive(Debug)]
 pub(crate) struct Stack {
     words: Embedding,
     positions: Embedding,
-    types: Embedding,
+    types: Option<Embedding>,
     norm: LayerNorm,
+    projection: Option<Linear>,
+    /// The stored layers, and the order in which they run.
     layers: Vec<Layer>,
+    order: Vec<usize>,
     heads: usize,
     device: Device,
 }
@@ -168,18 +231,26 @@ struct Layer {
 impl Stack {
     /// Takes the tensors whose names begin with `prefix`.
     pub fn take(config: &Encoder, prefix: &str, tensors: &mut Tensors, device: &Device) -> Result<Self, ModelError> {
-        let Summary { vocab_size, hidden_size: hidden, layers, .. } = config.summary;
+        let Summary { vocab_size, hidden_size: hidden, .. } = config.summary;
+        let width = config.embedding_size;
         let embeddings = |part: &str| format!("{prefix}.embeddings.{part}");
-        let words = Embedding::take(tensors, &embeddings("word_embeddings"), [vocab_size, hidden])?;
+        let words = Embedding::take(tensors, &embeddings("word_embeddings"), [vocab_size, width])?;
         let positions = Embedding::take_table(
             tensors,
             &embeddings("position_embeddings"),
-            [config.max_position_embeddings, hidden],
+            [config.max_position_embeddings, width],
         )?;
-        let types =
-            Embedding::take_table(tensors, &embeddings("token_type_embeddings"), [config.type_vocab_size, hidden])?;
-        let norm = LayerNorm::take(tensors, &embeddings("LayerNorm"), hidden, config.layer_norm_eps, true)?;
-        let built: Result<Vec<Layer>, ModelError> = (0..layers)
+        let types = match config.type_vocab_size {
+            0 => None,
+            kinds => Some(Embedding::take_table(tensors, &embeddings("token_type_embeddings"), [kinds, width])?),
+        };
+        let norm = LayerNorm::take(tensors, &embeddings("LayerNorm"), width, config.layer_norm_eps, true)?;
+        let projection = match config.has_projection {
+            true => Some(Linear::take(tensors, &format!("{prefix}.embeddings_project"), [hidden, width], true)?),
+            false => None,
+        };
+        let stored = config.order.iter().max().map_or(0, |last| last + 1);
+        let built: Result<Vec<Layer>, ModelError> = (0..stored)
             .map(|layer| {
                 let at = format!("{prefix}.encoder.layer.{layer}");
                 let square = [hidden, hidden];
@@ -197,14 +268,31 @@ impl Stack {
                 })
             })
             .collect();
-        Ok(Self { words, positions, types, norm, layers: built?, heads: config.heads, device: device.clone() })
+        Ok(Self {
+            words,
+            positions,
+            types,
+            norm,
+            projection,
+            layers: built?,
+            order: config.order.clone(),
+            heads: config.heads,
+            device: device.clone(),
+        })
     }
 
     /// The hidden states of the wanted tokens. `positions` are rows of the position embedding, `[tokens]`.
     pub fn forward(&self, batch: &Batch<'_>, positions: &[u32], wanted: Wanted<'_>) -> Hidden {
         let (all, last) = (Queries::all(batch), Queries::of(batch, wanted.tokens, &self.device));
-        let x = self.words.of(&batch.ids()) + self.types.of(&batch.types()) + self.positions.of(positions);
-        let mut x = self.norm.forward(x);
+        let words = self.words.of(&batch.ids());
+        let typed = match &self.types {
+            Some(types) => words + types.of(&batch.types()),
+            None => words,
+        };
+        let mut x = self.norm.forward(typed + self.positions.of(positions));
+        if let Some(projection) = &self.projection {
+            x = projection.forward(x);
+        }
         let heads = Heads {
             queries: self.heads,
             keys: self.heads,
@@ -213,8 +301,9 @@ impl Stack {
             sight: Sight::Around(None),
         };
         let mut tapped = None;
-        for (layer, done) in self.layers.iter().zip(1..) {
-            let queries = if done == self.layers.len() { &last } else { &all };
+        for (&at, done) in self.order.iter().zip(1..) {
+            let layer = &self.layers[at];
+            let queries = if done == self.order.len() { &last } else { &all };
             let (k, v) = (layer.key.forward(x.clone()), layer.value.forward(x.clone()));
             x = queries.select(x);
             let q = layer.query.forward(x.clone());

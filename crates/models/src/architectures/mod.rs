@@ -1,8 +1,11 @@
 //! One file for each architecture: its configuration, its defaults, and how it differs from related ones. And the
 //! table of them.
 
+mod albert;
 mod bert;
 mod deberta;
+mod distilbert;
+mod electra;
 mod gemma;
 mod gemma2;
 mod gemma3;
@@ -65,6 +68,10 @@ pub const ARCHITECTURES: &[Entry] = &[
     scores("InternLM2ForRewardModel", "internlm2", &["kinds/internlm2"], internlm2::parse),
     pools("BertForSequenceClassification", "bert", &["bert"], bert::parse),
     pools("RobertaForSequenceClassification", "roberta", &["roberta"], roberta::parse),
+    pools("XLMRobertaForSequenceClassification", "xlm-roberta", &["kinds/xlm_roberta"], roberta::parse_xlm),
+    pools("DistilBertForSequenceClassification", "distilbert", &["kinds/distilbert"], distilbert::parse),
+    pools("ElectraForSequenceClassification", "electra", &["kinds/electra"], electra::parse),
+    pools("AlbertForSequenceClassification", "albert", &["kinds/albert"], albert::parse),
     pools("DebertaV2ForSequenceClassification", "deberta-v2", &["deberta_v3"], deberta::parse),
     pools(
         "ModernBertForSequenceClassification",
@@ -95,6 +102,10 @@ mod tests {
             ("gpt_neox", gpt_neox::DEFAULTS),
             ("bert", bert::DEFAULTS),
             ("roberta", roberta::DEFAULTS),
+            ("xlm-roberta", roberta::XLM_DEFAULTS),
+            ("distilbert", distilbert::DEFAULTS),
+            ("electra", electra::DEFAULTS),
+            ("albert", albert::DEFAULTS),
             ("deberta-v2", deberta::DEFAULTS),
             ("modernbert", modernbert::DEFAULTS),
         ] {

@@ -133,7 +133,7 @@ export function publicLines(
         key: `contributed ${i}`,
         model: row.head ?? row.model,
         place: isRanked ? "ranked" : "contributed-aside",
-        type: row.is_reward_model ? "" : "Likelihood",
+        type: row.reader ?? (row.is_reward_model ? "" : "Likelihood"),
         overall: row.overall?.score,
         marks: Object.fromEntries(row.parts.map(({ name, score }) => [name, score])),
         rank: undefined,
