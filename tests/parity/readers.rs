@@ -4,8 +4,8 @@
 
 use pollster::block_on;
 use rewardscope_engine::{
-    Cancel, Clock, Detail, DeviceChoice, EngineError, Format, LoadOptions, Message, ModelFiles, READERS, Reader, ReaderChoice,
-    ReaderSpec, Score, Scorer, StepAggregate, TokenSequence, device,
+    Cancel, Clock, Detail, DeviceChoice, EngineError, Format, LoadOptions, Message, ModelFiles, READERS, Reader,
+    ReaderChoice, ReaderSpec, Score, Scorer, StepAggregate, TokenSequence, device,
 };
 use rewardscope_store::{Folder, Source};
 use rewardscope_tests::{fixture, json_fixture, number, root};

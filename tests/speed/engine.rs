@@ -224,7 +224,8 @@ fn read(rows: &mut Rows, files: &ModelFiles) {
 fn on_gpu(rows: &mut Rows, folder: &Path, is_software: bool) {
     let files = model(folder);
     let name = files.name().to_owned();
-    let is_encoder = block_on(files.inspect(None, &LoadOptions::new(Clock::from_local_seconds(0)))).unwrap().head == "pooled score";
+    let is_encoder =
+        block_on(files.inspect(None, &LoadOptions::new(Clock::from_local_seconds(0)))).unwrap().head == "pooled score";
     let shapes = match (is_encoder, is_software) {
         (_, true) => vec![(1, 16)],
         (true, false) => vec![(4, 256), (64, 256)],

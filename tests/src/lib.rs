@@ -9,7 +9,8 @@ use std::process::Command;
 use pollster::block_on;
 use rewardscope_data::{Row, Rows, read_rows};
 use rewardscope_engine::{
-    Cancel, Clock, DeviceChoice, DeviceReport, EngineError, LoadOptions, ModelFiles, Pooling, RewardHead, Scorer, device,
+    Cancel, Clock, DeviceChoice, DeviceReport, EngineError, LoadOptions, ModelFiles, Pooling, RewardHead, Scorer,
+    device,
 };
 use rewardscope_fit::{FeaturesHeader, FormReport, Gathered, OverlapReport, Pair};
 use rewardscope_store::{Folder, Source};

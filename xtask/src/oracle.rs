@@ -62,7 +62,8 @@ pub fn run() -> anyhow::Result<()> {
         call(python, script.chain(["tests/fixtures/real.json"]))
     })?;
     stages.run("criteria of real models", || {
-        let [smollm2, gemma3] = [&packages::SMOLLM2, &packages::GEMMA3].map(|package| package.path().display().to_string());
+        let [smollm2, gemma3] =
+            [&packages::SMOLLM2, &packages::GEMMA3].map(|package| package.path().display().to_string());
         let readers = "crates/engine/src/reader/named";
         call(python, ["-P", "xtask/oracle/criteria.py", readers, &smollm2, &gemma3, "tests/fixtures/criteria.json"])
     })?;

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ScoredRow;
-use crate::run_identity::RunIdentity;
 use crate::run::{ItemResult, Run, Shortfall};
+use crate::run_identity::RunIdentity;
 use crate::run_scorer::{FORMAT, RunScorer, present};
 
 /// A whole run, as stored in a run file.

@@ -99,7 +99,8 @@ impl RunIdentity {
         let settings = &self.protocol;
         let dtype = self.dtype();
         hash.update(
-            format!("{model_fingerprint} {dataset_fingerprint} {rest:?}{settings}{label}{reader}{dtype}{benchmark}").as_bytes(),
+            format!("{model_fingerprint} {dataset_fingerprint} {rest:?}{settings}{label}{reader}{dtype}{benchmark}")
+                .as_bytes(),
         );
         hash.finish().hex()[..32].to_owned()
     }

@@ -47,7 +47,11 @@ pub struct GatePlan {
 impl HeadPlan {
     /// One linear layer without a bias.
     pub fn linear(name: &str, outputs: usize) -> Self {
-        Self { chains: vec![vec![HeadLayer { name: name.to_owned(), outputs, bias: false }]], gates: None, is_vocabulary: false }
+        Self {
+            chains: vec![vec![HeadLayer { name: name.to_owned(), outputs, bias: false }]],
+            gates: None,
+            is_vocabulary: false,
+        }
     }
 
     /// Number of outputs of all chains.

@@ -4,8 +4,9 @@ use std::rc::Rc;
 
 use js_sys::Function;
 use rewardscope_engine::{
-    CATALOG, Cancel, Clock, DeviceChoice, DeviceReport, Dtype, EngineError, FORMATS, Format, Gives, Listed, LoadOptions,
-    LoadProgress, ModelFiles, NamedReader, PUBLISHED_MARKS, READERS, Reader, ReaderChoice, ReaderSpec, Scorer, StepAggregate, device,
+    CATALOG, Cancel, Clock, DeviceChoice, DeviceReport, Dtype, EngineError, FORMATS, Format, Gives, Listed,
+    LoadOptions, LoadProgress, ModelFiles, NamedReader, PUBLISHED_MARKS, READERS, Reader, ReaderChoice, ReaderSpec,
+    Scorer, StepAggregate, device,
 };
 use rewardscope_store::{FetchProgress, Folder, PARTS_FILE, RepositoryId, Source, is_address};
 use serde::{Deserialize, Serialize};

@@ -280,11 +280,8 @@ fn resumed(output: &Path, journal: &mut RowJournal, overwrite: bool) -> anyhow::
 /// When the device failed or the user interrupted: both end the run.
 async fn scored(scorer: &Scorer, row: RowIn, per_token: bool, cancel: &Cancel) -> anyhow::Result<RowOut> {
     let RowIn { number, id, work, .. } = row;
-    let failed = |error: String| RowOut {
-        id: id.clone(),
-        error: Some(format!("row {number}: {error}")),
-        ..RowOut::default()
-    };
+    let failed =
+        |error: String| RowOut { id: id.clone(), error: Some(format!("row {number}: {error}")), ..RowOut::default() };
     let (sequences, many, num_correct, subset) = match work {
         Work::None(error) => return Ok(failed(error)),
         Work::Tokens(sequence) => (vec![sequence], false, None, String::new()),

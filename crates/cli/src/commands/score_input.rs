@@ -100,8 +100,7 @@ impl Input {
             }
             path => ByteStream::of(&Source::file(path)?),
         };
-        let opening =
-            Opening { split: options.split.clone(), non_finite: NonFinite::Null, ..Opening::default() };
+        let opening = Opening { split: options.split.clone(), non_finite: NonFinite::Null, ..Opening::default() };
         let reader = Reader::open(stream, opening).await?;
         if reader.columns().iter().any(|column| column.name == "input_ids") {
             return Ok(Self::Tokens(Box::new(reader)));

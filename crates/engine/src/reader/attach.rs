@@ -124,7 +124,9 @@ pub(crate) async fn attach(
         (Head::Score, _) => {
             return Err(refuse(format!("{name}, which has a head of its own; it is read without tokens")));
         }
-        (Head::Pooled, _) => return Err(refuse(format!("{name}, an encoder, which gives one output for a whole text"))),
+        (Head::Pooled, _) => {
+            return Err(refuse(format!("{name}, an encoder, which gives one output for a whole text")));
+        }
     }
     let layout = Layout::new(&reader, &opened.text, options.clock)?;
     Ok(Some(Attached { layout, combine: reader.spec.combine.clone(), reader }))

@@ -319,7 +319,7 @@ impl Layout {
                     Ok(Message::new(role.as_str(), self.render(content, prompt, completion, "")?))
                 };
                 let messages = turns.iter().map(turn).collect::<Result<Vec<_>, EngineError>>()?;
-                let rendered = chat(text)?.render(&messages, true)? + begun;
+                let rendered = opened(chat(text)?, messages)? + begun;
                 let ids = text.tokenizer.encode(&rendered)?;
                 let read_at = self.read_at(&ids)?;
                 Ok(Whole { text: rendered, ids, read_at })
@@ -492,6 +492,22 @@ impl Layout {
         }
         Ok(Whole { text: rendered, ids, read_at })
     }
+}
+
+/// The text of messages up to where the answer begins. Some templates write no beginning of an answer but with the
+/// answer.
+fn opened(template: &ChatTemplate, mut messages: Vec<Message>) -> Result<String, EngineError> {
+    /// A character that no text has.
+    const ANSWER: &str = "\u{1}";
+    let asked = template.render(&messages, true)?;
+    if asked != template.render(&messages, false)? {
+        return Ok(asked);
+    }
+    messages.push(Message::new("assistant", ANSWER));
+    let answered = template.render(&messages, false)?;
+    // A blank before the answer belongs to the answer's first token.
+    let before = answered.split(ANSWER).next().filter(|before| before.len() >= asked.len());
+    Ok(before.map_or(asked, |before| before.trim_end_matches(' ').to_owned()))
 }
 
 /// The model's chat template.

@@ -255,9 +255,9 @@ impl ReaderSpec {
         }
         let spec: Self = serde_json::from_str(json).map_err(|error| match error.to_string() {
             // What serde says of a value that is none of several.
-            text if text.contains("untagged enum Steps") => refuse(
-                "steps in another form than first and next, turns, before, step and end, or answer".to_owned(),
-            ),
+            text if text.contains("untagged enum Steps") => {
+                refuse("steps in another form than first and next, turns, before, step and end, or answer".to_owned())
+            }
             text if text.contains("untagged enum TokenName") => {
                 refuse("a token that is neither a number nor a text".to_owned())
             }

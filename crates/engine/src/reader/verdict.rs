@@ -48,7 +48,11 @@ impl Combine {
             }
             (Self::Expected(values), all) => {
                 let shares = softmax(all);
-                Verdict { value: shares.iter().zip(values).map(|(p, value)| p * value).sum(), shares, probability: None }
+                Verdict {
+                    value: shares.iter().zip(values).map(|(p, value)| p * value).sum(),
+                    shares,
+                    probability: None,
+                }
             }
         }
     }

@@ -84,7 +84,9 @@ impl Scorer {
         // With a head, fewer layers may be loaded, and with a reader a few rows of a matrix: there is no whole model to
         // keep.
         let cache = match (files, head, &reader) {
-            (ModelFiles::Folder { form: Some(form), .. }, None, None) => Some((form.as_ref(), backbone_fingerprint.as_str())),
+            (ModelFiles::Folder { form: Some(form), .. }, None, None) => {
+                Some((form.as_ref(), backbone_fingerprint.as_str()))
+            }
             _ => None,
         };
         now.stage = LoadStage::Weights;
@@ -461,7 +463,9 @@ impl Scorer {
                 judged = own.judged(&outputs, &read, self.options.step_aggregate);
                 judged.score
             }
-            (None, None) if summary.head == Head::Pooled => values.get(label).map_or(f64::NAN, |&logit| f64::from(logit)),
+            (None, None) if summary.head == Head::Pooled => {
+                values.get(label).map_or(f64::NAN, |&logit| f64::from(logit))
+            }
             (None, None) => {
                 let pooled = self.pooled_span(self.pooling, ids, self.completion_start(sequence));
                 objectives = self.reading.objectives_at(&outputs, pooled.end - 1);
