@@ -1,19 +1,10 @@
-//! Fuzzes the reader of GGUF files: header and metadata, the tensors that the header promises, and the tokenizer.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pollster::block_on;
-use rewardscope_store::Source;
-use rewardscope_text::Tokenizer;
-use rewardscope_weights::Checkpoint;
 
-fuzz_target!(|data: &[u8]| {
-    let Ok(checkpoint) = block_on(Checkpoint::from_gguf(&Source::memory("fuzz.gguf", data))) else { return };
-    rewardscope_fuzz_rows(&checkpoint);
-    let Some(metadata) = checkpoint.metadata() else { return };
-    if let Ok(tokenizer) = Tokenizer::from_gguf(metadata) {
-        let _ = tokenizer.encode("Hello, w\u{f6}rld 1234 \u{1f980}");
-    }
-});
+#[path = "../src/rows.rs"]
+mod rows;
+#[path = "../src/gguf.rs"]
+mod target;
 
-include!("rows.rs");
+fuzz_target!(|bytes: &[u8]| target::run(bytes));

@@ -1,26 +1,10 @@
-//! Fuzzes the reader of safetensors folders: the header or the list of shards, and the tensors that they promise.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pollster::block_on;
-use rewardscope_store::{Folder, Source};
-use rewardscope_weights::{Checkpoint, safetensors};
 
-fuzz_target!(|data: &[u8]| {
-    let Some((&kind, bytes)) = data.split_first() else { return };
-    let sources = if kind % 2 == 0 {
-        vec![Source::memory(safetensors::SINGLE, bytes)]
-    } else {
-        // The input is the list of shards, a zero byte, and the content of every shard.
-        let at = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
-        let (index, shard) = bytes.split_at(at);
-        let shard = shard.get(1..).unwrap_or_default();
-        let named = ["a.safetensors", "b.safetensors"].map(|name| Source::memory(name, shard));
-        named.into_iter().chain([Source::memory(safetensors::INDEX, index)]).collect()
-    };
-    let folder = Folder::new("fuzz", sources);
-    let Ok(checkpoint) = block_on(Checkpoint::from_folder(&folder)) else { return };
-    rewardscope_fuzz_rows(&checkpoint);
-});
+#[path = "../src/rows.rs"]
+mod rows;
+#[path = "../src/safetensors.rs"]
+mod target;
 
-include!("rows.rs");
+fuzz_target!(|bytes: &[u8]| target::run(bytes));

@@ -1,14 +1,8 @@
-//! Fuzzes the reader of tokenizer.json, and the tokenizer's encoding of a text and of a pair.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rewardscope_text::{Bos, Encoding, Tokenizer, TruncationSide};
 
-fuzz_target!(|data: &[u8]| {
-    let Ok(tokenizer) = Tokenizer::from_json("fuzz", data) else { return };
-    let text = "Hello, w\u{f6}rld 1234 \u{1f980}\n";
-    let _ = tokenizer.encode(text);
-    let encoding = Encoding { bos: Bos::Template, side: TruncationSide::Right, most_tokens: 16 };
-    let _ = tokenizer.encode_pair(text, "Yes.", encoding);
-    let _ = tokenizer.encode_cut(text, true, 4, TruncationSide::Left);
-});
+#[path = "../src/tokenizer.rs"]
+mod target;
+
+fuzz_target!(|bytes: &[u8]| target::run(bytes));

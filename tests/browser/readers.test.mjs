@@ -53,7 +53,9 @@ test("Chromium: a reader's scores on WebGPU are transformers', and are called wh
     await readBy(browser, '{ "tokens": ["yes"], "combine": "difference" }');
     await browser.pick("#model-files", checkpoint("reader_difference", "kinds"));
     await browser.press("button", "Load");
-    await browser.until("the refusal", () => document.querySelector("#error") !== null, undefined, { allowError: true });
+    await browser.until("the refusal", () => document.querySelector("#error") !== null, undefined, {
+      allowError: true,
+    });
     assert.match(await browser.text("#error"), /a difference of two, of 1 output/);
   });
 });

@@ -74,6 +74,7 @@ test("Chromium: every flow goes by the keyboard alone", async () => {
     );
     await tabTo(browser, "#run-subset", { back: true });
     await choose(browser, "Math");
+    await browser.until("the choice", () => document.querySelector("#run:not(:disabled)") !== null);
     await tabTo(browser, "#run", { back: true });
     await keyboard.press("Enter");
     await browser.until(
@@ -81,7 +82,10 @@ test("Chromium: every flow goes by the keyboard alone", async () => {
       () => Number(document.querySelector("#progress")?.textContent.match(/(\d+) of/)?.[1]) >= 2,
     );
     await press("#pause-run");
-    await browser.until("the pause", () => document.querySelector("#run")?.textContent.trim() === "Resume");
+    await browser.until(
+      "the pause",
+      () => document.querySelector("#run:not(:disabled)")?.textContent.trim() === "Resume",
+    );
     await tabTo(browser, "#run", { back: true });
     await keyboard.press("Enter");
     await browser.until("the end", runIsOver);

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use pollster::block_on;
 use rewardscope_engine::{
-    ARCHITECTURES, Aggregate, Bos, Cancel, Clock, Detail, DeviceChoice, DeviceKind, Dtype, Head, LoadOptions, Message,
-    ModelFiles, Protocol, Scorer, TokenSequence, TruncationSide, device,
+    ARCHITECTURES, Bos, Cancel, Clock, Detail, DeviceChoice, DeviceKind, Head, LoadOptions, Message, ModelFiles,
+    Protocol, Scorer, TokenSequence, TruncationSide, device,
 };
 use rewardscope_store::{Folder, Source};
 use rewardscope_tests::{fixture, json_fixture, number, root, safetensors_with};

@@ -7,10 +7,8 @@ use anyhow::Context;
 use crate::setup::target_folder;
 use crate::stage::run;
 
-const TARGETS: [&str; 7] = ["safetensors", "gguf", "tokenizer", "readers", "layouts", "adapter", "tokenizer_config"];
-
-/// Targets that also compile the models and kernels, which takes minutes; only with `--all`.
-const LONG_TARGETS: [&str; 1] = ["config"];
+const TARGETS: [&str; 8] =
+    ["safetensors", "gguf", "tokenizer", "readers", "layouts", "adapter", "tokenizer_config", "config"];
 
 /// rustc's flags for libFuzzer's coverage, as cargo-fuzz sets them. There is no sanitizer, because only nightly
 /// compilers have one.
@@ -19,24 +17,21 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing";
 
 /// Builds the targets.
-pub fn build(all: bool) -> anyhow::Result<()> {
+pub fn build() -> anyhow::Result<()> {
     let host = host()?;
     let mut build = Command::new("cargo");
     build.args(["build", "--quiet", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--release"]);
-    // Seconds of fuzzing are not worth minutes of optimising.
-    build.args(if all { &["--features", "models"][..] } else { &["--config", "profile.release.opt-level=1"] });
     run(build.args(["--target", &host, "--target-dir", &folder()]).env("RUSTFLAGS", COVERAGE))
 }
 
 /// Builds the targets and runs them; together they run for `seconds`. Inputs that fail are left in `fuzz/artifacts`.
 /// The committed corpus is only read; new inputs go to the target folder.
-pub fn fuzz(seconds: u32, all: bool) -> anyhow::Result<()> {
-    build(all)?;
+pub fn fuzz(seconds: u32) -> anyhow::Result<()> {
+    build()?;
     let (host, target) = (host()?, folder());
     std::fs::create_dir_all("fuzz/artifacts")?;
-    let targets: Vec<&str> = TARGETS.into_iter().chain(LONG_TARGETS.into_iter().filter(|_| all)).collect();
-    let seconds = seconds / targets.len() as u32;
-    for name in targets {
+    let seconds = seconds / TARGETS.len() as u32;
+    for name in TARGETS {
         let grown = format!("{target}/corpus/{name}");
         std::fs::create_dir_all(&grown)?;
         let mut fuzz = Command::new(format!("{target}/{host}/release/{name}"));

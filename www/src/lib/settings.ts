@@ -24,7 +24,10 @@ const DTYPES = ["auto", "f32", "f16", "q8", "q4"] as const;
 /** Settings from a link or from storage, checked; undefined where they are no settings. */
 export function readSettings(found: unknown): LoadSettings | undefined {
   if (typeof found !== "object" || found === null) return undefined;
-  const { device, dtype, is_reference, format, label, reader, instruction, step_aggregate, date } = found as Record<string, unknown>;
+  const { device, dtype, is_reference, format, label, reader, instruction, step_aggregate, date } = found as Record<
+    string,
+    unknown
+  >;
   const isShort = (value: unknown, most = 100) =>
     value === undefined || (typeof value === "string" && value.length <= most);
   const isIndex = label === undefined || (Number.isInteger(label) && (label as number) >= 0);
