@@ -19,11 +19,21 @@ fn fifty_thousand_pairs_stream() {
     let path = scratch("stream").join("features.bin");
     let mut cache = block_on(FeatureCache::open(&path, made_up_header(width))).unwrap();
     let mut random = SplitMix(1);
-    let mut uniform = || random.bits() as f32 / u64::MAX as f32 - 0.5;
-    let direction: Vec<f32> = (0..width).map(|_| uniform()).collect();
+    // Four numbers of each draw, and a direction along the first of them: this is compiled without optimisation.
+    let mut uniform = |values: &mut [f32]| {
+        for four in values.chunks_mut(4) {
+            let bits = random.bits();
+            for (place, value) in four.iter_mut().enumerate() {
+                *value = f32::from((bits >> (16 * place)) as u16) / f32::from(u16::MAX) - 0.5;
+            }
+        }
+    };
+    let mut direction = [0.0f32; 64];
+    uniform(&mut direction);
     let mut pairs = Vec::with_capacity(PAIRS);
     for i in 0..PAIRS as u32 {
-        let mut states: [Vec<f32>; 2] = std::array::from_fn(|_| (0..width).map(|_| uniform()).collect());
+        let mut states = [vec![0.0; width], vec![0.0; width]];
+        states.iter_mut().for_each(|state| uniform(state));
         let score = |state: &Vec<f32>| state.iter().zip(&direction).map(|(a, b)| a * b).sum::<f32>();
         // One pair in five has the wrong label.
         if (score(&states[0]) < score(&states[1])) != (i % 5 == 0) {

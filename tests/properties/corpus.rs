@@ -27,8 +27,10 @@ mod tokenizer;
 #[path = "../../fuzz/src/tokenizer_config.rs"]
 mod tokenizer_config;
 
-/// Each target with the number of mutations of each of its inputs.
-const TARGETS: [(&str, fn(&[u8]), usize); 8] = [
+/// A target's name, what it does with an input, and the number of mutations of each of its inputs.
+type Target = (&'static str, fn(&[u8]), usize);
+
+const TARGETS: [Target; 8] = [
     ("adapter", adapter::run, 500),
     ("config", config::run, 100),
     ("gguf", gguf::run, 200),

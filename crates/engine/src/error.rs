@@ -5,8 +5,6 @@ use rewardscope_store::{Cancelled, StoreError};
 use rewardscope_text::TextError;
 use rewardscope_weights::WeightsError;
 
-use crate::reader::named::READERS;
-
 /// Why a model could not be loaded, or a text could not be scored.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EngineError {
@@ -217,13 +215,12 @@ pub enum EngineError {
         found: String,
     },
     /// There is no reader of this name.
-    #[error(
-        "choosing a reader: none, the name of a JSON file, or one of {} was expected, {name} was found",
-        READERS.each_ref().map(|reader| reader.name).join(", ")
-    )]
+    #[error("choosing a reader: none, the name of a JSON file, or one of {known} was expected, {name} was found")]
     NoReader {
         /// What was asked for.
         name: String,
+        /// The names that exist.
+        known: String,
     },
     /// The work was cancelled. What was done before stays.
     #[error("cancelled")]

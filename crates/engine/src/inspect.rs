@@ -58,10 +58,7 @@ impl ModelFiles {
         if let Some(head) = head {
             head.attach(&mut opened, &self.fingerprint(&crate::Cancel::default()).await?).await?;
         }
-        let reader = match head {
-            Some(_) => None,
-            None => attach(&mut opened, self.name(), options).await?,
-        };
+        let reader = attach(&mut opened, self.name(), head.is_some(), options).await?;
         let architecture: &dyn Architecture = opened.architecture.as_ref();
         let summary = architecture.summary();
         let mut stored_bytes = BTreeMap::new();

@@ -41,11 +41,10 @@ pub use device::{DeviceCalibration, DeviceChoice, DeviceKind, DeviceReport, Open
 pub use error::EngineError;
 pub use inspect::Inspection;
 pub use loading::{LoadOptions, LoadProgress, LoadStage};
-pub use reader::attach::ReaderChoice;
 pub use reader::named::{NamedReader, READERS, readers_table};
 pub use reader::spec::{
-    At, Combine, Gives, Reader, ReaderSpec, StepAnswer, StepPieces, StepTexts, StepTurn, StepTurns, Steps, TokenName,
-    Turn,
+    At, Combine, Gives, Reader, ReaderChoice, ReaderSpec, StepAnswer, StepPieces, StepTexts, StepTurn, StepTurns,
+    Steps, TokenName, Turn,
 };
 pub use reader::verdict::{StepAggregate, StepScores};
 pub use rewardscope_models::{ARCHITECTURES, Head, supported_table};

@@ -4,7 +4,7 @@ use rewardscope_store::{FetchProgress, FetchStage};
 use rewardscope_text::Clock;
 use serde::{Deserialize, Serialize};
 
-use crate::reader::attach::ReaderChoice;
+use crate::reader::spec::ReaderChoice;
 use crate::reader::verdict::StepAggregate;
 use crate::scoring::score::Aggregate;
 use crate::{Dtype, Protocol};

@@ -80,13 +80,18 @@ impl Passes<'_> {
     async fn margins(&mut self, problems: &[Problem]) -> Result<Vec<Vec<f64>>, FitError> {
         let mut margins = vec![Vec::new(); problems.len()];
         for block in self.rows.blocks() {
-            let rows = self.rows.block(block)?;
-            for (margins, problem) in margins.iter_mut().zip(problems) {
-                margins.extend(rows.dot(&ndarray::aview1(problem.weights())));
-            }
+            add_margins(&mut margins, &self.rows.block(block)?, problems);
             self.breathe().await?;
         }
         Ok(margins)
+    }
+}
+
+/// Adds each problem's margins of some rows. Not in an async function: those are compiled where they are awaited, in
+/// tests without optimisation.
+fn add_margins(margins: &mut [Vec<f64>], rows: &ndarray::Array2<f64>, problems: &[Problem]) {
+    for (margins, problem) in margins.iter_mut().zip(problems) {
+        margins.extend(rows.dot(&ndarray::aview1(problem.weights())));
     }
 }
 

@@ -11,21 +11,9 @@ use crate::error::EngineError;
 use crate::loading::LoadOptions;
 use crate::reader::layout::{Layout, token_id};
 use crate::reader::named::{found, wanted};
-use crate::reader::spec::{At, Combine, Reader};
+use crate::reader::spec::{At, Combine, Gives, Reader, ReaderChoice};
 use crate::reader::verdict::{StepAggregate, StepScores, Verdict};
 use crate::scoring::reading::{Outputs, Reading};
-
-/// Which reader a model is read by.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub enum ReaderChoice {
-    /// The one that is known for the model, if any.
-    #[default]
-    Found,
-    /// None: the model's own head, or a language model's likelihood.
-    None,
-    /// This one.
-    Given(Box<Reader>),
-}
 
 /// A reader on a model.
 #[derive(Debug)]
@@ -48,6 +36,11 @@ impl Attached {
     /// Whether it reads at several tokens of a text.
     pub fn reads_several(&self) -> bool {
         self.layout.has_steps() || self.reader.spec.at != At::Last
+    }
+
+    /// Whether its scores are rewards.
+    pub fn gives_rewards(&self) -> bool {
+        self.reader.spec.gives == Gives::Reward
     }
 
     /// What it makes of the outputs at the tokens that it reads.
@@ -73,17 +66,19 @@ const HEAD: &str = "reader";
 const VOCABULARY: [&str; 2] = ["lm_head.weight", "embed_out.weight"];
 
 /// Puts a reader on a model, if one was chosen or is known for a model of this name. The instruction of the options
-/// takes the place of the reader's own.
+/// takes the place of the reader's own. With a fitted head there is none.
 ///
 /// # Errors
 /// When the reader does not fit the model.
 pub(crate) async fn attach(
     opened: &mut Opened,
     name: &str,
+    has_head: bool,
     options: &LoadOptions,
 ) -> Result<Option<Attached>, EngineError> {
     let instruction = options.instruction.as_deref();
     let reader = match &options.reader {
+        _ if has_head => None,
         ReaderChoice::None => None,
         ReaderChoice::Given(reader) => Some(reader.as_ref().clone()),
         ReaderChoice::Found if let Some(what) = wanted(name) => {
@@ -94,11 +89,11 @@ pub(crate) async fn attach(
     };
     let Some(mut reader) = reader else {
         return match instruction {
-            Some(_) => Err(EngineError::Reader {
+            Some(_) if !has_head => Err(EngineError::Reader {
                 reader: "none".to_owned(),
                 found: "an instruction, and no reader that takes one; choose it (--reader NAME)".to_owned(),
             }),
-            None => Ok(None),
+            _ => Ok(None),
         };
     };
     let refuse = |found: String| EngineError::Reader { reader: reader.name.clone(), found };

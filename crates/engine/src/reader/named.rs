@@ -112,7 +112,10 @@ impl Reader {
     pub fn named(name: &str) -> Result<Self, EngineError> {
         match READERS.iter().find(|reader| reader.name == name) {
             Some(reader) => reader.reader(),
-            None => Err(EngineError::NoReader { name: name.to_owned() }),
+            None => {
+                let known = READERS.each_ref().map(|reader| reader.name).join(", ");
+                Err(EngineError::NoReader { name: name.to_owned(), known })
+            }
         }
     }
 }

@@ -237,6 +237,18 @@ pub struct Reader {
     pub spec: ReaderSpec,
 }
 
+/// Which reader a model is read by.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum ReaderChoice {
+    /// The one that is known for the model, if any.
+    #[default]
+    Found,
+    /// None: the model's own head, or a language model's likelihood.
+    None,
+    /// This one.
+    Given(Box<Reader>),
+}
+
 /// Most bytes of a reader's JSON; none is nearly as long.
 const MOST_BYTES: usize = 1 << 20;
 
@@ -252,6 +264,10 @@ impl ReaderSpec {
         let refuse = |found: String| EngineError::Reader { reader: file.to_owned(), found };
         if json.len() > MOST_BYTES {
             return Err(refuse(format!("a file of {} bytes", json.len())));
+        }
+        // serde takes a list for an object.
+        if !json.trim_start().starts_with('{') {
+            return Err(refuse("no JSON object".to_owned()));
         }
         let spec: Self = serde_json::from_str(json).map_err(|error| match error.to_string() {
             // What serde says of a value that is none of several.
@@ -402,7 +418,7 @@ mod tests {
             (r#"{"steps": {"turns": [{"role": "user", "first": "a", "next": "b"}]}}"#, "one verdict"),
             (r#"{"steps": {"turns": [{"role": "assistant", "verdict": "+"}]}}"#, "before"),
             (r#"{"at": {"before": 3}, "steps": {"first": "a", "next": "b"}}"#, "read before a token"),
-            ("[]", "invalid type"),
+            ("[]", "no JSON object"),
         ] {
             let found = refused(json);
             assert!(found.contains("own.json") && found.contains(part), "{json}: {found}");

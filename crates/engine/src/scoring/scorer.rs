@@ -19,7 +19,7 @@ use crate::scoring::report::{ModelReport, tokenizer_fingerprint};
 use crate::scoring::score::{Detail, LogProbabilities, Score, ScoreProgress};
 use crate::scoring::selftest;
 use crate::scoring::sequence::{Features, TokenSequence};
-use crate::{Cancel, Gives, ModelFiles, Pooling, RewardHead};
+use crate::{CacheEntry, Cancel, ModelFiles, Pooling, RewardHead};
 
 /// A loaded model with its tokenizer and chat template.
 pub struct Scorer {
@@ -74,21 +74,12 @@ impl Scorer {
             head.attach(&mut opened, &backbone_fingerprint).await?;
             fingerprint = head.fingerprint(&backbone_fingerprint);
         }
-        let reader = match head {
-            Some(_) => None,
-            None => attach(&mut opened, files.name(), &options).await?,
-        };
-        if opened.reading.gates.is_none() && reader.is_none() {
+        let reader = attach(&mut opened, files.name(), head.is_some(), &options).await?;
+        let one_output = opened.reading.gates.is_some() || reader.is_some();
+        if !one_output {
             choose_label(opened.architecture.as_mut(), files.name(), options.label)?;
         }
-        // With a head, fewer layers may be loaded, and with a reader a few rows of a matrix: there is no whole model to
-        // keep.
-        let cache = match (files, head, &reader) {
-            (ModelFiles::Folder { form: Some(form), .. }, None, None) => {
-                Some((form.as_ref(), backbone_fingerprint.as_str()))
-            }
-            _ => None,
-        };
+        let cache = kept_form(files, head.is_some() || reader.is_some(), &backbone_fingerprint);
         now.stage = LoadStage::Weights;
         let architecture = opened.architecture.as_ref();
         let tell = &mut |done, total| {
@@ -121,15 +112,12 @@ impl Scorer {
             protocol: options.protocol.described(),
             template: template_name(&options, opened.text.template.as_ref()),
             reading: opened.reading.described(),
-            label: (summary.labels > 1 && opened.reading.gates.is_none() && reader.is_none()).then_some(summary.label),
+            label: (summary.labels > 1 && !one_output).then_some(summary.label),
             step_aggregate: reader.as_ref().filter(|own| own.reads_several()).map(|_| options.step_aggregate),
             reader: reader.as_ref().map(|own| own.reader.clone()),
             template_seconds: tells_time.then_some(options.clock.local_seconds()),
             architecture: summary.architecture.to_owned(),
-            is_reward_model: match &reader {
-                Some(own) => own.reader.spec.gives == Gives::Reward,
-                None => summary.head != Head::LanguageModel,
-            },
+            is_reward_model: reader.as_ref().map_or(summary.head != Head::LanguageModel, Attached::gives_rewards),
             context_tokens,
             notes: opened.notes,
             layers: summary.layers,
@@ -502,6 +490,15 @@ fn template_name(options: &LoadOptions, own: Option<&ChatTemplate>) -> String {
         (None, None) => "none",
     }
     .to_owned()
+}
+
+/// The cache entry to fill while loading, with the model's fingerprint. With a head, fewer layers may be loaded, and with
+/// a reader a few rows of a matrix: then there is no whole model to keep.
+fn kept_form<'a>(files: &'a ModelFiles, is_part: bool, fingerprint: &'a str) -> Option<(&'a CacheEntry, &'a str)> {
+    match files {
+        ModelFiles::Folder { form: Some(form), .. } if !is_part => Some((form.as_ref(), fingerprint)),
+        _ => None,
+    }
 }
 
 /// Sets which logit is the score: the classifier's only one, or the one that was asked for.
