@@ -1,9 +1,16 @@
 // Readers: a verdict from a few rows of the vocabulary, and the values of steps, on WebGPU and in the views.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { test } from "node:test";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { after, test } from "node:test";
 
-import { checkpoint, isAccessible, loadFiles, modelsFrom, scored, show, using } from "./browsers.mjs";
+import { checkpoint, isAccessible, loadFiles, modelsFrom, runIsOver, scored, show, using } from "./browsers.mjs";
+
+const root = new URL("../../", import.meta.url).pathname;
+const scratch = mkdtempSync(join(tmpdir(), "rewardscope-readers-"));
+after(() => rmSync(scratch, { recursive: true }));
 
 const expected = (kind) =>
   JSON.parse(readFileSync(new URL(`../fixtures/kinds/${kind}/expected.json`, import.meta.url), "utf8"));
@@ -91,6 +98,51 @@ test("Chromium: steps have a value each", async () => {
     for (const colorScheme of ["light", "dark"]) {
       await page.emulateMedia({ colorScheme });
       await isAccessible(browser, `steps, ${colorScheme}`, "#try");
+    }
+  });
+});
+
+/** The marks that the command gives the sample. */
+function nativeMarks(kind, options) {
+  const out = join(scratch, kind);
+  execFileSync(
+    join(resolve(root, process.env.REWARDSCOPE_TARGET || "target"), "debug/rewardscope"),
+    [
+      "eval",
+      "--device",
+      "cpu",
+      "--model",
+      join(root, "tests/fixtures/kinds", kind),
+      "--data",
+      join(root, "sample"),
+    ].concat(["--out", out], options),
+    { stdio: "pipe" },
+  );
+  return JSON.parse(readFileSync(join(out, "marks.json"), "utf8"));
+}
+
+test("Chromium: the sample's marks by a reader and by steps are the command's", async () => {
+  await using("Chromium", "readers-sample", async (browser) => {
+    const { reader } = expected("reader_difference");
+    const file = join(scratch, "reader.json");
+    writeFileSync(file, JSON.stringify(reader));
+    const question = "Does the document answer the query?";
+    for (const [kind, chosen, instruction, aggregate, options] of [
+      ["reader_difference", JSON.stringify(reader), question, "", ["--reader", file, "--instruction", question]],
+      ["prm_two_layer", "", "", "last", ["--aggregate", "last"]],
+    ]) {
+      await readBy(browser, chosen, instruction);
+      await browser.page.selectOption("#step-aggregate", aggregate === "" ? { index: 0 } : aggregate);
+      await loadFiles(browser, "cpu", checkpoint(kind, "kinds"));
+      await show(browser, "benchmark");
+      await browser.until("the sample", () => document.querySelector("#run:not(:disabled)") !== null);
+      await browser.select("#size", "full");
+      await browser.click("#run");
+      await browser.until("the run's end", runIsOver, undefined, { timeout: 600_000 });
+      assert.match(await browser.text("#progress"), /^140 of 140 items/);
+      const marks = nativeMarks(kind, options);
+      assert.equal(await browser.text("#overall"), marks.overall.toFixed(4), kind);
+      console.log(`${kind}: ${marks.overall.toFixed(4)} in page and command`);
     }
   });
 });
