@@ -6,12 +6,13 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { after, test } from "node:test";
 
-import { checkpoint, isAccessible, loadFiles, modelsFrom, runIsOver, scored, show, using } from "./browsers.mjs";
+import { checkpoint, isAccessible, loadFiles, modelsFrom, scored, show, using } from "./browsers.mjs";
 
 const root = new URL("../../", import.meta.url).pathname;
 const scratch = mkdtempSync(join(tmpdir(), "rewardscope-readers-"));
 after(() => rmSync(scratch, { recursive: true }));
 
+const runIsOver = () => document.querySelector("#marks") !== null && document.querySelector("#cancel-run") === null;
 const expected = (kind) =>
   JSON.parse(readFileSync(new URL(`../fixtures/kinds/${kind}/expected.json`, import.meta.url), "utf8"));
 const call = (browser, name, args) =>
@@ -114,7 +115,7 @@ function nativeMarks(kind, options) {
       "--model",
       join(root, "tests/fixtures/kinds", kind),
       "--data",
-      join(root, "sample"),
+      join(root, "sample/sample.parquet"),
     ].concat(["--out", out], options),
     { stdio: "pipe" },
   );
