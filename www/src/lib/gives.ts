@@ -48,7 +48,9 @@ const READ: Record<Gives, Given> = {
 export const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** What a model's scores are. */
-export function given(model: Pick<ModelReport, "is_reward_model" | "reader">): Given {
-  if (model.reader) return READ[model.reader.spec.gives ?? "score"];
+export function given(model: Pick<ModelReport, "is_reward_model" | "reader" | "step_aggregate">): Given {
+  const gives = model.reader?.spec.gives ?? "score";
+  if (gives === "reward" && model.step_aggregate) return { ...REWARD, kind: "Process reward model" };
+  if (model.reader) return READ[gives];
   return model.is_reward_model ? REWARD : LIKELIHOOD;
 }
