@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { after, test } from "node:test";
 
-import { checkpoint, isAccessible, loadFiles, modelsFrom, scored, show, using } from "./browsers.mjs";
+import { checkpoint, isAccessible, loadFiles, loadLikelihood, modelsFrom, scored, show, using } from "./browsers.mjs";
 
 const root = new URL("../../", import.meta.url).pathname;
 const scratch = mkdtempSync(join(tmpdir(), "rewardscope-readers-"));
@@ -144,6 +144,28 @@ test("Chromium: the sample's marks by a reader and by steps are the command's", 
       const marks = nativeMarks(kind, options);
       assert.equal(await browser.text("#overall"), marks.overall.toFixed(4), kind);
       console.log(`${kind}: ${marks.overall.toFixed(4)} in page and command`);
+    }
+  });
+});
+
+test("Chromium: SmolLM2's word on a criterion is transformers'", async () => {
+  await using("Chromium", "readers-criterion", async (browser) => {
+    const { rows } = JSON.parse(readFileSync(join(root, "tests/fixtures/criteria.json"), "utf8"));
+    const [{ instruction }] = rows;
+    for (const reader of ["criterion", "criterion-digit"]) {
+      await readBy(browser, reader, instruction);
+      await loadLikelihood(browser, "cpu");
+      assert.match(await browser.text("#model-report"), /a criterion|of a criterion/);
+      const own = rows.filter(
+        (row) => row.model === "smollm2" && row.reader === reader && row.instruction === instruction,
+      );
+      assert.equal(own.length, 2);
+      for (const { prompt, completion, score } of own) {
+        const [found] = await call(browser, "score", [[{ role: "user", content: prompt }], [completion]]);
+        assert.ok(Math.abs(found.score - score) < 1e-3, `${reader}: ${found.score} is not ${score}`);
+        // An expected digit comes with its distribution.
+        assert.equal(found.probabilities?.length ?? 0, reader === "criterion" ? 0 : 5);
+      }
     }
   });
 });
