@@ -26,7 +26,7 @@ const HEADS: [(&str, &str); 10] = [
 ];
 
 /// Encoders that rerankers are made of.
-const ENCODERS: [&str; 4] = ["xlm_roberta", "distilbert", "electra", "albert"];
+const ENCODERS: [&str; 5] = ["xlm_roberta", "camembert", "distilbert", "electra", "albert"];
 
 /// The files of a case.
 const FILES: [&str; 5] =

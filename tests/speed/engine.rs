@@ -174,6 +174,7 @@ fn main() {
     let path = root().join(".cache/models/SmolLM2-135M-Instruct.Q4_1.gguf");
     let source = Source::file(&path).unwrap_or_else(|e| panic!("{e}; cargo xtask bench fetches it"));
     let smollm2 = ModelFiles::from_sources("SmolLM2", vec![source]).unwrap();
+    read(&mut rows, &smollm2);
     let scorer = load(&smollm2, choice, Dtype::Auto);
     shared(&mut rows, "SmolLM2", &scorer);
     grown(&mut rows, "SmolLM2", &smollm2, &scorer);
@@ -186,7 +187,6 @@ fn main() {
         let bytes = scorer.report().device_bytes;
         rows.push(&format!("SmolLM2, 1 x 512, {}", dtype.name()), json!({ "ms": ms, "weight_bytes": bytes }));
     }
-    read(&mut rows, &smollm2);
     let scorer = load(&minilm(), choice, Dtype::Auto);
     let sequences = batch(4, 256);
     let ms = usual(TIMES, || once(&scorer, &sequences));

@@ -21,6 +21,7 @@ CLASSES = {
     "bert": "BertConfig",
     "roberta": "RobertaConfig",
     "xlm-roberta": "XLMRobertaConfig",
+    "camembert": "CamembertConfig",
     "distilbert": "DistilBertConfig",
     "electra": "ElectraConfig",
     "albert": "AlbertConfig",

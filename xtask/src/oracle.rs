@@ -46,6 +46,7 @@ pub fn run() -> anyhow::Result<()> {
     stages
         .run("statistics", || call(python, ["xtask/oracle/statistics.py", "tests/fixtures/metrics/statistics.json"]))?;
     stages.run("scores of tiny checkpoints", || call(python, ["xtask/oracle/parity.py", "tests/fixtures/parity"]))?;
+    stages.run("kin of encoders", || call(python, ["-P", "xtask/oracle/encoders.py", "tests/fixtures/kinds"]))?;
     // Without -P, Python would import `statistics.py` of this folder in place of its own module.
     stages.run("kinds of reward models", || call(python, ["-P", "xtask/oracle/kinds.py", "tests/fixtures/kinds"]))?;
     stages.run("model folders", || call(python, ["-P", "xtask/oracle/folders.py", "tests/fixtures"]))?;

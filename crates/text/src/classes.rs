@@ -110,6 +110,7 @@ const CLASSES: &[Class] = &[
     Class { name: "ElectraTokenizer", kind: Kind::Bert, types: true, tokens: BERT_TOKENS },
     // Their files have the map of characters that the classes get from SentencePiece's file.
     Class { name: "XLMRobertaTokenizer", kind: Kind::Backend, types: false, tokens: ROBERTA_TOKENS },
+    Class { name: "CamembertTokenizer", kind: Kind::Backend, types: false, tokens: ROBERTA_TOKENS },
     Class { name: "AlbertTokenizer", kind: Kind::Backend, types: true, tokens: ALBERT_TOKENS },
     Class { name: "RobertaTokenizer", kind: Kind::Roberta, types: false, tokens: ROBERTA_TOKENS },
     Class { name: "LlamaTokenizer", kind: Kind::Llama, types: false, tokens: LLAMA_TOKENS },
@@ -127,6 +128,7 @@ fn registered(model_type: &str) -> Option<&'static str> {
         "distilbert" | "electra" => "BertTokenizer",
         "roberta" => "RobertaTokenizer",
         "xlm-roberta" => "XLMRobertaTokenizer",
+        "camembert" => "CamembertTokenizer",
         "albert" => "AlbertTokenizer",
         "deberta-v2" => "DebertaV2Tokenizer",
         "gemma" | "gemma2" | "gemma3_text" => "GemmaTokenizer",

@@ -1,6 +1,6 @@
 //! RoBERTa (Liu et al., 2019, arXiv:1907.11692): BERT's layers with positions that begin after the pad id, and a
-//! classifier of two layers over the first token. XLM-RoBERTa (Conneau et al., 2019, arXiv:1911.02116) is the same with
-//! other defaults.
+//! classifier of two layers over the first token. XLM-RoBERTa (Conneau et al., 2019, arXiv:1911.02116) and
+//! CamemBERT (Martin et al., 2019, arXiv:1911.03894) are the same with other defaults.
 //!
 //! Matches `transformers/models/roberta/modeling_roberta.py` and `xlm_roberta/modeling_xlm_roberta.py`.
 
@@ -17,7 +17,7 @@ pub(crate) const DEFAULTS: &str = r#"{
     "type_vocab_size": 2, "layer_norm_eps": 1e-12, "pad_token_id": 1, "is_decoder": false
 }"#;
 
-/// What absent keys mean: `configuration_xlm_roberta.py`.
+/// What absent keys mean: `configuration_xlm_roberta.py`, `configuration_camembert.py`.
 pub(crate) const XLM_DEFAULTS: &str = r#"{
     "vocab_size": 30522, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
     "intermediate_size": 3072, "hidden_act": "gelu", "max_position_embeddings": 512,
