@@ -113,6 +113,10 @@ test("Chromium: in a window that stores nothing, Pause and Cancel do not say tha
         body: `StorageManager.prototype.getDirectory = undefined;\n${await response.text()}`,
       });
     });
+    // A service worker would serve that file itself.
+    await page.evaluate(async () => {
+      for (const found of await navigator.serviceWorker.getRegistrations()) await found.unregister();
+    });
     await page.reload();
     await loadFiles(browser, "cpu", checkpoint("llama_plain"));
     const begin = async () => {
