@@ -197,8 +197,6 @@ fn main() {
 
 /// Times a reader beside a head, in turn: both read one token of each text.
 fn read(rows: &mut Rows, files: &ModelFiles) {
-    let head = Source::file(&root().join("heads/smollm2-135m-instruct/head.safetensors")).unwrap();
-    let head = block_on(RewardHead::read(&head)).unwrap();
     let with = |head: Option<&RewardHead>| {
         let options = LoadOptions {
             reader: ReaderChoice::Given(Box::new(Reader::named("criterion").unwrap())),
@@ -208,7 +206,13 @@ fn read(rows: &mut Rows, files: &ModelFiles) {
         let device = block_on(device::open(DeviceChoice::Cpu)).unwrap();
         block_on(Scorer::load(files, head, device, options, &Cancel::default(), &mut |_| {})).unwrap()
     };
-    let (headed, read) = (with(Some(&head)), with(None));
+    let read = with(None);
+    // A head over as many layers as the reader reads.
+    let (report, name) = (read.report(), "a head".to_owned());
+    let (backbone, layers) = (Backbone::of(report, None), report.layers);
+    let config = HeadConfig { name, backbone, layers, pooling: Pooling::LastToken };
+    let head = RewardHead { config, weight: vec![0.01; report.hidden_size], report: None };
+    let headed = with(Some(&head));
     let sequences = batch(1, 512);
     let (mut head_ms, mut reader_ms) = (Vec::new(), Vec::new());
     for _ in 0..=TIMES {
