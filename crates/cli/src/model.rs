@@ -102,14 +102,13 @@ impl ReaderArguments {
     pub fn adjust(&self, options: &mut LoadOptions) -> anyhow::Result<()> {
         options.reader = match self.reader.as_deref() {
             None => ReaderChoice::Found,
-            Some("none") => ReaderChoice::None,
-            Some(name) if Path::new(name).is_file() => {
+            Some(name) if name != "none" && Path::new(name).is_file() => {
                 let json = std::fs::read_to_string(name).with_context(|| format!("reading the reader {name}"))?;
                 let file = Path::new(name).file_stem().map_or(name.into(), |stem| stem.to_string_lossy());
                 let spec = ReaderSpec::from_json(name, &json)?;
                 ReaderChoice::Given(Box::new(Reader { name: file.into_owned(), spec }))
             }
-            Some(name) => ReaderChoice::Given(Box::new(Reader::named(name)?)),
+            Some(name) => ReaderChoice::named(name)?,
         };
         options.instruction.clone_from(&self.instruction);
         options.step_aggregate = self.aggregate;

@@ -1,6 +1,6 @@
 //! What gave a run's scores, as a run file says it, and how the files of the first version are read.
 
-use rewardscope_engine::{Gives, ModelReport, Reader, StepAggregate};
+use rewardscope_engine::{ModelReport, Reader, StepAggregate};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -75,7 +75,7 @@ impl RunScorer {
     pub fn is_reward_model(&self) -> bool {
         match self {
             Self::Classifier { .. } => true,
-            Self::Reader { reader } | Self::Steps { reader, .. } => reader.spec.gives == Gives::Reward,
+            Self::Reader { reader } | Self::Steps { reader, .. } => reader.gives_rewards(),
             Self::LogProbability { .. } => false,
         }
     }

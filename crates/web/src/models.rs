@@ -60,12 +60,11 @@ impl LoadSettings {
         options.label = self.label;
         options.reader = match self.reader.as_deref().map(str::trim) {
             None | Some("") => ReaderChoice::Found,
-            Some("none") => ReaderChoice::None,
             Some(json) if json.starts_with('{') => {
                 let name = "own reader".to_owned();
                 ReaderChoice::Given(Box::new(Reader { spec: ReaderSpec::from_json(&name, json)?, name }))
             }
-            Some(name) => ReaderChoice::Given(Box::new(Reader::named(name)?)),
+            Some(name) => ReaderChoice::named(name)?,
         };
         options.instruction = self.instruction.clone().filter(|text| !text.trim().is_empty());
         options.step_aggregate = self.step_aggregate.unwrap_or_default();

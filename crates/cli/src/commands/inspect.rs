@@ -61,6 +61,8 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     let mut options = LoadOptions::new(model::now());
     arguments.reader.adjust(&mut options)?;
+    (options.dtype, options.label) = (arguments.dtype, arguments.label);
+    options.protocol.format = arguments.format.as_deref().map(Format::named).transpose()?;
     let found = files.files.inspect(head.as_ref(), &options).await?;
     let device = driver::open(arguments.device).await?;
     let dtype = arguments.dtype;
@@ -70,7 +72,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         all["device"] = serde_json::to_value(&device.report)?;
         all["does_not_fit"] = fits.err().map(|error| error.to_string()).into();
         if arguments.is_tried {
-            all["tried"] = tried(&files.files, head.as_ref(), device, arguments).await?.into();
+            all["tried"] = tried(&files.files, head.as_ref(), device, options).await?.into();
         }
         say!("{all:#}")?;
         return Ok(ExitCode::SUCCESS);
@@ -81,7 +83,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Err(error) => say!("does not fit  {error}")?,
     }
     if arguments.is_tried {
-        let score = tried(&files.files, head.as_ref(), device, arguments).await?;
+        let score = tried(&files.files, head.as_ref(), device, options).await?;
         say!("tried         {score:.6} for {PROMPT:?} and {COMPLETION:?}")?;
     }
     Ok(ExitCode::SUCCESS)
@@ -97,12 +99,8 @@ async fn tried(
     files: &ModelFiles,
     head: Option<&RewardHead>,
     device: OpenDevice,
-    arguments: &Arguments,
+    options: LoadOptions,
 ) -> anyhow::Result<f64> {
-    let mut options = LoadOptions::new(model::now());
-    arguments.reader.adjust(&mut options)?;
-    (options.dtype, options.label) = (arguments.dtype, arguments.label);
-    options.protocol.format = arguments.format.as_deref().map(Format::named).transpose()?;
     let cancel = Cancel::default();
     let scorer = Scorer::load(files, head, device, options, &cancel, &mut |_| {}).await?;
     let prompt = [Message::new("user", PROMPT)];

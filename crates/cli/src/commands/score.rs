@@ -28,7 +28,8 @@ pub struct Arguments {
     /// File of rows to score, or `-` for standard input
     ///
     /// A row has a prompt and one or more completions, or a conversation that ends with a completion. Every completion
-    /// of a preference is scored. A row may also have a prompt and `steps`, a list of texts. A file is JSON Lines, JSON, CSV, parquet or Arrow, compressed or not.
+    /// of a preference is scored. A row may also have a prompt and `steps`, a list of texts. A file
+    /// is JSON Lines, JSON, CSV, parquet or Arrow, compressed or not.
     #[arg(long)]
     input: PathBuf,
     /// File for the scores, or `-` for standard output
@@ -309,12 +310,7 @@ async fn scored(scorer: &Scorer, row: RowIn, per_token: bool, cancel: &Cancel) -
         Err(error) => return Ok(failed(error.to_string())),
     };
     let values: Vec<f64> = scores.iter().map(|s| s.score).collect();
-    let steps = |of: fn(&StepScores) -> f64| {
-        let all = scores.iter().all(|score| score.steps.is_some());
-        let value = |score: &Score| score.steps.as_ref().map_or(f64::NAN, of);
-        each_of(&scores, many, value).filter(|_| all)
-    };
-    let step_scores = |score: &Score| score.steps.as_ref().map(|steps| steps.scores.clone()).unwrap_or_default();
+    let steps = |of: fn(&StepScores) -> f64| each_known(&scores, many, |s| s.steps.as_ref().map(of));
     let has_objectives = scores.iter().any(|s| !s.objectives.is_empty());
     Ok(RowOut {
         id,
@@ -326,17 +322,21 @@ async fn scored(scorer: &Scorer, row: RowIn, per_token: bool, cancel: &Cancel) -
         input_ids: if per_token { each_of(&scores, many, |s| s.input_ids.clone()) } else { None },
         token_scores: if per_token { each_of(&scores, many, |s| s.token_scores.clone()) } else { None },
         objectives: each_of(&scores, many, |s| s.objectives.clone()).filter(|_| has_objectives),
-        probability: each_of(&scores, many, |s| s.probability.unwrap_or(f64::NAN))
-            .filter(|_| scores.iter().all(|score| score.probability.is_some())),
-        probabilities: each_of(&scores, many, |s| s.probabilities.clone())
-            .filter(|_| scores.iter().any(|score| !score.probabilities.is_empty())),
-        step_scores: each_of(&scores, many, step_scores).filter(|_| scores.iter().any(|score| score.steps.is_some())),
+        probability: each_known(&scores, many, |s| s.probability),
+        probabilities: each_known(&scores, many, |s| Some(s.probabilities.clone()).filter(|all| !all.is_empty())),
+        step_scores: each_known(&scores, many, |s| s.steps.as_ref().map(|steps| steps.scores.clone())),
         min: steps(|steps| steps.min),
         product: steps(|steps| steps.product),
         last: steps(|steps| steps.last),
         scores: many.then_some(values),
         error: None,
     })
+}
+
+/// As [`each_of`]; nothing where a score lacks it.
+fn each_known<T>(scores: &[Score], many: bool, of: impl Fn(&Score) -> Option<T>) -> Option<OneOrMany<T>> {
+    let values: Vec<T> = scores.iter().map(of).collect::<Option<_>>()?;
+    if many { Some(OneOrMany::Many(values)) } else { values.into_iter().map(OneOrMany::One).next() }
 }
 
 fn each_of<T>(scores: &[Score], many: bool, of: impl Fn(&Score) -> T) -> Option<OneOrMany<T>> {

@@ -19,7 +19,7 @@ const APPENDING: &str = "v_head";
 const ANSWER_BEGINS: &str = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n";
 
 /// Names of the output matrix of a language model, which some checkpoints keep beside a head.
-const VOCABULARY: [&str; 3] = ["lm_head.weight", "output.weight", "embed_out.weight"];
+pub(crate) const VOCABULARY: [&str; 3] = ["lm_head.weight", "output.weight", "embed_out.weight"];
 
 /// Finds the head of a checkpoint that is no classifier of transformers, and makes the architecture read it. `None`
 /// where the model's own class says what is read.

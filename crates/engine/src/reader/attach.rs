@@ -7,11 +7,12 @@ use rewardscope_store::Source;
 use rewardscope_weights::{Checkpoint, StoredType, safetensors};
 
 use crate::checkpoint::open::Opened;
+use crate::checkpoint::own_head::VOCABULARY;
 use crate::error::EngineError;
 use crate::loading::LoadOptions;
 use crate::reader::layout::{Layout, token_id};
 use crate::reader::named::{found, wanted};
-use crate::reader::spec::{At, Combine, Gives, Reader, ReaderChoice};
+use crate::reader::spec::{At, Reader, ReaderChoice};
 use crate::reader::verdict::{StepAggregate, StepScores, Verdict};
 use crate::scoring::reading::{Outputs, Reading};
 
@@ -20,7 +21,6 @@ use crate::scoring::reading::{Outputs, Reading};
 pub(crate) struct Attached {
     pub reader: Reader,
     pub layout: Layout,
-    pub combine: Combine,
 }
 
 /// What a reader makes of what was read of one text.
@@ -38,14 +38,14 @@ impl Attached {
         self.layout.has_steps() || self.reader.spec.at != At::Last
     }
 
-    /// Whether its scores are rewards.
-    pub fn gives_rewards(&self) -> bool {
-        self.reader.spec.gives == Gives::Reward
+    /// The value of the outputs at a token.
+    pub fn verdict(&self, outputs: &Outputs<'_>, position: usize) -> Verdict {
+        self.reader.spec.combine.of(outputs.at(position))
     }
 
     /// What it makes of the outputs at the tokens that it reads.
     pub fn judged(&self, outputs: &Outputs<'_>, read: &[usize], aggregate: StepAggregate) -> Judged {
-        let mut verdicts = read.iter().map(|&position| self.combine.of(outputs.at(position)));
+        let mut verdicts = read.iter().map(|&position| self.verdict(outputs, position));
         if self.reads_several() {
             let steps = StepScores::of(verdicts.map(|verdict| verdict.value).collect());
             return Judged { score: steps.get(aggregate), steps: Some(steps), ..Judged::default() };
@@ -61,9 +61,6 @@ impl Attached {
 
 /// The name of the rows as a head.
 const HEAD: &str = "reader";
-
-/// Names of the matrix that gives a language model's logits; where the checkpoint has none, it is the embedding.
-const VOCABULARY: [&str; 2] = ["lm_head.weight", "embed_out.weight"];
 
 /// Puts a reader on a model, if one was chosen or is known for a model of this name. The instruction of the options
 /// takes the place of the reader's own. With a fitted head there is none.
@@ -124,12 +121,13 @@ pub(crate) async fn attach(
         }
     }
     let layout = Layout::new(&reader, &opened.text, options.clock)?;
-    Ok(Some(Attached { layout, combine: reader.spec.combine.clone(), reader }))
+    Ok(Some(Attached { layout, reader }))
 }
 
 /// Takes the reader's rows of the vocabulary's matrix as the model's head, in f32.
 async fn take_rows(opened: &mut Opened, reader: &Reader) -> Result<(), EngineError> {
     let specs = opened.architecture.tensors()?;
+    // Where the model has no matrix of its own, it is the embedding.
     let own = specs.iter().find(|spec| VOCABULARY.contains(&spec.name.as_str()));
     let Some(matrix) = own.or(specs.first()) else {
         return Ok(());

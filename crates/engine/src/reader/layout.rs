@@ -174,16 +174,32 @@ impl Layout {
         EngineError::Reader { reader: self.name.clone(), found }
     }
 
-    /// Puts an answer to a prompt together, tokenizes it, and finds the tokens that are read. Where it is longer than
+    /// Puts answers to a prompt together, tokenizes them, and finds the tokens that are read. Where one is longer than
     /// the encoding allows, a completion is cut, but nothing around it.
     ///
     /// # Errors
     /// When a template or the tokenizer fails, a separator is missing, or steps do not fit.
-    pub fn place(
+    pub fn place<'a>(
+        &self,
+        text: &TextPipeline,
+        prompt: &[Message],
+        answers: impl IntoIterator<Item = Answer<'a>>,
+        encoding: Encoding,
+    ) -> Result<Vec<Placed>, EngineError> {
+        let nothing = [String::new()];
+        let empty = if self.has_steps() { Answer::Steps(&nothing) } else { Answer::Whole("") };
+        // Some templates refuse an answer without a text.
+        let empty = self.whole(text, prompt, empty, encoding).map(|empty| empty.ids).unwrap_or_default();
+        answers.into_iter().map(|answer| self.placed(text, prompt, answer, &empty, encoding)).collect()
+    }
+
+    /// One answer. `empty` are the ids of an answer without a text.
+    fn placed(
         &self,
         text: &TextPipeline,
         prompt: &[Message],
         answer: Answer<'_>,
+        empty: &[u32],
         encoding: Encoding,
     ) -> Result<Placed, EngineError> {
         let own: Vec<String>;
@@ -199,23 +215,14 @@ impl Layout {
             (answer, _) => answer,
         };
         let whole = self.whole(text, prompt, answer, encoding)?;
-        let nothing = [String::new()];
-        let empty = match answer {
-            Answer::Whole(_) => self.whole(text, prompt, Answer::Whole(""), encoding),
-            Answer::Steps(_) => self.whole(text, prompt, Answer::Steps(&nothing), encoding),
-        };
-        // Some templates refuse an answer without a text.
-        let first = empty.as_ref().map_or(0, |empty| common(&whole.ids, &empty.ids));
+        let first = common(&whole.ids, empty);
         let mut placed = Placed {
             sequence: TokenSequence { read_at: whole.read_at, ..TokenSequence::new(whole.ids, first) },
             text: whole.text,
         };
         let over = placed.sequence.input_ids.len().saturating_sub(encoding.most_tokens);
         if over > 0 && matches!(self.shape, Shape::Text(_) | Shape::Messages(..)) {
-            let last = empty.as_ref().map_or(0, |empty| {
-                let most = empty.ids.len().saturating_sub(first);
-                common(placed.sequence.input_ids.iter().rev(), empty.ids.iter().rev()).min(most)
-            });
+            let last = common(placed.sequence.input_ids.iter().rev(), empty.iter().rev()).min(empty.len() - first);
             self.cut(&mut placed.sequence, last, over, encoding.side)?;
         } else if over > 0 && !placed.sequence.read_at.is_empty() {
             let all = placed.sequence.input_ids.len();

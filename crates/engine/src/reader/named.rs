@@ -3,7 +3,7 @@
 use rewardscope_models::Head;
 
 use crate::error::EngineError;
-use crate::reader::spec::{Reader, ReaderSpec};
+use crate::reader::spec::{Reader, ReaderChoice, ReaderSpec};
 
 /// A reader that is known by name.
 #[derive(Debug)]
@@ -116,6 +116,19 @@ impl Reader {
                 let known = READERS.each_ref().map(|reader| reader.name).join(", ");
                 Err(EngineError::NoReader { name: name.to_owned(), known })
             }
+        }
+    }
+}
+
+impl ReaderChoice {
+    /// The choice of this name: `none`, or a known reader.
+    ///
+    /// # Errors
+    /// As [`Reader::named`].
+    pub fn named(name: &str) -> Result<Self, EngineError> {
+        match name {
+            "none" => Ok(Self::None),
+            name => Ok(Self::Given(Box::new(Reader::named(name)?))),
         }
     }
 }

@@ -249,6 +249,13 @@ pub enum ReaderChoice {
     Given(Box<Reader>),
 }
 
+impl Reader {
+    /// Whether its scores are rewards.
+    pub fn gives_rewards(&self) -> bool {
+        self.spec.gives == Gives::Reward
+    }
+}
+
 /// Most bytes of a reader's JSON; none is nearly as long.
 const MOST_BYTES: usize = 1 << 20;
 

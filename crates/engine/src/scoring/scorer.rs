@@ -19,7 +19,7 @@ use crate::scoring::report::{ModelReport, tokenizer_fingerprint};
 use crate::scoring::score::{Detail, LogProbabilities, Score, ScoreProgress};
 use crate::scoring::selftest;
 use crate::scoring::sequence::{Features, TokenSequence};
-use crate::{CacheEntry, Cancel, ModelFiles, Pooling, RewardHead};
+use crate::{CacheEntry, Cancel, ModelFiles, Pooling, Reader, RewardHead};
 
 /// A loaded model with its tokenizer and chat template.
 pub struct Scorer {
@@ -95,7 +95,7 @@ impl Scorer {
             opened.text.template = Some(ChatTemplate::new(format.name, format.template(), Vec::new(), options.clock)?);
         }
         let self_test = selftest::run(&forward.device, &forward.summary).await?;
-        let summary = &forward.summary;
+        let (summary, own) = (&forward.summary, reader.as_ref().map(|own| &own.reader));
         let own_most = opened.text.tokenizer.most_tokens().filter(|_| summary.head == Head::Pooled);
         let context_tokens = summary.context_tokens.min(options.max_tokens.or(own_most).unwrap_or(usize::MAX));
         let mut options = options;
@@ -114,10 +114,10 @@ impl Scorer {
             reading: opened.reading.described(),
             label: (summary.labels > 1 && !one_output).then_some(summary.label),
             step_aggregate: reader.as_ref().filter(|own| own.reads_several()).map(|_| options.step_aggregate),
-            reader: reader.as_ref().map(|own| own.reader.clone()),
+            reader: own.cloned(),
             template_seconds: tells_time.then_some(options.clock.local_seconds()),
             architecture: summary.architecture.to_owned(),
-            is_reward_model: reader.as_ref().map_or(summary.head != Head::LanguageModel, Attached::gives_rewards),
+            is_reward_model: own.map_or(summary.head != Head::LanguageModel, Reader::gives_rewards),
             context_tokens,
             notes: opened.notes,
             layers: summary.layers,
@@ -439,7 +439,7 @@ impl Scorer {
         let (count, label) = (summary.labels, summary.label);
         let outputs = Outputs { ids, positions, values: &values, count, label };
         let value_at = |position: usize| match &self.reader {
-            Some(own) => own.combine.of(outputs.at(position)).value,
+            Some(own) => own.verdict(&outputs, position).value,
             None => self.reading.value_at(&outputs, position),
         };
         let (mut objectives, mut judged) = (Vec::new(), Judged::default());

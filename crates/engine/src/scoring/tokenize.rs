@@ -22,11 +22,9 @@ impl Scorer {
     ) -> Result<Vec<TokenSequence>, EngineError> {
         let encoding = self.encoding();
         if let Some(own) = &self.reader {
-            let place = |completion| {
-                let placed = own.layout.place(&self.text, prompt, Answer::Whole(completion), encoding)?;
-                Ok(placed.sequence)
-            };
-            return completions.into_iter().map(place).collect();
+            let answers = completions.into_iter().map(Answer::Whole);
+            let placed = own.layout.place(&self.text, prompt, answers, encoding)?;
+            return Ok(placed.into_iter().map(|placed| placed.sequence).collect());
         }
         if self.forward.summary.head == Head::Pooled {
             let pairs = self.text.pairs(prompt, completions, encoding)?;
@@ -74,12 +72,9 @@ impl Scorer {
             let found = "steps, and no reader of steps; choose one (--reader NAME)".to_owned();
             return Err(EngineError::Reader { reader: "none".to_owned(), found });
         };
-        let encoding = self.encoding();
-        let place = |steps: &Vec<String>| {
-            let placed = own.layout.place(&self.text, prompt, Answer::Steps(steps), encoding)?;
-            Ok(placed.sequence)
-        };
-        solutions.iter().map(place).collect()
+        let answers = solutions.iter().map(|steps| Answer::Steps(steps));
+        let placed = own.layout.place(&self.text, prompt, answers, self.encoding())?;
+        Ok(placed.into_iter().map(|placed| placed.sequence).collect())
     }
 
     /// Checks that conversations can become texts. Call it before many of them are scored.
@@ -103,7 +98,7 @@ impl Scorer {
     pub async fn trace(&self, prompt: &[Message], completion: &str, cancel: &Cancel) -> Result<Trace, EngineError> {
         let encoding = self.encoding();
         let placed = match &self.reader {
-            Some(own) => Some(own.layout.place(&self.text, prompt, Answer::Whole(completion), encoding)?),
+            Some(own) => own.layout.place(&self.text, prompt, [Answer::Whole(completion)], encoding)?.pop(),
             None => None,
         };
         let (sequences, placed) = match placed {
