@@ -1,4 +1,5 @@
-// Readers: a verdict from a few rows of the vocabulary, and the values of steps, on WebGPU and in the views.
+// Readers and implicit rewards: a verdict from a few rows of the vocabulary, the values of steps, and a policy against its
+// reference, on WebGPU and in the views.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -6,7 +7,21 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { after, test } from "node:test";
 
-import { checkpoint, isAccessible, loadFiles, loadLikelihood, modelsFrom, scored, show, using } from "./browsers.mjs";
+import {
+  checkpoint,
+  isAccessible,
+  loadFiles,
+  loadHub,
+  loadLikelihood,
+  modelsFrom,
+  scored,
+  scoreTokens,
+  show,
+  startHub,
+  using,
+} from "./browsers.mjs";
+
+const hub = await startHub();
 
 const root = new URL("../../", import.meta.url).pathname;
 const scratch = mkdtempSync(join(tmpdir(), "rewardscope-readers-"));
@@ -103,9 +118,9 @@ test("Chromium: steps have a value each", async () => {
   });
 });
 
-/** The marks that the command gives the sample. */
-function nativeMarks(kind, options) {
-  const out = join(scratch, kind);
+/** The marks that the command gives the sample, by a model of the fixtures. */
+function nativeMarks(model, options) {
+  const out = join(scratch, model.replaceAll("/", "-"));
   execFileSync(
     join(resolve(root, process.env.REWARDSCOPE_TARGET || "target"), "debug/rewardscope"),
     [
@@ -113,7 +128,7 @@ function nativeMarks(kind, options) {
       "--device",
       "cpu",
       "--model",
-      join(root, "tests/fixtures/kinds", kind),
+      join(root, "tests/fixtures", model),
       "--data",
       join(root, "sample/sample.parquet"),
     ].concat(["--out", out], options),
@@ -121,6 +136,77 @@ function nativeMarks(kind, options) {
   );
   return JSON.parse(readFileSync(join(out, "marks.json"), "utf8"));
 }
+
+/** Runs the sample in the page, and compares its mark with the command's. */
+async function markedAlike(browser, model, options) {
+  await show(browser, "benchmark");
+  await browser.until("the sample", () => document.querySelector("#run:not(:disabled)") !== null);
+  await browser.select("#size", "full");
+  await browser.click("#run");
+  await browser.until("the run's end", runIsOver, undefined, { timeout: 600_000 });
+  assert.match(await browser.text("#progress"), /^140 of 140 items/);
+  const marks = nativeMarks(model, options);
+  assert.equal(await browser.text("#overall"), marks.overall.toFixed(4), model);
+  console.log(`${model}: ${marks.overall.toFixed(4)} in page and command`);
+}
+
+/** Opens the settings and names the model that rewards are measured against. */
+async function against(browser, reference, { beta = 1, protocol = "false" } = {}) {
+  await readBy(browser, "");
+  await browser.select("#format", "tulu");
+  await browser.select("#protocol", protocol);
+  await browser.fill("#reference", reference);
+  if (reference !== "") await browser.fill("#beta", String(beta));
+}
+
+test("Chromium: implicit rewards on WebGPU are those of transformers' log-probabilities", async () => {
+  await using("Chromium", "implicit", async (browser) => {
+    await against(browser, "test/dpo-reference");
+    assert.equal(await loadHub(browser, "gpu", "test/dpo-policy", hub), "");
+    assert.match(await browser.text("#model-report"), /implicit rewards, measured against.*dpo-reference.*beta 1/s);
+    let worst = 0;
+    const { conversations } = JSON.parse(readFileSync(join(root, "tests/fixtures/parity/dpo_llama/expected.json")));
+    for (const conversation of conversations) {
+      for (const layout of ["chat", "rewardbench"]) {
+        const { input_ids, response_start, policy_logprobs, reference_logprobs } = conversation[layout];
+        const [found] = await scoreTokens(browser, [input_ids], response_start);
+        assert.equal(found.token_scores.length, policy_logprobs.length);
+        found.token_scores.forEach((share, at) => {
+          worst = Math.max(worst, Math.abs(share - (policy_logprobs[at] - reference_logprobs[at])));
+        });
+      }
+    }
+    console.log(`implicit rewards on WebGPU: largest error of a token ${worst.toExponential(1)}`);
+    assert.ok(worst < 1e-3, `${worst}`);
+    await show(browser, "try");
+    await browser.click("#score");
+    await scored(browser, 5);
+    assert.match(await browser.page.locator("#try-status").textContent(), /Highest implicit reward/);
+    // A model of another vocabulary is refused by name, and so is a classifier.
+    await against(browser, "test/llama_plain");
+    assert.match(
+      await loadHub(browser, "gpu", "test/dpo-policy", hub, { allowError: true }),
+      /a language model was expected as the reference, .*llama_plain/,
+    );
+    await against(browser, "");
+    assert.equal(await loadHub(browser, "gpu", "test/dpo-policy", hub), "");
+    assert.match(await browser.text("#model-report"), /likelihood baseline/);
+  });
+});
+
+test("Chromium: the sample's marks by an implicit reward are the command's", async () => {
+  await using("Chromium", "implicit-sample", async (browser) => {
+    await against(browser, "test/dpo-reference", { beta: 0.5, protocol: "dpo" });
+    assert.equal(await loadHub(browser, "cpu", "test/dpo-policy", hub), "");
+    await markedAlike(
+      browser,
+      "parity/dpo_llama/policy",
+      ["--reference", join(root, "tests/fixtures/parity/dpo_llama/reference"), "--beta", "0.5"].concat([
+        ..."--protocol rewardbench-dpo --format tulu".split(" "),
+      ]),
+    );
+  });
+});
 
 test("Chromium: the sample's marks by a reader and by steps are the command's", async () => {
   await using("Chromium", "readers-sample", async (browser) => {
@@ -135,15 +221,7 @@ test("Chromium: the sample's marks by a reader and by steps are the command's", 
       await readBy(browser, chosen, instruction);
       await browser.page.selectOption("#step-aggregate", aggregate === "" ? { index: 0 } : aggregate);
       await loadFiles(browser, "cpu", checkpoint(kind, "kinds"));
-      await show(browser, "benchmark");
-      await browser.until("the sample", () => document.querySelector("#run:not(:disabled)") !== null);
-      await browser.select("#size", "full");
-      await browser.click("#run");
-      await browser.until("the run's end", runIsOver, undefined, { timeout: 600_000 });
-      assert.match(await browser.text("#progress"), /^140 of 140 items/);
-      const marks = nativeMarks(kind, options);
-      assert.equal(await browser.text("#overall"), marks.overall.toFixed(4), kind);
-      console.log(`${kind}: ${marks.overall.toFixed(4)} in page and command`);
+      await markedAlike(browser, `kinds/${kind}`, options);
     }
   });
 });

@@ -175,6 +175,9 @@ impl TestHub {
         let skip = ["expected.json", "config.as_saved_by_v5.json"];
         add("models/test/llama_plain", &fixture("parity/llama_plain"), &skip, false);
         add("models/test/gated", &fixture("parity/llama_plain"), &skip, true);
+        for name in ["policy", "reference"] {
+            add(&format!("models/test/dpo-{name}"), &fixture(&format!("parity/dpo_llama/{name}")), &skip, false);
+        }
         add("models/test/smollm2", &root().join(".cache/models"), &[], false);
         add("models/test/smollm2-parts", &root().join(".cache/site/models/smollm2-135m-instruct"), &[], false);
         add("datasets/test/sample", &root().join("sample"), &["README.md"], false);

@@ -6,8 +6,9 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use rewardscope_engine::{
-    Aggregate, Bos, Cancel, Clock, DeviceChoice, Dtype, Format, LoadOptions, LoadStage, ModelFiles, PooledToken,
-    Protocol, Reader, ReaderChoice, ReaderSpec, RewardHead, Scorer, StepAggregate, TruncationSide,
+    Aggregate, Bos, Cancel, Clock, DeviceChoice, Dtype, Format, LoadOptions, LoadStage, LogRatios, ModelFiles,
+    ModelReport, OpenDevice, PooledToken, Protocol, Reader, ReaderChoice, ReaderSpec, Reference, RewardHead, Scorer,
+    StepAggregate, TruncationSide,
 };
 use rewardscope_store::{FetchProgress, Folder, RepositoryId, Source, Store};
 
@@ -75,6 +76,32 @@ pub struct Arguments {
     pub label: Option<usize>,
     #[command(flatten)]
     pub reader: ReaderArguments,
+    #[command(flatten)]
+    pub reference: ReferenceArguments,
+}
+
+/// The options of implicit rewards.
+#[derive(Args)]
+#[group(skip)]
+pub struct ReferenceArguments {
+    /// Score by implicit rewards: how much likelier the model finds a completion than this one does
+    ///
+    /// Named like --model; `base` is the base of an adapter. Both models are in memory at once.
+    #[arg(long, value_name = "MODEL")]
+    pub reference: Option<String>,
+    /// What to multiply an implicit reward by, as in the training of the model
+    #[arg(long, value_name = "X", default_value_t = 1.0, requires = "reference", value_parser = beta)]
+    pub beta: f64,
+    /// Take the mean over a completion's tokens, not their sum
+    #[arg(long, requires = "reference")]
+    pub normalise_length: bool,
+}
+
+fn beta(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|beta: &f64| beta.is_finite() && *beta > 0.0)
+        .ok_or_else(|| "expected a number above 0".to_owned())
 }
 
 /// The options of what reads a score.
@@ -127,6 +154,8 @@ pub enum ProtocolName {
     Default,
     /// RewardBench's: at most 2048 tokens, the tokenizer's BOS kept beside the template's and the first one masked
     Reference,
+    /// RewardBench's for a language model and its reference: a BOS before the template's, an EOS after it, a long prompt cut to 128 tokens
+    RewardbenchDpo,
 }
 
 impl Arguments {
@@ -182,16 +211,38 @@ pub fn named(name: &str) -> anyhow::Result<Named> {
 /// adapter names, which may be a path relative to the adapter's folder.
 pub async fn files(name: &str, base: Option<&str>) -> anyhow::Result<NamedFiles> {
     let model = named_files(name).await?;
-    let base = match (base, model.files.missing_base().await?) {
-        (Some(given), _) => given.to_owned(),
-        (None, None) => return Ok(model),
-        (None, Some(named)) => {
-            let beside = Path::new(name).join(&named);
-            if beside.is_dir() { beside.display().to_string() } else { named }
-        }
+    let Some(base) = base_of(&model, name, base).await? else {
+        return Ok(model);
     };
     let base = named_files(&base).await.with_context(|| format!("opening the base of the adapter {name}"))?;
     Ok(NamedFiles { files: model.files.over(base.files)?, id: model.id })
+}
+
+/// The name of the base of a model: `base`, or else the one that the model names, if it is an adapter.
+async fn base_of(model: &NamedFiles, name: &str, base: Option<&str>) -> anyhow::Result<Option<String>> {
+    Ok(match (base, model.files.missing_base().await?) {
+        (Some(given), _) => Some(given.to_owned()),
+        (None, None) => None,
+        (None, Some(named)) => {
+            let beside = Path::new(name).join(&named);
+            Some(if beside.is_dir() { beside.display().to_string() } else { named })
+        }
+    })
+}
+
+/// Opens the files of the reference that `arguments` name.
+async fn reference_files(reference: &str, arguments: &Arguments) -> anyhow::Result<NamedFiles> {
+    if reference != "base" {
+        return files(reference, None).await;
+    }
+    let model = named_files(&arguments.model).await?;
+    match base_of(&model, &arguments.model, arguments.base.as_deref()).await? {
+        Some(base) => named_files(&base).await,
+        None => bail!(
+            "opening the reference: an adapter was expected, for --reference base is its base; {} is none; name the reference",
+            arguments.model
+        ),
+    }
 }
 
 async fn named_files(name: &str) -> anyhow::Result<NamedFiles> {
@@ -246,6 +297,7 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
     let mut options = match arguments.protocol {
         ProtocolName::Default => LoadOptions::new(clock),
         ProtocolName::Reference => LoadOptions::reference(clock),
+        ProtocolName::RewardbenchDpo => LoadOptions::rewardbench_dpo(clock),
     };
     arguments.adjust(&mut options.protocol)?;
     options.aggregate = arguments.logprob;
@@ -259,10 +311,35 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
         Some(path) => Some(RewardHead::read(&Source::file(path)?).await?),
         None => None,
     };
+    let ReferenceArguments { reference, beta, normalise_length } = &arguments.reference;
+    // Found before anything is loaded.
+    let reference = match reference {
+        Some(name) => Some(reference_files(name, arguments).await?),
+        None => None,
+    };
     let device = driver::open(arguments.device).await?;
     eprintln!("{}", device.report.reason);
+    let mut scorer = brought(&files, head.as_ref(), device, options.clone()).await?;
+    if let Some(reference) = reference {
+        let options = LoadOptions { reader: ReaderChoice::None, ..options };
+        let device = driver::open(arguments.device).await?;
+        let other = brought(&reference, None, device, options).await?;
+        let log_ratios = LogRatios { beta: *beta, normalise_length: *normalise_length };
+        scorer = scorer.against(other, log_ratios)?;
+    }
+    told(scorer.report());
+    Ok(Loaded { scorer, clock, files })
+}
+
+/// Brings a model onto a device, with a bar.
+async fn brought(
+    files: &NamedFiles,
+    head: Option<&RewardHead>,
+    device: OpenDevice,
+    options: LoadOptions,
+) -> anyhow::Result<Scorer> {
     let bar = ProgressBar::new(0).with_style(style("loading {bar:30} {bytes}/{total_bytes} {eta}")?);
-    let scorer = Scorer::load(&files.files, head.as_ref(), device, options, &Cancel::default(), &mut |now| {
+    let scorer = Scorer::load(&files.files, head, device, options, &Cancel::default(), &mut |now| {
         if now.stage == LoadStage::Weights {
             bar.set_length(now.bytes_total);
             bar.set_position(now.bytes_done);
@@ -270,8 +347,11 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
     })
     .await;
     bar.finish_and_clear();
-    let scorer = scorer?;
-    let report = scorer.report();
+    Ok(scorer?)
+}
+
+/// Shows what was loaded.
+fn told(report: &ModelReport) {
     eprintln!(
         "{}: {}, {} parameters in {:.0} MB ({}), context {} tokens{}; scores are {}.",
         report.name,
@@ -287,8 +367,11 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
         let asked = reader.spec.instruction.as_ref().map(|text| format!(", asking {text:?}")).unwrap_or_default();
         eprintln!("read by {}{asked}", reader.name);
     }
+    if let Some(Reference { model, log_ratios, .. }) = &report.reference {
+        let mean = if log_ratios.normalise_length { ", the mean over tokens" } else { "" };
+        eprintln!("measured against {model}, beta {}{mean}", log_ratios.beta);
+    }
     for note in &report.notes {
         eprintln!("note: {note}");
     }
-    Ok(Loaded { scorer, clock, files })
 }

@@ -214,6 +214,14 @@ pub enum EngineError {
         /// What was found, and what to do.
         found: String,
     },
+    /// Implicit rewards cannot be read of these models.
+    #[error("reading implicit rewards of {model}: {found}")]
+    Implicit {
+        /// The policy's name.
+        model: String,
+        /// What was expected and found, and what to do.
+        found: String,
+    },
     /// There is no reader of this name.
     #[error("choosing a reader: none, the name of a JSON file, or one of {known} was expected, {name} was found")]
     NoReader {

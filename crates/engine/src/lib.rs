@@ -50,6 +50,7 @@ pub use reader::verdict::{StepAggregate, StepScores};
 pub use rewardscope_models::{ARCHITECTURES, Head, supported_table};
 pub use rewardscope_store::Cancel;
 pub use rewardscope_text::{Bos, Clock, FORMATS, Format, Message, TruncationSide};
+pub use scoring::implicit::{LogRatios, Reference};
 pub use scoring::protocol::{PooledToken, Protocol};
 pub use scoring::reading::Objective;
 pub use scoring::report::ModelReport;

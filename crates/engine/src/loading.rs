@@ -54,6 +54,13 @@ impl LoadOptions {
         }
     }
 
+    /// The options of RewardBench for a policy and its reference: [`Protocol::rewardbench_dpo`], with at most
+    /// [`Protocol::REFERENCE_TOKENS`] tokens.
+    pub fn rewardbench_dpo(clock: Clock) -> Self {
+        let protocol = Protocol::rewardbench_dpo();
+        Self { max_tokens: Some(Protocol::REFERENCE_TOKENS), protocol, ..Self::new(clock) }
+    }
+
     /// The options of the reference evaluator, RewardBench: [`Protocol::reference`], with at most
     /// [`Protocol::REFERENCE_TOKENS`] tokens.
     pub fn reference(clock: Clock) -> Self {

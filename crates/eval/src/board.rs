@@ -29,7 +29,7 @@ pub struct BoardRow {
     pub architecture: String,
     /// Whether scores are rewards; otherwise they are what the reader gives, or log-probabilities.
     pub is_reward_model: bool,
-    /// Name of the reader that read the scores, if there was one.
+    /// What read the scores, where it was no head: a reader's name, or `implicit reward`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reader: Option<String>,
     /// Weight type on the device.

@@ -341,6 +341,7 @@ mod tests {
             protocol: String::new(),
             reading: String::new(),
             reader: None,
+            reference: None,
             step_aggregate: None,
             label: None,
             tokenizer_fingerprint: String::new(),

@@ -12,11 +12,16 @@ use crate::run::Run;
 const LABELS: [&str; 4] = ["model", "model_type", "chat_template", "ref_model"];
 
 fn labels(model: &ModelReport) -> Map<String, Value> {
-    let kind = if model.is_reward_model { "Seq. Classifier" } else { "Language model likelihood" };
+    let kind = match &model.reference {
+        Some(_) => "DPO",
+        None if model.is_reward_model => "Seq. Classifier",
+        None => "Language model likelihood",
+    };
+    let reference = model.reference.as_ref().map(|reference| ("ref_model", reference.model.as_str()));
     // The reference names a Hub model by its id, without the commit.
     let name = model.origin.as_ref().and_then(|origin| origin.split('@').next()).unwrap_or(&model.name);
     let labels = [("model", name), ("model_type", kind), ("chat_template", model.template.as_str())];
-    labels.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect()
+    labels.into_iter().chain(reference).map(|(name, value)| (name.to_owned(), json!(value))).collect()
 }
 
 /// A run's scores as the reference evaluator writes them under `eval-set-scores`: parallel arrays, each score in a list

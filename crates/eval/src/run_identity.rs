@@ -1,7 +1,7 @@
 //! What tells runs apart.
 
 use rewardscope_benchmarks::{Benchmark, Item, Selection, reward_bench_2};
-use rewardscope_engine::{Aggregate, ModelReport, Reader, StepAggregate};
+use rewardscope_engine::{Aggregate, ModelReport, Reader, Reference, StepAggregate};
 use rewardscope_store::Hasher;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,9 @@ pub struct RunIdentity {
     /// The reader that reads the scores, where there is one: [`ModelReport::reader`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reader: Option<Reader>,
+    /// What rewards are measured against, where they are implicit. The fingerprint covers it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Reference>,
     /// How the values of steps become the score, where the reader reads steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_aggregate: Option<StepAggregate>,
@@ -75,6 +78,7 @@ impl RunIdentity {
             protocol: model.protocol.clone(),
             label: model.label,
             reader: model.reader.clone(),
+            reference: model.reference.clone(),
             step_aggregate: model.step_aggregate,
             dtype: model.dtype.approximation().map(str::to_owned),
             benchmark: benchmark.name.to_owned(),
@@ -144,8 +148,10 @@ impl RunIdentity {
         let protocol = if self.protocol.is_empty() { String::new() } else { format!(", {}", self.protocol) };
         let reader = self.reader.as_ref().map(|reader| format!(", read by {}{}", reader.name, self.steps()));
         let reader = reader.unwrap_or_default();
+        let reference = self.reference.as_ref().map(|reference| format!(", against {}", reference.model));
+        let reference = reference.unwrap_or_default();
         format!(
-            "{}{} on {}{}, {size}, at most {} tokens{protocol}{}{reader}",
+            "{}{} on {}{}, {size}, at most {} tokens{protocol}{}{reader}{reference}",
             self.model,
             self.dtype(),
             self.dataset,

@@ -1,6 +1,6 @@
 //! What gave a run's scores, as a run file says it, and how the files of the first version are read.
 
-use rewardscope_engine::{ModelReport, Reader, StepAggregate};
+use rewardscope_engine::{ModelReport, Reader, Reference, StepAggregate};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -43,6 +43,11 @@ pub enum RunScorer {
         /// How the values of a solution's steps became its score.
         aggregate: StepAggregate,
     },
+    /// A policy and its reference. Its scores are implicit rewards.
+    Implicit {
+        /// The reference, and how log-ratios became a reward.
+        reference: Reference,
+    },
     /// A language model. Its scores are log-probabilities, not rewards.
     LogProbability {
         /// How the log-probabilities of a completion's tokens became a score: `avg`, `sum` or `norm`.
@@ -53,6 +58,9 @@ pub enum RunScorer {
 impl RunScorer {
     /// The scorer of a run by this model.
     pub fn of(model: &ModelReport, identity: &RunIdentity) -> Self {
+        if let Some(reference) = identity.reference.clone() {
+            return Self::Implicit { reference };
+        }
         match (identity.reader.clone(), identity.step_aggregate) {
             (Some(reader), Some(aggregate)) => return Self::Steps { reader, aggregate },
             (Some(reader), None) => return Self::Reader { reader },
@@ -74,16 +82,17 @@ impl RunScorer {
     /// Whether scores are rewards.
     pub fn is_reward_model(&self) -> bool {
         match self {
-            Self::Classifier { .. } => true,
+            Self::Classifier { .. } | Self::Implicit { .. } => true,
             Self::Reader { reader } | Self::Steps { reader, .. } => reader.gives_rewards(),
             Self::LogProbability { .. } => false,
         }
     }
 
-    /// The name of the reader, if there is one.
+    /// What reads the scores, where it is no head: a reader's name, or `implicit reward`.
     pub fn reader(&self) -> Option<&str> {
         match self {
             Self::Reader { reader } | Self::Steps { reader, .. } => Some(&reader.name),
+            Self::Implicit { .. } => Some("implicit reward"),
             Self::Classifier { .. } | Self::LogProbability { .. } => None,
         }
     }
@@ -92,7 +101,7 @@ impl RunScorer {
     pub fn head(&self) -> Option<&str> {
         match self {
             Self::Classifier { head, .. } => head.as_deref(),
-            Self::Reader { .. } | Self::Steps { .. } | Self::LogProbability { .. } => None,
+            Self::Reader { .. } | Self::Steps { .. } | Self::Implicit { .. } | Self::LogProbability { .. } => None,
         }
     }
 

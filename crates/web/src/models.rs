@@ -5,8 +5,8 @@ use std::rc::Rc;
 use js_sys::Function;
 use rewardscope_engine::{
     CATALOG, Cancel, Clock, DeviceChoice, DeviceReport, Dtype, EngineError, FORMATS, Format, Gives, Listed,
-    LoadOptions, LoadProgress, ModelFiles, NamedReader, PUBLISHED_MARKS, READERS, Reader, ReaderChoice, ReaderSpec,
-    Scorer, StepAggregate, device,
+    LoadOptions, LoadProgress, LogRatios, ModelFiles, NamedReader, PUBLISHED_MARKS, READERS, Reader, ReaderChoice,
+    ReaderSpec, Scorer, StepAggregate, device,
 };
 use rewardscope_store::{FetchProgress, Folder, PARTS_FILE, RepositoryId, Source, is_address};
 use serde::{Deserialize, Serialize};
@@ -39,8 +39,23 @@ pub struct LoadSettings {
     /// How the values of a solution's steps become its score.
     #[serde(default)]
     pub step_aggregate: Option<StepAggregate>,
+    /// Use RewardBench's protocol and token limit for a policy and its reference.
+    #[serde(default)]
+    pub is_dpo: bool,
+    /// The model that a language model's rewards are measured against, where they are to be implicit.
+    #[serde(default)]
+    pub reference: Option<ReferenceSettings>,
     /// Local date that chat templates are told, `YYYY-MM-DD` or `YYYY-MM-DDThh:mm:ss`; the current time when left out.
     pub date: Option<String>,
+}
+
+/// A model to measure rewards against.
+#[derive(Deserialize, tsify::Tsify)]
+pub struct ReferenceSettings {
+    /// Its Hub id, or the address of a model in parts.
+    pub model: String,
+    /// How log-ratios become a reward.
+    pub log_ratios: LogRatios,
 }
 
 impl LoadSettings {
@@ -55,7 +70,11 @@ impl LoadSettings {
     }
 
     fn options(&self, clock: Clock) -> Result<LoadOptions, EngineError> {
-        let mut options = if self.is_reference { LoadOptions::reference(clock) } else { LoadOptions::new(clock) };
+        let mut options = match (self.is_dpo, self.is_reference) {
+            (true, _) => LoadOptions::rewardbench_dpo(clock),
+            (false, true) => LoadOptions::reference(clock),
+            (false, false) => LoadOptions::new(clock),
+        };
         options.protocol.format = self.format.as_deref().map(Format::named).transpose()?;
         options.label = self.label;
         options.reader = match self.reader.as_deref().map(str::trim) {
@@ -206,17 +225,8 @@ impl Session {
         #[wasm_bindgen(unchecked_param_type = "(progress: LoadProgress) => void")] progress: Function,
     ) -> Result<JsValue, JsValue> {
         let (_busy, cancel) = self.begin()?;
-        let store = self.store()?;
-        let tell = &mut |now: FetchProgress| tell(&progress, &LoadProgress::from(now));
         let settings: LoadSettings = from_js(settings)?;
-        let files = if is_address(id.trim()) {
-            let manifest = format!("{}/{PARTS_FILE}", id.trim().trim_end_matches(PARTS_FILE).trim_end_matches('/'));
-            let repository = store.site(&manifest, &cancel, tell).await.map_err(sentence)?;
-            ModelFiles::fetch_as(&store, &repository, None, settings.dtype, &cancel, tell).await
-        } else {
-            let id: RepositoryId = id.trim().parse().map_err(sentence)?;
-            ModelFiles::from_hub(&store, &id, settings.dtype, &cancel, tell).await
-        };
+        let files = self.named_files(&id, settings.dtype, &progress, &cancel).await?;
         self.load(files, head, &settings, &progress, &cancel).await
     }
 
@@ -247,6 +257,26 @@ impl Session {
 }
 
 impl Session {
+    /// The files of a model of the Hub, or of a model in parts at an address.
+    async fn named_files(
+        &self,
+        id: &str,
+        dtype: Dtype,
+        progress: &Function,
+        cancel: &Cancel,
+    ) -> Result<Result<ModelFiles, EngineError>, JsValue> {
+        let store = self.store()?;
+        let tell = &mut |now: FetchProgress| tell(progress, &LoadProgress::from(now));
+        let id = id.trim();
+        if is_address(id) {
+            let manifest = format!("{}/{PARTS_FILE}", id.trim_end_matches(PARTS_FILE).trim_end_matches('/'));
+            let repository = store.site(&manifest, cancel, tell).await.map_err(sentence)?;
+            return Ok(ModelFiles::fetch_as(&store, &repository, None, dtype, cancel, tell).await);
+        }
+        let id: RepositoryId = id.parse().map_err(sentence)?;
+        Ok(ModelFiles::from_hub(&store, &id, dtype, cancel, tell).await)
+    }
+
     pub(crate) async fn load(
         &self,
         files: Result<ModelFiles, EngineError>,
@@ -262,14 +292,29 @@ impl Session {
             Some(bytes) => Some(read_head(bytes).await.map_err(engine_sentence)?),
             None => None,
         };
+        // All is fetched before the old model is dropped.
+        let reference = match &settings.reference {
+            Some(ReferenceSettings { model, log_ratios }) => {
+                let files = self.named_files(model, settings.dtype, progress, cancel).await?;
+                Some((files.map_err(engine_sentence)?, *log_ratios))
+            }
+            None => None,
+        };
         self.date.set(date);
         // Drop the old model first: two may not fit into memory together.
         self.scorer.take();
         self.close_run();
+        let told = &mut |now| tell(progress, &now);
         let device = device::open(settings.device).await.map_err(engine_sentence)?;
-        let scorer =
-            Scorer::load(&files, head.as_ref(), device, options, cancel, &mut |now| tell(progress, &now)).await;
-        let scorer = Rc::new(scorer.map_err(engine_sentence)?);
+        let scorer = Scorer::load(&files, head.as_ref(), device, options.clone(), cancel, told).await;
+        let mut scorer = scorer.map_err(engine_sentence)?;
+        if let Some((files, log_ratios)) = reference {
+            let options = LoadOptions { reader: ReaderChoice::None, ..options };
+            let device = device::open(settings.device).await.map_err(engine_sentence)?;
+            let other = Scorer::load(&files, None, device, options, cancel, told).await.map_err(engine_sentence)?;
+            scorer = scorer.against(other, log_ratios).map_err(engine_sentence)?;
+        }
+        let scorer = Rc::new(scorer);
         // Hidden states of another backbone are of no use any more; free their memory.
         self.features.borrow_mut().take_if(|cache| cache.header().backbone != scorer.report().backbone_fingerprint);
         let report = to_js(scorer.report())?;

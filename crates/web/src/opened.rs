@@ -29,7 +29,7 @@ pub struct OpenedRun {
     /// Whether scores are rewards; absent where unknown. Otherwise they are what the reader gives, or
     /// log-probabilities.
     pub is_reward_model: Option<bool>,
-    /// Name of the reader that read the scores, if there was one.
+    /// What read the scores, where it was no head: a reader's name, or `implicit reward`.
     pub reader: Option<String>,
     /// The marks with confidence intervals.
     pub assessment: Assessment,

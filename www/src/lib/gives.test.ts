@@ -6,25 +6,38 @@ const spec = (gives?: Gives): ReaderSpec => ({ tokens: [1], at: "last", combine:
 
 describe("what scores are", () => {
   test("a likelihood and a criterion's score are never called rewards", () => {
-    expect(given({ is_reward_model: false, reader: undefined, step_aggregate: undefined }).one).toBe(
-      "mean log-probability",
-    );
+    expect(
+      given({ is_reward_model: false, reader: undefined, reference: undefined, step_aggregate: undefined }).one,
+    ).toBe("mean log-probability");
     const criterion = given({
       is_reward_model: false,
       reader: { name: "criterion", spec: spec("criterion") },
+      reference: undefined,
       step_aggregate: undefined,
     });
     expect(criterion.one).toBe("criterion's score");
     expect(criterion.note).toContain("not rewards");
-    const unnamed = given({ is_reward_model: false, reader: { name: "own", spec: spec() }, step_aggregate: undefined });
+    const unnamed = given({
+      is_reward_model: false,
+      reader: { name: "own", spec: spec() },
+      reference: undefined,
+      step_aggregate: undefined,
+    });
     expect(unnamed.one).toBe("score");
   });
 
   test("rewards are rewards, whatever reads them", () => {
-    expect(given({ is_reward_model: true, reader: undefined, step_aggregate: undefined }).one).toBe("reward");
+    expect(
+      given({ is_reward_model: true, reader: undefined, reference: undefined, step_aggregate: undefined }).one,
+    ).toBe("reward");
     const reader = { name: "qwen-prm", spec: spec("reward") };
-    expect(given({ is_reward_model: true, reader, step_aggregate: undefined }).kind).toBe("Reward model");
-    const process = given({ is_reward_model: true, reader, step_aggregate: "min" });
+    expect(given({ is_reward_model: true, reader, reference: undefined, step_aggregate: undefined }).kind).toBe(
+      "Reward model",
+    );
+    const process = given({ is_reward_model: true, reader, reference: undefined, step_aggregate: "min" });
+    const reference = { model: "m", fingerprint: "f", log_ratios: { beta: 1, normalise_length: false } };
+    const implicit = given({ is_reward_model: true, reader: undefined, reference, step_aggregate: undefined });
+    expect(implicit).toMatchObject({ one: "implicit reward", note: undefined });
     expect(process).toMatchObject({ kind: "Process reward model", one: "reward", note: undefined });
   });
 });

@@ -15,6 +15,13 @@ export interface Given {
 
 const REWARD: Given = { kind: "Reward model", one: "reward", are: "rewards", note: undefined };
 
+const IMPLICIT: Given = {
+  kind: "Implicit reward",
+  one: "implicit reward",
+  are: "implicit rewards",
+  note: undefined,
+};
+
 const LIKELIHOOD: Given = {
   kind: "Likelihood baseline",
   one: "mean log-probability",
@@ -48,9 +55,10 @@ const READ: Record<Gives, Given> = {
 export const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** What a model's scores are. */
-export function given(model: Pick<ModelReport, "is_reward_model" | "reader" | "step_aggregate">): Given {
+export function given(model: Pick<ModelReport, "is_reward_model" | "reader" | "reference" | "step_aggregate">): Given {
   const gives = model.reader?.spec.gives ?? "score";
   if (gives === "reward" && model.step_aggregate) return { ...REWARD, kind: "Process reward model" };
   if (model.reader) return READ[gives];
+  if (model.reference) return IMPLICIT;
   return model.is_reward_model ? REWARD : LIKELIHOOD;
 }

@@ -83,6 +83,11 @@ struct RowOut {
     /// The objectives whose weighted sum is the score, where the model's head has them.
     #[serde(skip_serializing_if = "Option::is_none")]
     objectives: Option<OneOrMany<Vec<Objective>>>,
+    /// The sums of log-probabilities by a policy and by its reference, where rewards are implicit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy_log_probability: Option<OneOrMany<f64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference_log_probability: Option<OneOrMany<f64>>,
     /// The sigmoid of a score that is a difference of logits.
     #[serde(skip_serializing_if = "Option::is_none")]
     probability: Option<OneOrMany<f64>>,
@@ -322,6 +327,10 @@ async fn scored(scorer: &Scorer, row: RowIn, per_token: bool, cancel: &Cancel) -
         input_ids: if per_token { each_of(&scores, many, |s| s.input_ids.clone()) } else { None },
         token_scores: if per_token { each_of(&scores, many, |s| s.token_scores.clone()) } else { None },
         objectives: each_of(&scores, many, |s| s.objectives.clone()).filter(|_| has_objectives),
+        policy_log_probability: each_known(&scores, many, |s| {
+            s.log_probabilities.filter(|_| s.reference_log_probabilities.is_some()).map(|all| all.sum)
+        }),
+        reference_log_probability: each_known(&scores, many, |s| s.reference_log_probabilities.map(|all| all.sum)),
         probability: each_known(&scores, many, |s| s.probability),
         probabilities: each_known(&scores, many, |s| Some(s.probabilities.clone()).filter(|all| !all.is_empty())),
         step_scores: each_known(&scores, many, |s| s.steps.as_ref().map(|steps| steps.scores.clone())),

@@ -2,6 +2,8 @@
 
 pub(crate) mod batching;
 pub(crate) mod forward;
+pub(crate) mod implicit;
+pub(crate) mod policy;
 pub(crate) mod protocol;
 pub(crate) mod reading;
 pub(crate) mod report;

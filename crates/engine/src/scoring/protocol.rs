@@ -14,6 +14,8 @@ pub struct Protocol {
     pub pooled: PooledToken,
     /// A conversation format in place of the model's chat template.
     pub format: Option<Format>,
+    /// Whether a language model's rows are made as RewardBench makes them for a policy and its reference.
+    pub is_dpo: bool,
 }
 
 /// Which token of a padded row transformers reads the score at.
@@ -41,7 +43,13 @@ impl Protocol {
         let side = (self.truncation == Some(TruncationSide::Left)).then(|| "cut on the left".to_owned());
         let pooled = (self.pooled == PooledToken::BeforeFirstPad).then(|| "read before the first pad".to_owned());
         let format = self.format.map(|format| format!("format {}", format.name));
-        [bos, side, pooled, format].into_iter().flatten().collect::<Vec<_>>().join(", ")
+        let dpo = self.is_dpo.then(|| "RewardBench's DPO rows".to_owned());
+        [bos, side, pooled, format, dpo].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+
+    /// RewardBench's protocol for a policy and its reference (`rewardbench/dpo.py`).
+    pub fn rewardbench_dpo() -> Self {
+        Self { is_dpo: true, ..Self::default() }
     }
 
     /// RewardBench's protocol: both the template and the tokenizer put a BOS, and the first one is masked. The

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::DeviceReport;
 use crate::error::EngineError;
 use crate::scoring::score::Aggregate;
-use crate::{Backbone, Dtype, Gives, HeadConfig, Reader, SelfTest, StepAggregate};
+use crate::{Backbone, Dtype, Gives, HeadConfig, Reader, Reference, SelfTest, StepAggregate};
 
 /// What is known of a loaded model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,9 @@ pub struct ModelReport {
     /// The reader that reads it, where there is one, with the instruction that it asks by.
     #[serde(default)]
     pub reader: Option<Reader>,
+    /// The model that rewards are measured against, where they are implicit.
+    #[serde(default)]
+    pub reference: Option<Reference>,
     /// How the values of steps become the score, where the reader reads steps.
     #[serde(default)]
     pub step_aggregate: Option<StepAggregate>,
@@ -79,6 +82,7 @@ impl ModelReport {
     pub fn scores(&self) -> &'static str {
         match &self.reader {
             Some(reader) => reader.spec.gives.scores(),
+            None if self.reference.is_some() => "implicit rewards",
             None if self.is_reward_model => Gives::Reward.scores(),
             None => "log-probabilities: a likelihood baseline, not rewards",
         }

@@ -74,11 +74,14 @@ pub struct ScoreProgress {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Score {
-    /// A reward model's logit, what a reader makes of its outputs, or a language model's chosen aggregate of
-    /// log-probabilities.
+    /// A reward model's logit, what a reader makes of its outputs, a language model's chosen aggregate of
+    /// log-probabilities, or a policy's implicit reward.
     pub score: f64,
-    /// A language model's three aggregates; `None` for a reward model. They are never rewards.
+    /// A language model's three aggregates, a policy's too; `None` for a reward model. They are never rewards.
     pub log_probabilities: Option<LogProbabilities>,
+    /// The same by the reference that a policy's rewards are measured against; `None` without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference_log_probabilities: Option<LogProbabilities>,
     /// Number of tokens of the whole conversation that the model saw.
     pub tokens: usize,
     /// Number of these tokens that belong to the completion.
@@ -91,7 +94,8 @@ pub struct Score {
     /// The token ids that the model saw.
     pub input_ids: Vec<u32>,
     /// A decoder's logit at every token, where [`Detail::EveryToken`] was asked for; empty for an encoder. For
-    /// a language model, the log-probability of each token of the completion, in nats.
+    /// a language model, the log-probability of each token of the completion, in nats; with a reference, what each
+    /// token adds to the reward.
     pub token_scores: Vec<f32>,
     /// The objectives whose weighted sum is the score; empty where the head has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -13,6 +13,7 @@ use crate::reader::attach::{Attached, Judged, attach};
 use crate::reader::verdict::sigmoid;
 use crate::scoring::batching::{batch_tokens, bytes_a_token};
 use crate::scoring::forward::{Forward, PrefixCache, Row};
+use crate::scoring::implicit::Against;
 use crate::scoring::protocol::pooled_index;
 use crate::scoring::reading::{Outputs, Reading};
 use crate::scoring::report::{ModelReport, tokenizer_fingerprint};
@@ -25,20 +26,28 @@ use crate::{CacheEntry, Cancel, ModelFiles, Pooling, Reader, RewardHead};
 pub struct Scorer {
     pub(super) forward: Forward,
     pub(super) text: TextPipeline,
-    options: LoadOptions,
+    pub(super) options: LoadOptions,
     pooling: Pooling,
     pub(super) reading: Reading,
     pub(super) reader: Option<Attached>,
+    pub(super) against: Option<Against>,
     pub(super) report: ModelReport,
-    batch_tokens: usize,
+    pub(super) batch_tokens: usize,
     draft: RefCell<Draft>,
 }
 
 /// What is kept from one call of [`Scorer::rescore`] to the next.
 #[derive(Default)]
 struct Draft {
-    prefix: PrefixCache,
+    prefixes: Prefixes,
     scored: Vec<(TokenSequence, Score)>,
+}
+
+/// The beginnings of a model, and of its reference.
+#[derive(Default)]
+struct Prefixes {
+    own: PrefixCache,
+    reference: PrefixCache,
 }
 
 impl std::fmt::Debug for Scorer {
@@ -91,9 +100,7 @@ impl Scorer {
         let load_ms = crate::device::now_ms() - started;
         now.stage = LoadStage::SelfTest;
         progress(now.clone());
-        if let Some(format) = &options.protocol.format {
-            opened.text.template = Some(ChatTemplate::new(format.name, format.template(), Vec::new(), options.clock)?);
-        }
+        formatted(&mut opened.text, &options)?;
         let self_test = selftest::run(&forward.device, &forward.summary).await?;
         let (summary, own) = (&forward.summary, reader.as_ref().map(|own| &own.reader));
         let own_most = opened.text.tokenizer.most_tokens().filter(|_| summary.head == Head::Pooled);
@@ -115,6 +122,7 @@ impl Scorer {
             label: (summary.labels > 1 && !one_output).then_some(summary.label),
             step_aggregate: reader.as_ref().filter(|own| own.reads_several()).map(|_| options.step_aggregate),
             reader: own.cloned(),
+            reference: None,
             template_seconds: tells_time.then_some(options.clock.local_seconds()),
             architecture: summary.architecture.to_owned(),
             is_reward_model: own.map_or(summary.head != Head::LanguageModel, Reader::gives_rewards),
@@ -133,7 +141,7 @@ impl Scorer {
         let batch_tokens = options.batch_tokens.unwrap_or_else(|| batch_tokens(&forward.device, &forward.summary));
         let (pooling, draft) = (head.map(|head| head.config.pooling).unwrap_or_default(), RefCell::default());
         let (text, reading) = (opened.text, opened.reading);
-        Ok(Self { forward, text, options, pooling, reading, reader, report, batch_tokens, draft })
+        Ok(Self { forward, text, options, pooling, reading, reader, against: None, report, batch_tokens, draft })
     }
 
     /// What is known of the loaded model.
@@ -232,7 +240,7 @@ impl Scorer {
             let wanted: Vec<TokenSequence> = changed.iter().map(|&place| sequences[place].clone()).collect();
             let (total, known) = (scores.len(), scores.len() - wanted.len());
             let told = &mut |done| progress(ScoreProgress { completions_done: known + done, completions_total: total });
-            let found = self.score_after(&wanted, Detail::Score, Some(&mut draft.prefix), cancel, told).await?;
+            let found = self.score_after(&wanted, Detail::Score, Some(&mut draft.prefixes), cancel, told).await?;
             for (place, score) in changed.into_iter().zip(found) {
                 scores[place] = Some(score);
             }
@@ -248,7 +256,7 @@ impl Scorer {
         &self,
         sequences: &[TokenSequence],
         detail: Detail,
-        after: Option<&mut PrefixCache>,
+        after: Option<&mut Prefixes>,
         cancel: &Cancel,
         told: &mut dyn FnMut(usize),
     ) -> Result<Vec<Score>, EngineError> {
@@ -258,23 +266,33 @@ impl Scorer {
             let values = self.positions(ids, sequence, detail)?;
             rows.push(Row { ids, types: sequence.types(ids.len()), values, pooled: None });
         }
-        let readings = self.forward.read(&rows, self.report.layers, self.batch_tokens, after, cancel, told).await?;
+        let (own, other) = after.map(|after| (&mut after.own, &mut after.reference)).unzip();
+        let passes = if self.against.is_some() { 2 } else { 1 };
+        let half = &mut |done| told(done / passes);
+        let readings = self.forward.read(&rows, self.report.layers, self.batch_tokens, own, cancel, half).await?;
         let scored = ids.iter().zip(sequences).zip(rows.iter().zip(readings));
-        Ok(scored
+        let mut scores: Vec<Score> = scored
             .map(|((ids, sequence), (row, readings))| {
                 self.score_of(sequence, ids, &row.values, readings.values, readings.computed)
             })
-            .collect())
+            .collect();
+        if let Some(against) = &self.against {
+            let half = &mut |done| told((rows.len() + done) / passes);
+            let readings = against.read(&rows, other, cancel, half).await?;
+            scores.iter_mut().zip(&readings).for_each(|(score, readings)| against.measure(score, readings));
+        }
+        Ok(scores)
     }
 
-    /// Number of tokens that [`Self::score_tokens`] would compute.
+    /// Number of tokens that [`Self::score_tokens`] would compute, a reference's among them.
     ///
     /// # Errors
     /// As [`Self::score_tokens`], where a sequence cannot be scored.
     pub fn computed_tokens(&self, sequences: &[TokenSequence]) -> Result<usize, EngineError> {
         let ids = self.within_context(sequences)?;
         let all: usize = ids.iter().map(|ids| ids.len()).sum();
-        Ok(all - self.forward.shared(&ids) * ids.len().saturating_sub(1))
+        let passes = if self.against.is_some() { 2 } else { 1 };
+        Ok(passes * (all - self.forward.shared(&ids) * ids.len().saturating_sub(1)))
     }
 
     /// What a reward head sees of token sequences, in their order: the pooled hidden states after `layers`
@@ -296,6 +314,13 @@ impl Scorer {
         if let Some(own) = &self.reader {
             let found = "its model as the backbone of a head; load it without a reader (--reader none)".to_owned();
             return Err(EngineError::Reader { reader: own.reader.name.clone(), found });
+        }
+        if let Some(reference) = &self.report.reference {
+            let found = format!(
+                "the backbone of a head was expected, {} is measured against {}; load it without a reference",
+                self.report.name, reference.model
+            );
+            return Err(self.no_implicit(found));
         }
         self.pooled_states(sequences, layers, pooling, cancel).await
     }
@@ -478,8 +503,17 @@ impl Scorer {
             probabilities: judged.probabilities,
             probability: judged.probability.or_else(|| self.reading.is_sigmoid.then(|| sigmoid(score))),
             steps: judged.steps,
+            reference_log_probabilities: None,
         }
     }
+}
+
+/// Puts the protocol's conversation format in the place of the model's own template.
+fn formatted(text: &mut TextPipeline, options: &LoadOptions) -> Result<(), EngineError> {
+    if let Some(format) = &options.protocol.format {
+        text.template = Some(ChatTemplate::new(format.name, format.template(), Vec::new(), options.clock)?);
+    }
+    Ok(())
 }
 
 /// What turns a conversation into a text, for [`ModelReport::template`].

@@ -21,6 +21,9 @@ impl Scorer {
         completions: impl IntoIterator<Item = &'a str>,
     ) -> Result<Vec<TokenSequence>, EngineError> {
         let encoding = self.encoding();
+        if self.options.protocol.is_dpo {
+            return self.dpo_rows(prompt, &mut completions.into_iter());
+        }
         if let Some(own) = &self.reader {
             let answers = completions.into_iter().map(Answer::Whole);
             let placed = own.layout.place(&self.text, prompt, answers, encoding)?;
@@ -80,10 +83,11 @@ impl Scorer {
     /// Checks that conversations can become texts. Call it before many of them are scored.
     ///
     /// # Errors
-    /// When the model has no chat template and the protocol names no format.
+    /// When the model has no chat template and the protocol names no format, or the protocol is not for such models.
     pub fn check_template(&self) -> Result<(), EngineError> {
         match self.tokenize(&[Message::new("user", "?")], ["."]) {
             Err(error @ EngineError::Text(rewardscope_text::TextError::NoTemplate { .. })) => Err(error),
+            Err(error @ EngineError::Implicit { .. }) => Err(error),
             // Another error for this conversation does not mean that others fail too.
             _ => Ok(()),
         }
@@ -122,7 +126,10 @@ impl Scorer {
             None => ids.iter().map(|&id| self.text.tokenizer.token(id).unwrap_or_default()).collect(),
         };
         // A language model's values begin where the completion begins; a classifier's where the text begins.
-        let values = &score.token_scores;
+        let values = match &self.report.reference {
+            Some(_) => running(&score.token_scores),
+            None => score.token_scores,
+        };
         let first_value = ids.len().saturating_sub(values.len());
         // Before an answer begins, a gated head has no value.
         let known = |at: usize| values.get(at).filter(|value| !value.is_nan()).map(|&value| f64::from(value));
@@ -135,4 +142,13 @@ impl Scorer {
             is_reward: self.report.is_reward_model,
         })
     }
+}
+
+/// The reward of the completion up to each token, the empty completion's 0 first: it stands at the prompt's last token.
+fn running(shares: &[f32]) -> Vec<f32> {
+    let sums = shares.iter().scan(0.0, |sum, &share| {
+        *sum += f64::from(share);
+        Some(*sum as f32)
+    });
+    std::iter::once(0.0).chain(sums).collect()
 }
