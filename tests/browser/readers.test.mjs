@@ -182,6 +182,11 @@ test("Chromium: implicit rewards on WebGPU are those of transformers' log-probab
     await browser.click("#score");
     await scored(browser, 5);
     assert.match(await browser.page.locator("#try-status").textContent(), /Highest implicit reward/);
+    await browser.page.getByRole("button", { name: "Exact input of completion 1" }).click();
+    const exact = await browser.page.locator("#try li.card dl").first().innerText();
+    const [reward, own, other] = exact.match(/-?\d+\.\d+/g).map(Number);
+    assert.match(exact, /^Implicit reward\s/);
+    assert.ok(Math.abs(reward - (own - other)) < 1e-9, exact);
     // A model of another vocabulary is refused by name, and so is a classifier.
     await against(browser, "test/llama_plain");
     assert.match(
