@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use pollster::block_on;
 use rewardscope_engine::{
-    Cancel, Clock, Detail, DeviceChoice, EngineError, Format, LoadOptions, LogRatios, Message, Pooling, Score,
-    ScoreProgress, Scorer, TokenSequence, device,
+    Cancel, Clock, Detail, DeviceChoice, DeviceKind, EngineError, Format, LoadOptions, LogRatios, Message, OpenDevice,
+    Pooling, Score, ScoreProgress, Scorer, TokenSequence, device,
 };
 use rewardscope_tests::{fixture, json_fixture, model, number, scratch};
 use serde_json::Value;
@@ -43,8 +43,25 @@ fn reference() -> PathBuf {
 }
 
 fn implicit(folder: &Path, choice: DeviceChoice, options: LoadOptions, log_ratios: LogRatios) -> Scorer {
-    let other = loaded(&reference(), choice, options.clone());
-    loaded(folder, choice, options).against(other, log_ratios).unwrap()
+    measured(loaded(folder, choice, options), &reference(), log_ratios).unwrap()
+}
+
+fn measured(policy: Scorer, reference: &Path, log_ratios: LogRatios) -> Result<Scorer, EngineError> {
+    let choice = match policy.report().device.kind {
+        DeviceKind::Cpu => DeviceChoice::Cpu,
+        DeviceKind::Gpu => DeviceChoice::Gpu,
+    };
+    let device = block_on(device::open(choice)).unwrap();
+    measured_on(device, policy, reference, log_ratios)
+}
+
+fn measured_on(
+    device: OpenDevice,
+    policy: Scorer,
+    reference: &Path,
+    log_ratios: LogRatios,
+) -> Result<Scorer, EngineError> {
+    block_on(policy.against(&model(reference), log_ratios, device, &Cancel::default(), &mut |_| {}))
 }
 
 fn conversations() -> Vec<Value> {
@@ -186,14 +203,26 @@ fn prompts_are_shared_in_both_models() {
 #[test]
 fn what_is_no_pair_of_models_is_refused() {
     let cpu = |name: &str| loaded(&fixture(&format!("parity/{name}")), DeviceChoice::Cpu, options());
-    let refused =
-        |policy: Scorer, reference: Scorer| policy.against(reference, LogRatios::default()).unwrap_err().to_string();
-    let found = refused(cpu("dpo_llama/policy"), cpu("causal_gemma"));
+    let refused = |policy: &str, reference: &str| {
+        let reference = fixture(&format!("parity/{reference}"));
+        measured(cpu(policy), &reference, LogRatios::default()).unwrap_err().to_string()
+    };
+    let found = refused("dpo_llama/policy", "causal_gemma");
     assert!(found.contains("the same vocabulary") && found.contains("causal_gemma"), "{found}");
-    let found = refused(cpu("dpo_llama/policy"), cpu("llama_plain"));
+    let found = refused("dpo_llama/policy", "llama_plain");
     assert!(found.contains("as the reference") && found.contains("llama_plain"), "{found}");
-    let found = refused(cpu("llama_plain"), cpu("dpo_llama/reference"));
+    let found = refused("llama_plain", "dpo_llama/reference");
     assert!(found.contains("as the policy"), "{found}");
+    // Both must fit into memory together.
+    let [own, other] = ["dpo_llama/policy", "dpo_llama/reference"].map(|name| cpu(name).report().device_bytes);
+    for (room, fits) in [(own + other, true), (own + other - 1, false)] {
+        let device = block_on(device::open(DeviceChoice::Cpu)).unwrap().limited(room, u64::MAX);
+        let found = measured_on(device, cpu("dpo_llama/policy"), &reference(), LogRatios::default());
+        assert_eq!(found.is_ok(), fits);
+        assert!(
+            found.is_ok() || matches!(found, Err(EngineError::TooLarge { most_bytes, .. }) if most_bytes == other - 1)
+        );
+    }
     // RewardBench's rows are for language models.
     let dpo = LoadOptions::rewardbench_dpo(Clock::from_local_seconds(0));
     let found = loaded(&fixture("parity/llama_plain"), DeviceChoice::Cpu, dpo).check_template().unwrap_err();

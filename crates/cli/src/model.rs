@@ -6,8 +6,8 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use rewardscope_engine::{
-    Aggregate, Bos, Cancel, Clock, DeviceChoice, Dtype, Format, LoadOptions, LoadStage, LogRatios, ModelFiles,
-    ModelReport, OpenDevice, PooledToken, Protocol, Reader, ReaderChoice, ReaderSpec, Reference, RewardHead, Scorer,
+    Aggregate, Bos, Cancel, Clock, DeviceChoice, Dtype, Format, LoadOptions, LoadProgress, LoadStage, LogRatios,
+    ModelFiles, ModelReport, PooledToken, Protocol, Reader, ReaderChoice, ReaderSpec, Reference, RewardHead, Scorer,
     StepAggregate, TruncationSide,
 };
 use rewardscope_store::{FetchProgress, Folder, RepositoryId, Source, Store};
@@ -319,35 +319,24 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
     };
     let device = driver::open(arguments.device).await?;
     eprintln!("{}", device.report.reason);
-    let mut scorer = brought(&files, head.as_ref(), device, options.clone()).await?;
-    if let Some(reference) = reference {
-        let options = LoadOptions { reader: ReaderChoice::None, ..options };
-        let device = driver::open(arguments.device).await?;
-        let other = brought(&reference, None, device, options).await?;
-        let log_ratios = LogRatios { beta: *beta, normalise_length: *normalise_length };
-        scorer = scorer.against(other, log_ratios)?;
-    }
-    told(scorer.report());
-    Ok(Loaded { scorer, clock, files })
-}
-
-/// Brings a model onto a device, with a bar.
-async fn brought(
-    files: &NamedFiles,
-    head: Option<&RewardHead>,
-    device: OpenDevice,
-    options: LoadOptions,
-) -> anyhow::Result<Scorer> {
     let bar = ProgressBar::new(0).with_style(style("loading {bar:30} {bytes}/{total_bytes} {eta}")?);
-    let scorer = Scorer::load(&files.files, head, device, options, &Cancel::default(), &mut |now| {
+    let tell = &mut |now: LoadProgress| {
         if now.stage == LoadStage::Weights {
             bar.set_length(now.bytes_total);
             bar.set_position(now.bytes_done);
         }
-    })
-    .await;
+    };
+    let cancel = Cancel::default();
+    let mut scorer = Scorer::load(&files.files, head.as_ref(), device, options, &cancel, tell).await;
+    if let (Ok(_), Some(reference)) = (&scorer, reference) {
+        let log_ratios = LogRatios { beta: *beta, normalise_length: *normalise_length };
+        let device = driver::open(arguments.device).await?;
+        scorer = scorer?.against(&reference.files, log_ratios, device, &cancel, tell).await;
+    }
     bar.finish_and_clear();
-    Ok(scorer?)
+    let scorer = scorer?;
+    told(scorer.report());
+    Ok(Loaded { scorer, clock, files })
 }
 
 /// Shows what was loaded.

@@ -306,13 +306,11 @@ impl Session {
         self.close_run();
         let told = &mut |now| tell(progress, &now);
         let device = device::open(settings.device).await.map_err(engine_sentence)?;
-        let scorer = Scorer::load(&files, head.as_ref(), device, options.clone(), cancel, told).await;
+        let scorer = Scorer::load(&files, head.as_ref(), device, options, cancel, told).await;
         let mut scorer = scorer.map_err(engine_sentence)?;
         if let Some((files, log_ratios)) = reference {
-            let options = LoadOptions { reader: ReaderChoice::None, ..options };
             let device = device::open(settings.device).await.map_err(engine_sentence)?;
-            let other = Scorer::load(&files, None, device, options, cancel, told).await.map_err(engine_sentence)?;
-            scorer = scorer.against(other, log_ratios).map_err(engine_sentence)?;
+            scorer = scorer.against(&files, log_ratios, device, cancel, told).await.map_err(engine_sentence)?;
         }
         let scorer = Rc::new(scorer);
         // Hidden states of another backbone are of no use any more; free their memory.

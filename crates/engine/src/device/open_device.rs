@@ -200,6 +200,11 @@ impl OpenDevice {
         Err(EngineError::TooLarge { model, dtype, weight_bytes, most_bytes, advice })
     }
 
+    /// The same device with the room that weights of `weight_bytes` leave.
+    pub(crate) fn beside(self, weight_bytes: u64) -> Self {
+        Self { most_bytes: self.most_bytes.map(|most| most.saturating_sub(weight_bytes)), ..self }
+    }
+
     /// The same device with less room: `most_bytes` for weights, and `most_bound_bytes` for a buffer that one
     /// kernel reads.
     #[must_use]

@@ -8,28 +8,49 @@ use crate::error::EngineError;
 use crate::scoring::implicit::{Against, LogRatios, Reference};
 use crate::scoring::scorer::Scorer;
 use crate::scoring::sequence::TokenSequence;
-use crate::{Message, Protocol};
+use crate::{Cancel, LoadOptions, LoadProgress, Message, ModelFiles, OpenDevice, Protocol, ReaderChoice};
 
 /// What RewardBench leaves of a prompt that is too long.
 const DPO_PROMPT_TOKENS: usize = 128;
 
 impl Scorer {
-    /// This language model as a policy whose rewards are measured against a reference: from now on, scores are
-    /// implicit rewards. Both models see the ids of the policy's tokenizer.
+    /// This language model as a policy whose rewards are measured against a reference, which is loaded beside it: from
+    /// now on, scores are implicit rewards. Both models see the ids of the policy's tokenizer. Of the options, those
+    /// of the weights and of batches are the reference's too.
     ///
     /// # Errors
-    /// When one of them is no language model, or their vocabularies differ.
-    pub fn against(mut self, reference: Self, log_ratios: LogRatios) -> Result<Self, EngineError> {
-        for (role, scorer) in [("policy", &self), ("reference", &reference)] {
-            if scorer.forward.summary.head != Head::LanguageModel || scorer.against.is_some() {
-                let (kind, name) = (&scorer.report.architecture, &scorer.report.name);
-                let found = format!(
-                    "a language model was expected as the {role}, {name} ({kind}) was found, whose scores are {}; choose a language model, or load it without a reader (--reader none)",
-                    scorer.report.scores()
-                );
-                return Err(self.no_implicit(found));
-            }
+    /// As [`Self::load`], when the two do not fit into memory together, one of them is no language model, or their
+    /// vocabularies differ.
+    pub async fn against(
+        self,
+        files: &ModelFiles,
+        log_ratios: LogRatios,
+        device: OpenDevice,
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Self, EngineError> {
+        self.is_language_model("policy", &self)?;
+        let device = device.beside(self.report.device_bytes);
+        // Its own output is read, whatever reader is known for it.
+        let options = LoadOptions { reader: ReaderChoice::None, ..self.options.clone() };
+        let reference = Self::load(files, None, device, options, cancel, progress).await?;
+        self.is_language_model("reference", &reference)?;
+        self.measured(reference, log_ratios)
+    }
+
+    /// Checks that a scorer gives log-probabilities.
+    fn is_language_model(&self, role: &str, scorer: &Self) -> Result<(), EngineError> {
+        if scorer.forward.summary.head == Head::LanguageModel && scorer.against.is_none() {
+            return Ok(());
         }
+        let (kind, name, scores) = (&scorer.report.architecture, &scorer.report.name, scorer.report.scores());
+        Err(self.no_implicit(format!(
+            "a language model was expected as the {role}, {name} ({kind}) was found, whose scores are {scores}; choose a \
+             language model, or load it without a reader (--reader none)"
+        )))
+    }
+
+    fn measured(mut self, reference: Self, log_ratios: LogRatios) -> Result<Self, EngineError> {
         self.same_vocabulary(&reference)?;
         let Self { forward, report: other, batch_tokens, .. } = reference;
         let reference =
