@@ -1,4 +1,5 @@
-//! The project's task runner: `cargo xtask serve`, `dev`, `dist`, `test`, `bench`, `head`, `oracle`, `differential`.
+//! The project's task runner: `cargo xtask serve`, `dev`, `dist`, `test`, `deny`, `bench`, `head`, `oracle`,
+//! `differential`.
 
 mod bench;
 mod browsers;
@@ -51,6 +52,8 @@ enum Command {
         #[arg(long)]
         all: bool,
     },
+    /// Check the licences and sources of the crates that Cargo.lock names
+    Deny,
     /// Build everything and print sizes, times and memory, compared with peers
     Bench {
         /// Run only these parts: rows, cpu, workers, ties, wllama, webgpu
@@ -99,6 +102,7 @@ fn main() -> anyhow::Result<()> {
         Command::Dev => setup::develop(&mut stage::Stages::default()),
         Command::Dist { out, with } => dist::run(&out, with),
         Command::Test { all } => test::run(all),
+        Command::Deny => test::deny(),
         Command::Bench { gpu: true, .. } => bench::gpu(),
         Command::Bench { parts, .. } => bench::run(&parts),
         Command::Head => head::run(),

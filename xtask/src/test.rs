@@ -97,8 +97,8 @@ fn beside(all: bool) -> (Stages, anyhow::Result<()>) {
     let mut checks = || {
         stages.run("front end checks", setup::front_end_checks)?;
         stages.run("clippy and documentation", lint)?;
-        stages.run("licences and duplicates", deny)?;
         if all {
+            stages.run("licences and sources of crates", deny)?;
             stages.run("fuzz targets", fuzz::build)?;
         }
         dist::build(&mut stages, Path::new(DIST), None)
@@ -120,9 +120,10 @@ fn lint() -> anyhow::Result<()> {
     run_command(doc.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// Checks licences, banned and duplicate crates, and sources with cargo-deny. Known vulnerabilities are not checked
-/// here, because the advisory database cannot be reached everywhere: run `cargo deny check advisories` for them.
-fn deny() -> anyhow::Result<()> {
+/// Checks licences, banned crates and sources with cargo-deny. It takes minutes to compile, and its answer changes with
+/// `Cargo.lock` alone: run it after a change of that. Known vulnerabilities are not checked here, because the advisory
+/// database cannot be reached everywhere: run `cargo deny check advisories` for them.
+pub fn deny() -> anyhow::Result<()> {
     let command = format!("{TOOLS}/bin/cargo-deny");
     let version = format!("cargo-deny {DENY_VERSION}");
     let there = Command::new(&command).arg("--version").output();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::asked::{file, json_of, lines, refused, run};
+use super::asked::{file, json_of, lines, refused, run};
 use rewardscope_tests::{fixture, scratch};
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::asked::{file, lines, refused, run};
+use super::asked::{file, lines, refused, run};
 use rewardscope_data::to_parquet;
 use rewardscope_tests::{fixture, sample_rows, scratch};
 use serde_json::{Value, json};

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::asked::{file, json_of, lines, refused, run};
-use crate::benchmarks::other_context;
+use super::asked::{file, json_of, lines, refused, run};
+use super::benchmarks::other_context;
 use rewardscope_data::to_parquet;
 use rewardscope_tests::{fixture, sample_rows, scratch};
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! Files of scores are marked, in every format that evaluators write.
 
-use crate::asked::{file, json_of, lines, refused, rows};
+use super::asked::{file, json_of, lines, refused, rows};
 use rewardscope_tests::{json_fixture, scratch};
 use serde_json::{Value, json};
 

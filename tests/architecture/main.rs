@@ -1,0 +1,4 @@
+//! The shape of the project.
+
+mod edges;
+mod house;

@@ -1,0 +1,10 @@
+//! Scores against those of other programs. One program: linking one for each file takes longer than most of them run.
+
+mod folders;
+mod implicit;
+mod kinds;
+mod packed;
+mod prefixes;
+mod readers;
+mod real;
+mod transformers;
