@@ -329,14 +329,14 @@ export async function isAccessible(browser, what, within = "html", runOnly = und
   // Added through the browser's protocol, because the page's policy blocks added scripts.
   await browser.page.evaluate(axe);
   const violations = await browser.evaluate(
-    async ([within, options]) =>
-      (await window.axe.run(within, options)).violations.map(
-        ({ id, nodes }) =>
-          `${id}: ${nodes
-            .map(({ target }) => target.join(" "))
-            .slice(0, 5)
-            .join("; ")}`,
-      ),
+    async ([within, options]) => {
+      // Half-way from one colour to another, none is that of the page. A transition that is cut short is over too.
+      const moving = document.getAnimations().filter((animation) => animation instanceof CSSTransition);
+      await Promise.allSettled(moving.map(({ finished }) => finished));
+      const { violations } = await window.axe.run(within, options);
+      const targets = (nodes) => nodes.slice(0, 5).map(({ target }) => target.join(" "));
+      return violations.map(({ id, nodes }) => `${id}: ${targets(nodes).join("; ")}`);
+    },
     [within, { resultTypes: ["violations"], ...(runOnly && { runOnly }) }],
   );
   deepEqual(violations, [], what);
