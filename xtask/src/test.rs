@@ -116,7 +116,8 @@ fn lint() -> anyhow::Result<()> {
         ["clippy", "--locked", "--quiet", "--profile", "wasm", "--target", setup::TARGET, "-p", "rewardscope-web"];
     call("cargo", web.into_iter().chain(deny))?;
     let mut doc = Command::new("cargo");
-    doc.args(["doc", "--locked", "--quiet", "--no-deps"]).args(NATIVE);
+    // Each program of the tests would take as long as a library.
+    doc.args(["doc", "--locked", "--quiet", "--no-deps", "--lib", "--bin", "rewardscope"]).args(NATIVE);
     run_command(doc.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
