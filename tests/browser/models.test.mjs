@@ -311,9 +311,13 @@ test("Chromium: settings are one line while they are folded, and axe finds nothi
   });
 });
 
-test("Chromium: heads of other classes score on WebGPU as transformers' formulas do", async () => {
+test("Chromium: heads of other classes and encoders score on WebGPU as transformers does", async () => {
   await using("Chromium", "models-heads", async (browser) => {
     for (const [kind, about] of [
+      ["xlm_roberta", /XLMRobertaForSequenceClassification/],
+      ["distilbert", /DistilBertForSequenceClassification/],
+      ["electra", /ElectraForSequenceClassification/],
+      ["albert", /AlbertForSequenceClassification/],
       ["rm_two_layer", /read by the head score/],
       ["internlm2", /read by the head v_head, read at a token that is appended/],
       ["armorm", /read by the head gating, gated objectives/],
@@ -324,11 +328,11 @@ test("Chromium: heads of other classes score on WebGPU as transformers' formulas
       const { rows } = JSON.parse(readFileSync(path, "utf8"));
       let worst = 0;
       for (const { input, score } of rows.slice(0, 3)) {
-        const { messages } = input;
-        const turns = messages.slice(0, -1);
+        const turns = input.messages?.slice(0, -1) ?? [{ role: "user", content: input.prompt }];
+        const text = input.messages?.at(-1).content ?? input.completion;
         const found = await browser.evaluate(
           ([turns, text]) => window.rewardscope.call("score", [turns, [text]]),
-          [turns, messages.at(-1).content],
+          [turns, text],
         );
         worst = Math.max(worst, Math.abs(found[0].score - score));
         assert.equal(found[0].objectives?.length ?? 0, kind === "armorm" ? 19 : 0);
