@@ -13,6 +13,8 @@ use rewardscope_engine::{
 use rewardscope_tests::{fixture, json_fixture, model, number, scratch};
 use serde_json::Value;
 
+use crate::prefixes::common;
+
 /// The layout of the fixture's texts.
 const TEMPLATE: &str = "{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n\
     {{ m.content | trim }}<|eot_id|>{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n\
@@ -172,8 +174,7 @@ fn prompts_are_shared_in_both_models() {
     let prompt = [Message::new("user", "Name a colour of the rainbow.")];
     let completions = ["Red.", "Violet, I think.", "Monday."];
     let rows = scorer.tokenize(&prompt, completions).unwrap();
-    let same = |t: &usize| rows.iter().all(|row| row.input_ids.get(*t) == rows[0].input_ids.get(*t));
-    let common = (0..rows[0].input_ids.len()).take_while(same).count();
+    let common = common(&rows);
     let own: usize = rows.iter().map(|row| row.input_ids.len() - common).sum();
     let scores = scored(&scorer, &rows);
     let computed: usize = scores.iter().map(|score| score.computed_tokens).sum();

@@ -60,7 +60,7 @@ fn largest(a: impl IntoIterator<Item = f64>, b: impl IntoIterator<Item = f64>) -
 }
 
 /// Number of tokens that all sequences begin with.
-fn common(sequences: &[TokenSequence]) -> usize {
+pub fn common(sequences: &[TokenSequence]) -> usize {
     let shortest = sequences.iter().map(|sequence| sequence.input_ids.len()).min().unwrap();
     (0..shortest).take_while(|&t| sequences.iter().all(|s| s.input_ids[t] == sequences[0].input_ids[t])).count()
 }

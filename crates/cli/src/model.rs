@@ -211,37 +211,27 @@ pub fn named(name: &str) -> anyhow::Result<Named> {
 /// adapter names, which may be a path relative to the adapter's folder.
 pub async fn files(name: &str, base: Option<&str>) -> anyhow::Result<NamedFiles> {
     let model = named_files(name).await?;
-    let Some(base) = base_of(&model, name, base).await? else {
-        return Ok(model);
-    };
-    let base = named_files(&base).await.with_context(|| format!("opening the base of the adapter {name}"))?;
-    Ok(NamedFiles { files: model.files.over(base.files)?, id: model.id })
-}
-
-/// The name of the base of a model: `base`, or else the one that the model names, if it is an adapter.
-async fn base_of(model: &NamedFiles, name: &str, base: Option<&str>) -> anyhow::Result<Option<String>> {
-    Ok(match (base, model.files.missing_base().await?) {
-        (Some(given), _) => Some(given.to_owned()),
-        (None, None) => None,
+    let base = match (base, model.files.missing_base().await?) {
+        (Some(given), _) => given.to_owned(),
+        (None, None) => return Ok(model),
         (None, Some(named)) => {
             let beside = Path::new(name).join(&named);
-            Some(if beside.is_dir() { beside.display().to_string() } else { named })
+            if beside.is_dir() { beside.display().to_string() } else { named }
         }
-    })
+    };
+    let of_base = named_files(&base).await.with_context(|| format!("opening the base of the adapter {name}"))?;
+    Ok(NamedFiles { files: model.files.over(of_base.files)?, base: Some(base), ..model })
 }
 
-/// Opens the files of the reference that `arguments` name.
-async fn reference_files(reference: &str, arguments: &Arguments) -> anyhow::Result<NamedFiles> {
-    if reference != "base" {
-        return files(reference, None).await;
-    }
-    let model = named_files(&arguments.model).await?;
-    match base_of(&model, &arguments.model, arguments.base.as_deref()).await? {
-        Some(base) => named_files(&base).await,
-        None => bail!(
+/// Opens the files of a reference for a model; `base` is the model's own base.
+async fn reference_files(reference: &str, model: &NamedFiles) -> anyhow::Result<NamedFiles> {
+    match (reference, &model.base) {
+        ("base", Some(base)) => named_files(base).await,
+        ("base", None) => bail!(
             "opening the reference: an adapter was expected, for --reference base is its base; {} is none; name the reference",
-            arguments.model
+            model.files.name()
         ),
+        _ => files(reference, None).await,
     }
 }
 
@@ -249,7 +239,7 @@ async fn named_files(name: &str) -> anyhow::Result<NamedFiles> {
     let cancel = Cancel::default();
     let local = |path: &Path, sources: Vec<Source>| {
         let files = ModelFiles::from_sources(&path.display().to_string(), sources)?;
-        anyhow::Ok(NamedFiles { files, id: None })
+        anyhow::Ok(NamedFiles { files, id: None, base: None })
     };
     match named(name)? {
         Named::Folder(path) => {
@@ -263,7 +253,7 @@ async fn named_files(name: &str) -> anyhow::Result<NamedFiles> {
             let mut tell = |now: FetchProgress| bytes_bar(&bar, &now);
             let files = ModelFiles::from_hub(&store, &id, Dtype::Auto, &cancel, &mut tell).await;
             bar.finish_and_clear();
-            Ok(NamedFiles { files: files?, id: Some(name.to_owned()) })
+            Ok(NamedFiles { files: files?, id: Some(name.to_owned()), base: None })
         }
     }
 }
@@ -284,6 +274,8 @@ pub struct NamedFiles {
     pub files: ModelFiles,
     /// The Hub id that they were named by, if any.
     pub id: Option<String>,
+    /// The name of the base that they are joined with, if they are an adapter's.
+    base: Option<String>,
 }
 
 /// The local wall-clock time, which transformers' chat templates read.
@@ -314,7 +306,7 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
     let ReferenceArguments { reference, beta, normalise_length } = &arguments.reference;
     // Found before anything is loaded.
     let reference = match reference {
-        Some(name) => Some(reference_files(name, arguments).await?),
+        Some(name) => Some(reference_files(name, &files).await?),
         None => None,
     };
     let device = driver::open(arguments.device).await?;

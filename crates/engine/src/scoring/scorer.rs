@@ -267,7 +267,7 @@ impl Scorer {
             rows.push(Row { ids, types: sequence.types(ids.len()), values, pooled: None });
         }
         let (own, other) = after.map(|after| (&mut after.own, &mut after.reference)).unzip();
-        let passes = if self.against.is_some() { 2 } else { 1 };
+        let passes = self.passes();
         let half = &mut |done| told(done / passes);
         let readings = self.forward.read(&rows, self.report.layers, self.batch_tokens, own, cancel, half).await?;
         let scored = ids.iter().zip(sequences).zip(rows.iter().zip(readings));
@@ -284,6 +284,11 @@ impl Scorer {
         Ok(scores)
     }
 
+    /// How often a text is computed: by the model, and by its reference if it has one.
+    fn passes(&self) -> usize {
+        1 + usize::from(self.against.is_some())
+    }
+
     /// Number of tokens that [`Self::score_tokens`] would compute, a reference's among them.
     ///
     /// # Errors
@@ -291,8 +296,7 @@ impl Scorer {
     pub fn computed_tokens(&self, sequences: &[TokenSequence]) -> Result<usize, EngineError> {
         let ids = self.within_context(sequences)?;
         let all: usize = ids.iter().map(|ids| ids.len()).sum();
-        let passes = if self.against.is_some() { 2 } else { 1 };
-        Ok(passes * (all - self.forward.shared(&ids) * ids.len().saturating_sub(1)))
+        Ok(self.passes() * (all - self.forward.shared(&ids) * ids.len().saturating_sub(1)))
     }
 
     /// What a reward head sees of token sequences, in their order: the pooled hidden states after `layers`
