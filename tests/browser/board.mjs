@@ -30,3 +30,23 @@ export async function board(browser) {
 }
 /** The fragment of the page's address. */
 export const hashOf = (browser) => browser.evaluate(() => location.hash);
+
+/** How long, in ms, the browser alone takes to turn round a copy of the board's rows and to lay them out, each time. */
+export const bareSorts = (browser, times) =>
+  browser.evaluate(async (times) => {
+    const table = document.querySelector("#board-rows");
+    const copy = table.cloneNode(true);
+    table.style.display = "none";
+    table.after(copy);
+    const durations = [];
+    for (let i = 0; i < times; i++) {
+      await new Promise((done) => setTimeout(done, 300));
+      const started = performance.now();
+      for (const body of copy.tBodies) body.append(...[...body.rows].reverse());
+      copy.getBoundingClientRect();
+      durations.push(performance.now() - started);
+    }
+    copy.remove();
+    table.style.display = "";
+    return durations;
+  }, times);

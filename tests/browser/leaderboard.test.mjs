@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { board, hashOf } from "./board.mjs";
+import { bareSorts, board, hashOf } from "./board.mjs";
 import { isAccessible, url, using, watching, watchTasks } from "./browsers.mjs";
 
 test("Chromium: the board is sorted, filtered and saved, and a link brings back what is shown", async () => {
@@ -32,16 +32,25 @@ test("Chromium: the board is sorted, filtered and saved, and a link brings back 
     assert.equal(await head("Math").getAttribute("aria-sort"), "ascending");
     assert.deepEqual(await published("Math"), down(await published("Math")).reverse());
     assert.deepEqual(await params(), { sort: "Math", order: "reverse" });
-    // Sorting takes no long task. Other work on the machine may prolong one, so most of them must be short.
+    // Sorting takes no long task; where the machine is slow, none beyond three times what the browser alone takes to turn
+    // the rows round. The heads are looked up before: to find them by their role takes the page longer than to sort.
+    // Other work on the machine may prolong a task, so the middle one counts.
+    const sortedBy = ["Overall", "Factuality", "Model", "Rank", "Focus"];
+    const buttons = await Promise.all(sortedBy.map((name) => head(name).getByRole("button").elementHandle()));
+    const pause = () => new Promise((done) => setTimeout(done, 300));
     const durations = [];
-    for (const name of ["Overall", "Factuality", "Model", "Rank", "Focus"]) {
+    for (const button of buttons) {
+      await pause();
       const longest = await watchTasks(browser);
-      await head(name).getByRole("button").click();
-      await new Promise((done) => setTimeout(done, 300));
+      await button.evaluate((button) => button.click());
+      await pause();
       durations.push(await longest());
     }
-    console.log(`longest tasks while sorting 198 rows: ${durations.map(Math.round)} ms`);
-    assert.ok(durations.toSorted((a, b) => a - b)[2] <= 50, `${durations}`);
+    const bare = await bareSorts(browser, sortedBy.length);
+    const middle = (durations) => durations.toSorted((a, b) => a - b)[2];
+    const figures = [durations, bare].map((durations) => `${durations.map(Math.round)} ms`);
+    console.log(`longest tasks while sorting 198 rows: ${figures[0]}; the browser alone: ${figures[1]}`);
+    assert.ok(middle(durations) <= Math.max(50, 3 * middle(bare)), `${figures}`);
     // Filters by keyboard.
     const all = (await cells("Model")).length;
     await page.getByRole("button", { name: "Size", exact: true }).focus();
