@@ -1,5 +1,5 @@
-// Readers and implicit rewards: a verdict from a few rows of the vocabulary, the values of steps, and a policy against its
-// reference, on WebGPU and in the views.
+// Readers, implicit rewards and pairs: a verdict from a few rows of the vocabulary, the values of steps, a policy against
+// its reference, and completions that are compared, on WebGPU and in the views.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -210,6 +210,43 @@ test("Chromium: the sample's marks by an implicit reward are the command's", asy
         ..."--protocol rewardbench-dpo --format tulu".split(" "),
       ]),
     );
+  });
+});
+
+test("Chromium: comparisons on WebGPU are llm-blender's, and the page says who beats whom", async () => {
+  await using("Chromium", "pairs", async (browser) => {
+    const { page } = browser;
+    await loadFiles(browser, "gpu", checkpoint("pairrm", "kinds"));
+    assert.match(await browser.text("#model-report"), /pairwise reward model: its scores are win rates/);
+    let worst = 0;
+    for (const { input, protocol, pairs, win_rate } of expected("pairrm").rows) {
+      if (protocol !== "default" || pairs.some(({ input_ids }) => input_ids.length > 500)) continue;
+      const found = await call(browser, "score", [input.messages, input.completions]);
+      for (const { first, second, logit } of pairs) {
+        const duel = found[first].duels.find(({ against }) => against === second);
+        worst = Math.max(worst, Math.abs(duel.first - logit));
+      }
+      found.forEach(({ score }, at) => (worst = Math.max(worst, Math.abs(score - win_rate[at]))));
+    }
+    console.log(`comparisons on WebGPU: largest error of a logit ${worst.toExponential(1)}`);
+    assert.ok(worst < 1e-3, `${worst}`);
+    await show(browser, "try");
+    await browser.click("#score");
+    await scored(browser, 5);
+    assert.match(await page.locator("#try-status").textContent(), /Highest win rate/);
+    assert.equal(await page.getByRole("list", { name: "Comparisons of completion 1" }).locator("li").count(), 4);
+    assert.match(await browser.text("#position-bias"), /decides which one wins in \d+ of 10 pairs/);
+    // What has no value at a token offers none.
+    assert.equal(await page.getByRole("button", { name: /^Tokens of|^Token trace/ }).count(), 0);
+    await isAccessible(browser, "completions that were compared", "main");
+  });
+});
+
+test("Chromium: the sample's marks by comparisons are the command's", async () => {
+  await using("Chromium", "pairs-sample", async (browser) => {
+    await loadFiles(browser, "cpu", checkpoint("pairrm", "kinds"));
+    await markedAlike(browser, "kinds/pairrm", []);
+    assert.match(await browser.text("#benchmark"), /position bias: in \d+ of \d+ pairs/);
   });
 });
 

@@ -7,5 +7,6 @@ mod intake;
 mod interrupted;
 mod marking;
 mod pack;
+mod pairs;
 mod readers;
 mod settings;

@@ -4,6 +4,7 @@ mod folders;
 mod implicit;
 mod kinds;
 mod packed;
+mod pairs;
 mod prefixes;
 mod readers;
 mod real;

@@ -21,6 +21,7 @@ const PACKAGES: [&str; 9] = [
 ];
 const PEFT: &str = "peft==0.21.2";
 const SAFETENSORS: &str = "safetensors==0.8.0";
+const LLM_BLENDER: &str = "llm-blender==0.0.2";
 const ENVIRONMENT: &str = ".cache/oracle";
 
 /// The Python interpreter of the oracle's environment.
@@ -49,6 +50,12 @@ pub fn run() -> anyhow::Result<()> {
     stages.run("kin of encoders", || call(python, ["-P", "xtask/oracle/encoders.py", "tests/fixtures/kinds"]))?;
     // Without -P, Python would import `statistics.py` of this folder in place of its own module.
     stages.run("kinds of reward models", || call(python, ["-P", "xtask/oracle/kinds.py", "tests/fixtures/kinds"]))?;
+    stages.run("a model of pairs", || {
+        // Of this package one class and some functions are read, which need nothing of what it asks for.
+        call(python, ["-m", "pip", "install", "--quiet", "--no-deps", LLM_BLENDER])?;
+        let [kin, pair] = ["tests/fixtures/parity/deberta_v3", "tests/fixtures/kinds/pairrm"];
+        call(python, ["-P", "xtask/oracle/pairs.py", kin, pair])
+    })?;
     stages.run("model folders", || call(python, ["-P", "xtask/oracle/folders.py", "tests/fixtures"]))?;
     stages.run("defaults of configurations", || {
         call(python, ["xtask/oracle/defaults.py", "tests/fixtures/defaults.json"])

@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use rewardscope_engine::{
     Aggregate, Bos, Cancel, Clock, DeviceChoice, Dtype, Format, LoadOptions, LoadProgress, LoadStage, LogRatios,
-    ModelFiles, ModelReport, PooledToken, Protocol, Reader, ReaderChoice, ReaderSpec, Reference, RewardHead, Scorer,
-    StepAggregate, TruncationSide,
+    ModelFiles, ModelReport, PairAggregate, PooledToken, Protocol, Reader, ReaderChoice, ReaderSpec, Reference,
+    RewardHead, Scorer, StepAggregate, TruncationSide,
 };
 use rewardscope_store::{FetchProgress, Folder, RepositoryId, Source, Store};
 
@@ -74,6 +74,9 @@ pub struct Arguments {
     /// Label whose logit is the score, for a classifier with several labels; counted from 0
     #[arg(long, value_name = "N")]
     pub label: Option<usize>,
+    /// How to turn outcomes against the other completions into a score, for a model that compares them
+    #[arg(long, value_enum, default_value = "win-rate", value_name = "HOW")]
+    pub pair_aggregate: PairAggregate,
     #[command(flatten)]
     pub reader: ReaderArguments,
     #[command(flatten)]
@@ -295,6 +298,7 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
     options.aggregate = arguments.logprob;
     options.max_tokens = arguments.max_length.map(std::num::NonZeroUsize::get).or(options.max_tokens);
     options.label = arguments.label;
+    options.pair_aggregate = arguments.pair_aggregate;
     arguments.reader.adjust(&mut options)?;
     options.dtype = arguments.dtype;
     options.batch_tokens = arguments.batch_tokens.map(std::num::NonZeroUsize::get);

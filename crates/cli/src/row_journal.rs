@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use rewardscope_data::{DatasetRow, Skip};
-use rewardscope_engine::{Clock, ModelReport, Reader, StepAggregate};
+use rewardscope_engine::{Clock, ModelReport, PairAggregate, Reader, StepAggregate};
 use rewardscope_store::{Digest, Hasher, Records, Source};
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +64,9 @@ struct Identity {
     /// The reader, and what becomes of its steps.
     #[serde(default)]
     reader: Option<(Reader, Option<StepAggregate>)>,
+    /// What becomes of comparisons.
+    #[serde(default)]
+    pair_aggregate: Option<PairAggregate>,
     /// The time that chat templates are told for every row, in seconds of local time.
     local_seconds: i64,
 }
@@ -132,6 +135,7 @@ impl RowJournal {
             label: model.label,
             dtype: model.dtype.approximation().map(str::to_owned),
             reader: model.reader.clone().map(|reader| (reader, model.step_aggregate)),
+            pair_aggregate: model.pair_aggregate,
             local_seconds,
         };
         if overwrite && place.exists() {

@@ -222,6 +222,14 @@ pub enum EngineError {
         /// What was expected and found, and what to do.
         found: String,
     },
+    /// Completions cannot be compared.
+    #[error("comparing completions with {model}: {found}")]
+    Pair {
+        /// The model's name.
+        model: String,
+        /// What was expected and found, and what to do.
+        found: String,
+    },
     /// There is no reader of this name.
     #[error("choosing a reader: none, the name of a JSON file, or one of {known} was expected, {name} was found")]
     NoReader {

@@ -16,7 +16,7 @@ pub struct Inspection {
     pub name: String,
     /// The architecture's name.
     pub architecture: String,
-    /// What the model gives: `score`, `pooled score`, `log-probabilities`, or a reader's `verdict`.
+    /// What the model gives: `score`, `pooled score`, `comparison`, `log-probabilities`, or a reader's `verdict`.
     pub head: String,
     /// Number of logits, where the model is a classifier.
     pub labels: usize,
@@ -71,6 +71,7 @@ impl ModelFiles {
         }
         let pooling = match (summary.head, head) {
             _ if reader.is_some() => reader.as_ref().map(|own| own.reader.spec.place()).unwrap_or_default(),
+            (Head::Pair, _) => "the tokens that begin the prompt and the two completions".to_owned(),
             (Head::Pooled, _) => "the model's own, over the pair".to_owned(),
             (Head::LanguageModel, _) => "none: every token of the completion".to_owned(),
             (Head::Score, Some(head)) => format!("{:?}", head.config.pooling),
@@ -90,6 +91,7 @@ impl ModelFiles {
                 Head::Score if reader.is_some() => "verdict",
                 Head::Score => "score",
                 Head::Pooled => "pooled score",
+                Head::Pair => "comparison",
                 Head::LanguageModel => "log-probabilities",
             }
             .to_owned(),

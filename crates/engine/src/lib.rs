@@ -54,6 +54,7 @@ pub use scoring::implicit::{LogRatios, Reference};
 pub use scoring::protocol::{PooledToken, Protocol};
 pub use scoring::reading::Objective;
 pub use scoring::report::ModelReport;
+pub use scoring::round_robin::{Duel, PairAggregate, PositionBias};
 pub use scoring::score::{Aggregate, Detail, LogProbabilities, Score, ScoreProgress};
 pub use scoring::scorer::Scorer;
 pub use scoring::selftest::SelfTest;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::reader::spec::ReaderChoice;
 use crate::reader::verdict::StepAggregate;
+use crate::scoring::round_robin::PairAggregate;
 use crate::scoring::score::Aggregate;
 use crate::{Dtype, Protocol};
 
@@ -27,6 +28,8 @@ pub struct LoadOptions {
     pub instruction: Option<String>,
     /// How the values of a solution's steps become its score.
     pub step_aggregate: StepAggregate,
+    /// How outcomes against other completions become a score, for a model that compares them.
+    pub pair_aggregate: PairAggregate,
     /// How conversations become token ids, and which token the score is read at.
     pub protocol: Protocol,
     /// Weight type on the device.
@@ -48,6 +51,7 @@ impl LoadOptions {
             reader: ReaderChoice::default(),
             instruction: None,
             step_aggregate: StepAggregate::default(),
+            pair_aggregate: PairAggregate::default(),
             protocol,
             dtype,
             batch_tokens: None,

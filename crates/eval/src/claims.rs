@@ -141,7 +141,7 @@ mod tests {
     }
 
     fn outcome(ms: f64) -> ItemOutcome {
-        ItemOutcome { scores: Err("none".to_owned()), remarks: Vec::new(), computed_tokens: 1, ms }
+        ItemOutcome { scores: Err("none".to_owned()), remarks: Vec::new(), computed_tokens: 1, ms, position_bias: None }
     }
 
     #[test]

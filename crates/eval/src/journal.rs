@@ -2,7 +2,7 @@
 //! item, or the device that scores the items after it.
 
 use rewardscope_benchmarks::{Item, NameError, Selection, Variant, benchmark};
-use rewardscope_engine::{Clock, DeviceReport};
+use rewardscope_engine::{Clock, DeviceReport, PositionBias};
 use rewardscope_store::{Log, LogPlace, StoreError};
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +89,8 @@ pub(crate) struct ItemLine {
     #[serde(default)]
     computed_tokens: Option<usize>,
     ms: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    position_bias: Option<PositionBias>,
 }
 
 impl ItemLine {
@@ -105,6 +107,7 @@ impl ItemLine {
             remarks: outcome.remarks.clone(),
             computed_tokens: Some(outcome.computed_tokens),
             ms: outcome.ms,
+            position_bias: outcome.position_bias,
         }
     }
 
@@ -128,7 +131,8 @@ impl ItemLine {
                 Ok(scores.map(|(score, (tokens, cut_tokens))| CompletionScore { score, tokens, cut_tokens }).collect())
             }
         };
-        Some(ItemOutcome { scores, remarks: self.remarks, computed_tokens, ms: self.ms })
+        let Self { remarks, ms, position_bias, .. } = self;
+        Some(ItemOutcome { scores, remarks, computed_tokens, ms, position_bias })
     }
 }
 
@@ -344,6 +348,7 @@ mod tests {
             reference: None,
             step_aggregate: None,
             label: None,
+            pair_aggregate: None,
             tokenizer_fingerprint: String::new(),
             template_seconds: None,
             layers: 1,
@@ -382,6 +387,7 @@ mod tests {
             remarks: vec!["so".to_owned()],
             computed_tokens: 9,
             ms: 1.5,
+            position_bias: Some(PositionBias { pairs: 1, turned: 0, lean: 0.25 }),
         }
     }
 
@@ -398,8 +404,8 @@ mod tests {
         let mut journal = open(&path, "f", &items, "CPU", false).expect("new");
         let odd = outcome([0.1 + 0.2, f64::NAN]);
         journal.push(odd).expect("written");
-        let failed =
-            ItemOutcome { scores: Err("Math/2: no".to_owned()), remarks: Vec::new(), computed_tokens: 0, ms: 0.0 };
+        let (scores, remarks) = (Err("Math/2: no".to_owned()), Vec::new());
+        let failed = ItemOutcome { scores, remarks, computed_tokens: 0, ms: 0.0, position_bias: None };
         journal.push(failed.clone()).expect("written");
         drop(journal);
 

@@ -2,7 +2,7 @@
 
 use rewardscope_benchmarks::{Assessment, Benchmark, Item, ScoredItem, Selection, Variant, stratified};
 use rewardscope_engine::device::now_ms;
-use rewardscope_engine::{Cancel, Detail, EngineError, Score, Scorer, TruncationSide};
+use rewardscope_engine::{Cancel, Detail, EngineError, PositionBias, Score, Scorer, TruncationSide};
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::conversation;
@@ -43,6 +43,8 @@ pub struct ItemOutcome {
     pub computed_tokens: usize,
     /// Milliseconds that scoring took.
     pub ms: f64,
+    /// How much the order of two completions decided, where the model compares them.
+    pub position_bias: Option<PositionBias>,
 }
 
 impl ItemOutcome {
@@ -90,10 +92,11 @@ pub async fn score_item(scorer: &Scorer, item: &Item, cancel: &Cancel) -> Result
     let started = now_ms();
     let prompt = conversation(item);
     let completions = item.completions.iter().map(String::as_str);
-    let mut computed_tokens = 0;
+    let (mut computed_tokens, mut position_bias) = (0, None);
     let scores = match scorer.score(&prompt, completions, Detail::Score, cancel).await {
         Ok(scores) => {
             computed_tokens = scores.iter().map(|score| score.computed_tokens).sum();
+            position_bias = PositionBias::of(scores.iter().map(|score| score.duels.as_slice()));
             Ok(scores.iter().map(CompletionScore::from).collect::<Vec<_>>())
         }
         Err(stop @ (EngineError::Cancelled | EngineError::DeviceFailed { .. })) => {
@@ -102,7 +105,7 @@ pub async fn score_item(scorer: &Scorer, item: &Item, cancel: &Cancel) -> Result
         Err(error) => Err(format!("{}/{}: {error}", item.subset, item.id)),
     };
     let remarks = scores.as_ref().map(|scores| remarks(item, scores, scorer.truncation())).unwrap_or_default();
-    Ok(ItemOutcome { scores, remarks, computed_tokens, ms: now_ms() - started })
+    Ok(ItemOutcome { scores, remarks, computed_tokens, ms: now_ms() - started, position_bias })
 }
 
 /// The approximate cost of an item: the bytes of its prompt, which is computed once, and of its completions.
@@ -126,8 +129,9 @@ pub struct Estimate {
     pub memory_bytes: u64,
 }
 
-/// Missing and cut items, which keep marks from being the benchmark's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What qualifies marks: missing and cut items, which keep them from being the benchmark's, and a model's preference for
+/// a place.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Shortfall {
     /// Items selected.
     pub items: usize,
@@ -135,13 +139,21 @@ pub(crate) struct Shortfall {
     pub missing: usize,
     /// Selected items with a completion whose conversation was cut at the context limit.
     pub cut: usize,
+    /// How much the order of two completions decided, where the model compares them.
+    pub position_bias: Option<PositionBias>,
 }
 
 impl Shortfall {
-    /// Qualifies the marks. Adds a remark about missing and about cut items. Where items are missing, the overall mark
-    /// becomes the partial one.
+    /// Qualifies the marks. Adds a remark about missing and about cut items, and about the order of completions. Where
+    /// items are missing, the overall mark becomes the partial one.
     pub fn qualify(self, assessment: &mut Assessment) {
-        let Self { items, missing, cut } = self;
+        let Self { items, missing, cut, position_bias } = self;
+        if let Some(PositionBias { pairs, turned, lean }) = position_bias {
+            assessment.remarks.push(format!(
+                "position bias: in {turned} of {pairs} pairs the order of the two completions decides which one wins; the \
+                 mean logit of the first place is {lean:.4} (0 is none)"
+            ));
+        }
         if cut > 0 {
             assessment
                 .remarks
@@ -235,6 +247,7 @@ impl Run {
             items: self.items.len(),
             missing: self.items.len() - scored.clone().count(),
             cut: scored.filter(cut).count(),
+            position_bias: PositionBias::over(self.results.iter().filter_map(|result| result.outcome.position_bias)),
         }
     }
 
@@ -289,14 +302,14 @@ impl Run {
         let tokens = (tokens as f64 * all as f64 / sampled.max(1) as f64).round();
         let mut ms = 0.0;
         for item in left {
-            let first = Item { completions: item.completions[..1].to_vec(), ..item.clone() };
-            let Ok(scores) = score_item(scorer, &first, cancel).await?.scores else {
+            let fewest = scorer.fewest_completions().min(item.completions.len());
+            let first = Item { completions: item.completions[..fewest].to_vec(), ..item.clone() };
+            if score_item(scorer, &first, cancel).await?.scores.is_err() {
                 continue;
-            };
+            }
             // The first call also compiles kernels; the second one measures the speed.
             let again = score_item(scorer, &first, cancel).await?;
-            let trial_tokens: usize = scores.iter().map(|score| score.tokens).sum();
-            ms = again.ms / trial_tokens.max(1) as f64 * tokens;
+            ms = again.ms / again.computed_tokens.max(1) as f64 * tokens;
             break;
         }
         Ok(Estimate { items: left.len(), completions, tokens: tokens as u64, ms, memory_bytes: scorer.memory_bytes() })

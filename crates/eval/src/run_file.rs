@@ -3,7 +3,7 @@
 
 use rewardscope_benchmarks::published::MadeUnder;
 use rewardscope_benchmarks::{Assessment, Effort, Item, MarkError, assess};
-use rewardscope_engine::{Clock, DeviceReport, ModelReport};
+use rewardscope_engine::{Clock, DeviceReport, ModelReport, PositionBias};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -112,6 +112,9 @@ pub struct RunItem {
     pub computed_tokens: usize,
     /// Milliseconds spent on the item.
     pub ms: f64,
+    /// How much the order of two completions decided, where the model compares them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position_bias: Option<PositionBias>,
 }
 
 impl RunItem {
@@ -142,6 +145,7 @@ impl RunFile {
             items: self.items_total,
             missing: self.items_total.saturating_sub(self.items.iter().filter(|item| item.error.is_none()).count()),
             cut: self.items.iter().filter(cut).count(),
+            position_bias: PositionBias::over(self.items.iter().filter_map(|item| item.position_bias)),
         }
     }
 
@@ -214,5 +218,6 @@ fn run_item(item: &Item, result: &ItemResult) -> RunItem {
         error: result.outcome.scores.as_ref().err().cloned(),
         computed_tokens: result.outcome.computed_tokens,
         ms: result.outcome.ms,
+        position_bias: result.outcome.position_bias,
     }
 }

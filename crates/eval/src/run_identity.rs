@@ -1,7 +1,7 @@
 //! What tells runs apart.
 
 use rewardscope_benchmarks::{Benchmark, Item, Selection, reward_bench_2};
-use rewardscope_engine::{Aggregate, ModelReport, Reader, Reference, StepAggregate};
+use rewardscope_engine::{Aggregate, ModelReport, PairAggregate, Reader, Reference, StepAggregate};
 use rewardscope_store::Hasher;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,9 @@ pub struct RunIdentity {
     /// How the values of steps become the score, where the reader reads steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_aggregate: Option<StepAggregate>,
+    /// How outcomes against other completions become the score, where the model compares them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair_aggregate: Option<PairAggregate>,
     /// Weight type on the device, where scores may differ from those of f32:
     /// [`Dtype::approximation`](rewardscope_engine::Dtype::approximation).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,6 +83,7 @@ impl RunIdentity {
             reader: model.reader.clone(),
             reference: model.reference.clone(),
             step_aggregate: model.step_aggregate,
+            pair_aggregate: model.pair_aggregate,
             dtype: model.dtype.approximation().map(str::to_owned),
             benchmark: benchmark.name.to_owned(),
             dataset: dataset.to_owned(),
@@ -101,10 +105,12 @@ impl RunIdentity {
         let reader = self.reader_key();
         let benchmark = self.benchmark();
         let settings = &self.protocol;
-        let dtype = self.dtype();
+        let (dtype, pairs) = (self.dtype(), self.pairs());
         hash.update(
-            format!("{model_fingerprint} {dataset_fingerprint} {rest:?}{settings}{label}{reader}{dtype}{benchmark}")
-                .as_bytes(),
+            format!(
+                "{model_fingerprint} {dataset_fingerprint} {rest:?}{settings}{label}{reader}{pairs}{dtype}{benchmark}"
+            )
+            .as_bytes(),
         );
         hash.finish().hex()[..32].to_owned()
     }
@@ -135,6 +141,11 @@ impl RunIdentity {
         self.step_aggregate.map(|aggregate| format!(", {} of the steps", name(aggregate))).unwrap_or_default()
     }
 
+    /// Empty for a model that compares nothing.
+    fn pairs(&self) -> String {
+        self.pair_aggregate.map(|aggregate| format!(", {} of comparisons", aggregate.name())).unwrap_or_default()
+    }
+
     fn label(&self) -> String {
         self.label.map(|label| format!(", label {label}")).unwrap_or_default()
     }
@@ -151,13 +162,14 @@ impl RunIdentity {
         let reference = self.reference.as_ref().map(|reference| format!(", against {}", reference.model));
         let reference = reference.unwrap_or_default();
         format!(
-            "{}{} on {}{}, {size}, at most {} tokens{protocol}{}{reader}{reference}",
+            "{}{} on {}{}, {size}, at most {} tokens{protocol}{}{}{reader}{reference}",
             self.model,
             self.dtype(),
             self.dataset,
             self.benchmark(),
             self.context_tokens,
-            self.label()
+            self.label(),
+            self.pairs()
         )
     }
 }

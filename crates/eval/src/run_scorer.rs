@@ -1,6 +1,6 @@
 //! What gave a run's scores, as a run file says it, and how the files of the first version are read.
 
-use rewardscope_engine::{ModelReport, Reader, Reference, StepAggregate};
+use rewardscope_engine::{ModelReport, PairAggregate, Reader, Reference, StepAggregate};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -48,6 +48,11 @@ pub enum RunScorer {
         /// The reference, and how log-ratios became a reward.
         reference: Reference,
     },
+    /// A model that compares two completions at a time.
+    Pair {
+        /// How outcomes against the other completions became a score.
+        aggregate: PairAggregate,
+    },
     /// A language model. Its scores are log-probabilities, not rewards.
     LogProbability {
         /// How the log-probabilities of a completion's tokens became a score: `avg`, `sum` or `norm`.
@@ -60,6 +65,9 @@ impl RunScorer {
     pub fn of(model: &ModelReport, identity: &RunIdentity) -> Self {
         if let Some(reference) = identity.reference.clone() {
             return Self::Implicit { reference };
+        }
+        if let Some(aggregate) = identity.pair_aggregate {
+            return Self::Pair { aggregate };
         }
         match (identity.reader.clone(), identity.step_aggregate) {
             (Some(reader), Some(aggregate)) => return Self::Steps { reader, aggregate },
@@ -82,17 +90,18 @@ impl RunScorer {
     /// Whether scores are rewards.
     pub fn is_reward_model(&self) -> bool {
         match self {
-            Self::Classifier { .. } | Self::Implicit { .. } => true,
+            Self::Classifier { .. } | Self::Implicit { .. } | Self::Pair { .. } => true,
             Self::Reader { reader } | Self::Steps { reader, .. } => reader.gives_rewards(),
             Self::LogProbability { .. } => false,
         }
     }
 
-    /// What reads the scores, where it is no head: a reader's name, or `implicit reward`.
+    /// What gives the scores, where it is no head: a reader's name, `implicit reward` or `comparison`.
     pub fn reader(&self) -> Option<&str> {
         match self {
             Self::Reader { reader } | Self::Steps { reader, .. } => Some(&reader.name),
             Self::Implicit { .. } => Some("implicit reward"),
+            Self::Pair { .. } => Some("comparison"),
             Self::Classifier { .. } | Self::LogProbability { .. } => None,
         }
     }
@@ -101,13 +110,17 @@ impl RunScorer {
     pub fn head(&self) -> Option<&str> {
         match self {
             Self::Classifier { head, .. } => head.as_deref(),
-            Self::Reader { .. } | Self::Steps { .. } | Self::Implicit { .. } | Self::LogProbability { .. } => None,
+            _ => None,
         }
     }
 
     /// Whether the sigmoid of a score difference is known to be a Bradley-Terry probability.
     pub fn is_bradley_terry(&self) -> bool {
-        matches!(self, Self::Classifier { is_bradley_terry: true, .. })
+        match self {
+            Self::Classifier { is_bradley_terry, .. } => *is_bradley_terry,
+            Self::Pair { aggregate } => *aggregate == PairAggregate::BradleyTerry,
+            _ => false,
+        }
     }
 }
 

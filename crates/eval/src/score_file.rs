@@ -258,7 +258,8 @@ impl ScoreFile {
         strict: bool,
     ) -> Result<Assessment, ScoreFileError> {
         let shortfall = self.run.as_ref().map(|run| run.shortfall());
-        if let Some(Shortfall { items, missing, cut }) = shortfall.filter(|of| strict && (of.missing > 0 || of.cut > 0))
+        if let Some(Shortfall { items, missing, cut, .. }) =
+            shortfall.filter(|of| strict && (of.missing > 0 || of.cut > 0))
         {
             let found = match (missing, cut) {
                 (0, cut) => format!("{cut} of {items} items have a completion that was cut at the context's end"),

@@ -83,6 +83,7 @@ impl Labels {
     pub fn of(&self, head: Head) -> usize {
         match head {
             Head::LanguageModel => 1,
+            Head::Pair => 2,
             Head::Score | Head::Pooled => self.id2label.as_ref().map(Map::len).or(self.num_labels).unwrap_or(2),
         }
     }

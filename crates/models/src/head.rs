@@ -155,7 +155,7 @@ impl OutputHead {
             Head::LanguageModel => {
                 Self::Vocabulary(Box::new(Linear::take(tensors, vocabulary, [vocab_size, hidden_size], false)?))
             }
-            Head::Score | Head::Pooled => {
+            Head::Score | Head::Pooled | Head::Pair => {
                 let plan = plan.cloned().unwrap_or_else(|| HeadPlan::linear("score", labels));
                 Self::Own(Box::new(OwnHead::take(tensors, &plan, hidden_size)?))
             }

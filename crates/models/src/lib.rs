@@ -131,6 +131,9 @@ pub enum Head {
     /// Outputs for a whole sequence, one of which is an encoder's score, pooled by the model itself. A sequence is a
     /// pair of a prompt and a completion.
     Pooled,
+    /// Two outputs for a sequence of a prompt and two completions, one for each completion: the greater one is the
+    /// better completion's. They are made of the states of three tokens, which begin these three parts.
+    Pair,
     /// A distribution over the vocabulary for every token: log-probabilities in nats.
     LanguageModel,
 }
@@ -390,7 +393,7 @@ pub trait Network {
     ///
     /// For [`Head::Score`]: `[tokens, outputs]`; `counts` is not read. For [`Head::Pooled`]: `[sequences, outputs]`.
     /// `hidden` then has the [`Self::pooled_tokens`] of one sequence after the other, and `counts` says how many each
-    /// has.
+    /// has. For [`Head::Pair`]: `[sequences, 2]`, from three states of each sequence; `counts` is not read.
     fn outputs(&self, hidden: Tensor<2>, counts: &[usize]) -> Tensor<2>;
 
     /// `log p(target | hidden)` in nats: `[tokens, hidden]` and `[tokens]` to `[tokens]`. Only for
@@ -428,6 +431,7 @@ pub fn supported_table() -> String {
         let gives = match entry.head {
             Head::Score => "a score at every token, read at the last",
             Head::Pooled => "a score of a prompt and completion",
+            Head::Pair => "which of two completions is better",
             Head::LanguageModel => "log-probabilities",
         };
         let proven: Vec<String> = entry.proven.iter().map(|fixture| format!("`{fixture}`")).collect();
@@ -525,6 +529,8 @@ fn named_entry(file: &str, json: &str, tensors: &BTreeSet<String>) -> Result<&'s
     let has_head = HEADS.iter().any(|head| tensors.contains(*head));
     let fits = |entry: &&Entry| match entry.head {
         Head::Score | Head::Pooled => has_head,
+        // Known by its name alone.
+        Head::Pair => false,
         // A decoder without a name and without a classifier's head is a language model.
         Head::LanguageModel => !has_head && name.is_none(),
     };

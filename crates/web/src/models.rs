@@ -5,8 +5,8 @@ use std::rc::Rc;
 use js_sys::Function;
 use rewardscope_engine::{
     CATALOG, Cancel, Clock, DeviceChoice, DeviceReport, Dtype, EngineError, FORMATS, Format, Gives, Listed,
-    LoadOptions, LoadProgress, LogRatios, ModelFiles, NamedReader, PUBLISHED_MARKS, READERS, Reader, ReaderChoice,
-    ReaderSpec, Scorer, StepAggregate, device,
+    LoadOptions, LoadProgress, LogRatios, ModelFiles, NamedReader, PUBLISHED_MARKS, PairAggregate, READERS, Reader,
+    ReaderChoice, ReaderSpec, Scorer, StepAggregate, device,
 };
 use rewardscope_store::{FetchProgress, Folder, PARTS_FILE, RepositoryId, Source, is_address};
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,9 @@ pub struct LoadSettings {
     /// How the values of a solution's steps become its score.
     #[serde(default)]
     pub step_aggregate: Option<StepAggregate>,
+    /// How outcomes against other completions become a score, for a model that compares them.
+    #[serde(default)]
+    pub pair_aggregate: Option<PairAggregate>,
     /// Use RewardBench's protocol and token limit for a policy and its reference.
     #[serde(default)]
     pub is_dpo: bool,
@@ -87,6 +90,7 @@ impl LoadSettings {
         };
         options.instruction = self.instruction.clone().filter(|text| !text.trim().is_empty());
         options.step_aggregate = self.step_aggregate.unwrap_or_default();
+        options.pair_aggregate = self.pair_aggregate.unwrap_or_default();
         options.dtype = self.dtype;
         Ok(options)
     }

@@ -1,5 +1,5 @@
 // What a model's scores are, in words.
-import type { Gives, ModelReport } from "../wasm/rewardscope";
+import type { Gives, ModelReport, PairAggregate } from "../wasm/rewardscope";
 
 /** The words for one kind of scores. */
 export interface Given {
@@ -20,6 +20,21 @@ const IMPLICIT: Given = {
   one: "implicit reward",
   are: "implicit rewards",
   note: undefined,
+};
+
+const COMPARED: Record<PairAggregate, Given> = {
+  "win-rate": {
+    kind: "Pairwise reward model",
+    one: "win rate",
+    are: "win rates (the mean probability of beating another completion of the prompt)",
+    note: undefined,
+  },
+  "bradley-terry": {
+    kind: "Pairwise reward model",
+    one: "Bradley-Terry strength",
+    are: "Bradley-Terry strengths, fitted to the outcomes among a prompt's completions",
+    note: undefined,
+  },
 };
 
 const LIKELIHOOD: Given = {
@@ -55,10 +70,13 @@ const READ: Record<Gives, Given> = {
 export const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** What a model's scores are. */
-export function given(model: Pick<ModelReport, "is_reward_model" | "reader" | "reference" | "step_aggregate">): Given {
+export function given(
+  model: Pick<ModelReport, "is_reward_model" | "reader" | "reference" | "step_aggregate" | "pair_aggregate">,
+): Given {
   const gives = model.reader?.spec.gives ?? "score";
   if (gives === "reward" && model.step_aggregate) return { ...REWARD, kind: "Process reward model" };
   if (model.reader) return READ[gives];
   if (model.reference) return IMPLICIT;
+  if (model.pair_aggregate) return COMPARED[model.pair_aggregate];
   return model.is_reward_model ? REWARD : LIKELIHOOD;
 }

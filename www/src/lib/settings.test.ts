@@ -4,9 +4,10 @@ import { DEFAULT_SETTINGS, readSettings } from "./settings";
 describe("settings of a link", () => {
   test("are read as they were written", () => {
     const reference = { model: "owner/name@main", log_ratios: { beta: 0.1, normalise_length: true } };
-    const settings = { ...DEFAULT_SETTINGS, is_dpo: true, reference };
+    const settings = { ...DEFAULT_SETTINGS, is_dpo: true, reference, pair_aggregate: "bradley-terry" };
     expect(readSettings(JSON.parse(JSON.stringify(settings)))).toEqual(settings);
     expect(readSettings({})).toEqual(DEFAULT_SETTINGS);
+    expect(readSettings({ pair_aggregate: "borda" })).toEqual(DEFAULT_SETTINGS);
   });
 
   test("with a damaged reference are none", () => {

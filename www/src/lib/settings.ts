@@ -12,12 +12,14 @@ export const DEFAULT_SETTINGS: Readonly<LoadSettings> = {
   reader: undefined,
   instruction: undefined,
   step_aggregate: undefined,
+  pair_aggregate: undefined,
   reference: undefined,
   date: undefined,
 };
 
 const DEVICES = ["auto", "gpu", "cpu"] as const satisfies readonly LoadSettings["device"][];
 const AGGREGATES = ["min", "product", "last"] as const;
+const PAIR_AGGREGATES = ["win-rate", "bradley-terry"] as const;
 /** Most characters of a reader's JSON, and of what it asks. */
 const MOST_READER = 20_000;
 const MOST_INSTRUCTION = 2_000;
@@ -38,8 +40,11 @@ function readReference(found: unknown): LoadSettings["reference"] | null {
 /** Settings from a link or from storage, checked; undefined where they are no settings. */
 export function readSettings(found: unknown): LoadSettings | undefined {
   if (typeof found !== "object" || found === null) return undefined;
-  const { device, dtype, is_reference, is_dpo, format, label, reader, instruction, step_aggregate, date } =
-    found as Record<string, unknown>;
+  const { device, dtype, is_reference, is_dpo, format, label, reader, instruction, date } = found as Record<
+    string,
+    unknown
+  >;
+  const { step_aggregate, pair_aggregate } = found as Record<string, unknown>;
   const reference = readReference((found as Record<string, unknown>)["reference"]);
   const isShort = (value: unknown, most = 100) =>
     value === undefined || (typeof value === "string" && value.length <= most);
@@ -57,6 +62,7 @@ export function readSettings(found: unknown): LoadSettings | undefined {
     reader: reader as string | undefined,
     instruction: instruction as string | undefined,
     step_aggregate: AGGREGATES.find((known) => known === step_aggregate),
+    pair_aggregate: PAIR_AGGREGATES.find((known) => known === pair_aggregate),
     reference,
     date: date as string | undefined,
   };

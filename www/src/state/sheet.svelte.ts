@@ -39,6 +39,8 @@ export interface Scored {
   /** The conversation that was scored. */
   turns: Message[];
   cards: Readonly<Record<number, CardScore>>;
+  /** The ids of the cards, in the order in which they were scored. */
+  order: readonly number[];
   /** How long it took, in ms. */
   ms: number;
 }
@@ -316,6 +318,7 @@ export class SheetState {
         others,
         turns,
         ms: performance.now() - began,
+        order: cards.map(({ id }) => id),
         cards: Object.fromEntries(
           scores.flatMap((score, i) => {
             const card = cards[i];

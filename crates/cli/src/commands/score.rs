@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 use rewardscope_data::Skipped;
-use rewardscope_engine::{Cancel, Detail, EngineError, Objective, Score, Scorer, StepScores};
+use rewardscope_engine::{Cancel, Detail, Duel, EngineError, Objective, PositionBias, Score, Scorer, StepScores};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -103,6 +103,11 @@ struct RowOut {
     product: Option<OneOrMany<f64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last: Option<OneOrMany<f64>>,
+    /// Each completion against each other, where the model compares them, and how much their order decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duels: Option<OneOrMany<Vec<Duel>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position_bias: Option<PositionBias>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -337,6 +342,8 @@ async fn scored(scorer: &Scorer, row: RowIn, per_token: bool, cancel: &Cancel) -
         min: steps(|steps| steps.min),
         product: steps(|steps| steps.product),
         last: steps(|steps| steps.last),
+        duels: each_known(&scores, many, |s| Some(s.duels.clone()).filter(|duels| !duels.is_empty())),
+        position_bias: PositionBias::of(scores.iter().map(|s| s.duels.as_slice())),
         scores: many.then_some(values),
         error: None,
     })

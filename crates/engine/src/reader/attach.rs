@@ -116,7 +116,7 @@ pub(crate) async fn attach(
         (Head::Score, _) => {
             return Err(refuse(format!("{name}, which has a head of its own; it is read without tokens")));
         }
-        (Head::Pooled, _) => {
+        (Head::Pooled | Head::Pair, _) => {
             return Err(refuse(format!("{name}, an encoder, which gives one output for a whole text")));
         }
     }

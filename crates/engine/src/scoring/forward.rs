@@ -170,7 +170,7 @@ impl Forward {
     /// The positions of the hidden states that a row's values and its pooled state are made of.
     fn reads(&self, row: &Row<'_>) -> Vec<usize> {
         let mut reads: Vec<usize> = match self.summary.head {
-            Head::Score => row.values.clone(),
+            Head::Score | Head::Pair => row.values.clone(),
             Head::Pooled => (0..self.network.pooled_tokens(row.ids.len())).collect(),
             // The hidden state of token t predicts token t + 1.
             Head::LanguageModel => row.values.iter().map(|position| position.saturating_sub(1)).collect(),
@@ -248,7 +248,7 @@ impl Forward {
                     let first = |position: &usize| place(at, *position) * outputs;
                     row.values.iter().flat_map(|position| first(position)..first(position) + outputs).collect()
                 }
-                Head::Pooled | Head::LanguageModel => own.collect(),
+                Head::Pooled | Head::Pair | Head::LanguageModel => own.collect(),
             }
         };
         Dispatched {
@@ -287,7 +287,9 @@ impl Forward {
         let forward = Self { network, summary, device: device.clone() };
         // Two texts that share their beginning, as an item's completions do.
         let texts = [[1, 2, 3, 4, 5], [1, 2, 3, 5, 4]];
-        let rows = texts.each_ref().map(|ids| Row { ids, types: &[], values: vec![4], pooled: None });
+        // A pair is read at three tokens, all others at one.
+        let values = if forward.summary.head == Head::Pair { vec![0, 2, 4] } else { vec![4] };
+        let rows = texts.each_ref().map(|ids| Row { ids, types: &[], values: values.clone(), pooled: None });
         let ids = texts.each_ref().map(|ids| ids.as_slice());
         let shared = forward.shared(&ids);
         let part = Part { rows: &rows, starts: &[shared; 2], beginning: 0..shared };
@@ -310,6 +312,10 @@ impl Forward {
                 let of = |row: &Row<'_>| (0..self.network.pooled_tokens(row.ids.len())).collect();
                 let own = self.reads_of_rows(hidden, rows, of, place);
                 (flat(self.network.outputs(own, &counts)), vec![self.summary.labels; rows.len()])
+            }
+            Head::Pair => {
+                let own = self.reads_of_rows(hidden, rows, |row| row.values.clone(), place);
+                (flat(self.network.outputs(own, &[])), vec![self.summary.labels; rows.len()])
             }
             Head::LanguageModel => {
                 let targets: Vec<i32> =
@@ -364,7 +370,7 @@ pub(crate) struct Row<'a> {
     /// Token types: they say which part of a pair each token belongs to, for encoders that read them.
     pub types: &'a [u32],
     /// The tokens whose outputs or log-probabilities are read, in ascending order. An encoder has the same outputs for
-    /// all tokens.
+    /// all tokens. For a pair, the three tokens that begin its parts.
     pub values: Vec<usize>,
     /// The tokens whose states are pooled.
     pub pooled: Option<Range<usize>>,

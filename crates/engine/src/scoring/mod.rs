@@ -3,10 +3,12 @@
 pub(crate) mod batching;
 pub(crate) mod forward;
 pub(crate) mod implicit;
+pub(crate) mod pairs;
 pub(crate) mod policy;
 pub(crate) mod protocol;
 pub(crate) mod reading;
 pub(crate) mod report;
+pub(crate) mod round_robin;
 pub(crate) mod score;
 pub(crate) mod scorer;
 pub(crate) mod selftest;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::DeviceReport;
 use crate::error::EngineError;
 use crate::scoring::score::Aggregate;
-use crate::{Backbone, Dtype, Gives, HeadConfig, Reader, Reference, SelfTest, StepAggregate};
+use crate::{Backbone, Dtype, Gives, HeadConfig, PairAggregate, Reader, Reference, SelfTest, StepAggregate};
 
 /// What is known of a loaded model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,6 +44,9 @@ pub struct ModelReport {
     /// The model that rewards are measured against, where they are implicit.
     #[serde(default)]
     pub reference: Option<Reference>,
+    /// How outcomes against other completions become the score, where the model compares them.
+    #[serde(default)]
+    pub pair_aggregate: Option<PairAggregate>,
     /// How the values of steps become the score, where the reader reads steps.
     #[serde(default)]
     pub step_aggregate: Option<StepAggregate>,
@@ -83,6 +86,7 @@ impl ModelReport {
         match &self.reader {
             Some(reader) => reader.spec.gives.scores(),
             None if self.reference.is_some() => "implicit rewards",
+            None if self.pair_aggregate.is_some() => "outcomes of comparisons",
             None if self.is_reward_model => Gives::Reward.scores(),
             None => "log-probabilities: a likelihood baseline, not rewards",
         }

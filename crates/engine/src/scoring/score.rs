@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::reader::verdict::StepScores;
 use crate::scoring::reading::Objective;
+use crate::scoring::round_robin::Duel;
 
 /// How the log-probabilities of a completion's tokens become one number, by the names of the
 /// reference evaluator (`allenai/reward-bench`, `rewardbench/dpo.py`).
@@ -75,7 +76,7 @@ pub struct ScoreProgress {
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Score {
     /// A reward model's logit, what a reader makes of its outputs, a language model's chosen aggregate of
-    /// log-probabilities, or a policy's implicit reward.
+    /// log-probabilities, a policy's implicit reward, or what becomes of a completion's outcomes against the others.
     pub score: f64,
     /// A language model's three aggregates, a policy's too; `None` for a reward model. They are never rewards.
     pub log_probabilities: Option<LogProbabilities>,
@@ -110,6 +111,9 @@ pub struct Score {
     /// For a reader that reads at several tokens: the value of each step, and what becomes of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<StepScores>,
+    /// For a model that compares completions: this one against each other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub duels: Vec<Duel>,
 }
 
 impl Score {

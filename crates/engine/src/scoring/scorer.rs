@@ -77,14 +77,14 @@ impl Scorer {
         let mut now = LoadProgress { name, stage: LoadStage::Headers, bytes_done: 0, bytes_total: 0, trouble: None };
         progress(now.clone());
         let backbone_fingerprint = files.fingerprint(cancel).await?;
-        let mut opened = files.open(options.clock).await?;
-        let mut fingerprint = backbone_fingerprint.clone();
+        let (mut opened, mut fingerprint) = (files.open(options.clock).await?, backbone_fingerprint.clone());
         if let Some(head) = head {
             head.attach(&mut opened, &backbone_fingerprint).await?;
             fingerprint = head.fingerprint(&backbone_fingerprint);
         }
         let reader = attach(&mut opened, files.name(), head.is_some(), &options).await?;
-        let one_output = opened.reading.gates.is_some() || reader.is_some();
+        let is_pair = opened.architecture.summary().head == Head::Pair;
+        let one_output = is_pair || reader.is_some() || opened.reading.gates.is_some();
         if !one_output {
             choose_label(opened.architecture.as_mut(), files.name(), options.label)?;
         }
@@ -123,6 +123,7 @@ impl Scorer {
             step_aggregate: reader.as_ref().filter(|own| own.reads_several()).map(|_| options.step_aggregate),
             reader: own.cloned(),
             reference: None,
+            pair_aggregate: is_pair.then_some(options.pair_aggregate),
             template_seconds: tells_time.then_some(options.clock.local_seconds()),
             architecture: summary.architecture.to_owned(),
             is_reward_model: own.map_or(summary.head != Head::LanguageModel, Reader::gives_rewards),
@@ -231,6 +232,9 @@ impl Scorer {
         // Taken out while in use: a call that fails leaves nothing behind.
         let mut draft = self.draft.take();
         let known = |sequence: &TokenSequence| draft.scored.iter().find(|(scored, _)| scored == sequence);
+        // Completions that are compared are scored together.
+        let is_same = draft.scored.iter().map(|(scored, _)| scored).eq(&sequences);
+        let known = |sequence: &TokenSequence| known(sequence).filter(|_| is_same || !self.compares());
         let mut scores: Vec<Option<Score>> = sequences
             .iter()
             .map(|sequence| known(sequence).map(|(_, score)| Score { computed_tokens: 0, ..score.clone() }))
@@ -260,6 +264,9 @@ impl Scorer {
         cancel: &Cancel,
         told: &mut dyn FnMut(usize),
     ) -> Result<Vec<Score>, EngineError> {
+        if self.compares() {
+            return self.compare(sequences, cancel, told).await;
+        }
         let ids = self.within_context(sequences)?;
         let mut rows = Vec::with_capacity(ids.len());
         for (&ids, sequence) in ids.iter().zip(sequences) {
@@ -294,6 +301,9 @@ impl Scorer {
     /// # Errors
     /// As [`Self::score_tokens`], where a sequence cannot be scored.
     pub fn computed_tokens(&self, sequences: &[TokenSequence]) -> Result<usize, EngineError> {
+        if self.compares() {
+            return Ok(Self::compared_tokens(sequences));
+        }
         let ids = self.within_context(sequences)?;
         let all: usize = ids.iter().map(|ids| ids.len()).sum();
         Ok(self.passes() * (all - self.forward.shared(&ids) * ids.len().saturating_sub(1)))
@@ -312,7 +322,7 @@ impl Scorer {
         pooling: Pooling,
         cancel: &Cancel,
     ) -> Result<Vec<Features>, EngineError> {
-        if self.forward.summary.head == Head::Pooled {
+        if matches!(self.forward.summary.head, Head::Pooled | Head::Pair) {
             return Err(ModelError::NoBackbone { architecture: self.forward.summary.architecture }.into());
         }
         if let Some(own) = &self.reader {
@@ -387,7 +397,7 @@ impl Scorer {
                 return Err(EngineError::TokenType { model: self.report.name.clone(), kind, most });
             }
             let nothing_left = match self.forward.summary.head {
-                Head::Score | Head::Pooled => ids.is_empty(),
+                Head::Score | Head::Pooled | Head::Pair => ids.is_empty(),
                 Head::LanguageModel => self.completion_start(sequence).max(1) >= ids.len(),
             };
             if nothing_left {
@@ -426,7 +436,7 @@ impl Scorer {
     fn positions(&self, ids: &[u32], sequence: &TokenSequence, detail: Detail) -> Result<Vec<usize>, EngineError> {
         let start = self.completion_start(sequence);
         let span = match (self.forward.summary.head, detail) {
-            (Head::Pooled, _) => return Ok(Vec::new()),
+            (Head::Pooled | Head::Pair, _) => return Ok(Vec::new()),
             (Head::LanguageModel, _) => return Ok((start.max(1)..ids.len()).collect()),
             (Head::Score, Detail::EveryToken) => return Ok((0..ids.len()).collect()),
             (Head::Score, Detail::Score) if !sequence.read_at.is_empty() => return self.read_at(ids, sequence),
@@ -491,7 +501,7 @@ impl Scorer {
         };
         let token_scores = match summary.head {
             Head::Score if positions.len() == ids.len() => positions.iter().map(|&at| value_at(at) as f32).collect(),
-            Head::Score | Head::Pooled => Vec::new(),
+            Head::Score | Head::Pooled | Head::Pair => Vec::new(),
             Head::LanguageModel => values,
         };
         Score {
@@ -508,6 +518,7 @@ impl Scorer {
             probability: judged.probability.or_else(|| self.reading.is_sigmoid.then(|| sigmoid(score))),
             steps: judged.steps,
             reference_log_probabilities: None,
+            duels: Vec::new(),
         }
     }
 }

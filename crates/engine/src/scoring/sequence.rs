@@ -17,12 +17,17 @@ pub struct TokenSequence {
     pub cut_tokens: usize,
     /// The tokens at which a reader reads, in ascending order; empty for the last.
     pub read_at: Vec<usize>,
+    /// For a model that compares completions: the ids of this one where it stands second. `input_ids` are then the prompt
+    /// with this completion standing first, and `read_at` the tokens that begin them, and the second one in its own ids.
+    /// Empty for all other models.
+    pub as_second: Vec<u32>,
 }
 
 impl TokenSequence {
     /// A whole conversation without token types.
     pub fn new(input_ids: Vec<u32>, first_completion_token: usize) -> Self {
-        Self { input_ids, first_completion_token, token_type_ids: Vec::new(), cut_tokens: 0, read_at: Vec::new() }
+        let (token_type_ids, read_at, as_second) = (Vec::new(), Vec::new(), Vec::new());
+        Self { input_ids, first_completion_token, token_type_ids, cut_tokens: 0, read_at, as_second }
     }
 
     /// The token types of the first `tokens` tokens; empty where there are none.

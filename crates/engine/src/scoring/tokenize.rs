@@ -29,14 +29,15 @@ impl Scorer {
             let placed = own.layout.place(&self.text, prompt, answers, encoding)?;
             return Ok(placed.into_iter().map(|placed| placed.sequence).collect());
         }
+        if self.compares() {
+            return self.contestants(prompt, &mut completions.into_iter());
+        }
         if self.forward.summary.head == Head::Pooled {
             let pairs = self.text.pairs(prompt, completions, encoding)?;
             let sequence = |pair: Pair| TokenSequence {
-                input_ids: pair.input_ids,
-                first_completion_token: pair.first_completion_token,
                 token_type_ids: pair.token_type_ids,
                 cut_tokens: pair.cut_tokens,
-                read_at: Vec::new(),
+                ..TokenSequence::new(pair.input_ids, pair.first_completion_token)
             };
             return Ok(pairs.into_iter().map(sequence).collect());
         }
@@ -87,7 +88,7 @@ impl Scorer {
     pub fn check_template(&self) -> Result<(), EngineError> {
         match self.tokenize(&[Message::new("user", "?")], ["."]) {
             Err(error @ EngineError::Text(rewardscope_text::TextError::NoTemplate { .. })) => Err(error),
-            Err(error @ EngineError::Implicit { .. }) => Err(error),
+            Err(error @ (EngineError::Implicit { .. } | EngineError::Pair { .. })) => Err(error),
             // Another error for this conversation does not mean that others fail too.
             _ => Ok(()),
         }
@@ -111,7 +112,7 @@ impl Scorer {
         };
         let text = match self.forward.summary.head {
             _ if placed.is_some() => placed,
-            Head::Pooled => None,
+            Head::Pooled | Head::Pair => None,
             Head::Score | Head::LanguageModel => {
                 self.text.conversations(prompt, [completion], encoding)?.pop().map(|conversation| conversation.text)
             }

@@ -1,7 +1,8 @@
 //! DeBERTa-v2 and v3 (He et al., 2020, arXiv:2006.03654; 2021, arXiv:2111.09543): attention that scores contents and
-//! relative positions separately. Positions far away share buckets.
+//! relative positions separately. Positions far away share buckets. PairRM (Jiang et al., 2023, arXiv:2306.02561) is the
+//! same with a head that compares two completions.
 //!
-//! Matches `transformers/models/deberta_v2/modeling_deberta_v2.py`.
+//! Matches `transformers/models/deberta_v2/modeling_deberta_v2.py`, and `llm_blender/pair_ranker/pairrm.py`.
 
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -19,6 +20,9 @@ use crate::{
 
 /// The context as a multiple of the trained length, where positions are relative only.
 const UNTRAINED: usize = 8;
+
+/// Most tasks of a head that are taken.
+const MOST_TASKS: usize = 1024;
 
 /// What absent keys mean: `configuration_deberta_v2.py`.
 pub(crate) const DEFAULTS: &str = r#"{
@@ -54,6 +58,7 @@ struct Keys {
     pooler_hidden_size: Option<usize>,
     pooler_hidden_act: String,
     pad_token_id: Option<i64>,
+    n_tasks: Option<usize>,
     #[serde(flatten)]
     labels: Labels,
 }
@@ -77,10 +82,12 @@ impl PositionAttention {
 
 struct Deberta {
     summary: Summary,
+    /// What the names of the backbone's tensors begin with.
+    stem: &'static str,
+    reads: Reads,
     heads: usize,
     layer_norm_eps: f64,
     activation: Activation,
-    pooler_activation: Activation,
     distances: Distances,
     share_att_key: bool,
     content_to_position: bool,
@@ -89,6 +96,15 @@ struct Deberta {
     /// Entries of the absolute position embedding, where it is added to the inputs (`position_biased_input`).
     positions: Option<usize>,
     types: usize,
+}
+
+/// What makes outputs of the last layer's states.
+#[derive(Debug, Clone, Copy)]
+enum Reads {
+    /// A pooler with this activation, and a classifier over the first token.
+    Classifier(Activation),
+    /// PairRM's head of so many tasks, whose mean counts.
+    Pair { tasks: usize },
 }
 
 pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<dyn Architecture>, ModelError> {
@@ -113,10 +129,17 @@ pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<d
             "a DeBERTa whose embedding_size, pooler_hidden_size or attention_head_size differs".to_owned(),
         ));
     }
+    let is_pair = entry.head == Head::Pair;
+    let tasks = config.n_tasks.filter(|tasks| (1..=MOST_TASKS).contains(tasks));
+    let (stem, reads) = match (is_pair, tasks) {
+        (false, _) => ("deberta", Reads::Classifier(activation(&config.pooler_hidden_act)?)),
+        (true, Some(tasks)) => ("pretrained_model", Reads::Pair { tasks }),
+        (true, None) => return Err(unsupported(format!("a PairRM with n_tasks {:?}", config.n_tasks))),
+    };
     let summary = Summary {
         architecture: entry.name,
-        head: Head::Pooled,
-        labels: config.labels.of(Head::Pooled),
+        head: entry.head,
+        labels: config.labels.of(entry.head),
         label: 0,
         // Relative positions have no limit, and transformers sets none where there are no absolute ones. This limit is
         // far beyond the trained length; it is there because memory grows with the square of the length.
@@ -146,13 +169,13 @@ pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<d
     let farthest = positive(config.max_relative_positions).unwrap_or(config.max_position_embeddings);
     let buckets = positive(config.position_buckets);
     let kinds = config.pos_att_type.unwrap_or(PositionAttention::List(Vec::new()));
-    let pooler_activation = activation(&config.pooler_hidden_act)?;
     Ok(Box::new(Deberta {
         summary,
+        stem,
+        reads,
         heads: config.num_attention_heads,
         layer_norm_eps: config.layer_norm_eps,
         activation: activation(&config.hidden_act)?,
-        pooler_activation,
         distances: Distances { buckets, farthest, span: buckets.unwrap_or(farthest) },
         share_att_key: config.share_att_key,
         content_to_position: kinds.has("c2p"),
@@ -214,19 +237,21 @@ impl Architecture for Deberta {
         let Summary { vocab_size, hidden_size: hidden, layers, labels, .. } = self.summary;
         let norm =
             |tensors: &mut Tensors, name: &str| LayerNorm::take(tensors, name, hidden, self.layer_norm_eps, true);
-        let words = Embedding::take(tensors, "deberta.embeddings.word_embeddings", [vocab_size, hidden])?;
+        let stem = self.stem;
+        let words = Embedding::take(tensors, &format!("{stem}.embeddings.word_embeddings"), [vocab_size, hidden])?;
         let table = |tensors: &mut Tensors, part: &str, entries: usize| {
-            Embedding::take_table(tensors, &format!("deberta.embeddings.{part}_embeddings"), [entries, hidden])
+            Embedding::take_table(tensors, &format!("{stem}.embeddings.{part}_embeddings"), [entries, hidden])
         };
         let positions = self.positions.map(|entries| table(tensors, "position", entries)).transpose()?;
         let types = (self.types > 0).then(|| table(tensors, "token_type", self.types)).transpose()?;
-        let embedding_norm = norm(tensors, "deberta.embeddings.LayerNorm")?;
-        let relative =
-            Embedding::take_table(tensors, "deberta.encoder.rel_embeddings", [2 * self.distances.span, hidden])?;
-        let relative_norm = self.norm_relative.then(|| norm(tensors, "deberta.encoder.LayerNorm")).transpose()?;
+        let embedding_norm = norm(tensors, &format!("{stem}.embeddings.LayerNorm"))?;
+        let (rows, name) = (2 * self.distances.span, format!("{stem}.encoder.rel_embeddings"));
+        let relative = Embedding::take_table(tensors, &name, [rows, hidden])?;
+        let name = format!("{stem}.encoder.LayerNorm");
+        let relative_norm = self.norm_relative.then(|| norm(tensors, &name)).transpose()?;
         let built: Result<Vec<Layer>, ModelError> = (0..layers)
             .map(|layer| {
-                let at = format!("deberta.encoder.layer.{layer}");
+                let at = format!("{stem}.encoder.layer.{layer}");
                 let mut linear =
                     |part: &str| Linear::take(tensors, &format!("{at}.attention.self.{part}"), [hidden, hidden], true);
                 let (query, key) = (linear("query_proj")?, linear("key_proj")?);
@@ -252,15 +277,59 @@ impl Architecture for Deberta {
             relative,
             relative_norm,
             layers: built?,
-            pooler: Linear::take_head(tensors, "pooler.dense", [hidden, hidden], true)?,
-            pooler_activation: self.pooler_activation,
-            classifier: Linear::take_head(tensors, "classifier", [labels, hidden], true)?,
+            head: ReadHead::take(tensors, self.reads, hidden, labels)?,
             heads: self.heads,
             distances: self.distances,
             content_to_position: self.content_to_position,
             position_to_content: self.position_to_content,
             device: device.clone(),
         }))
+    }
+}
+
+/// The head, built.
+enum ReadHead {
+    /// `classifier(activation(pooler(x)))`, `x` the first token's state.
+    Classifier { pooler: Linear, activation: Activation, classifier: Linear },
+    /// For each completion the mean over the tasks of `out(tanh(dense([x, y])))`, `x` the state of the token that begins
+    /// the prompt, `y` that of the token that begins the completion.
+    Pair { dense: Linear, out: Linear },
+}
+
+impl ReadHead {
+    fn take(tensors: &mut Tensors, reads: Reads, hidden: usize, labels: usize) -> Result<Self, ModelError> {
+        let mut linear = |name: &str, shape: [usize; 2]| Linear::take_head(tensors, name, shape, true);
+        Ok(match reads {
+            Reads::Classifier(activation) => Self::Classifier {
+                pooler: linear("pooler.dense", [hidden, hidden])?,
+                activation,
+                classifier: linear("classifier", [labels, hidden])?,
+            },
+            // Numbered as in a torch Sequential, where dropout and tanh have numbers too.
+            Reads::Pair { tasks } => Self::Pair {
+                dense: linear("head_layer.1", [hidden, 2 * hidden])?,
+                out: linear("head_layer.4", [tasks, hidden])?,
+            },
+        })
+    }
+
+    /// `[sequences, hidden]`, or `[3 * sequences, hidden]` for pairs, to `[sequences, outputs]`.
+    fn outputs(&self, states: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Classifier { pooler, activation, classifier } => {
+                classifier.forward(activation.of(pooler.forward(states)))
+            }
+            Self::Pair { dense, out } => {
+                let [tokens, width] = states.dims();
+                let parts = states.reshape([tokens / 3, 3 * width]);
+                let part = |at: usize| parts.clone().narrow(1, at * width, width);
+                let output = |completion: usize| {
+                    let joined = Tensor::cat(vec![part(0), part(completion)], 1);
+                    out.forward(dense.forward(joined).tanh()).mean_dim(1)
+                };
+                Tensor::cat(vec![output(1), output(2)], 1)
+            }
+        }
     }
 }
 
@@ -283,9 +352,7 @@ struct DebertaNetwork {
     relative: Embedding,
     relative_norm: Option<LayerNorm>,
     layers: Vec<Layer>,
-    pooler: Linear,
-    pooler_activation: Activation,
-    classifier: Linear,
+    head: ReadHead,
     heads: usize,
     distances: Distances,
     content_to_position: bool,
@@ -394,8 +461,7 @@ impl Network for DebertaNetwork {
     }
 
     fn outputs(&self, hidden: Tensor<2>, _counts: &[usize]) -> Tensor<2> {
-        let pooled = self.pooler_activation.of(self.pooler.forward(hidden));
-        self.classifier.forward(pooled)
+        self.head.outputs(hidden)
     }
 }
 

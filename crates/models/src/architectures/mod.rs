@@ -30,6 +30,16 @@ const fn pools(name: &'static str, model_type: &'static str, proven: &'static [&
     Entry { name, model_type, gguf: false, head: Head::Pooled, proven, parse }
 }
 
+/// A model that compares two completions, with a `config.json`.
+const fn compares(
+    name: &'static str,
+    model_type: &'static str,
+    proven: &'static [&'static str],
+    parse: Parse,
+) -> Entry {
+    Entry { name, model_type, gguf: false, head: Head::Pair, proven, parse }
+}
+
 /// A language model with a `config.json`.
 const fn writes(name: &'static str, model_type: &'static str, proven: &'static [&'static str], parse: Parse) -> Entry {
     Entry { name, model_type, gguf: false, head: Head::LanguageModel, proven, parse }
@@ -74,6 +84,7 @@ pub const ARCHITECTURES: &[Entry] = &[
     pools("ElectraForSequenceClassification", "electra", &["kinds/electra"], electra::parse),
     pools("AlbertForSequenceClassification", "albert", &["kinds/albert"], albert::parse),
     pools("DebertaV2ForSequenceClassification", "deberta-v2", &["deberta_v3"], deberta::parse),
+    compares("DebertaV2PairRM", "deberta-v2", &["kinds/pairrm"], deberta::parse),
     pools(
         "ModernBertForSequenceClassification",
         "modernbert",
