@@ -8,5 +8,6 @@ mod interrupted;
 mod marking;
 mod pack;
 mod pairs;
+mod process;
 mod readers;
 mod settings;

@@ -26,7 +26,7 @@ const HEADS: [(&str, &str); 10] = [
 ];
 
 /// Encoders that rerankers are made of.
-const ENCODERS: [&str; 5] = ["xlm_roberta", "camembert", "distilbert", "electra", "albert"];
+const ENCODERS: [&str; 6] = ["xlm_roberta", "camembert", "mpnet", "distilbert", "electra", "albert"];
 
 /// The files of a case.
 const FILES: [&str; 5] =
@@ -125,8 +125,8 @@ fn cross_encoders_predict_beside_the_score() {
     for case in ENCODERS {
         let settings = json!({ "model_type": "CrossEncoder" }).to_string().into_bytes();
         let own = folder(case);
-        let read = |file: &&str| Source::memory(*file, block_on(own.get(file).unwrap().read_all()).unwrap());
-        let mut sources: Vec<Source> = FILES.iter().map(read).collect();
+        let read = |file: &&str| Some(Source::memory(*file, block_on(own.find(file)?.read_all()).unwrap()));
+        let mut sources: Vec<Source> = FILES.iter().filter_map(read).collect();
         sources.push(Source::memory("config_sentence_transformers.json", settings));
         let files = ModelFiles::from_sources(case, sources).unwrap();
         let scorer = load(&files, DeviceChoice::Cpu, |_| ()).unwrap();

@@ -25,6 +25,7 @@ CLASSES = {
     "distilbert": "DistilBertConfig",
     "electra": "ElectraConfig",
     "albert": "AlbertConfig",
+    "mpnet": "MPNetConfig",
     "deberta-v2": "DebertaV2Config",
     "modernbert": "ModernBertConfig",
 }

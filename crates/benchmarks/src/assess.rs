@@ -44,7 +44,8 @@ pub fn assess(
         marker.push(item)?;
     }
     let mut assessment = marker.assess(seed, effort)?;
-    let Some(lengths) = lengths else {
+    // A step is not picked by its length.
+    let Some(lengths) = lengths.filter(|_| !variant.rules.reads_steps()) else {
         return Ok(assessment);
     };
     for sign in [-1.0, 1.0] {

@@ -55,6 +55,10 @@ pub struct Layout {
     pub correct: Option<&'static str>,
     /// Whether rows say how many completions they have.
     pub has_counts: bool,
+    /// For rows whose `chosen` are the steps of one solution: the place of the first wrong step.
+    pub first_wrong: &'static [&'static str],
+    /// Whether rows that name no subset have it in their id, before the number: `gsm8k-12`.
+    pub is_subset_in_id: bool,
 }
 
 impl Layout {
@@ -72,6 +76,8 @@ impl Layout {
         chosen_if: None,
         correct: None,
         has_counts: false,
+        first_wrong: &[],
+        is_subset_in_id: false,
     };
 }
 
@@ -151,6 +157,18 @@ impl Benchmark {
             found: name.unwrap_or_default().to_owned(),
             known: self.variants.iter().map(|variant| variant.name).collect::<Vec<_>>().join(", "),
         })
+    }
+
+    /// The subset that an id names, where the benchmark's ids do.
+    pub fn subset_in_id<'a>(&self, id: &'a str) -> Option<&'a str> {
+        let (subset, _) = id.rsplit_once('-').filter(|_| self.layout.is_subset_in_id)?;
+        let known = self.variants.first()?.rules.order();
+        known.contains(&subset).then_some(subset)
+    }
+
+    /// Whether an item is a solution in steps: [`Rules::reads_steps`] of the first variant.
+    pub fn reads_steps(&self) -> bool {
+        self.variants.first().is_some_and(|variant| variant.rules.reads_steps())
     }
 
     /// The unit that an item is sampled in: [`Rules::unit`] of the first variant.

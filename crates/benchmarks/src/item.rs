@@ -17,6 +17,9 @@ pub struct Item {
     pub completions: Vec<String>,
     /// How many of `completions`, counted from the front, are correct (chosen).
     pub num_correct: usize,
+    /// Whether the completions are the steps of one solution, in their order.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub are_steps: bool,
     /// The models that wrote the completions, where the dataset names them; otherwise empty.
     pub models: Vec<String>,
 }

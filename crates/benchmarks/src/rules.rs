@@ -132,6 +132,11 @@ pub trait Rules {
         None
     }
 
+    /// Whether an item is a solution in steps, with one score for each step.
+    fn reads_steps(&self) -> bool {
+        false
+    }
+
     /// Whether completions with equal scores share the mark; otherwise equal scores count as wrong.
     fn shares_ties(&self) -> bool {
         false

@@ -32,6 +32,7 @@ pub struct Selection {
 ///     turns: Vec::new(),
 ///     completions: vec!["4".to_owned(), "5".to_owned()],
 ///     num_correct: 1,
+///     are_steps: false,
 ///     models: Vec::new(),
 /// };
 /// let items: Vec<Item> = (0..50).map(|number| item("Math", number)).chain([item("Focus", 50)]).collect();
@@ -92,6 +93,7 @@ mod tests {
             prompt: String::new(),
             completions: vec![],
             num_correct: 1,
+            are_steps: false,
             models: vec![],
             turns: vec![],
         };

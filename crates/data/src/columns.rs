@@ -100,6 +100,10 @@ pub struct Columns {
     /// item; the completions with its highest label are correct.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// The place of the first wrong step of a solution, from 0, or -1 where none is; or true or false for each step. Then
+    /// `chosen` holds the steps, and those before the first wrong one are correct.
+    #[serde(deserialize_with = "one_or_many")]
+    pub first_wrong: Vec<String>,
     /// A column with the number of the assistant turn that was judged, from 1. Conversations are cut after that turn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub turn: Option<String>,
@@ -114,7 +118,7 @@ pub const COUNTS: [&str; 3] = ["num_correct", "num_incorrect", "total_completion
 /// A text is not a description of columns; the field says what was found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "reading columns: expected names as prompt=NAME chosen=NAME rejected=NAME (also id, subset, system, context, models, chosen_if, correct, signed, index, ranks, scores, label, turn, tools) or the same as JSON, found {0}"
+    "reading columns: expected names as prompt=NAME chosen=NAME rejected=NAME (also id, subset, system, context, models, chosen_if, correct, signed, index, ranks, scores, label, first_wrong, turn, tools) or the same as JSON, found {0}"
 )]
 pub struct ColumnsError(String);
 
@@ -188,7 +192,7 @@ impl Columns {
         self.fields().into_iter().flatten().map(String::as_str).chain(self.verdict_columns()).chain(counts)
     }
 
-    fn fields(&self) -> [&Vec<String>; 10] {
+    fn fields(&self) -> [&Vec<String>; 11] {
         [
             &self.id,
             &self.subset,
@@ -199,6 +203,7 @@ impl Columns {
             &self.rejected,
             &self.models,
             &self.scores,
+            &self.first_wrong,
             &self.tools,
         ]
     }
@@ -215,7 +220,7 @@ impl Columns {
     pub fn has_verdict(&self) -> bool {
         let none =
             [&self.correct, &self.signed, &self.index, &self.ranks, &self.label].into_iter().all(Option::is_none);
-        self.order || self.chosen_if.is_some() || !none || !self.scores.is_empty()
+        self.order || self.chosen_if.is_some() || !none || !self.scores.is_empty() || !self.first_wrong.is_empty()
     }
 
     /// The names of the columns that tell the better completion, for messages.
@@ -268,7 +273,7 @@ impl Columns {
         macro_rules! over {
             ($($field:ident),*) => { $(if !own.$field.is_empty() { all.$field.clone_from(&own.$field); })* };
         }
-        over!(id, subset, system, prompt, context, chosen, rejected, models, tools);
+        over!(id, subset, system, prompt, context, chosen, rejected, models, first_wrong, tools);
         if own.turn.is_some() {
             all.turn.clone_from(&own.turn);
         }
@@ -278,6 +283,7 @@ impl Columns {
     /// Whether a column can tell the better ones in a list of completions.
     pub(crate) fn has_list_verdict(&self) -> bool {
         let is_list = self.order
+            || !self.first_wrong.is_empty()
             || self.correct.is_some()
             || self.ranks.is_some()
             || self.index.is_some()

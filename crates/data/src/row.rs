@@ -9,7 +9,7 @@ use crate::columns::{as_text, first_of, has, lookup, texts};
 use crate::reader::Column;
 use crate::skip::{Reason, Skip};
 use crate::turns::{Text, shown, text_of, transcript};
-use crate::verdict::{correct_ones, first_is_better};
+use crate::verdict::{correct_ones, first_is_better, right_steps};
 use crate::{COUNTS, Columns};
 
 /// One item: a prompt with better (correct) and worse (incorrect) completions.
@@ -165,12 +165,18 @@ impl Builder {
         if columns.rejected.is_empty() {
             let all = self.side(record, &columns.chosen, "completions")?;
             let is_list = matches!(all, Text::Texts(_));
+            if !columns.first_wrong.is_empty() && !matches!(&all, Text::Texts(steps) if !steps.is_empty()) {
+                let expected = format!("a list of steps in {}", columns.chosen.join(" or "));
+                return Err(Skip::new(Reason::NoCompletion, expected, "none"));
+            }
             let all = self.answered(before, self.cut(record, all))?;
             if self.wanted == Wanted::Completions || columns.label.is_some() || !columns.has_list_verdict() {
                 return Ok(Sides { chosen: all, rejected: Vec::new(), is_swapped: false, order: None, is_list });
             }
+            let before = |count: usize| (0..all.len()).map(|at| at < count).collect();
             let flags = match columns.order {
-                true => (0..all.len()).map(|at| at == 0).collect(),
+                true => before(1),
+                false if !columns.first_wrong.is_empty() => before(right_steps(columns, record, all.len())?),
                 false => correct_ones(columns, record, all.len())?,
             };
             let places = |of: bool| (0..all.len()).filter(|&at| flags[at] == of).collect::<Vec<_>>();
@@ -312,8 +318,10 @@ impl Builder {
         chosen: &[String],
         rejected: &[String],
     ) -> Result<(), Skip> {
-        let is_one_sided = self.wanted == Wanted::Completions || !self.is_two_sided();
-        if chosen.is_empty() || (rejected.is_empty() && !is_one_sided) {
+        // The first step may be wrong, and none may be.
+        let are_steps = !self.columns.first_wrong.is_empty() && chosen.len() + rejected.len() > 0;
+        let is_one_sided = self.wanted == Wanted::Completions || !self.is_two_sided() || are_steps;
+        if (chosen.is_empty() && !are_steps) || (rejected.is_empty() && !is_one_sided) {
             let found = format!("{} and {}", chosen.len(), rejected.len());
             let reason = if chosen.len() + rejected.len() == 0 { Reason::NoCompletion } else { Reason::Unpaired };
             return Err(Skip::new(reason, "at least one chosen and one rejected completion", found));

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::Columns;
-use crate::columns::{as_text, lookup, number_of};
+use crate::columns::{as_text, first_of, lookup, number_of};
 use crate::skip::{Reason, Skip};
 use crate::turns::shown;
 
@@ -65,6 +65,37 @@ pub(crate) fn first_is_better(columns: &Columns, record: &Map<String, Value>) ->
         return Err(no_verdict(format!("a number a side in {}", columns.scores.join(" or ")), None));
     }
     Ok(true)
+}
+
+/// How many steps of a solution come before the first wrong one; all of them where none is wrong.
+///
+/// # Errors
+/// When the row does not tell.
+pub(crate) fn right_steps(columns: &Columns, record: &Map<String, Value>, steps: usize) -> Result<usize, Skip> {
+    let found = first_of(record, &columns.first_wrong).map(|(_, value)| value);
+    let truth = |flag: &Value| match flag {
+        Value::Bool(is_right) => Some(*is_right),
+        _ => number_of(flag).filter(|number| [0.0, 1.0].contains(number)).map(|number| number == 1.0),
+    };
+    let told = match &found {
+        Some(Value::Array(flags)) if flags.len() == steps => {
+            let flags: Option<Vec<bool>> = flags.iter().map(truth).collect();
+            flags.map(|flags| flags.iter().position(|is_right| !is_right).unwrap_or(steps))
+        }
+        Some(Value::Array(_)) | None => None,
+        Some(place) => match number_of(place) {
+            Some(-1.0) => Some(steps),
+            Some(place) => (0..steps).find(|&step| step as f64 == place),
+            None => None,
+        },
+    };
+    let names = columns.first_wrong.join(" or ");
+    told.ok_or_else(|| {
+        let expected = format!(
+            "the place of the first wrong of {steps} steps (from 0, -1 for none), or true or false for each, in {names}"
+        );
+        no_verdict(expected, found.as_ref())
+    })
 }
 
 fn no_verdict(expected: String, found: Option<&Value>) -> Skip {

@@ -134,6 +134,7 @@ mod tests {
             turns: Vec::new(),
             completions: vec!["One.".to_owned(); 4],
             num_correct: 1,
+            are_steps: false,
             models: Vec::new(),
         };
         let items: Vec<Item> = (0..items).map(item).collect();

@@ -185,7 +185,7 @@ async fn read_file(
     let title = dataset_title(source);
     let how = how_of(dataset.benchmark, asked.columns.as_ref(), &title);
     let is_strict = asked.is_strict || matches!(how, How::Published(_));
-    let first = dataset.items.len();
+    let (first, are_steps) = (dataset.items.len(), dataset.benchmark.reads_steps());
     let report = each_row(ByteStream::of(source), &how, opening, is_strict, async |number, row| {
         match row {
             Ok(mut row) => {
@@ -194,10 +194,10 @@ async fn read_file(
                     row.id = if is_one_of_many { format!("{title}:{number}") } else { number.to_string() };
                 }
                 if row.subset.is_empty() {
-                    row.subset = "all".to_owned();
+                    row.subset = dataset.benchmark.subset_in_id(&row.id).unwrap_or("all").to_owned();
                 }
                 row.id = names.once(&row.subset, row.id);
-                dataset.items.push(item_of_dataset(row));
+                dataset.items.push(item_of_dataset(row, are_steps));
             }
             Err(skip) => dataset.skipped.push(Skipped::of(source.name(), number, &skip)),
         }
@@ -417,13 +417,14 @@ pub fn columns_of(benchmark: &Benchmark) -> Columns {
         subset_otherwise: None,
         has_counts: layout.has_counts,
         must_have: if layout.needs_prompt { vec![names(layout.prompt)] } else { Vec::new() },
+        first_wrong: names(layout.first_wrong),
         chosen_if: layout.chosen_if.map(|pair| pair.map(str::to_owned).to_vec()),
         correct: layout.correct.map(str::to_owned),
         ..Columns::default()
     }
 }
 
-fn item_of_dataset(row: DatasetRow) -> Item {
+fn item_of_dataset(row: DatasetRow, are_steps: bool) -> Item {
     let prompt =
         row.prompt.iter().rfind(|turn| turn.role == "user").map(|turn| turn.content.clone()).unwrap_or_default();
     let is_one = matches!(row.prompt.as_slice(), [only] if only.role == "user");
@@ -434,6 +435,7 @@ fn item_of_dataset(row: DatasetRow) -> Item {
         turns: if is_one { Vec::new() } else { row.prompt },
         num_correct: row.chosen.len(),
         completions: row.chosen.into_iter().chain(row.rejected).collect(),
+        are_steps,
         models: row.models,
     }
 }

@@ -324,6 +324,7 @@ mod tests {
             turns: Vec::new(),
             completions: vec![format!("Yes {}", "x".repeat(place)), "NO".to_owned()],
             num_correct: 1,
+            are_steps: false,
             models: Vec::new(),
         }
     }

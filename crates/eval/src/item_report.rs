@@ -111,6 +111,7 @@ pub fn row_without_texts(file: &ScoreFile, subset: &str, id: &str, second: Optio
         turns: Vec::new(),
         completions: vec![String::new(); row.scores.len()],
         num_correct: row.num_correct,
+        are_steps: false,
         models: Vec::new(),
     };
     Some(ItemReport { turns: Vec::new(), ..item_with(&item, Some(file), second) })

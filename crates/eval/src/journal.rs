@@ -322,6 +322,7 @@ mod tests {
             prompt: "Why?".to_owned(),
             completions: vec!["a".to_owned(), "b".to_owned()],
             num_correct: 1,
+            are_steps: false,
             models: Vec::new(),
             turns: Vec::new(),
         }

@@ -64,7 +64,9 @@ pub use marks_json::marks_json;
 pub use reference_file::{SummaryFile, reference_scores, reference_summary};
 pub use report::{RunReport, SubsetProgress};
 pub use rewardscope_data::{Columns as DatasetColumns, Rows, Skipped};
-pub use run::{CompletionScore, Estimate, ItemOutcome, ItemResult, Run, RunProgress, ScoredRow, score_item};
+pub use run::{
+    CompletionScore, Estimate, ItemOutcome, ItemResult, Run, RunProgress, ScoredRow, check_scorer, score_item,
+};
 pub use run_file::{ProtocolBlock, RunFile, RunItem};
 pub use run_identity::RunIdentity;
 pub use run_scorer::RunScorer;

@@ -2,7 +2,7 @@
 
 use rewardscope_benchmarks::{Assessment, Benchmark, Item, ScoredItem, Selection, Variant, stratified};
 use rewardscope_engine::device::now_ms;
-use rewardscope_engine::{Cancel, Detail, EngineError, PositionBias, Score, Scorer, TruncationSide};
+use rewardscope_engine::{Cancel, Detail, EngineError, Message, PositionBias, Score, Scorer, TruncationSide};
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::conversation;
@@ -84,6 +84,17 @@ pub struct RunProgress {
     pub is_kept: bool,
 }
 
+/// Checks that a model can score a benchmark's items. Call it before a run: otherwise every item fails for one reason.
+///
+/// # Errors
+/// As [`Scorer::check_template`]; when items are solutions in steps and the model has no reader of steps.
+pub fn check_scorer(scorer: &Scorer, benchmark: &Benchmark) -> Result<(), EngineError> {
+    match benchmark.reads_steps() {
+        true => scorer.tokenize_steps(&[Message::new("user", "?")], &[vec![".".to_owned()]]).map(|_| ()),
+        false => scorer.check_template(),
+    }
+}
+
 /// Scores one item. An item that cannot be scored gets an outcome with the reason.
 ///
 /// # Errors
@@ -93,7 +104,12 @@ pub async fn score_item(scorer: &Scorer, item: &Item, cancel: &Cancel) -> Result
     let prompt = conversation(item);
     let completions = item.completions.iter().map(String::as_str);
     let (mut computed_tokens, mut position_bias) = (0, None);
-    let scores = match scorer.score(&prompt, completions, Detail::Score, cancel).await {
+    let scores = if item.are_steps {
+        score_steps(scorer, &prompt, &item.completions, cancel).await
+    } else {
+        scorer.score(&prompt, completions, Detail::Score, cancel).await
+    };
+    let scores = match scores {
         Ok(scores) => {
             computed_tokens = scores.iter().map(|score| score.computed_tokens).sum();
             position_bias = PositionBias::of(scores.iter().map(|score| score.duels.as_slice()));
@@ -106,6 +122,28 @@ pub async fn score_item(scorer: &Scorer, item: &Item, cancel: &Cancel) -> Result
     };
     let remarks = scores.as_ref().map(|scores| remarks(item, scores, scorer.truncation())).unwrap_or_default();
     Ok(ItemOutcome { scores, remarks, computed_tokens, ms: now_ms() - started, position_bias })
+}
+
+/// One score for each step of a solution. The tokens of a step are those after the step before it.
+async fn score_steps(
+    scorer: &Scorer,
+    prompt: &[Message],
+    steps: &[String],
+    cancel: &Cancel,
+) -> Result<Vec<Score>, EngineError> {
+    let sequences = scorer.tokenize_steps(prompt, std::slice::from_ref(&steps.to_vec()))?;
+    let scores = scorer.score_tokens(&sequences, Detail::Score, cancel).await?;
+    let (Some(whole), Some(sequence)) = (scores.into_iter().next(), sequences.first()) else {
+        return Err(EngineError::Cancelled);
+    };
+    let values = whole.steps.as_ref().map(|steps| steps.scores.clone()).unwrap_or_default();
+    let ends = sequence.read_at.iter().map(|&at| at + 1);
+    let starts = std::iter::once(0).chain(ends.clone());
+    let of_step = |(at, (value, (start, end))): (usize, (f64, (usize, usize)))| {
+        let computed_tokens = if at == 0 { whole.computed_tokens } else { 0 };
+        Score { score: value, tokens: end.saturating_sub(start), computed_tokens, ..whole.clone() }
+    };
+    Ok(values.into_iter().zip(starts.zip(ends)).enumerate().map(of_step).collect())
 }
 
 /// The approximate cost of an item: the bytes of its prompt, which is computed once, and of its completions.
@@ -289,7 +327,11 @@ impl Run {
             cancel.check()?;
             let prompt = conversation(item);
             // An item that cannot be tokenized does not stop the estimate: the run only lacks that item's scores.
-            let Ok(sequences) = scorer.tokenize(&prompt, item.completions.iter().map(String::as_str)) else {
+            let sequences = match item.are_steps {
+                true => scorer.tokenize_steps(&prompt, std::slice::from_ref(&item.completions)),
+                false => scorer.tokenize(&prompt, item.completions.iter().map(String::as_str)),
+            };
+            let Ok(sequences) = sequences else {
                 continue;
             };
             let Ok(computed) = scorer.computed_tokens(&sequences) else {

@@ -5,6 +5,12 @@ use rewardscope_kernels::{Norm, Stored, add_norm, norm};
 
 use crate::{ModelError, Packs, RowOrder, Tensors};
 
+/// `[tokens, heads * head_dim]` to `[heads, tokens, head_dim]`.
+pub(crate) fn split_heads(x: Tensor<2>, heads: usize) -> Tensor<3> {
+    let [tokens, width] = x.dims();
+    x.reshape([tokens, heads, width / heads]).swap_dims(0, 1)
+}
+
 /// `x weight^T + bias`, or without the bias.
 #[derive(Debug)]
 pub(crate) struct Linear {

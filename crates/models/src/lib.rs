@@ -36,6 +36,7 @@ mod decoder;
 mod decoder_config;
 mod head;
 mod layers;
+mod relative_bias;
 mod rope;
 
 use std::collections::{BTreeSet, HashMap};

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use js_sys::Function;
 use rewardscope_benchmarks::Selection;
 use rewardscope_eval::{
-    ClaimError, Claims, DriveError, Driven, Journal, Run, RunIdentity, RunReport, drive, reference_scores,
-    reference_summary, score_claim,
+    ClaimError, Claims, DriveError, Driven, Journal, Run, RunIdentity, RunReport, check_scorer, drive,
+    reference_scores, reference_summary, score_claim,
 };
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
@@ -68,6 +68,7 @@ impl Session {
         if items.is_empty() {
             return Err(sentence("running: no dataset is open, or it has no such subset; open one first"));
         }
+        check_scorer(&scorer, self.benchmark()).map_err(sentence)?;
         let identity = RunIdentity::new(scorer.report(), self.benchmark(), &name, &items, selection);
         let place = format!("{}.jsonl", identity.key());
         let device = &scorer.report().device;

@@ -32,6 +32,8 @@ pub const BENCHMARK: Benchmark = Benchmark {
         chosen_if: Some(["label", "A>B", "B>A"]),
         correct: None,
         has_counts: false,
+        first_wrong: &[],
+        is_subset_in_id: false,
     },
     variants: &[Variant { name: "single-game", about: "one comparison of scores a pair", rules: &JudgeBench }],
 };

@@ -4,6 +4,7 @@ pub mod judge_bench;
 pub mod m_reward_bench;
 pub mod ppe;
 pub mod preferences;
+pub mod process_bench;
 pub mod reward_bench;
 pub mod reward_bench_2;
 pub mod rm_bench;
@@ -20,6 +21,7 @@ pub const BENCHMARKS: &[&Benchmark] = &[
     &rmb::BENCHMARK,
     &ppe::BENCHMARK,
     &m_reward_bench::BENCHMARK,
+    &process_bench::BENCHMARK,
     &preferences::BENCHMARK,
 ];
 

@@ -34,6 +34,8 @@ pub const BENCHMARK: Benchmark = Benchmark {
         chosen_if: None,
         correct: Some("scores"),
         has_counts: false,
+        first_wrong: &[],
+        is_subset_in_id: false,
     },
     variants: &[Variant { name: "paper", about: "as the paper, over all pairs", rules: &Ppe }],
 };

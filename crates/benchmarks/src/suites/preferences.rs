@@ -35,6 +35,8 @@ pub const BENCHMARK: Benchmark = Benchmark {
         chosen_if: None,
         correct: None,
         has_counts: false,
+        first_wrong: &[],
+        is_subset_in_id: false,
     },
     variants: &[
         Variant { name: "pairs", about: "a shared score counts one half", rules: &Preferences { shares_ties: true } },

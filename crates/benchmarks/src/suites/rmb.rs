@@ -29,6 +29,8 @@ pub const BENCHMARK: Benchmark = Benchmark {
         chosen_if: None,
         correct: None,
         has_counts: false,
+        first_wrong: &[],
+        is_subset_in_id: false,
     },
     variants: &[Variant { name: "paper", about: "as the paper", rules: &Rmb }],
 };

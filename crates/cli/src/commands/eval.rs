@@ -13,8 +13,8 @@ use rewardscope_benchmarks::published::Placement;
 use rewardscope_benchmarks::{Marks, Selection};
 use rewardscope_engine::{EngineError, Scorer};
 use rewardscope_eval::{
-    BoardRow, Claims, DriveError, Driven, Journal, Reading, Rows, RunFile, RunIdentity, ScoreFile, dataset_name, drive,
-    marks_json, reference_scores, reference_summary,
+    BoardRow, Claims, DriveError, Driven, Journal, Reading, Rows, RunFile, RunIdentity, ScoreFile, check_scorer,
+    dataset_name, drive, marks_json, reference_scores, reference_summary,
 };
 
 use crate::dataset::Data;
@@ -85,8 +85,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let selection = Selection { limit_per_subset: arguments.limit.map(NonZeroUsize::get), seed: arguments.seed };
     std::fs::create_dir_all(&arguments.out).with_context(|| format!("creating {}", arguments.out.display()))?;
     let model::Loaded { scorer, clock, .. } = model::load(&arguments.model).await?;
-    // Without a usable chat template every item would fail for the same reason.
-    scorer.check_template()?;
+    check_scorer(&scorer, benchmark)?;
     let identity = RunIdentity::new(scorer.report(), benchmark, &dataset_name(&sources), &items, selection);
     let place = arguments.out.join("journal.jsonl");
     let device = &scorer.report().device;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::batch::Queries;
 use crate::config::{ConfigJson, Labels, id};
 use crate::layers::{Embedding, LayerNorm, Linear};
+use crate::relative_bias::RelativeBias;
 use crate::{
     Architecture, Batch, Description, Entry, Head, Hidden, ModelError, Network, State, Summary, Tensors, Wanted,
     json_only,
@@ -56,6 +57,8 @@ pub(crate) struct Encoder {
     pub has_projection: bool,
     /// For each layer, which of the stored layers it is.
     pub order: Vec<usize>,
+    /// Whether attention has a learned bias for each distance.
+    pub has_relative_bias: bool,
 }
 
 impl EncoderJson {
@@ -105,6 +108,7 @@ impl EncoderJson {
             embedding_size: self.hidden_size,
             has_projection: false,
             order: (0..self.num_hidden_layers).collect(),
+            has_relative_bias: false,
         })
     }
 }
@@ -216,6 +220,7 @@ pub(crate) struct Stack {
     /// The stored layers, and the order in which they run.
     layers: Vec<Layer>,
     order: Vec<usize>,
+    relative: Option<RelativeBias>,
     heads: usize,
     device: Device,
 }
@@ -249,6 +254,13 @@ impl Stack {
             true => Some(Linear::take(tensors, &format!("{prefix}.embeddings_project"), [hidden, width], true)?),
             false => None,
         };
+        let relative = match config.has_relative_bias {
+            true => {
+                let name = format!("{prefix}.encoder.relative_attention_bias");
+                Some(RelativeBias::take(tensors, &name, config.heads)?)
+            }
+            false => None,
+        };
         let stored = config.order.iter().max().map_or(0, |last| last + 1);
         let built: Result<Vec<Layer>, ModelError> = (0..stored)
             .map(|layer| {
@@ -276,6 +288,7 @@ impl Stack {
             projection,
             layers: built?,
             order: config.order.clone(),
+            relative,
             heads: config.heads,
             device: device.clone(),
         })
@@ -300,14 +313,22 @@ impl Stack {
             softcap: None,
             sight: Sight::Around(None),
         };
+        let spans: Vec<_> = batch.spans().collect();
+        let longest = spans.iter().map(ExactSizeIterator::len).max().unwrap_or_default();
+        let relative = self.relative.as_ref().map(|relative| (relative, relative.of(longest)));
         let mut tapped = None;
         for (&at, done) in self.order.iter().zip(1..) {
             let layer = &self.layers[at];
             let queries = if done == self.order.len() { &last } else { &all };
             let (k, v) = (layer.key.forward(x.clone()), layer.value.forward(x.clone()));
-            x = queries.select(x);
-            let q = layer.query.forward(x.clone());
-            x = layer.after.forward(x, attention(q, k, v, &queries.plan, heads));
+            let mixed = match &relative {
+                None => attention(layer.query.forward(queries.select(x.clone())), k, v, &queries.plan, heads),
+                // Distances are between all tokens of a text.
+                Some((relative, bias)) => {
+                    queries.select(relative.attend([layer.query.forward(x.clone()), k, v], bias, &spans))
+                }
+            };
+            x = layer.after.forward(queries.select(x), mixed);
             if wanted.tap == Some(done) {
                 tapped = Some(last.select(x.clone()));
             }

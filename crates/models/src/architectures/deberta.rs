@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::architectures::bert::AfterAttention;
 use crate::batch::Queries;
 use crate::config::{ConfigJson, Labels, id};
-use crate::layers::{Embedding, LayerNorm, Linear};
+use crate::layers::{Embedding, LayerNorm, Linear, split_heads};
 use crate::{
     Architecture, Batch, Description, Entry, Head, Hidden, ModelError, Network, State, Summary, Tensors, Wanted,
     json_only,
@@ -372,12 +372,6 @@ struct Shared {
     spans: Vec<std::ops::Range<usize>>,
 }
 
-/// `[tokens, heads * head_dim]` to `[heads, tokens, head_dim]`.
-fn split(x: Tensor<2>, heads: usize) -> Tensor<3> {
-    let [tokens, width] = x.dims();
-    x.reshape([tokens, heads, width / heads]).swap_dims(0, 1)
-}
-
 impl DebertaNetwork {
     /// The attention, `[tokens, hidden]` to the same. Each sequence is computed by itself, because its scores depend on
     /// distances, which packing does not keep.
@@ -386,12 +380,12 @@ impl DebertaNetwork {
         let k = layer.key.forward(x.clone());
         let v = layer.value.forward(x);
         let relative = |own: &Option<Linear>, shared_with: &Linear| {
-            split(own.as_ref().unwrap_or(shared_with).forward(shared.relative.clone()), self.heads)
+            split_heads(own.as_ref().unwrap_or(shared_with).forward(shared.relative.clone()), self.heads)
         };
         let by_key = self.content_to_position.then(|| relative(&layer.position_key, &layer.key));
         let by_query = self.position_to_content.then(|| relative(&layer.position_query, &layer.query));
         let mixed = shared.spans.iter().map(|span| {
-            let own = |x: &Tensor<2>| split(x.clone().narrow(0, span.start, span.len()), self.heads);
+            let own = |x: &Tensor<2>| split_heads(x.clone().narrow(0, span.start, span.len()), self.heads);
             self.attend_one([own(&q), own(&k), own(&v)], &by_key, &by_query, shared)
         });
         Tensor::cat(mixed.collect(), 0)

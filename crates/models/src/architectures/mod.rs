@@ -14,6 +14,7 @@ mod internlm2;
 mod llama;
 mod mistral;
 mod modernbert;
+mod mpnet;
 mod qwen2;
 mod qwen3;
 mod roberta;
@@ -83,6 +84,7 @@ pub const ARCHITECTURES: &[Entry] = &[
     pools("DistilBertForSequenceClassification", "distilbert", &["kinds/distilbert"], distilbert::parse),
     pools("ElectraForSequenceClassification", "electra", &["kinds/electra"], electra::parse),
     pools("AlbertForSequenceClassification", "albert", &["kinds/albert"], albert::parse),
+    pools("MPNetForSequenceClassification", "mpnet", &["kinds/mpnet"], mpnet::parse),
     pools("DebertaV2ForSequenceClassification", "deberta-v2", &["deberta_v3"], deberta::parse),
     compares("DebertaV2PairRM", "deberta-v2", &["kinds/pairrm"], deberta::parse),
     pools(
@@ -119,6 +121,7 @@ mod tests {
             ("distilbert", distilbert::DEFAULTS),
             ("electra", electra::DEFAULTS),
             ("albert", albert::DEFAULTS),
+            ("mpnet", mpnet::DEFAULTS),
             ("deberta-v2", deberta::DEFAULTS),
             ("modernbert", modernbert::DEFAULTS),
         ] {
