@@ -243,13 +243,14 @@ fn another_benchmarks_file_is_named_as_such() {
         ("rmb", item("S1", 1, &[1.0, 0.0]), "paths such as"),
         ("m-reward-bench", item("alpacaeval-easy", 1, &[1.0, 0.0]), "LANGUAGE/SUBSET"),
         ("ppe", item("math", 2, &[1.0, 0.0]), "at least one correct and one incorrect"),
+        ("process-bench", item("gsm8k", 3, &[1.0, 0.0]), "at most 2 steps before the first wrong one"),
         ("preferences", item("x", 0, &[1.0, 0.0]), "at least one correct and one incorrect"),
     ] {
         let message = marked(name, None, &[item]).unwrap_err().to_string();
         assert!(message.contains(said) && message.contains('7'), "{name}: {message}");
     }
     assert!(benchmark("reward-bench-3").err().unwrap().to_string().contains("rm-bench"));
-    assert_eq!(BENCHMARKS.len(), 8);
+    assert_eq!(BENCHMARKS.len(), 9);
 }
 
 #[test]

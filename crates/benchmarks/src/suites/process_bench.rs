@@ -98,6 +98,15 @@ impl Rules for ProcessBench {
         if steps == 0 {
             return Err(MarkError::NoScores { id: item.id.to_owned(), subset: item.subset.to_owned() });
         }
+        if item.num_correct > steps {
+            return Err(MarkError::Form {
+                id: item.id.to_owned(),
+                subset: item.subset.to_owned(),
+                benchmark: NAME,
+                expected: format!("at most {steps} steps before the first wrong one"),
+                found: item.num_correct.to_string(),
+            });
+        }
         let mark = f64::from(u8::from(first_wrong(item.scores) == item.num_correct));
         // Each step is called wrong or not by a coin: all before the first wrong one must be called right.
         let calls = item.num_correct + usize::from(item.num_correct < steps);
