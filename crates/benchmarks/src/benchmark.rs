@@ -166,7 +166,7 @@ impl Benchmark {
         known.contains(&subset).then_some(subset)
     }
 
-    /// Whether an item is a solution in steps: [`Rules::reads_steps`] of the first variant.
+    /// Whether an item is a solution in steps, with a score for each step.
     pub fn reads_steps(&self) -> bool {
         self.variants.first().is_some_and(|variant| variant.rules.reads_steps())
     }
