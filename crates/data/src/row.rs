@@ -9,7 +9,7 @@ use crate::columns::{as_text, first_of, has, lookup, texts};
 use crate::reader::Column;
 use crate::skip::{Reason, Skip};
 use crate::turns::{Text, shown, text_of, transcript};
-use crate::verdict::{correct_ones, first_is_better, right_steps};
+use crate::verdict::{correct_ones, first_is_better};
 use crate::{COUNTS, Columns};
 
 /// One item: a prompt with better (correct) and worse (incorrect) completions.
@@ -173,10 +173,8 @@ impl Builder {
             if self.wanted == Wanted::Completions || columns.label.is_some() || !columns.has_list_verdict() {
                 return Ok(Sides { chosen: all, rejected: Vec::new(), is_swapped: false, order: None, is_list });
             }
-            let before = |count: usize| (0..all.len()).map(|at| at < count).collect();
             let flags = match columns.order {
-                true => before(1),
-                false if !columns.first_wrong.is_empty() => before(right_steps(columns, record, all.len())?),
+                true => (0..all.len()).map(|at| at == 0).collect(),
                 false => correct_ones(columns, record, all.len())?,
             };
             let places = |of: bool| (0..all.len()).filter(|&at| flags[at] == of).collect::<Vec<_>>();

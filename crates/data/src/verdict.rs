@@ -71,12 +71,9 @@ pub(crate) fn first_is_better(columns: &Columns, record: &Map<String, Value>) ->
 ///
 /// # Errors
 /// When the row does not tell.
-pub(crate) fn right_steps(columns: &Columns, record: &Map<String, Value>, steps: usize) -> Result<usize, Skip> {
+fn right_steps(columns: &Columns, record: &Map<String, Value>, steps: usize) -> Result<usize, Skip> {
     let found = first_of(record, &columns.first_wrong).map(|(_, value)| value);
-    let truth = |flag: &Value| match flag {
-        Value::Bool(is_right) => Some(*is_right),
-        _ => number_of(flag).filter(|number| [0.0, 1.0].contains(number)).map(|number| number == 1.0),
-    };
+    let truth = |flag: &Value| number_of(flag).filter(|number| [0.0, 1.0].contains(number)).map(|number| number == 1.0);
     let told = match &found {
         Some(Value::Array(flags)) if flags.len() == steps => {
             let flags: Option<Vec<bool>> = flags.iter().map(truth).collect();
@@ -206,6 +203,10 @@ pub(crate) fn correct_ones(columns: &Columns, record: &Map<String, Value>, count
             Err(Skip::new(Reason::NoVerdict, expected, found.to_string()))
         }
     };
+    if !columns.first_wrong.is_empty() {
+        let right = right_steps(columns, record, count)?;
+        return Ok((0..count).map(|at| at < right).collect());
+    }
     if let Some(name) = &columns.correct {
         let found = lookup(record, name);
         let Some(Value::Array(flags)) = &found else {

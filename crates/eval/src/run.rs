@@ -2,7 +2,9 @@
 
 use rewardscope_benchmarks::{Assessment, Benchmark, Item, ScoredItem, Selection, Variant, stratified};
 use rewardscope_engine::device::now_ms;
-use rewardscope_engine::{Cancel, Detail, EngineError, Message, PositionBias, Score, Scorer, TruncationSide};
+use rewardscope_engine::{
+    Cancel, Detail, EngineError, Message, PositionBias, Score, Scorer, TokenSequence, TruncationSide,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::conversation;
@@ -101,19 +103,20 @@ pub fn check_scorer(scorer: &Scorer, benchmark: &Benchmark) -> Result<(), Engine
 /// When the device fails or the work is cancelled; then the item has no outcome.
 pub async fn score_item(scorer: &Scorer, item: &Item, cancel: &Cancel) -> Result<ItemOutcome, EngineError> {
     let started = now_ms();
-    let prompt = conversation(item);
-    let completions = item.completions.iter().map(String::as_str);
     let (mut computed_tokens, mut position_bias) = (0, None);
-    let scores = if item.are_steps {
-        score_steps(scorer, &prompt, &item.completions, cancel).await
-    } else {
-        scorer.score(&prompt, completions, Detail::Score, cancel).await
+    let scored = async {
+        let sequences = sequences(scorer, item)?;
+        let scores = scorer.score_tokens(&sequences, Detail::Score, cancel).await?;
+        Ok((sequences, scores))
     };
-    let scores = match scores {
-        Ok(scores) => {
+    let scores = match scored.await {
+        Ok((sequences, scores)) => {
             computed_tokens = scores.iter().map(|score| score.computed_tokens).sum();
             position_bias = PositionBias::of(scores.iter().map(|score| score.duels.as_slice()));
-            Ok(scores.iter().map(CompletionScore::from).collect::<Vec<_>>())
+            Ok(match item.are_steps {
+                true => scores.iter().zip(&sequences).flat_map(|(whole, sequence)| of_steps(whole, sequence)).collect(),
+                false => scores.iter().map(CompletionScore::from).collect::<Vec<_>>(),
+            })
         }
         Err(stop @ (EngineError::Cancelled | EngineError::DeviceFailed { .. })) => {
             return Err(stop);
@@ -124,26 +127,25 @@ pub async fn score_item(scorer: &Scorer, item: &Item, cancel: &Cancel) -> Result
     Ok(ItemOutcome { scores, remarks, computed_tokens, ms: now_ms() - started, position_bias })
 }
 
-/// One score for each step of a solution. The tokens of a step are those after the step before it.
-async fn score_steps(
-    scorer: &Scorer,
-    prompt: &[Message],
-    steps: &[String],
-    cancel: &Cancel,
-) -> Result<Vec<Score>, EngineError> {
-    let sequences = scorer.tokenize_steps(prompt, std::slice::from_ref(&steps.to_vec()))?;
-    let scores = scorer.score_tokens(&sequences, Detail::Score, cancel).await?;
-    let (Some(whole), Some(sequence)) = (scores.into_iter().next(), sequences.first()) else {
-        return Err(EngineError::Cancelled);
+/// The token sequences of an item: one for each completion, or one for all steps of a solution.
+fn sequences(scorer: &Scorer, item: &Item) -> Result<Vec<TokenSequence>, EngineError> {
+    let prompt = conversation(item);
+    match item.are_steps {
+        true => scorer.tokenize_steps(&prompt, std::slice::from_ref(&item.completions)),
+        false => scorer.tokenize(&prompt, item.completions.iter().map(String::as_str)),
+    }
+}
+
+/// The score of each step of a solution. The tokens of a step are those after the step before it.
+fn of_steps(whole: &Score, sequence: &TokenSequence) -> Vec<CompletionScore> {
+    let mut start = 0;
+    let of_step = |(&score, &at): (&f64, &usize)| {
+        let tokens = (at + 1).saturating_sub(start);
+        start = at + 1;
+        CompletionScore { score, tokens, cut_tokens: whole.cut_tokens }
     };
-    let values = whole.steps.as_ref().map(|steps| steps.scores.clone()).unwrap_or_default();
-    let ends = sequence.read_at.iter().map(|&at| at + 1);
-    let starts = std::iter::once(0).chain(ends.clone());
-    let of_step = |(at, (value, (start, end))): (usize, (f64, (usize, usize)))| {
-        let computed_tokens = if at == 0 { whole.computed_tokens } else { 0 };
-        Score { score: value, tokens: end.saturating_sub(start), computed_tokens, ..whole.clone() }
-    };
-    Ok(values.into_iter().zip(starts.zip(ends)).enumerate().map(of_step).collect())
+    let values = whole.steps.iter().flat_map(|steps| &steps.scores);
+    values.zip(&sequence.read_at).map(of_step).collect()
 }
 
 /// The approximate cost of an item: the bytes of its prompt, which is computed once, and of its completions.
@@ -325,13 +327,8 @@ impl Run {
         let (mut tokens, mut sampled) = (0usize, 0usize);
         for item in left.iter().step_by((left.len() / SAMPLE).max(1)) {
             cancel.check()?;
-            let prompt = conversation(item);
             // An item that cannot be tokenized does not stop the estimate: the run only lacks that item's scores.
-            let sequences = match item.are_steps {
-                true => scorer.tokenize_steps(&prompt, std::slice::from_ref(&item.completions)),
-                false => scorer.tokenize(&prompt, item.completions.iter().map(String::as_str)),
-            };
-            let Ok(sequences) = sequences else {
+            let Ok(sequences) = sequences(scorer, item) else {
                 continue;
             };
             let Ok(computed) = scorer.computed_tokens(&sequences) else {

@@ -1,5 +1,5 @@
-//! A decoder's head: linear layers that make outputs of a hidden state. Which one a checkpoint has is known by the
-//! names of its tensors, because the names of its class are not a sure sign.
+//! What a model's last step returns, and a decoder's head: linear layers that make outputs of a hidden state. Which one a
+//! checkpoint has is known by the names of its tensors, because the names of its class are not a sure sign.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,29 @@ use burn::tensor::activation::{relu, softmax};
 use rewardscope_kernels::project;
 
 use crate::layers::{Embedding, Linear};
-use crate::{Head, ModelError, Packs, RowOrder, Summary, Tensors};
+use crate::{ModelError, Packs, RowOrder, Summary, Tensors};
+
+/// What the model's last step returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head {
+    /// Outputs for every token, of which a decoder's score is made where it is read.
+    Score,
+    /// Outputs for a whole sequence, one of which is an encoder's score, pooled by the model itself. A sequence is a
+    /// pair of a prompt and a completion.
+    Pooled,
+    /// Two outputs for a sequence of a prompt and two completions, one for each completion: the greater one is the
+    /// better completion's. They are made of the states of three tokens, which begin these three parts.
+    Pair,
+    /// A distribution over the vocabulary for every token: log-probabilities in nats.
+    LanguageModel,
+}
+
+impl Head {
+    /// Whether it is an encoder's, which reads plain texts and has outputs for a whole sequence only.
+    pub fn is_an_encoders(self) -> bool {
+        matches!(self, Self::Pooled | Self::Pair)
+    }
+}
 
 /// One linear layer of a head.
 #[derive(Debug, Clone, PartialEq, Eq)]

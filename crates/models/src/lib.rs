@@ -47,7 +47,7 @@ use rewardscope_weights::{Checkpoint, gguf};
 pub use architectures::ARCHITECTURES;
 pub use batch::{Batch, State};
 use head::has_known_head;
-pub use head::{GatePlan, HeadLayer, HeadPlan, KnownHead, known_heads};
+pub use head::{GatePlan, Head, HeadLayer, HeadPlan, KnownHead, known_heads};
 pub use rewardscope_kernels::{GROUP, Packed, Packing, Stored, project};
 
 /// Why a model cannot be built. A message about a configuration names its file.
@@ -122,21 +122,6 @@ pub struct GgufDescription<'a> {
     pub metadata: &'a gguf::Metadata,
     /// The values of `rope_freqs.weight`, by which the rotary frequencies are divided; empty where there are none.
     pub rope_factors: &'a [f32],
-}
-
-/// What the model's last step returns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Head {
-    /// Outputs for every token, of which a decoder's score is made where it is read.
-    Score,
-    /// Outputs for a whole sequence, one of which is an encoder's score, pooled by the model itself. A sequence is a
-    /// pair of a prompt and a completion.
-    Pooled,
-    /// Two outputs for a sequence of a prompt and two completions, one for each completion: the greater one is the
-    /// better completion's. They are made of the states of three tokens, which begin these three parts.
-    Pair,
-    /// A distribution over the vocabulary for every token: log-probabilities in nats.
-    LanguageModel,
 }
 
 /// What the rest of the program needs to know about a model.

@@ -40,12 +40,10 @@ function readReference(found: unknown): LoadSettings["reference"] | null {
 /** Settings from a link or from storage, checked; undefined where they are no settings. */
 export function readSettings(found: unknown): LoadSettings | undefined {
   if (typeof found !== "object" || found === null) return undefined;
-  const { device, dtype, is_reference, is_dpo, format, label, reader, instruction, date } = found as Record<
-    string,
-    unknown
-  >;
-  const { step_aggregate, pair_aggregate } = found as Record<string, unknown>;
-  const reference = readReference((found as Record<string, unknown>)["reference"]);
+  const given = found as Record<string, unknown>;
+  const { device, dtype, is_reference, is_dpo, format, label, reader, instruction, date } = given;
+  const { step_aggregate, pair_aggregate } = given;
+  const reference = readReference(given["reference"]);
   const isShort = (value: unknown, most = 100) =>
     value === undefined || (typeof value === "string" && value.length <= most);
   const isIndex = label === undefined || (Number.isInteger(label) && (label as number) >= 0);

@@ -30,10 +30,7 @@ pub const BENCHMARK: Benchmark = Benchmark {
         rejected: &["response_B"],
         models: &["response_model"],
         chosen_if: Some(["label", "A>B", "B>A"]),
-        correct: None,
-        has_counts: false,
-        first_wrong: &[],
-        is_subset_in_id: false,
+        ..Layout::REWARD_BENCH
     },
     variants: &[Variant { name: "single-game", about: "one comparison of scores a pair", rules: &JudgeBench }],
 };

@@ -33,9 +33,7 @@ pub const BENCHMARK: Benchmark = Benchmark {
         models: &["model_name"],
         chosen_if: None,
         correct: Some("scores"),
-        has_counts: false,
-        first_wrong: &[],
-        is_subset_in_id: false,
+        ..Layout::REWARD_BENCH
     },
     variants: &[Variant { name: "paper", about: "as the paper, over all pairs", rules: &Ppe }],
 };

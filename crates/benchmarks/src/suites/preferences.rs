@@ -32,11 +32,7 @@ pub const BENCHMARK: Benchmark = Benchmark {
         chosen: &[],
         rejected: &[],
         models: &[],
-        chosen_if: None,
-        correct: None,
-        has_counts: false,
-        first_wrong: &[],
-        is_subset_in_id: false,
+        ..Layout::REWARD_BENCH
     },
     variants: &[
         Variant { name: "pairs", about: "a shared score counts one half", rules: &Preferences { shares_ties: true } },

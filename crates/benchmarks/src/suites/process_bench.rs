@@ -33,11 +33,9 @@ pub const BENCHMARK: Benchmark = Benchmark {
         chosen: &["steps", "completions"],
         rejected: &[],
         models: &["generator"],
-        chosen_if: None,
-        correct: None,
-        has_counts: false,
         first_wrong: &["label", "labels"],
         is_subset_in_id: true,
+        ..Layout::REWARD_BENCH
     },
     variants: &[Variant {
         name: "first-wrong-step",

@@ -26,11 +26,7 @@ pub const BENCHMARK: Benchmark = Benchmark {
         chosen: &["bon_best.answer", "chosen.answer"],
         rejected: &["loser_list.answer", "reject.answer"],
         models: &["bon_best.llm_name", "chosen.llm_name", "loser_list.llm_name", "reject.llm_name"],
-        chosen_if: None,
-        correct: None,
-        has_counts: false,
-        first_wrong: &[],
-        is_subset_in_id: false,
+        ..Layout::REWARD_BENCH
     },
     variants: &[Variant { name: "paper", about: "as the paper", rules: &Rmb }],
 };

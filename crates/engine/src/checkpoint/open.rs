@@ -130,7 +130,7 @@ pub(crate) async fn folder(folder: &Folder, adapter: Option<&Folder>, clock: Clo
         None => own_head::find(folder.name(), &checkpoint, architecture.as_mut(), &named)?,
     };
     check_unread(folder, &checkpoint, architecture.as_ref(), &changed)?;
-    if !architecture.summary().is_causal && !matches!(architecture.summary().head, Head::Pooled | Head::Pair) {
+    if !architecture.summary().is_causal && !architecture.summary().head.is_an_encoders() {
         notes.push("is_causal is false: tokens see each other, as in transformers 5; version 4 ignores it".to_owned());
     }
     let text = open_text(text_folder, folder, Some(&named), architecture.as_ref(), clock).await?;

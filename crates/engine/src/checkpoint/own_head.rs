@@ -38,7 +38,7 @@ pub(crate) fn find(
     let is_classifier = class.is_none_or(|class| class == summary.architecture)
         && named.is_none()
         && checkpoint.find("score.weight").is_some();
-    if matches!(summary.head, Head::Pooled | Head::Pair) || summary.head == Head::Score && is_classifier {
+    if summary.head.is_an_encoders() || summary.head == Head::Score && is_classifier {
         return Ok(None);
     }
     let shape_of = |name: &str| checkpoint.find(name).map(|info| info.shape.clone());

@@ -76,9 +76,7 @@ impl NamedReader {
         let is_language_model = head == Head::LanguageModel;
         let is_named = self.models.iter().any(|part| model.contains(part));
         let is_of_class = class.is_some_and(|class| self.classes.iter().any(|end| class.ends_with(end)));
-        !matches!(head, Head::Pooled | Head::Pair)
-            && is_language_model == self.is_for_language_models
-            && (is_named || is_of_class)
+        !head.is_an_encoders() && is_language_model == self.is_for_language_models && (is_named || is_of_class)
     }
 }
 

@@ -77,6 +77,15 @@ impl Forward {
         Ok((Self { network, summary: architecture.summary().clone(), device }, parameters, device_bytes))
     }
 
+    /// Refuses ids that the vocabulary lacks; `model` is named then.
+    pub fn check_ids<'a>(&self, model: &str, ids: impl IntoIterator<Item = &'a u32>) -> Result<(), EngineError> {
+        let vocab_size = self.summary.vocab_size;
+        match ids.into_iter().find(|&&id| id as usize >= vocab_size) {
+            Some(&id) => Err(EngineError::OutOfVocabulary { model: model.to_owned(), id, vocab_size }),
+            None => Ok(()),
+        }
+    }
+
     /// Milliseconds of the host for handing one layer's work over `tokens` tokens to the device, without
     /// waiting for it.
     pub fn encode_ms(&self, tokens: usize) -> f64 {

@@ -64,10 +64,7 @@ impl Against {
         cancel: &Cancel,
         told: &mut dyn FnMut(usize),
     ) -> Result<Vec<Readings>, EngineError> {
-        let vocab_size = self.forward.summary.vocab_size;
-        if let Some(&id) = rows.iter().flat_map(|row| row.ids).find(|&&id| id as usize >= vocab_size) {
-            return Err(EngineError::OutOfVocabulary { model: self.reference.model.clone(), id, vocab_size });
-        }
+        self.forward.check_ids(&self.reference.model, rows.iter().flat_map(|row| row.ids))?;
         self.forward.read(rows, self.layers, self.batch_tokens, cache, cancel, told).await
     }
 

@@ -118,7 +118,7 @@ impl Scorer {
                     Row { ids, types: &[], values, pooled: None }
                 })
                 .collect();
-            self.known_ids(&rows)?;
+            self.forward.check_ids(&self.report.name, ids.iter().flatten())?;
             let heard = &mut |rows: usize| told((done + rows) / (count - 1));
             let readings = self.forward.read(&rows, self.report.layers, self.batch_tokens, None, cancel, heard).await?;
             for (&(one, other), reading) in part.iter().zip(readings) {
@@ -131,15 +131,6 @@ impl Scorer {
         let standings = standings(&logits, self.options.pair_aggregate);
         let scored = sequences.iter().zip(standings).zip(computed);
         Ok(scored.map(|((sequence, (score, duels)), computed)| compared(sequence, score, duels, computed)).collect())
-    }
-
-    /// Refuses ids that the model's vocabulary lacks.
-    fn known_ids(&self, rows: &[Row<'_>]) -> Result<(), EngineError> {
-        let vocab_size = self.forward.summary.vocab_size;
-        match rows.iter().flat_map(|row| row.ids).find(|&&id| id as usize >= vocab_size) {
-            Some(&id) => Err(EngineError::OutOfVocabulary { model: self.report.name.clone(), id, vocab_size }),
-            None => Ok(()),
-        }
     }
 
     /// The number of tokens of all pairs.
@@ -164,19 +155,13 @@ fn compared(sequence: &TokenSequence, score: f64, duels: Vec<Duel>, computed_tok
     let tokens = sequence.input_ids.len();
     Score {
         score,
-        log_probabilities: None,
-        reference_log_probabilities: None,
         tokens,
         completion_tokens: tokens - sequence.first_completion_token,
         cut_tokens: sequence.cut_tokens,
         computed_tokens,
         input_ids: sequence.input_ids.clone(),
-        token_scores: Vec::new(),
-        objectives: Vec::new(),
-        probabilities: Vec::new(),
-        probability: None,
-        steps: None,
         duels,
+        ..Score::default()
     }
 }
 

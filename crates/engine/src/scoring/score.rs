@@ -72,7 +72,7 @@ pub struct ScoreProgress {
 }
 
 /// The score of one completion.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct Score {
     /// A reward model's logit, what a reader makes of its outputs, a language model's chosen aggregate of

@@ -322,7 +322,7 @@ impl Scorer {
         pooling: Pooling,
         cancel: &Cancel,
     ) -> Result<Vec<Features>, EngineError> {
-        if matches!(self.forward.summary.head, Head::Pooled | Head::Pair) {
+        if self.forward.summary.head.is_an_encoders() {
             return Err(ModelError::NoBackbone { architecture: self.forward.summary.architecture }.into());
         }
         if let Some(own) = &self.reader {
@@ -386,10 +386,7 @@ impl Scorer {
                 TruncationSide::Left => &sequence.input_ids[over..],
                 TruncationSide::Right => &sequence.input_ids[..sequence.input_ids.len() - over],
             };
-            if let Some(&id) = ids.iter().find(|&&id| id as usize >= self.forward.summary.vocab_size) {
-                let vocab_size = self.forward.summary.vocab_size;
-                return Err(EngineError::OutOfVocabulary { model: self.report.name.clone(), id, vocab_size });
-            }
+            self.forward.check_ids(&self.report.name, ids)?;
             let types = sequence.types(ids.len());
             if let Some(most) = self.forward.summary.token_types
                 && let Some(&kind) = types.iter().find(|&&kind| kind as usize >= most)

@@ -32,6 +32,7 @@ pub(crate) struct EncoderJson {
     pub num_hidden_layers: usize,
     pub num_attention_heads: usize,
     pub max_position_embeddings: usize,
+    #[serde(default)]
     pub type_vocab_size: usize,
     pub layer_norm_eps: f64,
     pub hidden_act: String,
@@ -321,14 +322,16 @@ impl Stack {
             let layer = &self.layers[at];
             let queries = if done == self.order.len() { &last } else { &all };
             let (k, v) = (layer.key.forward(x.clone()), layer.value.forward(x.clone()));
+            let whole = x.clone();
+            x = queries.select(x);
             let mixed = match &relative {
-                None => attention(layer.query.forward(queries.select(x.clone())), k, v, &queries.plan, heads),
+                None => attention(layer.query.forward(x.clone()), k, v, &queries.plan, heads),
                 // Distances are between all tokens of a text.
                 Some((relative, bias)) => {
-                    queries.select(relative.attend([layer.query.forward(x.clone()), k, v], bias, &spans))
+                    queries.select(relative.attend([layer.query.forward(whole), k, v], bias, &spans))
                 }
             };
-            x = layer.after.forward(queries.select(x), mixed);
+            x = layer.after.forward(x, mixed);
             if wanted.tap == Some(done) {
                 tapped = Some(last.select(x.clone()));
             }

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use serde::Deserialize;
 
 use crate::architectures::bert::{EncoderJson, Pooled};
-use crate::config::{ConfigJson, Labels};
+use crate::config::ConfigJson;
 use crate::relative_bias::BUCKETS;
 use crate::{Architecture, Description, Entry, ModelError, json_only};
 
@@ -31,19 +31,8 @@ const NAMES: [(&str, &str); 5] = [
 ];
 
 #[derive(Deserialize)]
-struct Keys {
-    vocab_size: usize,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    max_position_embeddings: usize,
-    layer_norm_eps: f64,
-    hidden_act: String,
+struct Own {
     relative_attention_num_buckets: usize,
-    pad_token_id: Option<i64>,
-    #[serde(flatten)]
-    labels: Labels,
 }
 
 /// The checkpoint's name of the tensor that BERT calls so.
@@ -53,29 +42,17 @@ fn stored(name: &str) -> Option<String> {
 
 pub(crate) fn parse(entry: &Entry, description: Description<'_>) -> Result<Box<dyn Architecture>, ModelError> {
     let (file, json) = json_only(entry, description)?;
-    let own: Keys = ConfigJson::read(file, json, DEFAULTS)?.keys()?;
+    let given = ConfigJson::read(file, json, DEFAULTS)?;
+    let (config, own): (EncoderJson, Own) = (given.keys()?, given.keys()?);
     let unsupported = |found: String| ModelError::Unsupported { file: file.to_owned(), found };
     if own.relative_attention_num_buckets != BUCKETS {
         return Err(unsupported(format!("an MPNet with {} buckets of distances", own.relative_attention_num_buckets)));
     }
-    if own.pad_token_id != Some(PAD) {
-        return Err(unsupported(format!("an MPNet with the pad_token_id {:?}", own.pad_token_id)));
+    if config.pad_token_id != Some(PAD) {
+        return Err(unsupported(format!("an MPNet with the pad_token_id {:?}", config.pad_token_id)));
     }
-    let config = EncoderJson {
-        vocab_size: own.vocab_size,
-        hidden_size: own.hidden_size,
-        intermediate_size: own.intermediate_size,
-        num_hidden_layers: own.num_hidden_layers,
-        num_attention_heads: own.num_attention_heads,
-        max_position_embeddings: own.max_position_embeddings,
-        type_vocab_size: 0,
-        layer_norm_eps: own.layer_norm_eps,
-        hidden_act: own.hidden_act,
-        position_embedding_type: None,
-        pad_token_id: own.pad_token_id,
-        is_decoder: false,
-        labels: own.labels,
-    };
+    // Keys of BERT that MPNet does not read.
+    let config = EncoderJson { type_vocab_size: 0, position_embedding_type: None, is_decoder: false, ..config };
     let mut encoder = config.checked(entry, file, PAD as usize + 1)?;
     encoder.summary.token_types = None;
     encoder.has_relative_bias = true;
