@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { bareSorts, board, hashOf } from "./board.mjs";
 import { isAccessible, url, using, watching, watchTasks } from "./browsers.mjs";
 
-test("Chromium: the board is sorted, filtered and saved, and a link brings back what is shown", async () => {
+test("Chromium: the board is sorted, filtered and saved, and a link brings back what is shown (timed)", async () => {
   await using("Chromium", "views-board", async (browser) => {
     const { page } = browser;
     const refused = await watching(browser);

@@ -94,7 +94,7 @@ const isThere = (browser) =>
   browser.until("the engine", () => window.rewardscope.call("memoryBytes", []).then((bytes) => bytes > 0));
 
 for (const name of ["Chromium", "Firefox"]) {
-  test(`${name}: loads end within a second of Cancel, whatever the servers do`, async () => {
+  test(`${name}: loads end within a second of Cancel, whatever the servers do (timed)`, async () => {
     const silent = await silence();
     let pieces = 0;
     let isSlow = true;
@@ -165,7 +165,7 @@ test("Chromium: a load that is cancelled before the engine is there does not beg
   }
 });
 
-test("Chromium: scoring of 5,000 tokens ends within a second of Cancel, and the model is opened again", async () => {
+test("Chromium: scoring of 5,000 tokens ends within a second of Cancel, and the model is opened again (timed)", async () => {
   await using("Chromium", "cancelled-scoring", async (browser) => {
     await showModels(browser);
     await loadReward(browser, "cpu");

@@ -272,7 +272,7 @@ test("Chromium: two models score the same text", async () => {
   });
 });
 
-test("Chromium: a hundred thousand items are filtered, sorted and scrolled without a stutter", async () => {
+test("Chromium: a hundred thousand items are filtered, sorted and scrolled without a stutter (timed)", async () => {
   await using("Chromium", "runs-many", async (browser) => {
     const MANY = 100_000;
     const subset = (i) => ["Math", "Safety", "Focus", "Factuality"][i % 4];

@@ -243,7 +243,7 @@ test("Chromium: several models score as columns, and one is taken away", async (
   });
 });
 
-test("Chromium: typing is answered within 100 ms while a model scores", async () => {
+test("Chromium: typing is answered within 100 ms while a model scores (timed)", async () => {
   await using("Chromium", "typing", async (browser) => {
     const { page } = browser;
     await page.getByRole("button", { name: "Score on this device" }).click();

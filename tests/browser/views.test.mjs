@@ -148,7 +148,7 @@ test("Chromium: scores come while one types, token by token, and go into a link"
   });
 });
 
-test("Chromium: a run is drawn, explored and set among the published rows, and the page stays quick", async () => {
+test("Chromium: a run is drawn, explored and set among the published rows, and the page stays quick (timed)", async () => {
   await using("Chromium", "views-run", async (browser) => {
     await loadFiles(browser, "cpu", checkpoint("llama_plain"));
     const refused = await watching(browser);

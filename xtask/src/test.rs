@@ -21,14 +21,14 @@ const FUZZ_SECONDS: u32 = 900;
 /// Folder of tools that are compiled for the tests.
 const TOOLS: &str = ".cache/tools";
 
-/// The files of browser tests. They run one after another, because a test machine may have only two cores.
-const BROWSER_TESTS: [&str; 15] = [
-    "page", "faults", "runs", "tour", "flows", "keep", "survive", "large", "fit", "intake", "folders", "reports",
-    "looks", "parts", "readers",
-];
+/// The folder of the browser tests.
+const BROWSER_TESTS: &str = "tests/browser";
 
-/// Those that hold the page to times: they run when nothing else does.
-const TIMED_BROWSER_TESTS: [&str; 6] = ["try", "mishaps", "views", "leaderboard", "benchmark", "models"];
+/// Opens what [`dist::build`] wrote, once that is there.
+const OF_BUILT_FOLDER: &str = "dist.test.mjs";
+
+/// Ends the names of tests that hold the page to times. They run when nothing else does.
+const TIMED: &str = "(timed)";
 
 const DENY_VERSION: &str = "0.20.2";
 
@@ -61,11 +61,11 @@ pub fn run(all: bool) -> anyhow::Result<()> {
         });
         tested.and(waited)
     })?;
-    stages.run("browser tests that measure times", || in_browsers(&browsers, all, TIMED_BROWSER_TESTS))?;
+    stages.run("browser tests that measure times", || in_browsers(&browsers, all, true))?;
     if all {
         stages.run("fuzzing", || fuzz::fuzz(FUZZ_SECONDS))?;
     }
-    stages.run("built folder", || node(&browsers, all, &["--test", "tests/browser/dist.test.mjs"]))?;
+    stages.run("built folder", || node(&browsers, all, &["--test", &format!("{BROWSER_TESTS}/{OF_BUILT_FOLDER}")]))?;
     stages.summary();
     Ok(())
 }
@@ -77,13 +77,25 @@ fn test(stages: &mut Stages, browsers: &Browsers, all: bool) -> anyhow::Result<(
         tests.args(["test", "--locked", "--quiet"]).args(NATIVE);
         run_command(with_environment(&mut tests, browsers, all))
     })?;
-    stages.run("browser tests", || in_browsers(browsers, all, BROWSER_TESTS))
+    stages.run("browser tests", || in_browsers(browsers, all, false))
 }
 
-/// Runs files of browser tests.
-fn in_browsers<const N: usize>(browsers: &Browsers, all: bool, names: [&str; N]) -> anyhow::Result<()> {
-    let files = names.map(|name| format!("tests/browser/{name}.test.mjs"));
-    let arguments = ["--test", "--test-concurrency=1"].into_iter().chain(files.iter().map(String::as_str));
+/// Runs the tests in browsers that hold the page to times, one after another, or all others, two files at once: a page
+/// that waits for its GPU or a server leaves a processor free.
+fn in_browsers(browsers: &Browsers, all: bool, timed: bool) -> anyhow::Result<()> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(BROWSER_TESTS)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let is_tests = name.ends_with(".test.mjs") && name != OF_BUILT_FOLDER;
+        if is_tests && (!timed || std::fs::read_to_string(&path)?.contains(TIMED)) {
+            files.push(format!("{BROWSER_TESTS}/{name}"));
+        }
+    }
+    files.sort();
+    let (at_once, names) = if timed { (1, r"\(timed\)$") } else { (2, r"^(?!.*\(timed\)$)") };
+    let options = [format!("--test-concurrency={at_once}"), format!("--test-name-pattern={names}")];
+    let arguments = ["--test"].into_iter().chain(options.iter().chain(&files).map(String::as_str));
     node(browsers, all, &arguments.collect::<Vec<_>>())
 }
 
