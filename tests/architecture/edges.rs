@@ -53,6 +53,14 @@ fn known_readers_are_said() {
     assert!(page.contains(&table), "docs/readers.md should have this table:\n{table}");
 }
 
+/// The table of kinds of scores in docs/models.md is the one that the code prints.
+#[test]
+fn kinds_of_scores_are_said() {
+    let table = rewardscope_engine::kinds_table();
+    let page = std::fs::read_to_string(root().join("docs/models.md")).unwrap();
+    assert!(page.contains(&table), "docs/models.md should have this table:\n{table}");
+}
+
 #[test]
 fn crates_use_each_other_in_one_direction() {
     let output = Command::new(env!("CARGO"))

@@ -83,6 +83,25 @@ test("Chromium: a reader's scores on WebGPU are transformers', and are called wh
   });
 });
 
+test("Chromium: a reader takes the rows that were published, whatever was kept packed", async () => {
+  await using("Chromium", "readers-packed", async (browser) => {
+    const own = JSON.stringify({ tokens: [5, 6], combine: "difference", template: "{{ prompt }} {{ completion }}" });
+    const scoreBy = async (reader) => {
+      await readBy(browser, reader);
+      await browser.select("#format", "tulu");
+      await browser.select("#dtype", "q8");
+      assert.equal(await loadHub(browser, "cpu", "test/causal", hub), "");
+      const [{ score }] = await call(browser, "score", [[{ role: "user", content: "Why?" }], ["So it is."]]);
+      return score;
+    };
+    const before = await scoreBy(own);
+    await scoreBy("none");
+    const { files } = await call(browser, "storage", []);
+    assert.ok(files.some(({ name }) => name === "model.safetensors as q8"));
+    assert.equal(await scoreBy(own), before);
+  });
+});
+
 test("Chromium: steps have a value each", async () => {
   await using("Chromium", "readers-steps", async (browser) => {
     const { page } = browser;
@@ -196,6 +215,16 @@ test("Chromium: implicit rewards on WebGPU are those of transformers' log-probab
     await against(browser, "");
     assert.equal(await loadHub(browser, "gpu", "test/dpo-policy", hub), "");
     assert.match(await browser.text("#model-report"), /likelihood baseline/);
+    // The reference may be files of one's own.
+    await against(browser, "");
+    await browser.pick("#reference-files", checkpoint("dpo_llama/reference"));
+    await loadFiles(browser, "gpu", checkpoint("dpo_llama/policy"));
+    assert.match(await browser.text("#model-report"), /measured against.*config\.json and \d+ more files.*beta 1/s);
+    const { input_ids, response_start, policy_logprobs, reference_logprobs } = conversations[0].chat;
+    const [found] = await scoreTokens(browser, [input_ids], response_start);
+    found.token_scores.forEach((share, at) =>
+      assert.ok(Math.abs(share - (policy_logprobs[at] - reference_logprobs[at])) < 1e-3, `${share} at ${at}`),
+    );
   });
 });
 
@@ -268,23 +297,32 @@ test("Chromium: the sample's marks by a reader and by steps are the command's", 
   });
 });
 
-test("Chromium: SmolLM2's word on a criterion is transformers'", async () => {
+test("Chromium: real models' word on a criterion is transformers'", async () => {
   await using("Chromium", "readers-criterion", async (browser) => {
     const { rows } = JSON.parse(readFileSync(join(root, "tests/fixtures/criteria.json"), "utf8"));
     const [{ instruction }] = rows;
-    for (const reader of ["criterion", "criterion-digit"]) {
-      await readBy(browser, reader, instruction);
-      await loadLikelihood(browser, "cpu");
-      assert.match(await browser.text("#model-report"), /a criterion|of a criterion/);
-      const own = rows.filter(
-        (row) => row.model === "smollm2" && row.reader === reader && row.instruction === instruction,
-      );
-      assert.equal(own.length, 2);
-      for (const { prompt, completion, score } of own) {
-        const [found] = await call(browser, "score", [[{ role: "user", content: prompt }], [completion]]);
-        assert.ok(Math.abs(found.score - score) < 1e-3, `${reader}: ${found.score} is not ${score}`);
-        // An expected digit comes with its distribution.
-        assert.equal(found.probabilities?.length ?? 0, reader === "criterion" ? 0 : 5);
+    const smollm2 = () => loadLikelihood(browser, "cpu");
+    // It has its own terms, so that only --all fetches it; and no chat template.
+    const gemma3 = async () => {
+      await browser.select("#format", "tulu");
+      await loadFiles(browser, "cpu", [join(root, ".cache/packages/gemma-3-270m.Q4_K_M.gguf")]);
+    };
+    const models = process.env.REWARDSCOPE_ALL === "1" ? { smollm2, gemma3 } : { smollm2 };
+    for (const [model, load] of Object.entries(models)) {
+      for (const reader of ["criterion", "criterion-digit"]) {
+        await readBy(browser, reader, instruction);
+        await load();
+        assert.match(await browser.text("#model-report"), /a criterion|of a criterion/);
+        const own = rows.filter(
+          (row) => row.model === model && row.reader === reader && row.instruction === instruction,
+        );
+        assert.equal(own.length, 2);
+        for (const { prompt, completion, score } of own) {
+          const [found] = await call(browser, "score", [[{ role: "user", content: prompt }], [completion]]);
+          assert.ok(Math.abs(found.score - score) < 1e-3, `${model}, ${reader}: ${found.score} is not ${score}`);
+          // An expected digit comes with its distribution.
+          assert.equal(found.probabilities?.length ?? 0, reader === "criterion" ? 0 : 5);
+        }
       }
     }
   });

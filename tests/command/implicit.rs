@@ -51,6 +51,83 @@ fn a_reward_is_what_two_likelihoods_differ_by() {
     assert!((shares - number(&tokens[0]["scores"][0])).abs() < 1e-4);
 }
 
+/// The rows and the marks of a reference that is read first are those of one that is beside the model, to the last
+/// digit.
+#[test]
+fn a_reference_may_be_read_first() {
+    let folder = scratch("implicit-first");
+    let (input, policy, reference) = (rows(&folder), parity("dpo_llama/policy"), parity("dpo_llama/reference"));
+    let file = |name: &str| folder.join(name).display().to_string();
+    let score = |output: &str, options: &[&str]| {
+        let arguments = ["score", "--device", "cpu", "--format", "tulu", "--per-token", "--model", &policy];
+        let named = ["--input", &input, "--output", output, "--reference", &reference, "--beta", "0.5"];
+        let output = run(&[&arguments[..], &named[..], options].concat());
+        assert!(output.status.success(), "{}", said(&output));
+        said(&output)
+    };
+    let (beside, first) = (file("beside.jsonl"), file("first.jsonl"));
+    score(&beside, &[]);
+    let told = score(&first, &["--reference-first"]);
+    assert!(told.contains("is the reference; it is read first"), "{told}");
+    assert_eq!(fs::read(&beside).unwrap(), fs::read(&first).unwrap());
+    assert!(!Path::new(&format!("{first}.reference")).exists(), "it is needed no more");
+    // As a stream.
+    let streamed = scored(&[
+        "--model",
+        &policy,
+        "--input",
+        &input,
+        "--reference",
+        &reference,
+        "--beta",
+        "0.5",
+        "--reference-first",
+    ]);
+    let whole = fs::read_to_string(&beside).unwrap();
+    let whole: Vec<Value> = whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(scores(&streamed), scores(&whole));
+
+    let eval = |out: &str, options: &[&str]| {
+        let arguments = ["eval", "--device", "cpu", "--format", "tulu", "--model", &policy, "--data", &input];
+        run(&[&arguments[..], &["--out", out, "--reference", &reference], options].concat())
+    };
+    for (out, options) in [("beside", &[][..]), ("first", &["--reference-first"][..])] {
+        let output = eval(&file(out), options);
+        assert!(output.status.success(), "{}", said(&output));
+    }
+    for name in ["marks.json", "scores.jsonl"] {
+        let of = |out: &str| fs::read(folder.join(out).join(name)).unwrap();
+        assert_eq!(of("beside"), of("first"), "{name}");
+    }
+    // What was computed is not computed again, even where the last line is torn.
+    let kept = folder.join("first/reference-first.jsonl");
+    let before = fs::read_to_string(&kept).unwrap();
+    assert_eq!(before.lines().count(), 1 + 6);
+    fs::write(&kept, &before[..before.len() - 9]).unwrap();
+    fs::remove_file(folder.join("first/journal.jsonl")).unwrap();
+    let output = eval(&file("first"), &["--reference-first"]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(fs::read_to_string(&kept).unwrap().lines().count(), 1 + 7, "one item of two texts is read again");
+    // Another reference's is refused, and stays.
+    let other = run(&[
+        "eval",
+        "--device",
+        "cpu",
+        "--format",
+        "tulu",
+        "--model",
+        &reference,
+        "--data",
+        &input,
+        "--out",
+        &file("first"),
+        "--reference",
+        &policy,
+        "--reference-first",
+    ]);
+    assert!(other.status.code() == Some(2) && said(&other).contains("another reference"), "{}", said(&other));
+}
+
 #[test]
 fn a_reference_stays_with_its_run() {
     let folder = scratch("implicit-run");
@@ -138,6 +215,11 @@ fn what_is_no_reference_is_refused() {
     assert!(told.contains("an adapter was expected") && told.contains("name the reference"), "{told}");
     let told = refused(&["--reference", &policy, "--beta", "0"]);
     assert!(told.contains("a number above 0"), "{told}");
+    let told = refused(&["--reference-first"]);
+    assert!(told.contains("--reference <MODEL>"), "{told}");
+    let piped = ["score", "--device", "cpu", "--model", &policy, "--input", "-", "--output", "-"];
+    let output = run(&[&piped[..], &["--reference", &policy, "--reference-first"]].concat());
+    assert!(said(&output).contains("rows are read twice; give a file"), "{}", said(&output));
     let told = refused(&["--beta", "0.1"]);
     assert!(told.contains("--reference"), "{told}");
 }

@@ -115,6 +115,58 @@ fn agrees(choice: DeviceChoice) {
     assert!(worst < 1e-4 && worst_sum < 1e-3, "{worst} {worst_sum}");
 }
 
+/// What a reference said before its policy was loaded gives the same scores, with every field, as one that is loaded
+/// beside it; and it sees texts as its policy does.
+fn first_or_beside(choice: DeviceChoice) {
+    let log_ratios = LogRatios { beta: 0.5, normalise_length: true };
+    let folder = policy(&format!("implicit-kept-{choice:?}"));
+    let short = || LoadOptions { max_tokens: Some(40), ..options() };
+    let beside = implicit(&folder, choice, short(), log_ratios);
+    let device = block_on(device::open(choice)).unwrap();
+    let cancel = Cancel::default();
+    let files = (model(&folder), model(&reference()));
+    let alone = block_on(Scorer::reference_for(&files.0, &files.1, device, short(), &cancel, &mut |_| {})).unwrap();
+    let mut kept = alone.kept();
+    let rows: Vec<Vec<TokenSequence>> = conversations()
+        .iter()
+        .map(|conversation| {
+            let (prompt, answer) = messages(conversation);
+            let completions = [answer.as_str(), "Yes."];
+            let rows = beside.tokenize(&prompt, completions).unwrap();
+            assert_eq!(alone.tokenize(&prompt, completions).unwrap(), rows);
+            rows
+        })
+        // Nothing of a completion is left behind a prompt that is too long.
+        .filter(|rows| beside.computed_tokens(rows).is_ok())
+        .collect();
+    for rows in &rows {
+        let texts = block_on(alone.keep(rows, &kept, &cancel)).unwrap();
+        assert_eq!(texts.len(), rows.len());
+        texts.into_iter().for_each(|text| kept.push(text));
+        assert!(block_on(alone.keep(rows, &kept, &cancel)).unwrap().is_empty(), "it is known");
+    }
+    let after = loaded(&folder, choice, short()).against_kept(kept, log_ratios).unwrap();
+    assert_eq!(after.report().fingerprint, beside.report().fingerprint);
+    assert_eq!(after.report().reference, beside.report().reference);
+    assert!(after.report().device_bytes < beside.report().device_bytes);
+    let mut cut = 0;
+    for rows in &rows {
+        let found = scored(&after, rows);
+        cut += found.iter().filter(|score| score.truncated()).count();
+        assert_eq!(found, scored(&beside, rows));
+    }
+    assert!(cut > 0, "some texts are cut");
+    let other = block_on(after.score(&[Message::new("user", "Never seen.")], ["No."], Detail::Score, &cancel));
+    let found = other.unwrap_err().to_string();
+    assert!(found.contains("is not among them") && found.contains("start over"), "{found}");
+}
+
+#[test]
+fn a_reference_may_be_read_first() {
+    first_or_beside(DeviceChoice::Cpu);
+    first_or_beside(DeviceChoice::Gpu);
+}
+
 #[test]
 fn rewards_agree_on_the_cpu() {
     agrees(DeviceChoice::Cpu);
@@ -214,6 +266,16 @@ fn what_is_no_pair_of_models_is_refused() {
     assert!(found.contains("as the reference") && found.contains("llama_plain"), "{found}");
     let found = refused("llama_plain", "dpo_llama/reference");
     assert!(found.contains("as the policy"), "{found}");
+    let alone = |policy: &str, reference: &str| {
+        let [policy, reference] = [policy, reference].map(|name| model(&fixture(&format!("parity/{name}"))));
+        let device = block_on(device::open(DeviceChoice::Cpu)).unwrap();
+        let (cancel, told) = (Cancel::default(), &mut |_| {});
+        let loading = Scorer::reference_for(&policy, &reference, device, options(), &cancel, told);
+        block_on(loading).unwrap_err().to_string()
+    };
+    assert!(alone("dpo_llama/policy", "causal_gemma").contains("the same vocabulary"));
+    assert!(alone("dpo_llama/policy", "llama_plain").contains("as the reference"));
+    assert!(alone("llama_plain", "dpo_llama/reference").contains("as the policy"));
     // Both must fit into memory together.
     let [own, other] = ["dpo_llama/policy", "dpo_llama/reference"].map(|name| cpu(name).report().device_bytes);
     for (room, fits) in [(own + other, true), (own + other - 1, false)] {

@@ -360,7 +360,7 @@ fn criteria_of_real_models_agree() {
 /// Each known reader has a fixture, and reads that fixture's model where its tokens are in the vocabulary.
 #[test]
 fn known_readers_are_proven() {
-    for reader in &READERS {
+    for reader in READERS {
         assert!(fixture(&format!("kinds/{}/expected.json", reader.proven)).is_file(), "{}", reader.name);
     }
 }

@@ -26,11 +26,13 @@ mod safetensors;
 mod tokenizer;
 #[path = "../../fuzz/src/tokenizer_config.rs"]
 mod tokenizer_config;
+#[path = "../../fuzz/src/verdicts.rs"]
+mod verdicts;
 
 /// A target's name, what it does with an input, and the number of mutations of each of its inputs.
 type Target = (&'static str, fn(&[u8]), usize);
 
-const TARGETS: [Target; 8] = [
+const TARGETS: [Target; 9] = [
     ("adapter", adapter::run, 500),
     ("config", config::run, 100),
     ("gguf", gguf::run, 200),
@@ -39,6 +41,7 @@ const TARGETS: [Target; 8] = [
     ("safetensors", safetensors::run, 200),
     ("tokenizer", tokenizer::run, 100),
     ("tokenizer_config", tokenizer_config::run, 50),
+    ("verdicts", verdicts::run, 200),
 ];
 
 /// Most bytes of an input that is mutated, as in fuzzing.

@@ -175,6 +175,7 @@ impl TestHub {
         let skip = ["expected.json", "config.as_saved_by_v5.json"];
         add("models/test/llama_plain", &fixture("parity/llama_plain"), &skip, false);
         add("models/test/gated", &fixture("parity/llama_plain"), &skip, true);
+        add("models/test/causal", &fixture("parity/causal_gpt_neox"), &skip, false);
         for name in ["policy", "reference"] {
             add(&format!("models/test/dpo-{name}"), &fixture(&format!("parity/dpo_llama/{name}")), &skip, false);
         }

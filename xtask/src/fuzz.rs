@@ -7,8 +7,8 @@ use anyhow::Context;
 use crate::setup::target_folder;
 use crate::stage::run;
 
-const TARGETS: [&str; 8] =
-    ["safetensors", "gguf", "tokenizer", "readers", "layouts", "adapter", "tokenizer_config", "config"];
+const TARGETS: [&str; 9] =
+    ["safetensors", "gguf", "tokenizer", "readers", "layouts", "adapter", "tokenizer_config", "config", "verdicts"];
 
 /// rustc's flags for libFuzzer's coverage, as cargo-fuzz sets them. There is no sanitizer, because only nightly
 /// compilers have one.

@@ -9,9 +9,10 @@ use walrus::{FunctionId, LocalId, Module, ModuleConfig, ValType};
 
 /// Parts of the names of functions that dependencies compile in and that the page never calls: burn's own matrix
 /// products on GPUs; its quantised tensors, for which cubecl generates a kernel for each view and number type; matrix
-/// products of number types that models do not have; and the code that compresses parquet pages and builds
-/// dictionaries, because the page only reads parquet.
-const NEVER_CALLED: [&str; 22] = [
+/// products of number types that models do not have; the parser of kernels' intermediate representation, which is only
+/// ever built by code; and the code that compresses parquet pages and builds dictionaries, because the page only reads
+/// parquet.
+const NEVER_CALLED: [&str; 27] = [
     "cubek_matmul",
     "cubek_tile",
     "QuantizedView",
@@ -21,6 +22,11 @@ const NEVER_CALLED: [&str; 22] = [
     "gemm_c64",
     "gemm_f16",
     "gemm_f64",
+    "combine..parser",
+    "7combine6parser",
+    "pliron..parsable",
+    "canonical_syntax_parse",
+    "6pliron5irfmt7parsers",
     "byte_array_dictionary",
     "dictionary_buffer",
     "pack_dictionary",

@@ -7,6 +7,7 @@ mod marking;
 mod model;
 mod output;
 mod progress;
+mod reference_first;
 mod row_journal;
 mod table;
 

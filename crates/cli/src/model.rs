@@ -6,9 +6,9 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use rewardscope_engine::{
-    Aggregate, Bos, Cancel, Clock, DeviceChoice, Dtype, Format, LoadOptions, LoadProgress, LoadStage, LogRatios,
-    ModelFiles, ModelReport, PairAggregate, PooledToken, Protocol, Reader, ReaderChoice, ReaderSpec, Reference,
-    RewardHead, Scorer, StepAggregate, TruncationSide,
+    Aggregate, Bos, Cancel, Clock, DeviceChoice, Dtype, Format, KeptReference, LoadOptions, LoadProgress, LoadStage,
+    LogRatios, ModelFiles, ModelReport, PairAggregate, PooledToken, Protocol, Reader, ReaderChoice, ReaderSpec,
+    Reference, RewardHead, Scorer, StepAggregate, TruncationSide,
 };
 use rewardscope_store::{FetchProgress, Folder, RepositoryId, Source, Store};
 
@@ -89,7 +89,8 @@ pub struct Arguments {
 pub struct ReferenceArguments {
     /// Score by implicit rewards: how much likelier the model finds a completion than this one does
     ///
-    /// Named like --model; `base` is the base of an adapter. Both models are in memory at once.
+    /// Named like --model; `base` is the base of an adapter. Both models are in memory at once where they fit; else
+    /// `score` and `eval` read the reference first.
     #[arg(long, value_name = "MODEL")]
     pub reference: Option<String>,
     /// What to multiply an implicit reward by, as in the training of the model
@@ -286,8 +287,17 @@ pub fn now() -> Clock {
     Clock::from_local_seconds(chrono::Local::now().naive_local().and_utc().timestamp())
 }
 
-/// Opens the model's files, the head and the device, and loads the weights. Shows progress, and then what was loaded.
-pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
+/// A model that is ready to be loaded.
+pub struct Prepared<'a> {
+    arguments: &'a Arguments,
+    files: NamedFiles,
+    head: Option<RewardHead>,
+    reference: Option<NamedFiles>,
+    options: LoadOptions,
+}
+
+/// Opens a model's files, its head and its reference.
+pub async fn prepare(arguments: &Arguments) -> anyhow::Result<Prepared<'_>> {
     let clock = arguments.date.unwrap_or_else(now);
     let mut options = match arguments.protocol {
         ProtocolName::Default => LoadOptions::new(clock),
@@ -307,32 +317,103 @@ pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
         Some(path) => Some(RewardHead::read(&Source::file(path)?).await?),
         None => None,
     };
-    let ReferenceArguments { reference, beta, normalise_length } = &arguments.reference;
-    // Found before anything is loaded.
-    let reference = match reference {
+    let reference = match &arguments.reference.reference {
         Some(name) => Some(reference_files(name, &files).await?),
         None => None,
     };
-    let device = driver::open(arguments.device).await?;
-    eprintln!("{}", device.report.reason);
-    let bar = ProgressBar::new(0).with_style(style("loading {bar:30} {bytes}/{total_bytes} {eta}")?);
-    let tell = &mut |now: LoadProgress| {
-        if now.stage == LoadStage::Weights {
-            bar.set_length(now.bytes_total);
-            bar.set_position(now.bytes_done);
-        }
-    };
-    let cancel = Cancel::default();
-    let mut scorer = Scorer::load(&files.files, head.as_ref(), device, options, &cancel, tell).await;
-    if let (Ok(_), Some(reference)) = (&scorer, reference) {
-        let log_ratios = LogRatios { beta: *beta, normalise_length: *normalise_length };
-        let device = driver::open(arguments.device).await?;
-        scorer = scorer?.against(&reference.files, log_ratios, device, &cancel, tell).await;
+    Ok(Prepared { arguments, files, head, reference, options })
+}
+
+/// Opens the device and loads a model and what it needs. Shows progress, and then what was loaded.
+pub async fn load(arguments: &Arguments) -> anyhow::Result<Loaded> {
+    prepare(arguments).await?.load(None).await
+}
+
+impl Prepared<'_> {
+    /// The time that chat templates are told.
+    pub fn clock(&self) -> Clock {
+        self.options.clock
     }
-    bar.finish_and_clear();
-    let scorer = scorer?;
-    told(scorer.report());
-    Ok(Loaded { scorer, clock, files })
+
+    /// Sets it.
+    pub fn set_clock(&mut self, clock: Clock) {
+        self.options.clock = clock;
+    }
+
+    /// Whether the device has room for the model, and for its reference, but not for both at once.
+    pub async fn fits_alone(&self) -> anyhow::Result<bool> {
+        // A head makes a classifier of the model, which is refused when it is loaded.
+        let (Some(reference), None) = (&self.reference, &self.head) else {
+            return Ok(false);
+        };
+        let device = driver::open(self.arguments.device).await?;
+        let own = self.files.files.inspect(None, &self.options).await?;
+        // Its own output is read, whatever reader is known for it.
+        let plain = LoadOptions { reader: ReaderChoice::None, instruction: None, ..self.options.clone() };
+        let other = reference.files.inspect(None, &plain).await?;
+        Ok(device.fits_in_turn([&own.needs, &other.needs], self.options.dtype))
+    }
+
+    /// Loads the reference by itself.
+    pub async fn reference(&self) -> anyhow::Result<Scorer> {
+        let reference = self.reference.as_ref().context("loading the reference: none was named with --reference")?;
+        let device = driver::open(self.arguments.device).await?;
+        eprintln!("{}", device.report.reason);
+        let loading = Loading::begin()?;
+        let (options, cancel) = (self.options.clone(), Cancel::default());
+        let tell = &mut |now| loading.tell(&now);
+        let scorer = Scorer::reference_for(&self.files.files, &reference.files, device, options, &cancel, tell).await;
+        loading.bar.finish_and_clear();
+        let scorer = scorer?;
+        eprintln!("{} is the reference; it is read first, then the model.", scorer.report().name);
+        Ok(scorer)
+    }
+
+    /// Loads the model. `kept` is what its reference said before; without it, the reference is loaded too.
+    pub async fn load(self, kept: Option<KeptReference>) -> anyhow::Result<Loaded> {
+        let Self { arguments, files, head, reference, options } = self;
+        let clock = options.clock;
+        let ReferenceArguments { beta, normalise_length, .. } = arguments.reference;
+        let log_ratios = LogRatios { beta, normalise_length };
+        let device = driver::open(arguments.device).await?;
+        eprintln!("{}", device.report.reason);
+        let loading = Loading::begin()?;
+        let tell = &mut |now| loading.tell(&now);
+        let cancel = Cancel::default();
+        let mut scorer = Scorer::load(&files.files, head.as_ref(), device, options, &cancel, tell).await;
+        if let (Ok(_), Some(reference)) = (&scorer, reference) {
+            scorer = match kept {
+                Some(kept) => scorer?.against_kept(kept, log_ratios),
+                None => {
+                    let device = driver::open(arguments.device).await?;
+                    scorer?.against(&reference.files, log_ratios, device, &cancel, tell).await
+                }
+            };
+        }
+        loading.bar.finish_and_clear();
+        let scorer = scorer?;
+        told(scorer.report());
+        Ok(Loaded { scorer, clock, files })
+    }
+}
+
+/// The progress bar of loading.
+struct Loading {
+    bar: ProgressBar,
+}
+
+impl Loading {
+    fn begin() -> anyhow::Result<Self> {
+        let bar = ProgressBar::new(0).with_style(style("loading {bar:30} {bytes}/{total_bytes} {eta}")?);
+        Ok(Self { bar })
+    }
+
+    fn tell(&self, now: &LoadProgress) {
+        if now.stage == LoadStage::Weights {
+            self.bar.set_length(now.bytes_total);
+            self.bar.set_position(now.bytes_done);
+        }
+    }
 }
 
 /// Shows what was loaded.

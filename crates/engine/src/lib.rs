@@ -31,7 +31,7 @@ mod loading;
 mod reader;
 mod scoring;
 
-pub use catalog::{CATALOG, Listed, PUBLISHED_MARKS};
+pub use catalog::{CATALOG, Listed, PUBLISHED_MARKS, ScoreKind, kinds_table};
 pub use checkpoint::dtype::{Dtype, Need};
 pub use checkpoint::files::ModelFiles;
 pub use checkpoint::head::{Backbone, HeadConfig, Pooling, RewardHead};
@@ -51,6 +51,7 @@ pub use rewardscope_models::{ARCHITECTURES, Head, supported_table};
 pub use rewardscope_store::Cancel;
 pub use rewardscope_text::{Bos, Clock, FORMATS, Format, Message, TruncationSide};
 pub use scoring::implicit::{LogRatios, Reference};
+pub use scoring::kept::{KeptReference, KeptText};
 pub use scoring::protocol::{PooledToken, Protocol};
 pub use scoring::reading::Objective;
 pub use scoring::report::ModelReport;

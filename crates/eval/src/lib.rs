@@ -66,6 +66,7 @@ pub use report::{RunReport, SubsetProgress};
 pub use rewardscope_data::{Columns as DatasetColumns, Rows, Skipped};
 pub use run::{
     CompletionScore, Estimate, ItemOutcome, ItemResult, Run, RunProgress, ScoredRow, check_scorer, score_item,
+    sequences,
 };
 pub use run_file::{ProtocolBlock, RunFile, RunItem};
 pub use run_identity::RunIdentity;

@@ -128,7 +128,10 @@ pub async fn score_item(scorer: &Scorer, item: &Item, cancel: &Cancel) -> Result
 }
 
 /// The token sequences of an item: one for each completion, or one for all steps of a solution.
-fn sequences(scorer: &Scorer, item: &Item) -> Result<Vec<TokenSequence>, EngineError> {
+///
+/// # Errors
+/// As [`Scorer::tokenize`] and [`Scorer::tokenize_steps`].
+pub fn sequences(scorer: &Scorer, item: &Item) -> Result<Vec<TokenSequence>, EngineError> {
     let prompt = conversation(item);
     match item.are_steps {
         true => scorer.tokenize_steps(&prompt, std::slice::from_ref(&item.completions)),

@@ -6,7 +6,7 @@ use js_sys::Function;
 use rewardscope_engine::{
     CATALOG, Cancel, Clock, DeviceChoice, DeviceReport, Dtype, EngineError, FORMATS, Format, Gives, Listed,
     LoadOptions, LoadProgress, LogRatios, ModelFiles, NamedReader, PUBLISHED_MARKS, PairAggregate, READERS, Reader,
-    ReaderChoice, ReaderSpec, Scorer, StepAggregate, device,
+    ReaderChoice, ReaderSpec, ScoreKind, Scorer, StepAggregate, device,
 };
 use rewardscope_store::{FetchProgress, Folder, PARTS_FILE, RepositoryId, Source, is_address};
 use serde::{Deserialize, Serialize};
@@ -72,6 +72,15 @@ impl LoadSettings {
         asked.map(read).transpose()
     }
 
+    /// The weight type of which a kept form may be opened instead of the published files. A reader takes rows of the
+    /// vocabulary's matrix as they were published, so that its scores do not depend on what was loaded before.
+    fn form(&self) -> Dtype {
+        match self.reader.as_deref().map(str::trim) {
+            None | Some("" | "none") => self.dtype,
+            Some(_) => Dtype::Auto,
+        }
+    }
+
     fn options(&self, clock: Clock) -> Result<LoadOptions, EngineError> {
         let mut options = match (self.is_dpo, self.is_reference) {
             (true, _) => LoadOptions::rewardbench_dpo(clock),
@@ -107,6 +116,8 @@ pub struct Catalog {
     pub formats: Vec<String>,
     /// The known readers.
     pub readers: Vec<ListedReader>,
+    /// The kinds of scores.
+    pub kinds: Vec<ListedKind>,
     /// The device that the models would run on.
     pub device: DeviceReport,
 }
@@ -128,8 +139,21 @@ pub struct ListedModel {
     pub licence: String,
     /// Published RewardBench 2 mark, 0 to 1; absent where none is published.
     pub reward_bench_2: Option<f64>,
+    /// What the model's scores are.
+    pub kind: ScoreKind,
     /// Why the model cannot be loaded on this device; absent where it can.
     pub does_not_fit: Option<String>,
+}
+
+/// A kind of scores as listed.
+#[derive(Serialize, tsify::Tsify)]
+pub struct ListedKind {
+    /// The kind.
+    pub kind: ScoreKind,
+    /// Its name, as a label.
+    pub label: String,
+    /// What it gives, in sentences.
+    pub gives: String,
 }
 
 /// A known reader as listed.
@@ -143,6 +167,20 @@ pub struct ListedReader {
     pub is_for_language_models: bool,
     /// The reader as JSON, to be changed.
     pub json: String,
+}
+
+/// A model of files that the visitor picked.
+async fn picked_files(
+    name: &str,
+    files: &[web_sys::File],
+    cancel: &Cancel,
+) -> Result<Result<ModelFiles, EngineError>, JsValue> {
+    let folder = Folder::new(name, files.iter().map(Source::picked)).assembled(cancel).await.map_err(sentence)?;
+    Ok(ModelFiles::from_sources(name, folder.sources().cloned().collect()))
+}
+
+fn listed_kind(kind: ScoreKind) -> ListedKind {
+    ListedKind { kind, label: kind.label().to_owned(), gives: kind.gives().to_owned() }
 }
 
 fn listed_readers() -> Result<Vec<ListedReader>, EngineError> {
@@ -188,6 +226,7 @@ impl Session {
             memory_bytes: model.memory_bytes(dtype),
             licence: model.licence.to_owned(),
             reward_bench_2: model.reward_bench_2,
+            kind: model.kind,
             does_not_fit: model.does_not_fit(&device, dtype),
         };
         to_js(&Catalog {
@@ -195,6 +234,7 @@ impl Session {
             marks_from: PUBLISHED_MARKS.to_owned(),
             formats: FORMATS.iter().map(|format| format.name.to_owned()).collect(),
             readers: listed_readers().map_err(sentence)?,
+            kinds: ScoreKind::ALL.map(listed_kind).into(),
             device: device.report.clone(),
         })
     }
@@ -214,7 +254,7 @@ impl Session {
         let tell = &mut |now: FetchProgress| tell(&progress, &LoadProgress::from(now));
         let settings: LoadSettings = from_js(settings)?;
         let repository = store.site(&manifest, &cancel, tell).await.map_err(sentence)?;
-        let files = ModelFiles::fetch_as(&store, &repository, None, settings.dtype, &cancel, tell).await;
+        let files = ModelFiles::fetch_as(&store, &repository, None, settings.form(), &cancel, tell).await;
         self.load(files, head, &settings, &progress, &cancel).await
     }
 
@@ -230,7 +270,7 @@ impl Session {
     ) -> Result<JsValue, JsValue> {
         let (_busy, cancel) = self.begin()?;
         let settings: LoadSettings = from_js(settings)?;
-        let files = self.named_files(&id, settings.dtype, &progress, &cancel).await?;
+        let files = self.named_files(&id, settings.form(), &progress, &cancel).await?;
         self.load(files, head, &settings, &progress, &cancel).await
     }
 
@@ -246,9 +286,15 @@ impl Session {
         #[wasm_bindgen(unchecked_param_type = "(progress: LoadProgress) => void")] progress: Function,
     ) -> Result<JsValue, JsValue> {
         let (_busy, cancel) = self.begin()?;
-        let folder = Folder::new(&name, files.iter().map(Source::picked)).assembled(&cancel).await.map_err(sentence)?;
-        let files = ModelFiles::from_sources(&name, folder.sources().cloned().collect());
+        let files = picked_files(&name, &files, &cancel).await?;
         self.load(files, head, &from_js(settings)?, &progress, &cancel).await
+    }
+
+    /// Takes files that the visitor picked as the reference of the model that is loaded next, in place of those that its
+    /// settings name.
+    #[wasm_bindgen(js_name = pickReference)]
+    pub fn pick_reference(&self, files: Vec<web_sys::File>) {
+        self.reference.replace(files);
     }
 
     /// Measures the speed of the GPU and of the CPU. Takes about a second.
@@ -297,9 +343,13 @@ impl Session {
             None => None,
         };
         // All is fetched before the old model is dropped.
+        let picked = self.reference.take();
         let reference = match &settings.reference {
             Some(ReferenceSettings { model, log_ratios }) => {
-                let files = self.named_files(model, settings.dtype, progress, cancel).await?;
+                let files = match picked.is_empty() {
+                    true => self.named_files(model, settings.dtype, progress, cancel).await?,
+                    false => picked_files(model, &picked, cancel).await?,
+                };
                 Some((files.map_err(engine_sentence)?, *log_ratios))
             }
             None => None,

@@ -41,6 +41,8 @@ pub struct Session {
     /// Number of datasets opened so far; part of the explorer's key.
     pub(crate) datasets: Cell<usize>,
     pub(crate) claims: RefCell<Claims>,
+    /// Files picked as the reference of the next model.
+    pub(crate) reference: RefCell<Vec<web_sys::File>>,
     pub(crate) features: RefCell<Option<FeatureCache>>,
     pub(crate) fitted: RefCell<Option<RewardHead>>,
     pub(crate) cancel: RefCell<Cancel>,

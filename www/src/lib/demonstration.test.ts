@@ -47,6 +47,7 @@ describe("the model of a link", () => {
     const report = sample.model({ origin: "a/b@c0ffee" });
     expect(linkedModel({ kind: "hub", id: "a/b" }, report)).toEqual({ hub: "a/b@c0ffee" });
     expect(linkedModel({ kind: "files", files: [] }, report)).toBeUndefined();
+    expect(linkedModel({ kind: "hub", id: "a/b", reference: [new File([], "a")] }, report)).toBeUndefined();
   });
 });
 

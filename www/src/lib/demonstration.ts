@@ -52,8 +52,8 @@ export async function sourceOf({ model, head }: Demonstration): Promise<ModelSou
 
 /** The loaded model as a link names it; undefined for files that only this device has. */
 export function linkedModel(source: ModelSource, report: ModelReport): LinkedModel | undefined {
+  if (source.kind === "files" || source.reference) return undefined;
   if (source.kind === "hub") return { hub: report.origin ?? source.id };
-  if (source.kind === "files") return undefined;
   const address = (head: ModelSource["head"]) => (head instanceof URL ? head.href : undefined);
   const known = SITE_MODELS.filter((model) => model.source.manifest === source.manifest);
   const same = known.find(

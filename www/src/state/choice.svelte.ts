@@ -1,7 +1,7 @@
 // What a visitor has chosen in Models for the next load. It is kept here because the view is made anew each time that
 // it moves between its own place and the sheet over another view.
 import { doubleName, pickedModels, type PickedModel } from "../lib/picked";
-import type { OverlapRule, Pooling } from "../wasm/rewardscope";
+import type { OverlapRule, Pooling, ScoreKind } from "../wasm/rewardscope";
 
 /** Where the next model is chosen from. */
 export type Source = "gallery" | "hub" | "own";
@@ -15,6 +15,8 @@ export class ChoiceState {
   /** The gallery's order, and whether only models that fit on this device are shown. */
   order = $state<GalleryOrder>("size");
   onlyFitting = $state(false);
+  /** What the scores of the shown models are; absent: whatever they are. */
+  kind = $state<ScoreKind>();
   /** The id on the Hub. */
   id = $state("");
   /** The models among the files that were picked or dropped. With more than one, the page asks which. */
@@ -23,6 +25,8 @@ export class ChoiceState {
   trouble = $state("");
   /** The reward head that the next model gets, unless it has one of its own. */
   head = $state.raw<File>();
+  /** The files of the model that the next one is measured against; absent where a name in the settings stands for it. */
+  reference = $state.raw<File[]>();
   /** Parts of the view that are unfolded. */
   open = $state({ settings: false, head: false, device: false, fit: false });
   /** The choices for fitting a reward head. */

@@ -18,6 +18,8 @@ export type ModelSource = (
 ) & {
   /** The reward head to use: its file, or the address of the site's own. */
   head?: Uint8Array | File | URL | undefined;
+  /** The files of the model that its rewards are measured against, where the settings' name for it stands for these. */
+  reference?: File[] | undefined;
 };
 
 /** What the rest of the state does when another model is loaded. */
@@ -56,6 +58,7 @@ async function loadInto(
   tell: (now: LoadProgress) => void,
 ): Promise<ModelReport> {
   await engine.call("configure", [hub, token, keep]);
+  if (source.reference) await engine.call("pickReference", [source.reference]);
   if (source.kind === "site") return engine.call("loadSite", [source.manifest, head, settings], tell);
   if (source.kind === "hub") return engine.call("loadHub", [source.id, head, settings], tell);
   return engine.call("loadFiles", [sourceName(source), source.files, head, settings], tell);
@@ -120,8 +123,10 @@ export class ModelsState {
 
   /** Loads a model and says so. */
   load(source: ModelSource, settings: LoadSettings) {
+    // Files that were picked stand for the name in the settings.
+    const reference = settings.reference && this.choice.reference;
     return this.#work.during("loading", async () => {
-      const model = await this.become(source, settings);
+      const model = await this.become(reference ? { ...source, reference } : source, settings);
       this.#work.notice = `${modelName(model)} is loaded.`;
     });
   }

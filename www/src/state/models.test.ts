@@ -75,6 +75,18 @@ describe("loading a model", () => {
     expect(all.seam.of("loadFiles")).toEqual([[expect.stringMatching(name), files, undefined, sample.SETTINGS]]);
   });
 
+  test("files of a reference are handed over before the model is loaded", async () => {
+    const files = [file("config.json"), file("model.safetensors")];
+    models.choice.reference = files;
+    const reference = { model: "config.json", log_ratios: { beta: 1, normalise_length: false } };
+    await models.load(HUB, { ...sample.SETTINGS, reference });
+    expect(all.seam.calls.map(([name]) => name)).toEqual(["configure", "pickReference", "loadHub"]);
+    expect(all.seam.of("pickReference")).toEqual([[files]]);
+    // Without a reference in the settings they have no part in it.
+    await load();
+    expect(all.seam.of("pickReference")).toHaveLength(1);
+  });
+
   test("how far it is is shown while it lasts", async () => {
     const loading = held();
     all.seam.answers.loadHub = async (_args, tell) => {

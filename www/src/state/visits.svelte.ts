@@ -73,9 +73,9 @@ export class VisitsState {
     const loaded = this.#models.loaded;
     if (!this.opens || !from || !loaded || !from.access.keep || from.access.hub) return;
     const { source, settings } = from;
-    const site = SITE_MODELS.find((known) => isSame(known.source, source));
+    const site = source.reference ? undefined : SITE_MODELS.find((known) => isSame(known.source, source));
     // A head of one's own is not stored, and a picked file cannot be opened again.
-    const hub = source.kind === "hub" && !source.head ? loaded.origin : undefined;
+    const hub = source.kind === "hub" && !source.head && !source.reference ? loaded.origin : undefined;
     const model = site ? { site: site.name } : hub && hub.includes("@") ? { hub } : undefined;
     write(KEY, model && JSON.stringify({ model, settings: $state.snapshot(settings) } satisfies LastModel));
   }

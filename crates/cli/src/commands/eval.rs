@@ -10,15 +10,16 @@ use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::ProgressBar;
 use rewardscope_benchmarks::published::Placement;
-use rewardscope_benchmarks::{Marks, Selection};
-use rewardscope_engine::{EngineError, Scorer};
+use rewardscope_benchmarks::{Item, Marks, Selection};
+use rewardscope_engine::{Cancel, EngineError, KeptReference, Scorer};
 use rewardscope_eval::{
-    BoardRow, Claims, DriveError, Driven, Journal, Reading, Rows, RunFile, RunIdentity, ScoreFile, check_scorer,
-    dataset_name, drive, marks_json, reference_scores, reference_summary,
+    BoardRow, Claims, DriveError, Driven, Journal, Reading, Rows, Run, RunFile, RunIdentity, ScoreFile, check_scorer,
+    dataset_name, drive, marks_json, reference_scores, reference_summary, sequences,
 };
 
 use crate::dataset::Data;
 use crate::output::{Stopped, on_interrupt, say, write};
+use crate::reference_first::KeptFile;
 use crate::{model, progress, table};
 
 #[derive(Args)]
@@ -50,6 +51,11 @@ pub struct Arguments {
     /// Score all items again, discarding the journal in --out
     #[arg(long)]
     restart: bool,
+    /// Read the reference before the model is loaded, not beside it [default: where both do not fit into memory]
+    ///
+    /// What the reference says is kept in --out, in reference-first.jsonl.
+    #[arg(long, requires = "reference")]
+    reference_first: bool,
     /// Refuse bad rows, and give no marks for an incomplete run
     ///
     /// A bad row is one that is not a preference. A run is incomplete where a score is NaN or infinite, an item has no
@@ -84,7 +90,16 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let selection = Selection { limit_per_subset: arguments.limit.map(NonZeroUsize::get), seed: arguments.seed };
     std::fs::create_dir_all(&arguments.out).with_context(|| format!("creating {}", arguments.out.display()))?;
-    let model::Loaded { scorer, clock, .. } = model::load(&arguments.model).await?;
+    let cancel = on_interrupt();
+    let mut prepared = model::prepare(&arguments.model).await?;
+    let kept = match arguments.reference_first || prepared.fits_alone().await? {
+        true => {
+            let run = Run::new(benchmark, &items, selection);
+            Some(reference_first(arguments, run.items(), &mut prepared, &cancel).await?)
+        }
+        false => None,
+    };
+    let model::Loaded { scorer, clock, .. } = prepared.load(kept).await?;
     check_scorer(&scorer, benchmark)?;
     let identity = RunIdentity::new(scorer.report(), benchmark, &dataset_name(&sources), &items, selection);
     let place = arguments.out.join("journal.jsonl");
@@ -105,7 +120,6 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let bar = ProgressBar::new(total as u64)
         .with_style(progress::style("scoring {bar:30} {pos}/{len} items, {msg}, {eta} left")?)
         .with_position(done as u64);
-    let cancel = on_interrupt();
     let own = Own(RefCell::new((journal, Claims::default())));
     let driven = drive(&scorer, &own, &cancel, &mut |now| {
         bar.set_message(format!("{:.0} tokens/s", now.tokens_per_second));
@@ -138,6 +152,36 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         report.saved_tokens
     )?;
     Ok(ExitCode::from(u8::from(report.items_failed > 0)))
+}
+
+/// Computes what the reference says of all items.
+async fn reference_first(
+    arguments: &Arguments,
+    items: &[Item],
+    prepared: &mut model::Prepared<'_>,
+    cancel: &Cancel,
+) -> anyhow::Result<KeptReference> {
+    let reference = prepared.reference().await?;
+    let clocks = (prepared.clock(), arguments.model.date);
+    let place = arguments.out.join("reference-first.jsonl");
+    let mut kept = KeptFile::open(&place, &reference, clocks, arguments.restart).await?;
+    // A template that writes the date must give both models the same texts.
+    reference.set_clock(kept.clock());
+    prepared.set_clock(kept.clock());
+    let bar = ProgressBar::new(items.len() as u64)
+        .with_style(progress::style("reading the reference {bar:30} {pos}/{len} items, {eta} left")?);
+    for item in items {
+        if cancel.is_cancelled() {
+            return Err(Stopped(
+                "stopped while the reference was read; the same command goes on from there".to_owned(),
+            )
+            .into());
+        }
+        kept.add(&reference, sequences(&reference, item), cancel).await?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(kept.finish())
 }
 
 /// Writes the results of a run: its scores, run file, marks, the reference evaluator's files, and the row for the

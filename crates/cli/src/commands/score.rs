@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 use rewardscope_data::Skipped;
-use rewardscope_engine::{Cancel, Detail, Duel, EngineError, Objective, PositionBias, Score, Scorer, StepScores};
+use rewardscope_engine::{
+    Cancel, Detail, Duel, EngineError, KeptReference, Objective, PositionBias, Score, Scorer, StepScores, TokenSequence,
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -16,6 +18,7 @@ use crate::commands::score_input::{Input, RowIn, Work, is_pipe};
 use crate::dataset::{BadRows, RowOptions};
 use crate::model;
 use crate::output::{Closed, Stopped, on_interrupt};
+use crate::reference_first::{self, KeptFile};
 use crate::row_journal::{CUT, FAILED, RowJournal, RowRecord, check_output, place_of};
 
 #[derive(Args)]
@@ -44,6 +47,11 @@ pub struct Arguments {
     /// Replace an existing output and start over
     #[arg(long)]
     overwrite: bool,
+    /// Read the reference before the model is loaded, not beside it [default: where both do not fit into memory]
+    ///
+    /// The rows are then read twice. What the reference says is kept in OUTPUT.reference until the output is complete.
+    #[arg(long, requires = "reference")]
+    reference_first: bool,
     /// Stop at a row that cannot be read instead of writing its error
     #[arg(long)]
     strict: bool,
@@ -139,7 +147,12 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let cancel = on_interrupt();
     let mut input = Input::open(&arguments.input, &arguments.rows, arguments.strict).await?;
-    let model::Loaded { scorer, clock, .. } = model::load(&arguments.model).await?;
+    let mut prepared = model::prepare(&arguments.model).await?;
+    let kept = match arguments.reference_first || prepared.fits_alone().await? {
+        true => Some(reference_first(arguments, is_stream, &mut prepared, &cancel).await?),
+        false => None,
+    };
+    let model::Loaded { scorer, clock, .. } = prepared.load(kept).await?;
     let (mut journal, mut out) = match is_stream {
         true => (RowJournal::memory(clock), stream(&arguments.output)?),
         false => {
@@ -184,7 +197,61 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         file.sync_all().with_context(|| format!("writing {shown}"))?;
     }
     journal.finish()?;
+    let of_reference = reference_first::place_of(&arguments.output);
+    if !is_stream && of_reference.exists() {
+        std::fs::remove_file(&of_reference).with_context(|| format!("removing {}", of_reference.display()))?;
+    }
     Ok(ExitCode::from(u8::from(rows.failed)))
+}
+
+/// Computes what the reference says of all rows.
+async fn reference_first(
+    arguments: &Arguments,
+    is_stream: bool,
+    prepared: &mut model::Prepared<'_>,
+    cancel: &Cancel,
+) -> anyhow::Result<KeptReference> {
+    let shown = arguments.input.display();
+    if arguments.input == Path::new("-") || is_pipe(&arguments.input) {
+        bail!(
+            "reading {shown}: the reference is read before the model is loaded, so that rows are read twice; give a file"
+        );
+    }
+    let reference = prepared.reference().await?;
+    let mut kept = match is_stream {
+        true => KeptFile::memory(&reference, prepared.clock()),
+        false => {
+            let clocks = (prepared.clock(), arguments.model.date);
+            KeptFile::open(&reference_first::place_of(&arguments.output), &reference, clocks, arguments.overwrite)
+                .await?
+        }
+    };
+    // A template that writes the date must give both models the same texts.
+    reference.set_clock(kept.clock());
+    prepared.set_clock(kept.clock());
+    let mut input = Input::open(&arguments.input, &arguments.rows, arguments.strict).await?;
+    while let Some(few) = input.next().await? {
+        for RowIn { work, .. } in few {
+            if cancel.is_cancelled() {
+                return Err(Stopped(
+                    "stopped while the reference was read; the same command goes on from there".to_owned(),
+                )
+                .into());
+            }
+            kept.add(&reference, sequences(&reference, &work), cancel).await?;
+        }
+    }
+    Ok(kept.finish())
+}
+
+/// The token sequences of a row; none where it has nothing to score.
+fn sequences(scorer: &Scorer, work: &Work) -> Result<Vec<TokenSequence>, EngineError> {
+    match work {
+        Work::None(_) => Ok(Vec::new()),
+        Work::Tokens(sequence) => Ok(vec![sequence.clone()]),
+        Work::Steps(row) => scorer.tokenize_steps(&row.prompt(), std::slice::from_ref(&row.steps)),
+        Work::Texts(row) => scorer.tokenize(&row.prompt, row.chosen.iter().chain(&row.rejected).map(String::as_str)),
+    }
 }
 
 /// The progress of a run.
@@ -293,25 +360,19 @@ async fn scored(scorer: &Scorer, row: RowIn, per_token: bool, cancel: &Cancel) -
     let RowIn { number, id, work, .. } = row;
     let failed =
         |error: String| RowOut { id: id.clone(), error: Some(format!("row {number}: {error}")), ..RowOut::default() };
-    let (sequences, many, num_correct, subset) = match work {
+    let found = sequences(scorer, &work);
+    let (many, num_correct, subset) = match work {
         Work::None(error) => return Ok(failed(error)),
-        Work::Tokens(sequence) => (vec![sequence], false, None, String::new()),
-        Work::Steps(row) => match scorer.tokenize_steps(&row.prompt(), std::slice::from_ref(&row.steps)) {
-            Ok(sequences) => (sequences, false, None, String::new()),
-            Err(error) => return Ok(failed(error.to_string())),
-        },
+        Work::Tokens(_) | Work::Steps(_) => (false, None, String::new()),
         Work::Texts(row) => {
-            let all = row.chosen.iter().chain(&row.rejected).map(String::as_str);
             let is_compared = !row.rejected.is_empty();
-            let num_correct = is_compared.then_some(row.chosen.len());
-            match scorer.tokenize(&row.prompt, all) {
-                Ok(sequences) => {
-                    let subset = if is_compared { row.subset.clone() } else { String::new() };
-                    (sequences, row.is_list || is_compared, num_correct, subset)
-                }
-                Err(error) => return Ok(failed(error.to_string())),
-            }
+            let subset = if is_compared { row.subset } else { String::new() };
+            (row.is_list || is_compared, is_compared.then_some(row.chosen.len()), subset)
         }
+    };
+    let sequences = match found {
+        Ok(sequences) => sequences,
+        Err(error) => return Ok(failed(error.to_string())),
     };
     let detail = if per_token { Detail::EveryToken } else { Detail::Score };
     let scores = match scorer.score_tokens(&sequences, detail, cancel).await {

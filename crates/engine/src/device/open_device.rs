@@ -200,6 +200,14 @@ impl OpenDevice {
         Err(EngineError::TooLarge { model, dtype, weight_bytes, most_bytes, advice })
     }
 
+    /// Whether it has room for each of two models as `dtype`, but not for both at once.
+    pub fn fits_in_turn(&self, [one, other]: [&[Need]; 2], dtype: Dtype) -> bool {
+        let bytes = |needs: &[Need]| needs.iter().find(|need| need.dtype == dtype).map_or(0, |need| need.weight_bytes);
+        let (one, other) = (bytes(one), bytes(other));
+        let fits = |bytes: u64| self.most_bytes.is_none_or(|most| bytes <= most);
+        fits(one) && fits(other) && !fits(one + other)
+    }
+
     /// The same device with the room that weights of `weight_bytes` leave.
     pub(crate) fn beside(self, weight_bytes: u64) -> Self {
         Self { most_bytes: self.most_bytes.map(|most| most.saturating_sub(weight_bytes)), ..self }
@@ -384,5 +392,19 @@ mod tests {
     fn chains_of_errors_become_one_sentence() {
         let chain = "An error happened\n\nCaused by:\n  An error happened\n\nCaused by:\n  the buffer is gone\nBacktrace:\n  1: x";
         assert_eq!(one_sentence(chain), "An error happened: the buffer is gone");
+    }
+
+    #[test]
+    fn two_models_may_fit_in_turn_alone() {
+        let of = |weight_bytes: u64| vec![Need { dtype: Dtype::Auto, weight_bytes }];
+        let device = |most| {
+            pollster::block_on(crate::device::open(crate::DeviceChoice::Cpu))
+                .expect("a processor")
+                .limited(most, u64::MAX)
+        };
+        let in_turn = |most, one, other| device(most).fits_in_turn([&of(one), &of(other)], Dtype::Auto);
+        assert!(in_turn(10, 6, 6) && in_turn(10, 10, 1));
+        assert!(!in_turn(10, 5, 5), "both fit at once");
+        assert!(!in_turn(10, 11, 1) && !in_turn(10, 1, 11), "one of them fits nowhere");
     }
 }

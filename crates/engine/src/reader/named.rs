@@ -44,7 +44,7 @@ const fn head(
 
 /// The known readers. The first that is for a model reads it, unless another is chosen.
 #[rustfmt::skip]
-pub const READERS: [NamedReader; 15] = [
+pub const READERS: &[NamedReader] = &[
     tokens("qwen3-reranker", &["qwen3-reranker"], "reader_difference", include_str!("named/qwen3-reranker.json")),
     head("qwen3-reranker-seq-cls", &["qwen3-reranker"], &[], "reader_difference", include_str!("named/qwen3-reranker-seq-cls.json")),
     tokens("mxbai-rerank-v2", &["mxbai-rerank-base-v2", "mxbai-rerank-large-v2"], "reader_difference", include_str!("named/mxbai-rerank-v2.json")),
@@ -86,7 +86,7 @@ impl NamedReader {
 /// Never, as a test says.
 pub fn readers_table() -> Result<String, EngineError> {
     let mut table = "| name | reads | found by | scores are | proven on |\n|---|---|---|---|---|\n".to_owned();
-    for known in &READERS {
+    for known in READERS {
         let spec = known.reader()?.spec;
         let names = known.models.iter().map(|name| format!("`{name}`"));
         let classes = known.classes.iter().map(|class| format!("`...{class}`"));
@@ -113,7 +113,7 @@ impl Reader {
         match READERS.iter().find(|reader| reader.name == name) {
             Some(reader) => reader.reader(),
             None => {
-                let known = READERS.each_ref().map(|reader| reader.name).join(", ");
+                let known = READERS.iter().map(|reader| reader.name).collect::<Vec<_>>().join(", ");
                 Err(EngineError::NoReader { name: name.to_owned(), known })
             }
         }
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn every_named_reader_is_a_reader() {
-        for reader in &READERS {
+        for reader in READERS {
             let read = reader.reader().expect(reader.name);
             assert_eq!(read.spec.tokens.is_empty(), !reader.is_for_language_models, "{}", reader.name);
         }

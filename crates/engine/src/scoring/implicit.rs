@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::Cancel;
 use crate::error::EngineError;
 use crate::scoring::forward::{Forward, PrefixCache, Readings, Row};
+use crate::scoring::kept::KeptReference;
 use crate::scoring::score::{LogProbabilities, Score};
 
 /// How the log-ratios of a completion's tokens become its reward.
@@ -47,12 +48,18 @@ pub struct Reference {
     pub log_ratios: LogRatios,
 }
 
-/// A reference on its device.
+/// What a policy is measured against.
 pub(super) struct Against {
-    pub forward: Forward,
-    pub layers: usize,
-    pub batch_tokens: usize,
+    pub by: By,
     pub reference: Reference,
+}
+
+/// Where a reference's log-probabilities come from.
+pub(super) enum By {
+    /// The reference on its device.
+    Loaded { forward: Forward, layers: usize, batch_tokens: usize },
+    /// What it said before.
+    Kept(KeptReference),
 }
 
 impl Against {
@@ -64,8 +71,17 @@ impl Against {
         cancel: &Cancel,
         told: &mut dyn FnMut(usize),
     ) -> Result<Vec<Readings>, EngineError> {
-        self.forward.check_ids(&self.reference.model, rows.iter().flat_map(|row| row.ids))?;
-        self.forward.read(rows, self.layers, self.batch_tokens, cache, cancel, told).await
+        match &self.by {
+            By::Loaded { forward, layers, batch_tokens } => {
+                forward.check_ids(&self.reference.model, rows.iter().flat_map(|row| row.ids))?;
+                forward.read(rows, *layers, *batch_tokens, cache, cancel, told).await
+            }
+            By::Kept(kept) => {
+                let readings = kept.read(rows)?;
+                told(rows.len());
+                Ok(readings)
+            }
+        }
     }
 
     /// Makes an implicit reward of the policy's score.

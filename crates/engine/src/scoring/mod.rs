@@ -3,6 +3,7 @@
 pub(crate) mod batching;
 pub(crate) mod forward;
 pub(crate) mod implicit;
+pub(crate) mod kept;
 pub(crate) mod pairs;
 pub(crate) mod policy;
 pub(crate) mod protocol;

@@ -1,17 +1,62 @@
 //! A language model as a policy: what it is measured against, and the rows that RewardBench makes for both.
 
-use rewardscope_models::Head;
+use rewardscope_models::{Head, Summary};
 use rewardscope_store::Hasher;
-use rewardscope_text::TextError;
+use rewardscope_text::{TextError, TextPipeline};
 
 use crate::error::EngineError;
-use crate::scoring::implicit::{Against, LogRatios, Reference};
-use crate::scoring::scorer::Scorer;
+use crate::reader::attach::attach;
+use crate::scoring::implicit::{Against, By, LogRatios, Reference};
+use crate::scoring::kept::{KeptReference, KeptText, OfReference};
+use crate::scoring::report::ModelReport;
+use crate::scoring::score::Detail;
+use crate::scoring::scorer::{Scorer, formatted};
 use crate::scoring::sequence::TokenSequence;
 use crate::{Cancel, LoadOptions, LoadProgress, Message, ModelFiles, OpenDevice, Protocol, ReaderChoice};
 
 /// What RewardBench leaves of a prompt that is too long.
 const DPO_PROMPT_TOKENS: usize = 128;
+
+fn of_reference(report: &ModelReport) -> OfReference {
+    OfReference {
+        model: report.origin.as_ref().unwrap_or(&report.name).clone(),
+        fingerprint: report.fingerprint.clone(),
+        dtype: report.dtype,
+        context_tokens: report.context_tokens,
+        device_bytes: report.device_bytes,
+        weight_bytes: report.weight_bytes,
+    }
+}
+
+/// Checks that a model gives log-probabilities.
+fn is_language_model(role: &str, name: &str, summary: &Summary) -> Result<(), EngineError> {
+    if summary.head == Head::LanguageModel {
+        return Ok(());
+    }
+    let found = format!(
+        "a language model was expected as the {role}, {name} ({}) was found, whose scores are those of a head or a \
+         reader; choose a language model, or load it without a reader (--reader none)",
+        summary.architecture
+    );
+    Err(EngineError::Implicit { model: name.to_owned(), found })
+}
+
+/// Checks that an id stands for the same token in a policy and its reference, where both have it: fine-tuning adds
+/// tokens. Each has a name, a number of ids and a tokenizer.
+fn same_vocabulary(both: [(&str, usize, &TextPipeline); 2]) -> Result<(), EngineError> {
+    let [(policy, own_size, own), (name, size, other)] = both;
+    for id in 0..u32::try_from(own_size.min(size)).unwrap_or(u32::MAX) {
+        if let (Some(own), Some(other)) = (own.tokenizer.token(id), other.tokenizer.token(id))
+            && own != other
+        {
+            let found = format!(
+                "a reference of the same vocabulary was expected; in {name}, the token {id} is {other:?}, in the policy {own:?}; choose the model that the policy was trained from"
+            );
+            return Err(EngineError::Implicit { model: policy.to_owned(), found });
+        }
+    }
+    Ok(())
+}
 
 impl Scorer {
     /// This language model as a policy whose rewards are measured against a reference, which is loaded beside it: from
@@ -19,8 +64,8 @@ impl Scorer {
     /// of the weights and of batches are the reference's too.
     ///
     /// # Errors
-    /// As [`Self::load`], when the two do not fit into memory together, one of them is no language model, or their
-    /// vocabularies differ.
+    /// As [`Self::load`], when the two do not fit into memory together (then see [`Self::reference_for`]), one of them is
+    /// no language model, or their vocabularies differ.
     pub async fn against(
         self,
         files: &ModelFiles,
@@ -29,61 +74,105 @@ impl Scorer {
         cancel: &Cancel,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Self, EngineError> {
-        self.is_language_model("policy", &self)?;
+        is_language_model("policy", &self.report.name, &self.forward.summary)?;
         let device = device.beside(self.report.device_bytes);
         // Its own output is read, whatever reader is known for it.
         let options = LoadOptions { reader: ReaderChoice::None, ..self.options.clone() };
         let reference = Self::load(files, None, device, options, cancel, progress).await?;
-        self.is_language_model("reference", &reference)?;
-        self.measured(reference, log_ratios)
+        is_language_model("reference", &reference.report.name, &reference.forward.summary)?;
+        same_vocabulary([self.vocabulary(), reference.vocabulary()])?;
+        let of = of_reference(&reference.report);
+        let Self { forward, report, batch_tokens, .. } = reference;
+        Ok(self.measured(of, log_ratios, By::Loaded { forward, layers: report.layers, batch_tokens }))
     }
 
-    /// Checks that a scorer gives log-probabilities.
-    fn is_language_model(&self, role: &str, scorer: &Self) -> Result<(), EngineError> {
-        if scorer.forward.summary.head == Head::LanguageModel && scorer.against.is_none() {
-            return Ok(());
+    /// A reference by itself, which sees texts as its policy does: by the policy's tokenizer, template and limits. What
+    /// it says of texts ([`Self::keep`]) is for [`Self::against_kept`]. The options are those of the policy.
+    ///
+    /// # Errors
+    /// As [`Self::against`], but for memory.
+    pub async fn reference_for(
+        policy: &ModelFiles,
+        files: &ModelFiles,
+        device: OpenDevice,
+        options: LoadOptions,
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Self, EngineError> {
+        let mut opened = policy.open(options.clock).await?;
+        attach(&mut opened, policy.name(), false, &options).await?;
+        let summary = opened.architecture.summary();
+        is_language_model("policy", policy.name(), summary)?;
+        let most = options.max_tokens.unwrap_or(usize::MAX).min(summary.context_tokens);
+        let vocab_size = summary.vocab_size;
+        let own = LoadOptions { reader: ReaderChoice::None, ..options.clone() };
+        let mut reference = Self::load(files, None, device, own, cancel, progress).await?;
+        is_language_model("reference", &reference.report.name, &reference.forward.summary)?;
+        let both = [(policy.name(), vocab_size, &opened.text), reference.vocabulary()];
+        same_vocabulary(both)?;
+        formatted(&mut opened.text, &options)?;
+        let side = options.protocol.truncation.unwrap_or(opened.text.tokenizer.side());
+        reference.options.protocol.truncation = Some(side);
+        reference.text = opened.text;
+        reference.report.context_tokens = reference.report.context_tokens.min(most);
+        Ok(reference)
+    }
+
+    /// The name, the number of ids and the tokenizer of a model.
+    fn vocabulary(&self) -> (&str, usize, &TextPipeline) {
+        (&self.report.name, self.forward.summary.vocab_size, &self.text)
+    }
+
+    /// This model as a reference of which nothing is kept yet.
+    pub fn kept(&self) -> KeptReference {
+        KeptReference::new(of_reference(&self.report))
+    }
+
+    /// What a reference says of token sequences, in their order; nothing where `known` has it all.
+    ///
+    /// # Errors
+    /// As [`Self::score_tokens`].
+    pub async fn keep(
+        &self,
+        sequences: &[TokenSequence],
+        known: &KeptReference,
+        cancel: &Cancel,
+    ) -> Result<Vec<KeptText>, EngineError> {
+        let rows = self.rows(sequences, Detail::Score)?;
+        if known.read(&rows).is_ok() {
+            return Ok(Vec::new());
         }
-        let (kind, name, scores) = (&scorer.report.architecture, &scorer.report.name, scorer.report.scores());
-        Err(self.no_implicit(format!(
-            "a language model was expected as the {role}, {name} ({kind}) was found, whose scores are {scores}; choose a \
-             language model, or load it without a reader (--reader none)"
-        )))
+        let (layers, budget) = (self.report.layers, self.batch_tokens);
+        let readings = self.forward.read(&rows, layers, budget, None, cancel, &mut |_| ()).await?;
+        Ok(rows.iter().zip(readings).map(|(row, readings)| KeptText::of(row, readings)).collect())
     }
 
-    fn measured(mut self, reference: Self, log_ratios: LogRatios) -> Result<Self, EngineError> {
-        self.same_vocabulary(&reference)?;
-        let Self { forward, report: other, batch_tokens, .. } = reference;
-        let reference =
-            Reference { model: other.origin.unwrap_or(other.name), fingerprint: other.fingerprint, log_ratios };
+    /// As [`Self::against`], with what the reference says of all texts that will be scored. Its weights are not loaded.
+    ///
+    /// # Errors
+    /// When this is no language model. Scoring then fails for a text that is not kept.
+    pub fn against_kept(self, reference: KeptReference, log_ratios: LogRatios) -> Result<Self, EngineError> {
+        is_language_model("policy", &self.report.name, &self.forward.summary)?;
+        let of = OfReference { device_bytes: 0, weight_bytes: 0, ..reference.of.clone() };
+        Ok(self.measured(of, log_ratios, By::Kept(reference)))
+    }
+
+    fn measured(mut self, of: OfReference, log_ratios: LogRatios, by: By) -> Self {
+        let reference = Reference { model: of.model, fingerprint: of.fingerprint, log_ratios };
         let report = &mut self.report;
         let LogRatios { beta, normalise_length } = log_ratios;
         let mut hash = Hasher::sha256();
         let (policy, measured) = (&report.fingerprint, &reference.fingerprint);
         hash.update(format!("implicit {policy} {measured} {beta} {normalise_length}").as_bytes());
         report.fingerprint = hash.finish().hex();
-        report.context_tokens = report.context_tokens.min(other.context_tokens);
-        report.device_bytes += other.device_bytes;
-        report.weight_bytes += other.weight_bytes;
+        report.context_tokens = report.context_tokens.min(of.context_tokens);
+        report.device_bytes += of.device_bytes;
+        report.weight_bytes += of.weight_bytes;
         report.aggregate = None;
         report.is_reward_model = true;
         report.reference = Some(reference.clone());
-        self.against = Some(Against { forward, layers: other.layers, batch_tokens, reference });
-        Ok(self)
-    }
-
-    /// Checks that an id stands for the same token in both models, where both have it: fine-tuning adds tokens.
-    fn same_vocabulary(&self, reference: &Self) -> Result<(), EngineError> {
-        let most = self.forward.summary.vocab_size.min(reference.forward.summary.vocab_size);
-        for id in 0..u32::try_from(most).unwrap_or(u32::MAX) {
-            let tokens = (self.text.tokenizer.token(id), reference.text.tokenizer.token(id));
-            if let (Some(own), Some(other)) = tokens
-                && own != other
-            {
-                let name = &reference.report.name;
-                return Err(self.no_implicit(format!("a reference of the same vocabulary was expected; in {name}, the token {id} is {other:?}, in the policy {own:?}; choose the model that the policy was trained from")));
-            }
-        }
-        Ok(())
+        self.against = Some(Against { by, reference });
+        self
     }
 
     /// The refusal of an implicit reward.

@@ -267,20 +267,15 @@ impl Scorer {
         if self.compares() {
             return self.compare(sequences, cancel, told).await;
         }
-        let ids = self.within_context(sequences)?;
-        let mut rows = Vec::with_capacity(ids.len());
-        for (&ids, sequence) in ids.iter().zip(sequences) {
-            let values = self.positions(ids, sequence, detail)?;
-            rows.push(Row { ids, types: sequence.types(ids.len()), values, pooled: None });
-        }
+        let rows = self.rows(sequences, detail)?;
         let (own, other) = after.map(|after| (&mut after.own, &mut after.reference)).unzip();
         let passes = self.passes();
         let half = &mut |done| told(done / passes);
         let readings = self.forward.read(&rows, self.report.layers, self.batch_tokens, own, cancel, half).await?;
-        let scored = ids.iter().zip(sequences).zip(rows.iter().zip(readings));
+        let scored = sequences.iter().zip(&rows).zip(readings);
         let mut scores: Vec<Score> = scored
-            .map(|((ids, sequence), (row, readings))| {
-                self.score_of(sequence, ids, &row.values, readings.values, readings.computed)
+            .map(|((sequence, row), readings)| {
+                self.score_of(sequence, row.ids, &row.values, readings.values, readings.computed)
             })
             .collect();
         if let Some(against) = &self.against {
@@ -289,6 +284,16 @@ impl Scorer {
             scores.iter_mut().zip(&readings).for_each(|(score, readings)| against.measure(score, readings));
         }
         Ok(scores)
+    }
+
+    /// What the forward pass reads of token sequences.
+    pub(super) fn rows<'a>(&self, sequences: &'a [TokenSequence], detail: Detail) -> Result<Vec<Row<'a>>, EngineError> {
+        let ids = self.within_context(sequences)?;
+        let row = |(ids, sequence): (&'a [u32], &'a TokenSequence)| {
+            let values = self.positions(ids, sequence, detail)?;
+            Ok(Row { ids, types: sequence.types(ids.len()), values, pooled: None })
+        };
+        ids.into_iter().zip(sequences).map(row).collect()
     }
 
     /// How often a text is computed: by the model, and by its reference if it has one.
@@ -521,7 +526,7 @@ impl Scorer {
 }
 
 /// Puts the protocol's conversation format in the place of the model's own template.
-fn formatted(text: &mut TextPipeline, options: &LoadOptions) -> Result<(), EngineError> {
+pub(super) fn formatted(text: &mut TextPipeline, options: &LoadOptions) -> Result<(), EngineError> {
     if let Some(format) = &options.protocol.format {
         text.template = Some(ChatTemplate::new(format.name, format.template(), Vec::new(), options.clock)?);
     }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import * as sample from "../../testing/reports";
-import type { Catalog, Dtype, ListedModel, PublishedRow, StoredFile } from "../../wasm/rewardscope";
+import type { Catalog, Dtype, ListedModel, PublishedRow, ScoreKind, StoredFile } from "../../wasm/rewardscope";
 import { isStored } from "../../lib/stored";
 import { cards, deviceName, loadType, plainly, size, type Catalogs } from "./gallery";
 
@@ -90,6 +90,15 @@ describe("cards", () => {
   test("only what fits is shown where that is asked for", () => {
     expect(hub(from("none"), [], { onlyFitting: true })).toEqual([]);
     expect(hub(from("q4"), [], { onlyFitting: true })).toHaveLength(1);
+  });
+
+  test("only what has a kind of scores is shown where that is asked for", () => {
+    const auto = catalog(listed({ id: "o/prm", kind: "steps" }), listed({ id: "o/rm", kind: "reward" }));
+    const names = (kind?: ScoreKind) => cards({ auto }, [], { ...ORDER, kind }).map(({ name }) => name);
+    expect(names("steps")).toEqual(["prm"]);
+    expect(names("reward")).toEqual(["SmolLM2-135M reward model", "rm"]);
+    expect(names("likelihood")).toEqual(["SmolLM2-135M-Instruct"]);
+    expect(names()).toHaveLength(4);
   });
 
   test("the best come first where that is asked for, those without marks last", () => {

@@ -3,7 +3,7 @@ import { TYPE_NAMES } from "../../lib/format";
 import { SAMPLE_ITEMS, SITE_LICENCE, SITE_MODELS } from "../../lib/site";
 import type { ModelSource } from "../../state/models.svelte";
 import type { GalleryOrder } from "../../state/choice.svelte";
-import type { Catalog, DeviceReport, Dtype, PublishedRow } from "../../wasm/rewardscope";
+import type { Catalog, DeviceReport, Dtype, PublishedRow, ScoreKind } from "../../wasm/rewardscope";
 
 /** The weight types that the gallery gives sizes for, from the largest. */
 export const TYPES = ["auto", "f16", "q8", "q4"] as const satisfies readonly Dtype[];
@@ -36,6 +36,8 @@ export interface Card {
   owner: string;
   name: string;
   about: string;
+  /** What its scores are. */
+  kind: ScoreKind;
   source: ModelSource;
   /** Bytes to fetch. */
   stored_bytes: number;
@@ -72,6 +74,7 @@ function siteCards(chosen: Dtype): Card[] {
     owner: "",
     name: model.title,
     about: model.about,
+    kind: model.name,
     source: model.source,
     stored_bytes: model.bytes,
     sizes: [{ type: "auto", name: "as stored (4 bits)", bytes: model.bytes, tooLarge: undefined }],
@@ -130,7 +133,12 @@ export function loadType(catalogs: Catalogs, place: number, chosen: Dtype): Dtyp
 export function cards(
   catalogs: Catalogs,
   published: readonly PublishedRow[],
-  { chosen, order, onlyFitting }: { chosen: Dtype; order: GalleryOrder; onlyFitting: boolean },
+  {
+    chosen,
+    order,
+    onlyFitting,
+    kind,
+  }: { chosen: Dtype; order: GalleryOrder; onlyFitting: boolean; kind?: ScoreKind | undefined },
 ): Card[] {
   const hub = (catalogs.auto?.models ?? []).map((model, place): Card => {
     const [id = "", revision = ""] = model.id.split("@");
@@ -144,6 +152,7 @@ export function cards(
         .join("/")
         .replace(`${id.split("/")[0]}-`, ""),
       about: revision && `revision ${revision}`,
+      kind: model.kind,
       source: { kind: "hub", id: model.id },
       stored_bytes: model.stored_bytes,
       sizes: sizesOf(catalogs, place),
@@ -157,7 +166,8 @@ export function cards(
   });
   // Models without published marks come last.
   if (order === "mark") hub.sort((a, b) => (b.marks?.overall ?? -1) - (a.marks?.overall ?? -1));
-  return [...siteCards(chosen), ...hub.filter(({ type }) => !onlyFitting || type !== undefined)];
+  const all = [...siteCards(chosen), ...hub.filter(({ type }) => !onlyFitting || type !== undefined)];
+  return all.filter((card) => kind === undefined || card.kind === kind);
 }
 
 /** A device as people know it. */
