@@ -22,6 +22,7 @@ import {
   texts,
   using,
 } from "./browsers.mjs";
+import { startRun } from "./start_run.mjs";
 
 const all = process.env.REWARDSCOPE_ALL === "1";
 const fixtures = new URL("../fixtures/", import.meta.url).pathname;
@@ -191,15 +192,7 @@ test("Chromium: the whole sample runs on WebGPU, cancelled once on the way", asy
     await loadFiles(browser, "gpu", checkpoint("llama_plain"));
     assert.match(await browser.text("#sample-note"), /not RewardBench 2/);
     await browser.select("#size", "full");
-    // A run that turns out to be long shows its estimate and waits for another click.
-    await browser.click("#run");
-    await browser.until(
-      "the run or its estimate",
-      () =>
-        document.querySelector("#progress, #estimate") !== null &&
-        (document.querySelector("#pause-run") !== null || document.querySelector("#cancel-run") === null),
-    );
-    if (!(await browser.exists("#pause-run"))) await browser.click("#run");
+    await startRun(browser);
     await browser.until(
       "three items",
       () => Number(document.querySelector("#progress")?.textContent?.match(/(\d+) of/)?.[1]) >= 3,

@@ -20,6 +20,7 @@ import {
   startHub,
   using,
 } from "./browsers.mjs";
+import { startRun } from "./start_run.mjs";
 
 const hub = await startHub();
 
@@ -161,7 +162,7 @@ async function markedAlike(browser, model, options) {
   await show(browser, "benchmark");
   await browser.until("the sample", () => document.querySelector("#run:not(:disabled)") !== null);
   await browser.select("#size", "full");
-  await browser.click("#run");
+  await startRun(browser);
   await browser.until("the run's end", runIsOver, undefined, { timeout: 600_000 });
   assert.match(await browser.text("#progress"), /^140 of 140 items/);
   const marks = nativeMarks(model, options);

@@ -21,6 +21,7 @@ import {
   using,
   watchTasks,
 } from "./browsers.mjs";
+import { startRun } from "./start_run.mjs";
 
 const root = new URL("../../", import.meta.url).pathname;
 const target = resolve(root, process.env.REWARDSCOPE_TARGET || "target");
@@ -441,7 +442,7 @@ test("Chromium: hostile text shows as text and changes nothing else", async () =
       { allowError: true },
     );
     assert.equal(await browser.text("#error"), "");
-    await browser.click("#run");
+    await startRun(browser);
     await browser.until(
       "the run",
       () => document.querySelector("#marks") !== null && document.querySelector("#cancel-run") === null,

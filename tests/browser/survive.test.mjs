@@ -7,6 +7,7 @@ import { join, resolve } from "node:path";
 import { test } from "node:test";
 
 import { inspect, loadHub, loadLikelihood, startHub, using } from "./browsers.mjs";
+import { startRun } from "./start_run.mjs";
 
 const root = new URL("../../", import.meta.url).pathname;
 const target = resolve(root, process.env.REWARDSCOPE_TARGET || "target");
@@ -102,7 +103,7 @@ async function undisturbed(device, path) {
   await using("Chromium", `undisturbed-${device}`, async (browser) => {
     await loadHub(browser, device, "test/llama_plain", hub);
     await openRows(browser, path);
-    await browser.click("#run");
+    await startRun(browser);
     await ran(browser, ROWS[device]);
     found = await marks(browser);
   });
@@ -115,7 +116,7 @@ test("Chromium: a run survives a closed tab and killed workers", async () => {
   await using("Chromium", "killed", async (browser) => {
     await loadHub(browser, "cpu", "test/llama_plain", hub);
     await openRows(browser, path);
-    await browser.click("#run");
+    await startRun(browser);
     await reached(browser, 5);
     let before = await journal(browser);
     // The tab is closed during the run.
@@ -124,7 +125,7 @@ test("Chromium: a run survives a closed tab and killed workers", async () => {
     assert.match(await again.text("#stored-runs"), /llama_plain(@[0-9a-f]{7})? on .*rows\.jsonl.* of 96/);
     await loadHub(again, "cpu", "test/llama_plain", hub);
     await openRows(again, path);
-    await again.click("#run");
+    await startRun(again);
     await reached(again, 10);
     await goesOnFrom(again, before);
     before = await journal(again);
@@ -176,13 +177,7 @@ test("Chromium: another worker joins a long run, dies in it, and the scores are 
   await using("Chromium", "helpers", async (browser) => {
     await loadLikelihood(browser, "cpu");
     await openRows(browser, path);
-    await browser.click("#run");
-    // So long a run may show its estimate first.
-    await browser.until(
-      "the run or its estimate",
-      () => document.querySelector("#pause-run, #run:not(:disabled)") !== null,
-    );
-    if (!(await browser.exists("#pause-run"))) await browser.click("#run");
+    await startRun(browser);
     await browser.until("the helper", () =>
       /by 2 workers/.test(document.querySelector("#progress")?.textContent ?? ""),
     );
@@ -256,7 +251,7 @@ test("Chromium: a run survives its GPU", async () => {
     await browser.inWorker(remember);
     await loadHub(browser, "gpu", "test/llama_plain", hub);
     await openRows(browser, path);
-    await browser.click("#run");
+    await startRun(browser);
     await reached(browser, 6);
     const before = await journal(browser);
     await browser.inWorker(() => self.lastDevice.destroy());

@@ -19,6 +19,7 @@ import {
   tabTo,
   using,
 } from "./browsers.mjs";
+import { startRun } from "./start_run.mjs";
 
 const shots = new URL("../../test-output/", import.meta.url).pathname;
 const runIsOver = () => document.querySelector("#marks") !== null && document.querySelector("#cancel-run") === null;
@@ -169,7 +170,7 @@ test(
         () => document.querySelector("#dataset-report") !== null && !document.querySelector("#run-subset").disabled,
       );
       await browser.select("#run-subset", "Focus");
-      await browser.click("#run");
+      await startRun(browser);
       await browser.until("the end", runIsOver);
       await browser.until("the plots", () => document.querySelectorAll("#benchmark .chart svg").length >= 2);
       await browser.evaluate(() => document.querySelector("#overall-percent").scrollIntoView({ block: "start" }));
@@ -232,7 +233,7 @@ test("Firefox: a text is scored, a run made and explored, and a link opens to th
       shared.scores,
     );
     await show(browser, "benchmark");
-    await browser.click("#run");
+    await startRun(browser);
     await browser.until("the run", runIsOver);
     await browser.until("the plots", () => document.querySelectorAll("#benchmark .chart svg").length >= 2);
     await inspect(browser, 3);

@@ -23,6 +23,7 @@ import {
   watching,
   watchTasks,
 } from "./browsers.mjs";
+import { startRun } from "./start_run.mjs";
 
 const root = new URL("../../", import.meta.url).pathname;
 const shots = join(root, "test-output");
@@ -154,7 +155,7 @@ test("Chromium: a run is drawn, explored and set among the published rows, and t
     const refused = await watching(browser);
     const tasks = await watchTasks(browser);
     await browser.select("#dataset", "sample");
-    await browser.click("#run");
+    await startRun(browser);
     await browser.until("the run", () => document.querySelector("#cancel-run") !== null);
     await browser.until(
       "its end",

@@ -78,6 +78,7 @@ describe("loading a model", () => {
   test("files of a reference are handed over before the model is loaded", async () => {
     const files = [file("config.json"), file("model.safetensors")];
     models.choice.reference = files;
+    all.seam.answers.pickReference = () => undefined;
     const reference = { model: "config.json", log_ratios: { beta: 1, normalise_length: false } };
     await models.load(HUB, { ...sample.SETTINGS, reference });
     expect(all.seam.calls.map(([name]) => name)).toEqual(["configure", "pickReference", "loadHub"]);
