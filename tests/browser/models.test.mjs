@@ -276,6 +276,29 @@ test("Chromium: in the sheet a model is chosen, loaded and shown, and so is an e
   });
 });
 
+test("Chromium: the gallery lists the kinds of scores with what they give", async () => {
+  await using("Chromium", "models-kinds", async (browser) => {
+    const { page } = browser;
+    await modelsFrom(browser, "Gallery");
+    const kinds = page.getByRole("group", { name: "What the scores are" });
+    await kinds.getByRole("button", { name: "Steps" }).click();
+    assert.match(await browser.text("#kind-gives"), /^A reward for each step of a solution/);
+    const cards = page.getByRole("list", { name: "Models" }).getByRole("heading");
+    assert.deepEqual(await cards.allTextContents().then((all) => all.map((text) => text.replace(/\s+/g, " ").trim())), [
+      "Skywork / o1-Open-PRM-Qwen-2.5-1.5B",
+      "Qwen / Qwen2.5-Math-PRM-7B",
+    ]);
+    // A kind that needs no model of its own says what to load.
+    await kinds.getByRole("button", { name: "Criteria" }).click();
+    assert.match(await browser.text("#kind-gives"), /not a reward. Load any instruct model with the reader criterion/);
+    assert.equal(await cards.count(), 0);
+    await isAccessible(browser, "a kind of scores", "#model");
+    await kinds.getByRole("button", { name: "All kinds" }).click();
+    assert.ok((await cards.count()) > 15);
+    assert.equal(await browser.exists("#kind-gives"), false);
+  });
+});
+
 test("Chromium: settings are one line while they are folded, and axe finds nothing in any source", async () => {
   await using("Chromium", "models-settings", async (browser) => {
     const { page } = browser;
