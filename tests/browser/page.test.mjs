@@ -436,7 +436,7 @@ test("Chromium: the catalog says what fits, and settings change how conversation
     await modelsFrom(browser, "Gallery");
     const card = (name) => page.locator("#catalog-models > li").filter({ hasText: name });
     const cards = () => page.locator("#catalog-models > li").count();
-    await browser.until("the catalog", () => document.querySelectorAll("#catalog-models > li").length === 14);
+    await browser.until("the catalog", () => document.querySelectorAll("#catalog-models > li").length === 19);
     const text = async (name) => (await card(name).innerText()).replace(/\s+/g, " ");
     await browser.select("#device", "cpu");
     await browser.until("that of the CPU", () => /Load in 4 bits/.test(document.querySelector("#catalog").textContent));
@@ -459,7 +459,7 @@ test("Chromium: the catalog says what fits, and settings change how conversation
       /Licence apache-2\.0 Architecture Qwen3 Parameters 596 M .*Ties 34\.0/,
     );
     await browser.press("button", "Only what fits");
-    assert.equal(await cards(), 11);
+    assert.equal(await cards(), 15);
     await browser.press("button", "Only what fits");
     await browser.press("button", "Best first");
     assert.match(await page.locator("#catalog-models > li").nth(2).innerText(), /Reward-V2-Llama-3\.1-8B/);

@@ -57,7 +57,7 @@ pub(super) struct Against {
 /// Where a reference's log-probabilities come from.
 pub(super) enum By {
     /// The reference on its device.
-    Loaded { forward: Forward, layers: usize, batch_tokens: usize },
+    Loaded { forward: Box<Forward>, layers: usize, batch_tokens: usize },
     /// What it said before.
     Kept(KeptReference),
 }

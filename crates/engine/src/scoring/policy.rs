@@ -83,7 +83,8 @@ impl Scorer {
         same_vocabulary([self.vocabulary(), reference.vocabulary()])?;
         let of = of_reference(&reference.report);
         let Self { forward, report, batch_tokens, .. } = reference;
-        Ok(self.measured(of, log_ratios, By::Loaded { forward, layers: report.layers, batch_tokens }))
+        let by = By::Loaded { forward: Box::new(forward), layers: report.layers, batch_tokens };
+        Ok(self.measured(of, log_ratios, by))
     }
 
     /// A reference by itself, which sees texts as its policy does: by the policy's tokenizer, template and limits. What
