@@ -19,7 +19,7 @@ use rewardscope_eval::{
 
 use crate::dataset::Data;
 use crate::output::{Stopped, on_interrupt, say, write};
-use crate::reference_first::KeptFile;
+use crate::reference_first::ReferenceFirst;
 use crate::{model, progress, table};
 
 #[derive(Args)]
@@ -161,27 +161,17 @@ async fn reference_first(
     prepared: &mut model::Prepared<'_>,
     cancel: &Cancel,
 ) -> anyhow::Result<KeptReference> {
-    let reference = prepared.reference().await?;
-    let clocks = (prepared.clock(), arguments.model.date);
     let place = arguments.out.join("reference-first.jsonl");
-    let mut kept = KeptFile::open(&place, &reference, clocks, arguments.restart).await?;
-    // A template that writes the date must give both models the same texts.
-    reference.set_clock(kept.clock());
-    prepared.set_clock(kept.clock());
+    let mut reference =
+        ReferenceFirst::begin(prepared, Some(place), arguments.model.date, arguments.restart, cancel.clone()).await?;
     let bar = ProgressBar::new(items.len() as u64)
         .with_style(progress::style("reading the reference {bar:30} {pos}/{len} items, {eta} left")?);
     for item in items {
-        if cancel.is_cancelled() {
-            return Err(Stopped(
-                "stopped while the reference was read; the same command goes on from there".to_owned(),
-            )
-            .into());
-        }
-        kept.add(&reference, sequences(&reference, item), cancel).await?;
+        reference.add(|scorer| sequences(scorer, item)).await?;
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok(kept.finish())
+    Ok(reference.finish())
 }
 
 /// Writes the results of a run: its scores, run file, marks, the reference evaluator's files, and the row for the

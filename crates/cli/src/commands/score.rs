@@ -18,7 +18,7 @@ use crate::commands::score_input::{Input, RowIn, Work, is_pipe};
 use crate::dataset::{BadRows, RowOptions};
 use crate::model;
 use crate::output::{Closed, Stopped, on_interrupt};
-use crate::reference_first::{self, KeptFile};
+use crate::reference_first::{self, ReferenceFirst};
 use crate::row_journal::{CUT, FAILED, RowJournal, RowRecord, check_output, place_of};
 
 #[derive(Args)]
@@ -217,31 +217,16 @@ async fn reference_first(
             "reading {shown}: the reference is read before the model is loaded, so that rows are read twice; give a file"
         );
     }
-    let reference = prepared.reference().await?;
-    let mut kept = match is_stream {
-        true => KeptFile::memory(&reference, prepared.clock()),
-        false => {
-            let clocks = (prepared.clock(), arguments.model.date);
-            KeptFile::open(&reference_first::place_of(&arguments.output), &reference, clocks, arguments.overwrite)
-                .await?
-        }
-    };
-    // A template that writes the date must give both models the same texts.
-    reference.set_clock(kept.clock());
-    prepared.set_clock(kept.clock());
+    let place = (!is_stream).then(|| reference_first::place_of(&arguments.output));
+    let mut reference =
+        ReferenceFirst::begin(prepared, place, arguments.model.date, arguments.overwrite, cancel.clone()).await?;
     let mut input = Input::open(&arguments.input, &arguments.rows, arguments.strict).await?;
     while let Some(few) = input.next().await? {
         for RowIn { work, .. } in few {
-            if cancel.is_cancelled() {
-                return Err(Stopped(
-                    "stopped while the reference was read; the same command goes on from there".to_owned(),
-                )
-                .into());
-            }
-            kept.add(&reference, sequences(&reference, &work), cancel).await?;
+            reference.add(|scorer| sequences(scorer, &work)).await?;
         }
     }
-    Ok(kept.finish())
+    Ok(reference.finish())
 }
 
 /// The token sequences of a row; none where it has nothing to score.

@@ -78,6 +78,11 @@ impl KeptReference {
         self.texts.is_empty()
     }
 
+    /// Whether it has what the reference says of all these rows.
+    pub(super) fn has(&self, rows: &[Row<'_>]) -> bool {
+        rows.iter().all(|row| self.texts.contains_key(&key_of(row)))
+    }
+
     /// What it says of rows, in their order.
     pub(super) fn read(&self, rows: &[Row<'_>]) -> Result<Vec<Readings>, EngineError> {
         let readings = |row: &Row<'_>| {

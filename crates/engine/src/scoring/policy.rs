@@ -140,7 +140,7 @@ impl Scorer {
         cancel: &Cancel,
     ) -> Result<Vec<KeptText>, EngineError> {
         let rows = self.rows(sequences, Detail::Score)?;
-        if known.read(&rows).is_ok() {
+        if known.has(&rows) {
             return Ok(Vec::new());
         }
         let (layers, budget) = (self.report.layers, self.batch_tokens);
