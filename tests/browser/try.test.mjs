@@ -258,6 +258,7 @@ test("Chromium: typing is answered within 100 ms while a model scores (timed)", 
       }).observe({ type: "event", durationThreshold: 16, buffered: false });
     });
     await page.getByRole("textbox", { name: "Completion 1" }).click();
+    const before = await browser.evaluate(() => performance.interactionCount);
     const typed = "The quick brown fox jumps over the lazy dog, and scores go on.";
     for (const letter of typed) {
       await page.keyboard.type(letter);
@@ -265,8 +266,10 @@ test("Chromium: typing is answered within 100 ms while a model scores (timed)", 
     }
     // Interaction to Next Paint as browsers report it: of every 50 interactions the slowest is left out.
     const slowest = await browser.evaluate(() => Object.values(window.interactions).toSorted((a, b) => b - a));
-    const inp = slowest[Math.floor((typed.length + 1) / 50)];
+    // One that takes less than 16 ms is counted, but not listed.
+    const inp = slowest[Math.floor((typed.length + 1) / 50)] ?? 16;
+    const count = (await browser.evaluate(() => performance.interactionCount)) - before;
     console.log(`interaction to next paint while typing: ${inp} ms; the slowest were ${slowest.slice(0, 5)} ms`);
-    assert.ok(slowest.length > 10 && inp < 100, `${slowest} ms`);
+    assert.ok(count >= typed.length && inp < 100, `${count} interactions, ${slowest} ms`);
   });
 });
