@@ -3,6 +3,7 @@
 mod folders;
 mod implicit;
 mod kinds;
+mod many_prompts;
 mod packed;
 mod pairs;
 mod prefixes;

@@ -52,6 +52,7 @@ pub use rewardscope_store::Cancel;
 pub use rewardscope_text::{Bos, Clock, FORMATS, Format, Message, TruncationSide};
 pub use scoring::implicit::{LogRatios, Reference};
 pub use scoring::kept::{KeptReference, KeptText};
+pub use scoring::prefix_tree::PrefixTree;
 pub use scoring::protocol::{PooledToken, Protocol};
 pub use scoring::reading::Objective;
 pub use scoring::report::ModelReport;

@@ -196,6 +196,31 @@ impl State {
         };
         Self { layers: self.layers.iter().map(|[keys, values]| [of(keys), of(values)]).collect() }
     }
+
+    /// Some rows of several states of one network, one after the other. Without states it has no rows.
+    #[must_use]
+    pub fn joined(parts: &[(&Self, Range<usize>)]) -> Self {
+        let layers = parts.iter().map(|(state, _)| state.layers.len()).max().unwrap_or_default();
+        let side = |layer: usize, side: usize| {
+            let of = |(state, rows): &(&Self, Range<usize>)| {
+                Some(state.layers.get(layer)?[side].clone().narrow(0, rows.start, rows.len()))
+            };
+            Tensor::cat(parts.iter().filter(|(_, rows)| !rows.is_empty()).filter_map(of).collect(), 0)
+        };
+        Self { layers: (0..layers).map(|layer| [side(layer, 0), side(layer, 1)]).collect() }
+    }
+
+    /// A state of `layers` layers whose rows are `width` zeros: a stand-in for tests.
+    pub fn of_zeros(layers: usize, rows: usize, width: usize, device: &Device) -> Self {
+        let side = || Tensor::zeros([rows, width], device);
+        Self { layers: (0..layers).map(|_| [side(), side()]).collect() }
+    }
+
+    /// Bytes of its keys and values on the device.
+    pub fn bytes(&self) -> u64 {
+        let side = |side: &Tensor<2>| side.dims().iter().product::<usize>() * size_of::<f32>();
+        self.layers.iter().flatten().map(side).sum::<usize>() as u64
+    }
 }
 
 /// Keys and values as a network goes through its layers. Those of the state come before those of the batch, and both

@@ -110,7 +110,7 @@ impl Forward {
     }
 
     /// Whether the states of the rows' common beginning do not depend on what follows.
-    fn shares(&self, rows: &[&[u32]]) -> bool {
+    pub(super) fn shares(&self, rows: &[&[u32]]) -> bool {
         let longest = rows.iter().map(|row| row.len()).max().unwrap_or_default();
         self.summary.is_causal && self.summary.long_after.is_none_or(|most| longest <= most)
     }
@@ -162,8 +162,9 @@ impl Forward {
             });
             let count = fitting.count().max(1);
             let keeps_state = is_first && shared > 0 && (cache.is_some() || count < left.len());
-            let part = Part { rows: &left[..count], starts: &starts[..count], beginning };
-            let state = self.read_part(&part, prefix.as_ref(), tap, keeps_state, &mut readings).await?;
+            let known = prefix.as_ref().map_or(0, State::rows);
+            let placed = Placed::after(known, &left[..count], &starts[..count], beginning);
+            let state = self.read_placed(&placed, prefix.as_ref(), tap, keeps_state, &mut readings).await?;
             if keeps_state {
                 prefix = state.map(|state| state.select(&[0..shared]));
             }
@@ -189,64 +190,49 @@ impl Forward {
     }
 
     /// The first of these positions.
-    fn first_read(&self, row: &Row<'_>) -> usize {
+    pub(super) fn first_read(&self, row: &Row<'_>) -> usize {
         self.reads(row).into_iter().min().unwrap_or_default()
     }
 
-    /// Computes a part and appends its readings. Returns the part's keys and values where `keep` asks for them.
-    async fn read_part(
+    /// Computes rows that have their places in a batch, and appends their readings. Returns the batch's keys and values,
+    /// after those of `prefix`, where `keeps_state` asks for them.
+    pub(super) async fn read_placed(
         &self,
-        part: &Part<'_>,
+        placed: &Placed<'_>,
         prefix: Option<&State>,
         tap: usize,
         keeps_state: bool,
         readings: &mut Vec<Readings>,
     ) -> Result<Option<State>, EngineError> {
-        let dispatched = self.dispatch(part, prefix, tap, keeps_state);
+        let dispatched = self.dispatch(placed, prefix, tap, keeps_state);
         let width = dispatched.pooled_width;
         let all = self.device.read_back(dispatched.all).await?;
-        let (pooled, values) = all.split_at(width * part.rows.len());
+        let (pooled, values) = all.split_at(width * placed.rows.len());
         for (at, places) in dispatched.values.into_iter().enumerate() {
             let values = places.into_iter().map(|place| values[place]).collect();
             let state = pooled[at * width..(at + 1) * width].to_vec();
-            readings.push(Readings { values, state, computed: dispatched.computed[at] });
+            readings.push(Readings { values, state, computed: placed.computed[at] });
         }
         Ok(dispatched.state)
     }
 
-    /// Hands a part's work to the device without waiting for it.
-    fn dispatch(&self, part: &Part<'_>, prefix: Option<&State>, tap: usize, keeps_state: bool) -> Dispatched {
-        let mut batch = Batch::after(prefix.map_or(0, State::rows));
-        let known = batch.prefix_tokens();
-        let beginning = part.rows.first().map_or(0..0, |row| {
-            let before = vec![0..part.beginning.start.min(known)];
-            batch.push(&row.ids[part.beginning.clone()], &[], before)
-        });
-        let before = |batch: &Batch<'_>, start: usize| vec![0..start.min(known), batch.rows(beginning.clone())];
-        let mut places = Vec::with_capacity(part.rows.len());
-        for (row, &start) in part.rows.iter().zip(part.starts) {
-            let before = before(&batch, start);
-            let types = row.types.get(start..).unwrap_or_default();
-            places.push(batch.push(&row.ids[start..], types, before));
-        }
-        // The number in the batch of the token at a position of a row.
-        let token = |row: usize, position: usize| match position.checked_sub(part.starts[row]) {
-            Some(own) => places[row].start + own,
-            None => beginning.start + position - part.beginning.start,
-        };
+    /// Hands a batch's work to the device without waiting for it.
+    fn dispatch(&self, placed: &Placed<'_>, prefix: Option<&State>, tap: usize, keeps_state: bool) -> Dispatched {
+        let Placed { batch, rows, .. } = placed;
+        let token = |row: usize, position: usize| placed.token(row, position);
         let mut tokens: Vec<usize> = Vec::new();
-        for (at, row) in part.rows.iter().enumerate() {
+        for (at, row) in rows.iter().enumerate() {
             tokens.extend(self.reads(row).into_iter().map(|position| token(at, position)));
         }
         tokens.sort_unstable();
         tokens.dedup();
         let place = |row: usize, position: usize| tokens.binary_search(&token(row, position)).unwrap_or_default();
-        let is_tapped = tap < self.summary.layers && part.rows.iter().any(|row| row.pooled.is_some());
+        let is_tapped = tap < self.summary.layers && rows.iter().any(|row| row.pooled.is_some());
         let wanted = Wanted { tokens: &tokens, tap: is_tapped.then_some(tap), keeps_state };
-        let hidden = self.network.hidden(&batch, prefix, wanted);
+        let hidden = self.network.hidden(batch, prefix, wanted);
         let states = hidden.tapped.unwrap_or_else(|| hidden.last.clone());
-        let (values, counts) = self.values(hidden.last, part.rows, &place);
-        let pooled = self.pooled(states, part.rows, &place);
+        let (values, counts) = self.values(hidden.last, rows, &place);
+        let pooled = self.pooled(states, rows, &place);
         let mut next = 0;
         let outputs = self.summary.labels;
         let of = |(at, row): (usize, &Row<'_>)| {
@@ -261,10 +247,7 @@ impl Forward {
             }
         };
         Dispatched {
-            values: part.rows.iter().enumerate().map(of).collect(),
-            computed: (0..part.rows.len())
-                .map(|at| places[at].len() + if at == 0 { part.beginning.len() } else { 0 })
-                .collect(),
+            values: rows.iter().enumerate().map(of).collect(),
             pooled_width: if pooled.is_some() { self.summary.hidden_size } else { 0 },
             all: Tensor::cat(pooled.into_iter().chain([values]).collect(), 0),
             state: hidden.state,
@@ -301,8 +284,8 @@ impl Forward {
         let rows = texts.each_ref().map(|ids| Row { ids, types: &[], values: values.clone(), pooled: None });
         let ids = texts.each_ref().map(|ids| ids.as_slice());
         let shared = forward.shared(&ids);
-        let part = Part { rows: &rows, starts: &[shared; 2], beginning: 0..shared };
-        drop(forward.dispatch(&part, None, forward.summary.layers, false));
+        let placed = Placed::after(0, &rows, &[shared; 2], 0..shared);
+        drop(forward.dispatch(&placed, None, forward.summary.layers, false));
         device.device.flush().map_err(|e| device.failed(e))
     }
 
@@ -427,8 +410,6 @@ fn stand_in(rows: usize, columns: usize, packing: Option<Packing>, device: &Open
 struct Dispatched {
     /// For each row, the places of its values among all values.
     values: Vec<Vec<usize>>,
-    /// Number of tokens computed for each row.
-    computed: Vec<usize>,
     /// Width of the pooled states, which come before the values; 0 where there are none.
     pooled_width: usize,
     /// Pooled states of all rows, then values: what is read back.
@@ -437,13 +418,45 @@ struct Dispatched {
     state: Option<State>,
 }
 
-/// Rows that go through the network in one batch.
-struct Part<'a> {
-    rows: &'a [Row<'a>],
-    /// For each row, the position of the first token that is computed for it.
-    starts: &'a [usize],
-    /// The positions of the rows' common beginning that are computed in this batch.
-    beginning: Range<usize>,
+/// Rows that go through the network in one batch, with their places in it.
+pub(super) struct Placed<'a> {
+    pub batch: Batch<'a>,
+    pub rows: &'a [Row<'a>],
+    /// For each row, the runs of its tokens that are computed in this batch: the position of the first, and their indices
+    /// in the batch.
+    pub runs: Vec<Vec<(usize, Range<usize>)>>,
+    /// Number of tokens that are computed for each row; those that rows share count for the first.
+    pub computed: Vec<usize>,
+}
+
+impl<'a> Placed<'a> {
+    /// Rows that continue the first `known` rows of a state, of which they all begin with some. `starts` are the
+    /// positions of the first tokens that are computed for each, `beginning` those of their common beginning that are
+    /// computed in this batch.
+    fn after(known: usize, rows: &'a [Row<'a>], starts: &[usize], beginning: Range<usize>) -> Self {
+        let mut batch = Batch::after(known);
+        let first = beginning.start;
+        let common = rows.first().map_or(0..0, |row| {
+            let before = vec![0..first.min(known)];
+            batch.push(&row.ids[beginning], &[], before)
+        });
+        let (mut runs, mut computed) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+        for (at, (row, &start)) in rows.iter().zip(starts).enumerate() {
+            let before = vec![0..start.min(known), batch.rows(common.clone())];
+            let types = row.types.get(start..).unwrap_or_default();
+            let own = batch.push(&row.ids[start..], types, before);
+            computed.push(own.len() + if at == 0 { common.len() } else { 0 });
+            runs.push(vec![(first, common.clone()), (start, own)]);
+        }
+        Self { batch, rows, runs, computed }
+    }
+
+    /// The index in the batch of the token at a position of a row.
+    fn token(&self, row: usize, position: usize) -> usize {
+        let within = |(first, tokens): &&(usize, Range<usize>)| (*first..first + tokens.len()).contains(&position);
+        let found = self.runs[row].iter().find(within);
+        found.map_or(0, |(first, tokens)| tokens.start + position - first)
+    }
 }
 
 /// The states of the common beginning of an earlier call's rows.

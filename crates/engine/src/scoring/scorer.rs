@@ -467,7 +467,7 @@ impl Scorer {
 
     /// The score of a sequence. `values` are the outputs of the tokens at `positions`, or a language model's
     /// log-probabilities.
-    fn score_of(
+    pub(super) fn score_of(
         &self,
         sequence: &TokenSequence,
         ids: &[u32],

@@ -63,6 +63,35 @@ impl Scorer {
         TokenSequence { cut_tokens, ..TokenSequence::new(input_ids, first_completion_token) }
     }
 
+    /// The token sequence of a text that is rendered already, as training loops send it: its special tokens are parsed.
+    /// With `adds_special` the tokenizer's own are put around it, but no second BOS before one that it has; an encoder
+    /// always gets them. All of it counts as prompt.
+    ///
+    /// # Errors
+    /// When the tokenizer fails.
+    pub fn tokenize_text(&self, text: &str, adds_special: bool) -> Result<TokenSequence, EngineError> {
+        let tokenizer = &self.text.tokenizer;
+        let special = adds_special || self.forward.summary.head == Head::Pooled;
+        let (mut ids, cut_tokens) =
+            tokenizer.encode_cut(text, special, self.report.context_tokens, self.truncation())?;
+        let bos = tokenizer.special_tokens().iter().find(|(name, _)| name == "bos_token");
+        let bos = bos.and_then(|(_, token)| tokenizer.id(token));
+        if special && bos.is_some_and(|bos| ids.starts_with(&[bos, bos])) {
+            ids.remove(0);
+        }
+        if ids.len() < self.report.context_tokens {
+            self.reading.append(&mut ids);
+        }
+        Ok(TokenSequence { cut_tokens, ..self.whole(ids) })
+    }
+
+    /// The token sequence of ids as they are. All of it counts as prompt; of a language model's, all but the first token
+    /// as completion.
+    pub fn whole(&self, input_ids: Vec<u32>) -> TokenSequence {
+        let first = if self.forward.summary.head == Head::LanguageModel { 1 } else { input_ids.len() };
+        TokenSequence::new(input_ids, first)
+    }
+
     /// The token sequences of a prompt with solutions in steps, in their order, for a model whose reader reads steps.
     ///
     /// # Errors
