@@ -11,3 +11,4 @@ mod pairs;
 mod process;
 mod readers;
 mod settings;
+mod tables;

@@ -2,6 +2,7 @@
 
 pub mod construction;
 pub mod hub;
+mod table;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,6 +16,8 @@ use rewardscope_engine::{
 use rewardscope_fit::{FeaturesHeader, FormReport, Gathered, OverlapReport, Pair};
 use rewardscope_store::{Folder, Source};
 use serde_json::json;
+
+pub use table::{read_table, write_table};
 
 /// The project's root.
 pub fn root() -> PathBuf {

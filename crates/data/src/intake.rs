@@ -123,6 +123,11 @@ pub fn is_official(found: &[Column]) -> bool {
     all && COUNTS.iter().any(|name| has(found, name))
 }
 
+/// Whether a file's columns hold completions to score, as far as their names tell.
+pub fn has_completions(found: &[Column]) -> bool {
+    completions_of(found).is_some() || layout_of(found).is_some()
+}
+
 impl Intake {
     /// Opens a file and finds which columns hold an item's fields. With `is_strict` the first faulty row is an error;
     /// otherwise such rows are skipped and counted.

@@ -5,7 +5,8 @@
 //!   layout by the file's columns ([`LAYOUTS`]), or reads the [`Columns`] that the caller names. [`each_row`] does
 //!   this for a whole file.
 //! - A row that is no preference is skipped and counted by its [`Reason`].
-//! - [`RowWriter`] writes chosen rows in the form that they were read in.
+//! - [`RowWriter`] writes chosen rows in the form that they were read in; [`RewardWriter`] writes rows with the rewards of
+//!   their completions, perhaps of one [`Shard`], and [`merge_tables`] joins those.
 //!
 //! ```
 //! use rewardscope_data::{DataError, How, Opening, Reason, each_row};
@@ -30,14 +31,18 @@ mod error;
 mod guard;
 mod intake;
 mod layouts;
+mod merge;
 mod official;
 mod parquet_file;
 mod reader;
 mod record;
+mod rewards;
 mod row;
 mod rows;
+mod shard;
 mod sieve;
 mod skip;
+mod table;
 mod thrift;
 mod turns;
 mod verdict;
@@ -47,13 +52,16 @@ use error::format_error;
 pub use columns::{COUNTS, Columns, ColumnsError};
 pub use error::DataError;
 pub use guard::is_guarded;
-pub use intake::{How, Intake, IntakeReport, Skipped, TakenRow, each_row, is_official};
+pub use intake::{How, Intake, IntakeReport, Skipped, TakenRow, each_row, has_completions, is_official};
 pub use layouts::{LAYOUTS, Layout};
+pub use merge::{LINE_FIELDS, merge_lines, merge_tables};
 pub use official::{COLUMNS, Row, read_rows, to_parquet};
 pub use reader::{Column, NonFinite, Opening, RawRow, RawRows, Reader, Stored, readable};
 pub use record::Record;
+pub use rewards::{AboutRewards, RewardColumns, RewardWriter, Rewarded};
 pub use rewardscope_conversation::Message;
 pub use row::DatasetRow;
 pub use rows::Rows;
+pub use shard::{Shard, ShardError};
 pub use sieve::RowWriter;
 pub use skip::{Reason, Skip};

@@ -4,6 +4,9 @@
 use crate::StoreError;
 use crate::platform::{LogPlace, RawFile, open_log};
 
+/// Bytes that are read at once.
+const PIECE: u64 = 1 << 20;
+
 /// An append-only file of lines, open in one process or tab at a time.
 pub struct Log {
     file: RawFile,
@@ -14,8 +17,26 @@ impl Log {
     /// Opens a log and gives its whole lines. With `anew` the log is emptied first.
     ///
     /// # Errors
-    /// When it cannot be read, or is open in another process or tab.
+    /// As [`Self::resume`] and [`Self::read`].
     pub async fn open(place: &LogPlace, anew: bool) -> Result<(Self, Vec<String>), StoreError> {
+        let log = Self::resume(place, anew).await?;
+        let (mut all, mut at) = (Vec::new(), 0);
+        loop {
+            let (lines, end) = log.read(at)?;
+            if lines.is_empty() {
+                return Ok((log, all));
+            }
+            all.extend(lines);
+            at = end;
+        }
+    }
+
+    /// Opens a log whose lines are read by [`Self::read`], for logs that are not held whole. With `anew` the log is
+    /// emptied first.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is open in another process or tab.
+    pub async fn resume(place: &LogPlace, anew: bool) -> Result<Self, StoreError> {
         let Some(file) = open_log(place).await? else {
             return Err(StoreError::Read {
                 name: format!("{place:?}"),
@@ -25,12 +46,38 @@ impl Log {
         if anew {
             file.truncate(0)?;
         }
-        let bytes = file.read(0, file.bytes()? as usize)?;
-        let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
-        let text = std::str::from_utf8(&bytes[..whole]).map_err(|e| file.failed(e))?;
-        let lines = text.lines().map(str::to_owned).collect();
-        file.truncate(whole as u64)?;
-        Ok((Self { file, end: whole as u64 }, lines))
+        let mut end = file.bytes()?;
+        let whole = loop {
+            let start = end.saturating_sub(PIECE);
+            let bytes = file.read(start, (end - start) as usize)?;
+            match bytes.iter().rposition(|&byte| byte == b'\n') {
+                Some(last) => break start + last as u64 + 1,
+                None if start == 0 => break 0,
+                None => end = start,
+            }
+        };
+        file.truncate(whole)?;
+        Ok(Self { file, end: whole })
+    }
+
+    /// Reads some lines from byte `at` on, where a line begins. Gives them, and where the next one begins; none at the
+    /// end.
+    ///
+    /// # Errors
+    /// When they cannot be read, or are no UTF-8.
+    pub fn read(&self, at: u64) -> Result<(Vec<String>, u64), StoreError> {
+        let mut most = PIECE;
+        loop {
+            let left = self.end.saturating_sub(at);
+            let bytes = self.file.read(at, left.min(most) as usize)?;
+            let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+            if whole == 0 && left > most {
+                most *= 2;
+                continue;
+            }
+            let text = std::str::from_utf8(&bytes[..whole]).map_err(|e| self.file.failed(e))?;
+            return Ok((text.lines().map(str::to_owned).collect(), at + whole as u64));
+        }
     }
 
     /// The name for messages.
@@ -93,6 +140,19 @@ mod tests {
         log.append("three").expect("written");
         drop(log);
         assert_eq!(std::fs::read_to_string(&path).expect("there"), "one\ntwo ☀\nthree\n");
+        // A line that is longer than what is read at once, and then one that was cut off.
+        let long = "x".repeat(3 * PIECE as usize);
+        std::fs::write(&path, format!("one\n{long}\nthree\n{long}")).expect("written");
+        let log = block_on(Log::resume(&path, false)).expect("again");
+        let (mut read, mut at) = (Vec::new(), 0);
+        while let (lines, end) = log.read(at).expect("read")
+            && !lines.is_empty()
+        {
+            read.extend(lines.iter().map(String::len));
+            at = end;
+        }
+        assert_eq!(read, [3, long.len(), 5]);
+        drop(log);
         std::fs::remove_file(&path).expect("removed");
     }
 }

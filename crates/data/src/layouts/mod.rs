@@ -7,6 +7,7 @@ mod arena;
 mod helpsteer;
 mod nectar;
 mod pku;
+mod rewarded;
 mod sharegpt;
 mod shp;
 mod sides;
@@ -43,6 +44,7 @@ pub const LAYOUTS: &[Layout] = &[
     alpaca::LAYOUT,
     sides::LAYOUT,
     nectar::LAYOUT,
+    rewarded::LAYOUT,
     ultrafeedback::LAYOUT,
     unpaired::LAYOUT,
 ];

@@ -167,6 +167,11 @@ impl Reader {
         matches!(self.form, Form::Csv(_))
     }
 
+    /// Whether the file stores rows by columns, as parquet and Arrow do.
+    pub fn is_table(&self) -> bool {
+        matches!(self.form, Form::Parquet(_) | Form::Arrow(_))
+    }
+
     /// Reads only these columns, where the form stores columns apart. Call it before [`Self::next`].
     ///
     /// # Errors
