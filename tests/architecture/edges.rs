@@ -10,6 +10,7 @@ use rewardscope_tests::{fixture, root};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("conversation", &[]),
     ("store", &[]),
+    ("api", &["engine"]),
     ("serve", &[]),
     ("benchmarks", &["conversation"]),
     ("data", &["conversation", "store"]),

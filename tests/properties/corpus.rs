@@ -8,6 +8,8 @@ use rewardscope_tests::root;
 
 #[path = "../../fuzz/src/adapter.rs"]
 mod adapter;
+#[path = "../../fuzz/src/bodies.rs"]
+mod bodies;
 #[path = "../../fuzz/src/config.rs"]
 mod config;
 #[path = "../../fuzz/src/gguf.rs"]
@@ -32,8 +34,9 @@ mod verdicts;
 /// A target's name, what it does with an input, and the number of mutations of each of its inputs.
 type Target = (&'static str, fn(&[u8]), usize);
 
-const TARGETS: [Target; 9] = [
+const TARGETS: [Target; 10] = [
     ("adapter", adapter::run, 500),
+    ("bodies", bodies::run, 500),
     ("config", config::run, 100),
     ("gguf", gguf::run, 200),
     ("layouts", layouts::run, 100),

@@ -7,8 +7,18 @@ use anyhow::Context;
 use crate::setup::target_folder;
 use crate::stage::run;
 
-const TARGETS: [&str; 9] =
-    ["safetensors", "gguf", "tokenizer", "readers", "layouts", "adapter", "tokenizer_config", "config", "verdicts"];
+const TARGETS: [&str; 10] = [
+    "safetensors",
+    "gguf",
+    "tokenizer",
+    "readers",
+    "layouts",
+    "adapter",
+    "tokenizer_config",
+    "config",
+    "verdicts",
+    "bodies",
+];
 
 /// rustc's flags for libFuzzer's coverage, as cargo-fuzz sets them. There is no sanitizer, because only nightly
 /// compilers have one.

@@ -3,6 +3,7 @@
 
 mod bench;
 mod browsers;
+mod clients;
 mod dist;
 mod fuzz;
 mod head;

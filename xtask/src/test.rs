@@ -8,7 +8,7 @@ use anyhow::bail;
 use crate::browsers::{self, Browsers};
 use crate::packages::{self, Package};
 use crate::stage::{Stages, call, run as run_command};
-use crate::{dist, fuzz, setup};
+use crate::{clients, dist, fuzz, setup};
 
 /// Cargo's options for everything that builds natively: all but `rewardscope-web`, which is only wasm. Every call uses
 /// the same set, so that features are unified the same way and nothing is built twice.
@@ -63,6 +63,7 @@ pub fn run(all: bool) -> anyhow::Result<()> {
     })?;
     stages.run("browser tests that measure times", || in_browsers(&browsers, all, true))?;
     if all {
+        stages.run("clients of the server", clients::test)?;
         stages.run("fuzzing", || fuzz::fuzz(FUZZ_SECONDS))?;
     }
     stages.run("built folder", || node(&browsers, all, &["--test", &format!("{BROWSER_TESTS}/{OF_BUILT_FOLDER}")]))?;

@@ -171,11 +171,15 @@ impl Data {
     }
 }
 
-/// The files of rows that a name stands for: a file on disk, standard input (`-`), a folder's files in the order of
-/// their paths, an address, or a Hub dataset's files. `split` chooses among several splits.
+/// The files of rows that a name stands for: a file on disk, standard input (`-`), the files that a pattern matches
+/// (`rows/*.parquet`) or a folder's, in the order of their paths, an address, or a Hub dataset's files. `split` chooses
+/// among several splits.
 pub async fn datasets(name: &str, reading: Reading, split: Option<&str>) -> anyhow::Result<Vec<Source>> {
     if name == "-" {
         return Ok(vec![Source::file_or_pipe(Path::new("-"))?]);
+    }
+    if is_pattern(name) {
+        return matching(name)?.iter().map(|path| Ok(Source::file(path)?)).collect();
     }
     if !is_address(name) {
         match model::named(name)? {
@@ -191,6 +195,30 @@ pub async fn datasets(name: &str, reading: Reading, split: Option<&str>) -> anyh
     let sources = open_remote_dataset(&store, name, reading, split, &cancel, &mut tell).await;
     bar.finish_and_clear();
     Ok(sources?)
+}
+
+/// Whether a name is a pattern of paths, and no path itself.
+fn is_pattern(name: &str) -> bool {
+    name.contains(['*', '?', '[']) && !is_address(name) && !Path::new(name).exists()
+}
+
+/// The files that a pattern matches, in the order of their paths.
+///
+/// # Errors
+/// When it is no pattern, there are none, or a folder cannot be read.
+pub fn matching(pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let opening = || format!("opening {pattern}");
+    let mut paths = Vec::new();
+    for path in glob::glob(pattern).with_context(opening)? {
+        let path = path.with_context(opening)?;
+        if !path.is_dir() {
+            paths.push(path);
+        }
+    }
+    match paths.is_empty() {
+        true => bail!("{}: no file has a name of this pattern", opening()),
+        false => Ok(paths),
+    }
 }
 
 fn in_folder(folder: &Path, split: Option<&str>) -> anyhow::Result<Vec<Source>> {

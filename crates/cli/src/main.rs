@@ -3,18 +3,21 @@
 mod commands;
 mod dataset;
 mod driver;
+mod identity;
 mod marking;
 mod model;
 mod output;
 mod progress;
 mod reference_first;
 mod row_journal;
+mod row_out;
 mod table;
+mod table_journal;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use commands::{compare, eval, filter, fit, inspect, items, metrics, pack, score, serve};
+use commands::{api, compare, eval, filter, fit, inspect, items, merge, metrics, pack, score, serve};
 
 #[derive(Parser)]
 #[command(name = "rewardscope", version, about = "Score completions with open reward models, and evaluate the models")]
@@ -43,10 +46,14 @@ enum Command {
     BestOfN(compare::BestOfN),
     /// Keep the rows of a dataset that a model scores well
     Filter(filter::Arguments),
+    /// Join the outputs of `score --shard` in the order of the input
+    Merge(merge::Arguments),
     /// Fit a reward head on preference pairs
     Fit(fit::Arguments),
     /// Pack a model into a folder that any static host can serve
     Pack(pack::Arguments),
+    /// Serve a model's rewards to other programs
+    Api(api::Arguments),
     /// Serve a built site on localhost
     Serve(serve::Arguments),
 }
@@ -69,8 +76,10 @@ fn main() -> ExitCode {
         Command::Compare(arguments) => pollster::block_on(compare::run(&arguments)),
         Command::BestOfN(arguments) => pollster::block_on(compare::best_of(&arguments)),
         Command::Filter(arguments) => pollster::block_on(filter::run(&arguments)),
+        Command::Merge(arguments) => pollster::block_on(merge::run(&arguments)),
         Command::Fit(arguments) => pollster::block_on(fit::run(&arguments)),
         Command::Pack(arguments) => pollster::block_on(pack::run(&arguments)),
+        Command::Api(arguments) => pollster::block_on(api::run(&arguments)),
         Command::Serve(arguments) => serve::run(&arguments),
     };
     match done {

@@ -192,6 +192,24 @@ pub enum Named {
     Hub(RepositoryId),
 }
 
+/// Endings of files of rows and of models.
+const FILES: [&str; 14] = [
+    "arrow",
+    "bz2",
+    "csv",
+    "feather",
+    "gguf",
+    "gz",
+    "json",
+    "jsonl",
+    "ndjson",
+    "parquet",
+    "safetensors",
+    "tsv",
+    "zst",
+    "zstd",
+];
+
 /// Finds out what a name stands for.
 ///
 /// # Errors
@@ -204,6 +222,11 @@ pub fn named(name: &str) -> anyhow::Result<Named> {
     // `exists`, not `is_file`: a pipe is not a regular file, but is read like one.
     if path.exists() {
         return Ok(Named::File(path.to_owned()));
+    }
+    // The name of a file that is missing is no reason to ask the Hub for `rows/missing`.
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
+    if FILES.contains(&ending.as_str()) && !name.contains(':') {
+        bail!("opening {name}: there is no such file");
     }
     match name.parse() {
         Ok(id) => Ok(Named::Hub(id)),

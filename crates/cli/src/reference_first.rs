@@ -40,6 +40,15 @@ pub fn place_of(output: &Path) -> PathBuf {
     name.into()
 }
 
+/// Removes the file beside an output that is complete.
+pub fn remove(output: &Path) -> anyhow::Result<()> {
+    let place = place_of(output);
+    match place.exists() {
+        true => std::fs::remove_file(&place).with_context(|| format!("removing {}", place.display())),
+        false => Ok(()),
+    }
+}
+
 impl ReferenceFirst {
     /// Loads the reference of a model. What it says is kept in the file at `place`, where an earlier one is gone on with
     /// unless `anew` is set, or in memory. A new file is told the model's time; an earlier one keeps its own, unless

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use rewardscope_data::{DatasetRow, Skip};
-use rewardscope_engine::{Clock, ModelReport, PairAggregate, Reader, StepAggregate};
+use rewardscope_engine::Clock;
 use rewardscope_store::{Digest, Hasher, Records, Source};
-use serde::{Deserialize, Serialize};
+
+use crate::identity::Identity;
 
 /// Bytes of a record: key, score, end of the output, flags.
 const RECORD_BYTES: usize = 16 + 8 + 8 + 8;
@@ -46,29 +47,6 @@ impl RowRecord {
             flags: u64::from_le_bytes(number(32)),
         }
     }
-}
-
-/// What a later run must share with the journal's run to resume it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Identity {
-    /// What is recorded, such as `scores of every token`.
-    rewardscope_rows: String,
-    model_fingerprint: String,
-    /// The model's name for messages; not compared.
-    model: String,
-    aggregate: Option<String>,
-    context_tokens: usize,
-    protocol: String,
-    label: Option<usize>,
-    dtype: Option<String>,
-    /// The reader, and what becomes of its steps.
-    #[serde(default)]
-    reader: Option<(Reader, Option<StepAggregate>)>,
-    /// What becomes of comparisons.
-    #[serde(default)]
-    pair_aggregate: Option<PairAggregate>,
-    /// The time that chat templates are told for every row, in seconds of local time.
-    local_seconds: i64,
 }
 
 /// The journal of an output. Each journal belongs to one run over one input.
@@ -112,63 +90,27 @@ impl RowJournal {
         Self { records: Records::memory("{}", RECORD_BYTES), place: None, clock }
     }
 
-    /// Opens the journal of an output and resumes an earlier one, unless `overwrite` is set. `clock` is the time that
-    /// chat templates are told in a new run, `date` the time that `--date` asks for; a resumed run keeps its own time.
+    /// Opens the journal of an output and resumes an earlier one, unless `overwrite` is set. `date` is the time that
+    /// `--date` asks for; a resumed run keeps its own time.
     ///
     /// # Errors
     /// When the earlier journal belongs to another run or was told another time, or a file cannot be read or written.
-    pub async fn open(
-        output: &Path,
-        what: &str,
-        model: &ModelReport,
-        (clock, date): (Clock, Option<Clock>),
-        overwrite: bool,
-    ) -> anyhow::Result<Self> {
+    pub async fn open(output: &Path, identity: Identity, date: Option<Clock>, overwrite: bool) -> anyhow::Result<Self> {
         let place = place_of(output);
-        let identity = |local_seconds: i64| Identity {
-            rewardscope_rows: what.to_owned(),
-            model_fingerprint: model.fingerprint.clone(),
-            model: model.origin.as_ref().unwrap_or(&model.name).clone(),
-            aggregate: model.aggregate.map(|aggregate| format!("{aggregate:?}")),
-            context_tokens: model.context_tokens,
-            protocol: model.protocol.clone(),
-            label: model.label,
-            dtype: model.dtype.approximation().map(str::to_owned),
-            reader: model.reader.clone().map(|reader| (reader, model.step_aggregate)),
-            pair_aggregate: model.pair_aggregate,
-            local_seconds,
-        };
         if overwrite && place.exists() {
             std::fs::remove_file(&place).with_context(|| format!("beginning {} anew", place.display()))?;
         }
-        let mut clock = clock;
+        let mut identity = identity;
         if place.exists() && std::fs::metadata(&place)?.len() > 0 {
             let found = Records::header_of(&Source::file(&place)?).await;
             // A header that was cut off is replaced below.
             if let Some(found) = found.ok().and_then(|line| serde_json::from_str::<Identity>(&line).ok()) {
-                let same = Identity { model: found.model.clone(), ..identity(found.local_seconds) };
-                if found != same {
-                    bail!(
-                        "resuming {}: it belongs to a run for {} with {}; choose another output, or start over with --overwrite",
-                        place.display(),
-                        found.rewardscope_rows,
-                        found.model
-                    );
-                }
-                clock = Clock::from_local_seconds(found.local_seconds);
-                if date.is_some_and(|date| date != clock) {
-                    bail!(
-                        "resuming {}: its chat templates were told the date {clock}, not that of --date; leave out --date, or start over with --overwrite",
-                        place.display()
-                    );
-                }
-                let header = serde_json::to_string(&found)?;
-                let records = Records::open(&place, &header, RECORD_BYTES).await?;
-                return Ok(Self { records, place: Some(place), clock });
+                identity = identity.resumed(found, &place, date)?;
             }
         }
-        let header = serde_json::to_string(&identity(clock.local_seconds()))?;
-        Ok(Self { records: Records::open(&place, &header, RECORD_BYTES).await?, place: Some(place), clock })
+        let header = serde_json::to_string(&identity)?;
+        let records = Records::open(&place, &header, RECORD_BYTES).await?;
+        Ok(Self { records, place: Some(place), clock: identity.clock() })
     }
 
     /// The time that chat templates are told.

@@ -8,24 +8,36 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use clap::builder::ArgPredicate;
 use indicatif::ProgressBar;
-use rewardscope_data::{DatasetRow, How, Intake, Opening, RowWriter, Skip, Skipped};
+use rewardscope_data::{
+    DatasetRow, How, Intake, Opening, RawRow, Reader, Reason, RowWriter, Skip, Skipped, Stored, TakenRow,
+};
 use rewardscope_engine::{Cancel, Detail, EngineError, Scorer};
 use rewardscope_eval::Reading;
-use rewardscope_store::{ByteStream, Source};
+use rewardscope_store::{ByteStream, Hasher, Source};
+use serde_json::Value;
 
 use crate::dataset::{BadRows, RowOptions, datasets};
+use crate::identity::Identity;
 use crate::output::{Stopped, on_interrupt, part_of};
-use crate::row_journal::{CUT, FAILED, RowJournal, RowRecord, check_output, key_of};
+use crate::row_journal::{CUT, FAILED, RowJournal, RowRecord, check_output, half, key_of};
 use crate::{model, progress};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
   rewardscope filter --model ./model --input rows.jsonl --output best.jsonl --top 0.2
-  rewardscope filter --model ./model --input pairs.parquet --output clear.parquet --min-margin 1.5")]
+  rewardscope filter --model ./model --input pairs.parquet --output clear.parquet --min-margin 1.5
+  rewardscope filter --by reward --input scores.parquet --output best.parquet --top 0.2")]
+#[command(mut_arg("model", |model| {
+    model.required(false).required_unless_present("by").default_value_if("by", ArgPredicate::IsPresent, "")
+}))]
 pub struct Arguments {
     #[command(flatten)]
     model: model::Arguments,
+    /// Take the scores from this column, such as the `reward` that `score` writes, in place of a model
+    #[arg(long, value_name = "COLUMN", conflicts_with = "model")]
+    by: Option<String>,
     /// Rows to filter: a file, a folder, an address, a Hub id or `-`
     ///
     /// A row has a prompt and a completion, or a conversation; for --min-margin it is a preference. A file is parquet,
@@ -101,10 +113,90 @@ impl Input<'_> {
         }
     }
 
-    async fn open(&self, source: &Source) -> anyhow::Result<Intake> {
+    async fn open(&self, source: &Source) -> anyhow::Result<Rows<'_>> {
         let opening = Opening { split: self.arguments.rows.split.clone(), with_stored: true, ..Opening::default() };
-        Ok(Intake::open(ByteStream::of(source), &self.how(), opening, self.arguments.strict).await?)
+        let stream = ByteStream::of(source);
+        let Some(column) = &self.arguments.by else {
+            let intake = Intake::open(stream, &self.how(), opening, self.arguments.strict).await?;
+            return Ok(Rows::Texts(Box::new(intake)));
+        };
+        let mut reader = Reader::open(stream, opening).await?;
+        let names: Vec<&str> = reader.columns().iter().map(|column| column.name.as_str()).collect();
+        if !names.is_empty() && !names.contains(&column.as_str()) {
+            bail!("reading {}: a column {column} was expected, found {}", source.name(), names.join(", "));
+        }
+        reader.select(std::slice::from_ref(column))?;
+        Ok(Rows::Scored(Box::new(reader), column))
     }
+}
+
+/// The rows of a file.
+enum Rows<'a> {
+    /// As prompts with completions.
+    Texts(Box<Intake>),
+    /// As they are, with the column of their scores.
+    Scored(Box<Reader>, &'a str),
+}
+
+/// A row that was read.
+struct Row {
+    number: usize,
+    key: [u8; 16],
+    /// Its texts, or its scores, or why it has none.
+    found: Result<RowOf, Skip>,
+}
+
+/// What a row is kept by.
+enum RowOf {
+    Texts(Box<DatasetRow>),
+    Scores(Vec<f64>),
+}
+
+impl Rows<'_> {
+    /// The next few rows, and the same rows as the file stores them; none at the end.
+    async fn next(&mut self) -> anyhow::Result<Option<(Vec<Row>, Stored)>> {
+        match self {
+            Self::Texts(intake) => {
+                let Some((rows, stored)) = intake.next().await? else {
+                    return Ok(None);
+                };
+                let of = |taken: TakenRow| {
+                    let key = key_of(&taken.row);
+                    Row { number: taken.number, key, found: taken.row.map(|row| RowOf::Texts(Box::new(row))) }
+                };
+                Ok(Some((rows.into_iter().map(of).collect(), stored)))
+            }
+            Self::Scored(reader, column) => {
+                let Some(found) = reader.next().await? else {
+                    return Ok(None);
+                };
+                Ok(Some((found.rows.into_iter().map(|row| scored(row, column)).collect(), found.stored)))
+            }
+        }
+    }
+}
+
+/// A row that has its scores in a column: a number, or a list of them.
+fn scored(raw: RawRow, column: &str) -> Row {
+    let mut hash = Hasher::sha256();
+    let value = raw.record.map(|mut record| record.shift_remove(column).unwrap_or_default());
+    hash.update(format!("{value:?}").as_bytes());
+    let skip = |reason: Reason, expected: String, found: String| Skip { reason, expected, found };
+    let found = value.map_err(|found| skip(Reason::Unreadable, "an object with columns".to_owned(), found));
+    let found = found.and_then(|value| {
+        let numbers = match &value {
+            Value::Array(values) => values.iter().map(number).collect(),
+            one => number(one).map(|one| vec![one]),
+        };
+        let expected = format!("a number, or a list of them, in {column}");
+        numbers.map(RowOf::Scores).ok_or_else(|| skip(Reason::NoVerdict, expected, value.to_string()))
+    });
+    Row { number: raw.number, key: half(hash), found }
+}
+
+/// A number, also one that a file without types has as text.
+fn number(value: &Value) -> Option<f64> {
+    value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())
 }
 
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -117,23 +209,25 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let sources = datasets(&arguments.input, Reading::Whole, arguments.rows.split.as_deref()).await?;
     let input = Input { arguments, sources };
     input.check_form().await?;
-    let model::Loaded { scorer, clock, .. } = model::load(&arguments.model).await?;
-    scorer.check_template()?;
-    let mut journal = match is_stream {
-        true => RowJournal::memory(clock),
-        false => {
+    let loaded = match &arguments.by {
+        Some(_) => None,
+        None => Some(model::load(&arguments.model).await?),
+    };
+    let scorer = loaded.as_ref().map(|loaded| &loaded.scorer);
+    scorer.map_or(Ok(()), Scorer::check_template)?;
+    let mut journal = match &loaded {
+        // Numbers that are there are read again in no time.
+        None => RowJournal::memory(model::now()),
+        Some(loaded) if is_stream => RowJournal::memory(loaded.clock),
+        Some(model::Loaded { scorer, clock, .. }) => {
             let what = if arguments.rule.min_margin.is_some() { "margins of rows" } else { "scores of rows" };
-            RowJournal::open(
-                &arguments.output,
-                what,
-                scorer.report(),
-                (clock, arguments.model.date),
-                arguments.overwrite,
-            )
-            .await?
+            let identity = Identity::new(what, scorer.report(), *clock);
+            RowJournal::open(&arguments.output, identity, arguments.model.date, arguments.overwrite).await?
         }
     };
-    scorer.set_clock(journal.clock());
+    if let Some(scorer) = scorer {
+        scorer.set_clock(journal.clock());
+    }
     let shown = arguments.output.display().to_string();
     if journal.len() > 0 {
         eprintln!("{} rows were scored earlier ({shown}); resuming.", journal.len());
@@ -146,7 +240,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Ok(error) => error.into(),
         Err(error) => error,
     };
-    let rows = match input.score(&scorer, &cancel, &mut journal).await {
+    let rows = match input.score(scorer, &cancel, &mut journal).await {
         Ok(rows) => rows,
         Err(error) => return Err(stopped(error, &journal)),
     };
@@ -162,7 +256,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     journal.finish()?;
     eprintln!("{rows} rows read, {kept} kept in {shown}, {} could not be scored", counted.failed);
-    if counted.cut > 0 {
+    if let Some(scorer) = scorer.filter(|_| counted.cut > 0) {
         eprintln!(
             "{} of them were cut at {} tokens; their scores do not cover the whole text",
             counted.cut,
@@ -217,7 +311,7 @@ impl Input<'_> {
     }
 
     /// Scores the rows that the journal does not have yet. Gives the number of all rows.
-    async fn score(&self, scorer: &Scorer, cancel: &Cancel, journal: &mut RowJournal) -> anyhow::Result<usize> {
+    async fn score(&self, scorer: Option<&Scorer>, cancel: &Cancel, journal: &mut RowJournal) -> anyhow::Result<usize> {
         let bar = ProgressBar::new_spinner().with_style(progress::style("{spinner} {pos} rows")?);
         let mut bad = BadRows::create(self.arguments.rows.bad_rows.as_deref());
         let (done, mut place, mut told) = (journal.len(), 0, 0);
@@ -229,15 +323,17 @@ impl Input<'_> {
         };
         for source in &self.sources {
             let name = source.name();
-            let mut intake = self.open(source).await?;
-            for remark in intake.report().remarks() {
-                bar.suspend(|| eprintln!("{remark}"));
+            let mut opened = self.open(source).await?;
+            if let Rows::Texts(intake) = &opened {
+                for remark in intake.report().remarks() {
+                    bar.suspend(|| eprintln!("{remark}"));
+                }
             }
-            while let Some((rows, _)) = intake.next().await? {
-                for taken in rows {
-                    let key = key_of(&taken.row);
-                    if let Err(skip) = &taken.row {
-                        bad.push(&Skipped::of(name, taken.number, skip));
+            while let Some((rows, _)) = opened.next().await? {
+                for row in rows {
+                    let (number, key) = (row.number, row.key);
+                    if let Err(skip) = &row.found {
+                        bad.push(&Skipped::of(name, number, skip));
                     }
                     if place < done {
                         journal.check(place, key, name)?;
@@ -247,10 +343,10 @@ impl Input<'_> {
                     cancel.check().map_err(|_| EngineError::Cancelled)?;
                     let mut flags = 0;
                     let is_margin = self.arguments.rule.min_margin.is_some();
-                    let score = match score(scorer, taken.row, is_margin, cancel, &mut flags).await? {
+                    let score = match score(scorer, row.found, is_margin, cancel, &mut flags).await? {
                         Ok(score) => score,
                         Err(error) => {
-                            tell(name, taken.number, &error);
+                            tell(name, number, &error);
                             flags |= FAILED;
                             f64::NAN
                         }
@@ -283,8 +379,8 @@ impl Input<'_> {
         let mut out = RowWriter::new(name, to);
         let (mut place, mut kept) = (0, 0);
         for source in &self.sources {
-            let mut intake = self.open(source).await?;
-            while let Some((rows, stored)) = intake.next().await? {
+            let mut opened = self.open(source).await?;
+            while let Some((rows, stored)) = opened.next().await? {
                 cancel.check().map_err(|_| EngineError::Cancelled)?;
                 let records = journal.some(place, rows.len())?;
                 place += rows.len();
@@ -301,42 +397,54 @@ impl Input<'_> {
 /// A row's score, or with `is_margin` the difference of its two scores. The inner error says why there is none. Sets
 /// [`CUT`] in `flags` where a text was cut.
 async fn score(
-    scorer: &Scorer,
-    row: Result<DatasetRow, Skip>,
+    scorer: Option<&Scorer>,
+    found: Result<RowOf, Skip>,
     is_margin: bool,
     cancel: &Cancel,
     flags: &mut u64,
 ) -> anyhow::Result<Result<f64, String>> {
-    let row = match row {
-        Ok(row) => row,
+    let (row, scores) = match found {
         Err(skip) => return Ok(Err(skip.to_string())),
+        Ok(RowOf::Texts(row)) => (Some(row), Vec::new()),
+        Ok(RowOf::Scores(scores)) => (None, scores),
     };
-    let (chosen, rejected) = (row.chosen.len(), row.rejected.len());
+    let (chosen, rejected) = match &row {
+        Some(row) => (row.chosen.len(), row.rejected.len()),
+        // Of two completions that are compared, the first is the better one.
+        None if is_margin => (scores.len().min(1), scores.len().saturating_sub(1)),
+        None => (scores.len(), 0),
+    };
     if chosen != 1 {
         return Ok(Err(format!("expected one completion, found {chosen}")));
     }
     if is_margin && rejected != 1 {
         return Ok(Err(format!("expected one rejected completion, found {rejected}")));
     }
-    let all = row.chosen.iter().chain(row.rejected.iter().take(usize::from(is_margin))).map(String::as_str);
-    match scorer.score(&row.prompt, all, Detail::Score, cancel).await {
-        Ok(scores) => {
-            if scores.iter().any(|score| score.cut_tokens > 0) {
-                *flags |= CUT;
+    let scores = match (row, scorer) {
+        (Some(row), Some(scorer)) => {
+            let all = row.chosen.iter().chain(row.rejected.iter().take(usize::from(is_margin))).map(String::as_str);
+            match scorer.score(&row.prompt, all, Detail::Score, cancel).await {
+                Ok(scores) => {
+                    if scores.iter().any(|score| score.cut_tokens > 0) {
+                        *flags |= CUT;
+                    }
+                    scores.iter().map(|score| score.score).collect()
+                }
+                Err(error @ (EngineError::DeviceFailed { .. } | EngineError::Cancelled)) => return Err(error.into()),
+                Err(error) => return Ok(Err(error.to_string())),
             }
-            let score = match scores.as_slice() {
-                [chosen, rejected] => chosen.score - rejected.score,
-                [only, ..] => only.score,
-                [] => f64::NAN,
-            };
-            Ok(match score.is_finite() {
-                true => Ok(score),
-                false => Err(format!("expected a finite score, found {score}")),
-            })
         }
-        Err(error @ (EngineError::DeviceFailed { .. } | EngineError::Cancelled)) => Err(error.into()),
-        Err(error) => Ok(Err(error.to_string())),
-    }
+        _ => scores,
+    };
+    let score = match scores.as_slice() {
+        [chosen, rejected] => chosen - rejected,
+        [only, ..] => *only,
+        [] => f64::NAN,
+    };
+    Ok(match score.is_finite() {
+        true => Ok(score),
+        false => Err(format!("expected a finite score, found {score}")),
+    })
 }
 
 /// Number of rows that failed, and of rows whose text was cut.

@@ -2,123 +2,23 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write, stdout};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use clap::Args;
 use rewardscope_data::Skipped;
-use rewardscope_engine::{
-    Cancel, Detail, Duel, EngineError, KeptReference, Objective, PositionBias, Score, Scorer, StepScores, TokenSequence,
-};
-use serde::Serialize;
-use serde_json::Value;
+use rewardscope_engine::{Cancel, EngineError, Scorer};
 
-use crate::commands::score_input::{Input, RowIn, Work, is_pipe};
-use crate::dataset::{BadRows, RowOptions};
+pub use crate::commands::score_arguments::Arguments;
+use crate::commands::score_arguments::{kept_reference, stopped};
+use crate::commands::score_input::{Input, is_pipe};
+use crate::commands::score_table;
+use crate::dataset::BadRows;
 use crate::model;
-use crate::output::{Closed, Stopped, on_interrupt};
-use crate::reference_first::{self, ReferenceFirst};
+use crate::output::{Closed, on_interrupt};
+use crate::reference_first;
 use crate::row_journal::{CUT, FAILED, RowJournal, RowRecord, check_output, place_of};
-
-#[derive(Args)]
-#[command(after_help = "Examples:
-  rewardscope score --model Skywork/Skywork-Reward-V2-Qwen3-0.6B --input rows.jsonl --output scores.jsonl
-  generate | rewardscope score --model ./model --input - --output - | jq .score")]
-pub struct Arguments {
-    #[command(flatten)]
-    model: model::Arguments,
-    /// File of rows to score, or `-` for standard input
-    ///
-    /// A row has a prompt and one or more completions, or a conversation that ends with a completion. Every completion
-    /// of a preference is scored. A row may also have a prompt and `steps`, a list of texts. A file
-    /// is JSON Lines, JSON, CSV, parquet or Arrow, compressed or not.
-    #[arg(long)]
-    input: PathBuf,
-    /// File for the scores, or `-` for standard output
-    ///
-    /// The output is JSON Lines with `id`, `score` or `scores`, `tokens` and `truncated`. A run that was stopped
-    /// resumes from OUTPUT.journal.
-    #[arg(long)]
-    output: PathBuf,
-    /// Also write the tokens' ids and scores, as `input_ids` and `token_scores`
-    #[arg(long)]
-    per_token: bool,
-    /// Replace an existing output and start over
-    #[arg(long)]
-    overwrite: bool,
-    /// Read the reference before the model is loaded, not beside it [default: where both do not fit into memory]
-    ///
-    /// The rows are then read twice. What the reference says is kept in OUTPUT.reference until the output is complete.
-    #[arg(long, requires = "reference")]
-    reference_first: bool,
-    /// Stop at a row that cannot be read instead of writing its error
-    #[arg(long)]
-    strict: bool,
-    #[command(flatten)]
-    rows: RowOptions,
-}
-
-/// One number for one completion, a list for several.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum OneOrMany<T> {
-    One(T),
-    Many(Vec<T>),
-}
-
-/// A row of the output.
-#[derive(Default, Serialize)]
-struct RowOut {
-    id: Value,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    subset: String,
-    /// For preferences: how many of the scores, counted from the first, belong to chosen completions.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    num_correct: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    score: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scores: Option<Vec<f64>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tokens: Option<OneOrMany<usize>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    truncated: Option<OneOrMany<bool>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    input_ids: Option<OneOrMany<Vec<u32>>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    token_scores: Option<OneOrMany<Vec<f32>>>,
-    /// The objectives whose weighted sum is the score, where the model's head has them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    objectives: Option<OneOrMany<Vec<Objective>>>,
-    /// The sums of log-probabilities by a policy and by its reference, where rewards are implicit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    policy_log_probability: Option<OneOrMany<f64>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reference_log_probability: Option<OneOrMany<f64>>,
-    /// The sigmoid of a score that is a difference of logits.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    probability: Option<OneOrMany<f64>>,
-    /// The shares of a reader's tokens, where it takes a softmax.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    probabilities: Option<OneOrMany<Vec<f64>>>,
-    /// The value of each step, where a reader reads steps, and what becomes of them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    step_scores: Option<OneOrMany<Vec<f64>>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    min: Option<OneOrMany<f64>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    product: Option<OneOrMany<f64>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last: Option<OneOrMany<f64>>,
-    /// Each completion against each other, where the model compares them, and how much their order decides.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    duels: Option<OneOrMany<Vec<Duel>>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    position_bias: Option<PositionBias>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
+use crate::row_out::scored;
 
 /// Where output rows are written.
 enum Out {
@@ -141,26 +41,31 @@ impl Out {
 }
 
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let is_stream = arguments.output == Path::new("-") || is_pipe(&arguments.output);
-    if !is_stream {
-        check_output(&arguments.input, &arguments.output, arguments.overwrite)?;
-    }
     let cancel = on_interrupt();
-    let mut input = Input::open(&arguments.input, &arguments.rows, arguments.strict).await?;
+    if arguments.output.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet")) {
+        return score_table::run(arguments, &cancel).await;
+    }
+    if !arguments.prefix.is_empty() || arguments.details {
+        bail!(
+            "writing {}: --prefix and --details are for columns of a .parquet output; lines have all that is known",
+            arguments.output.display()
+        );
+    }
+    let is_stream = arguments.output == Path::new("-") || is_pipe(&arguments.output);
+    let mut input = arguments.open(false).await?;
+    if !is_stream {
+        for name in input.left() {
+            check_output(Path::new(name), &arguments.output, arguments.overwrite)?;
+        }
+    }
     let mut prepared = model::prepare(&arguments.model).await?;
-    let kept = match arguments.reference_first || prepared.fits_alone().await? {
-        true => Some(reference_first(arguments, is_stream, &mut prepared, &cancel).await?),
-        false => None,
-    };
+    let kept = kept_reference(arguments, is_stream, &mut prepared, &cancel).await?;
     let model::Loaded { scorer, clock, .. } = prepared.load(kept).await?;
     let (mut journal, mut out) = match is_stream {
         true => (RowJournal::memory(clock), stream(&arguments.output)?),
         false => {
-            let what = if arguments.per_token { "scores of every token" } else { "scores" };
-            let overwrite = arguments.overwrite;
-            let mut journal =
-                RowJournal::open(&arguments.output, what, scorer.report(), (clock, arguments.model.date), overwrite)
-                    .await?;
+            let (identity, overwrite) = (arguments.identity(&scorer, clock), arguments.overwrite);
+            let mut journal = RowJournal::open(&arguments.output, identity, arguments.model.date, overwrite).await?;
             let file = resumed(&arguments.output, &mut journal, overwrite)?;
             (journal, Out::File(file))
         }
@@ -176,17 +81,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut bad = BadRows::create(arguments.rows.bad_rows.as_deref());
     let scored = each(&mut input, arguments, &scorer, &cancel, &mut journal, &mut out, &mut rows, &mut bad).await;
     bad.finish()?;
-    if let Err(error) = scored {
-        return Err(match error.downcast::<EngineError>() {
-            Ok(EngineError::Cancelled) => Stopped(match is_stream {
-                true => format!("stopped after {} rows", rows.place),
-                false => format!("stopped after {} rows; the same command goes on from there", rows.place),
-            })
-            .into(),
-            Ok(error) => error.into(),
-            Err(error) => error,
-        });
-    }
+    scored.map_err(|error| stopped(error, rows.place, !is_stream))?;
     if rows.place < done {
         bail!(
             "resuming {shown}: {done} rows were scored earlier, the input has {}; start over with --overwrite",
@@ -197,46 +92,10 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         file.sync_all().with_context(|| format!("writing {shown}"))?;
     }
     journal.finish()?;
-    let of_reference = reference_first::place_of(&arguments.output);
-    if !is_stream && of_reference.exists() {
-        std::fs::remove_file(&of_reference).with_context(|| format!("removing {}", of_reference.display()))?;
+    if !is_stream {
+        reference_first::remove(&arguments.output)?;
     }
     Ok(ExitCode::from(u8::from(rows.failed)))
-}
-
-/// Computes what the reference says of all rows.
-async fn reference_first(
-    arguments: &Arguments,
-    is_stream: bool,
-    prepared: &mut model::Prepared<'_>,
-    cancel: &Cancel,
-) -> anyhow::Result<KeptReference> {
-    let shown = arguments.input.display();
-    if arguments.input == Path::new("-") || is_pipe(&arguments.input) {
-        bail!(
-            "reading {shown}: the reference is read before the model is loaded, so that rows are read twice; give a file"
-        );
-    }
-    let place = (!is_stream).then(|| reference_first::place_of(&arguments.output));
-    let mut reference =
-        ReferenceFirst::begin(prepared, place, arguments.model.date, arguments.overwrite, cancel.clone()).await?;
-    let mut input = Input::open(&arguments.input, &arguments.rows, arguments.strict).await?;
-    while let Some(few) = input.next().await? {
-        for RowIn { work, .. } in few {
-            reference.add(|scorer| sequences(scorer, &work)).await?;
-        }
-    }
-    Ok(reference.finish())
-}
-
-/// The token sequences of a row; none where it has nothing to score.
-fn sequences(scorer: &Scorer, work: &Work) -> Result<Vec<TokenSequence>, EngineError> {
-    match work {
-        Work::None(_) => Ok(Vec::new()),
-        Work::Tokens(sequence) => Ok(vec![sequence.clone()]),
-        Work::Steps(row) => scorer.tokenize_steps(&row.prompt(), std::slice::from_ref(&row.steps)),
-        Work::Texts(row) => scorer.tokenize(&row.prompt, row.chosen.iter().chain(&row.rejected).map(String::as_str)),
-    }
 }
 
 /// The progress of a run.
@@ -251,7 +110,7 @@ struct Rows {
 
 #[allow(clippy::too_many_arguments, reason = "one caller, above, which says what each is")]
 async fn each(
-    input: &mut Input,
+    input: &mut Input<'_>,
     arguments: &Arguments,
     scorer: &Scorer,
     cancel: &Cancel,
@@ -261,33 +120,30 @@ async fn each(
     bad: &mut BadRows<'_>,
 ) -> anyhow::Result<()> {
     let shown = arguments.output.display().to_string();
-    let name = arguments.input.display().to_string();
     let done = journal.len();
     while let Some(few) = input.next().await? {
-        for row in few {
+        for row in few.rows.into_iter().filter(|row| arguments.has(row)) {
             if let Some(skip) = &row.bad {
-                bad.push(&Skipped::of(&name, row.number, skip));
+                bad.push(&Skipped::of(&few.file, row.number, skip));
             }
             let place = rows.place;
             if place < done {
-                rows.failed |= journal.check(place, row.key, &name)?.flags & FAILED != 0;
+                rows.failed |= journal.check(place, row.key, &few.file)?.flags & FAILED != 0;
                 rows.place += 1;
                 continue;
             }
             cancel.check().map_err(|_| EngineError::Cancelled)?;
-            let key = row.key;
-            let row = scored(scorer, row, arguments.per_token, cancel).await?;
-            let is_cut = match &row.truncated {
-                Some(OneOrMany::One(cut)) => *cut,
-                Some(OneOrMany::Many(cut)) => cut.contains(&true),
-                None => false,
-            };
-            let flags = if row.error.is_some() { FAILED } else { 0 } | if is_cut { CUT } else { 0 };
-            let mut line = serde_json::to_vec(&row)?;
+            let mut found = scored(scorer, &row, arguments.per_token, cancel).await?;
+            if arguments.shard.is_some() {
+                (found.row, found.shard) = (Some(row.place), arguments.shard);
+            }
+            let flags = if found.error.is_some() { FAILED } else { 0 } | if found.is_cut() { CUT } else { 0 };
+            let mut line = serde_json::to_vec(&found)?;
             line.push(b'\n');
             rows.end = out.line(&line, rows.end).with_context(|| format!("writing {shown}"))?;
-            journal.push(RowRecord { key, score: row.score.unwrap_or(f64::NAN), end: rows.end, flags })?;
-            rows.failed |= row.error.is_some();
+            let score = found.score.unwrap_or(f64::NAN);
+            journal.push(RowRecord { key: row.key, score, end: rows.end, flags })?;
+            rows.failed |= found.error.is_some();
             rows.place += 1;
         }
     }
@@ -335,73 +191,4 @@ fn resumed(output: &Path, journal: &mut RowJournal, overwrite: bool) -> anyhow::
     let end = end_of(journal)?;
     file.set_len(end).and_then(|()| file.seek(SeekFrom::Start(end))).with_context(shown)?;
     Ok(file)
-}
-
-/// Scores a row. A row that cannot be scored gives an output row with its error.
-///
-/// # Errors
-/// When the device failed or the user interrupted: both end the run.
-async fn scored(scorer: &Scorer, row: RowIn, per_token: bool, cancel: &Cancel) -> anyhow::Result<RowOut> {
-    let RowIn { number, id, work, .. } = row;
-    let failed =
-        |error: String| RowOut { id: id.clone(), error: Some(format!("row {number}: {error}")), ..RowOut::default() };
-    let found = sequences(scorer, &work);
-    let (many, num_correct, subset) = match work {
-        Work::None(error) => return Ok(failed(error)),
-        Work::Tokens(_) | Work::Steps(_) => (false, None, String::new()),
-        Work::Texts(row) => {
-            let is_compared = !row.rejected.is_empty();
-            let subset = if is_compared { row.subset } else { String::new() };
-            (row.is_list || is_compared, is_compared.then_some(row.chosen.len()), subset)
-        }
-    };
-    let sequences = match found {
-        Ok(sequences) => sequences,
-        Err(error) => return Ok(failed(error.to_string())),
-    };
-    let detail = if per_token { Detail::EveryToken } else { Detail::Score };
-    let scores = match scorer.score_tokens(&sequences, detail, cancel).await {
-        Ok(scores) => scores,
-        Err(error @ (EngineError::DeviceFailed { .. } | EngineError::Cancelled)) => return Err(error.into()),
-        Err(error) => return Ok(failed(error.to_string())),
-    };
-    let values: Vec<f64> = scores.iter().map(|s| s.score).collect();
-    let steps = |of: fn(&StepScores) -> f64| each_known(&scores, many, |s| s.steps.as_ref().map(of));
-    let has_objectives = scores.iter().any(|s| !s.objectives.is_empty());
-    Ok(RowOut {
-        id,
-        subset,
-        num_correct,
-        score: if many { None } else { values.first().copied() },
-        tokens: each_of(&scores, many, |s| s.tokens),
-        truncated: each_of(&scores, many, Score::truncated),
-        input_ids: if per_token { each_of(&scores, many, |s| s.input_ids.clone()) } else { None },
-        token_scores: if per_token { each_of(&scores, many, |s| s.token_scores.clone()) } else { None },
-        objectives: each_of(&scores, many, |s| s.objectives.clone()).filter(|_| has_objectives),
-        policy_log_probability: each_known(&scores, many, |s| {
-            s.log_probabilities.filter(|_| s.reference_log_probabilities.is_some()).map(|all| all.sum)
-        }),
-        reference_log_probability: each_known(&scores, many, |s| s.reference_log_probabilities.map(|all| all.sum)),
-        probability: each_known(&scores, many, |s| s.probability),
-        probabilities: each_known(&scores, many, |s| Some(s.probabilities.clone()).filter(|all| !all.is_empty())),
-        step_scores: each_known(&scores, many, |s| s.steps.as_ref().map(|steps| steps.scores.clone())),
-        min: steps(|steps| steps.min),
-        product: steps(|steps| steps.product),
-        last: steps(|steps| steps.last),
-        duels: each_known(&scores, many, |s| Some(s.duels.clone()).filter(|duels| !duels.is_empty())),
-        position_bias: PositionBias::of(scores.iter().map(|s| s.duels.as_slice())),
-        scores: many.then_some(values),
-        error: None,
-    })
-}
-
-/// As [`each_of`]; nothing where a score lacks it.
-fn each_known<T>(scores: &[Score], many: bool, of: impl Fn(&Score) -> Option<T>) -> Option<OneOrMany<T>> {
-    let values: Vec<T> = scores.iter().map(of).collect::<Option<_>>()?;
-    if many { Some(OneOrMany::Many(values)) } else { values.into_iter().map(OneOrMany::One).next() }
-}
-
-fn each_of<T>(scores: &[Score], many: bool, of: impl Fn(&Score) -> T) -> Option<OneOrMany<T>> {
-    let values = scores.iter().map(of);
-    if many { Some(OneOrMany::Many(values.collect())) } else { values.map(OneOrMany::One).next() }
 }

@@ -1,0 +1,41 @@
+//! What requests need to know of the model.
+
+use rewardscope_engine::ModelReport;
+
+/// What requests need to know of the model.
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    /// The name that requests may give, and answers have.
+    pub name: String,
+    /// Where it came from: a Hub id, or the name of its file or folder.
+    pub root: String,
+    /// A hash over its files.
+    pub fingerprint: String,
+    /// The type of its weights on the device.
+    pub dtype: String,
+    /// What its scores are, in words.
+    pub scores: String,
+    /// Whether its scores are those of steps.
+    pub reads_steps: bool,
+    /// Most tokens that it sees of a text.
+    pub context_tokens: usize,
+    /// Seconds since 1970 at which it was loaded.
+    pub loaded_at: u64,
+}
+
+impl Model {
+    /// A loaded model under a name.
+    pub fn new(name: String, report: &ModelReport) -> Self {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Self {
+            name,
+            root: report.origin.as_ref().unwrap_or(&report.name).clone(),
+            fingerprint: report.fingerprint.clone(),
+            dtype: report.dtype.name().to_owned(),
+            scores: report.scores().to_owned(),
+            reads_steps: report.step_aggregate.is_some(),
+            context_tokens: report.context_tokens,
+            loaded_at: since.map_or(0, |since| since.as_secs()),
+        }
+    }
+}
