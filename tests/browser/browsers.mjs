@@ -22,6 +22,8 @@ export const url = required("REWARDSCOPE_URL");
 /** Timeout in ms for anything on the page. It is long because software GPUs are slow. */
 export const PATIENCE_MS = Number(process.env.REWARDSCOPE_PATIENCE_MS || 300_000);
 
+/** Whether what takes long is tested, too. */
+export const all = process.env.REWARDSCOPE_ALL === "1";
 const CHROMIUM_FLAGS = [
   "--no-sandbox",
   "--no-first-run",

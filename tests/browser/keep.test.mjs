@@ -5,9 +5,8 @@ import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { loadHub, loadLikelihood, modelsFrom, scored, scoreTokens, startHub, url, using } from "./browsers.mjs";
+import { all, loadHub, loadLikelihood, modelsFrom, scored, scoreTokens, startHub, url, using } from "./browsers.mjs";
 
-const all = process.env.REWARDSCOPE_ALL === "1";
 const root = new URL("../../", import.meta.url).pathname;
 const fixtures = join(root, "tests/fixtures");
 const smollm2 = JSON.parse(readFileSync(join(fixtures, "smollm2_logprobs.json"))).cases;

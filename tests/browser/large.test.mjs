@@ -2,9 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { countingGpu, loadHub, startHub, using } from "./browsers.mjs";
-
-const all = process.env.REWARDSCOPE_ALL === "1";
+import { all, countingGpu, loadHub, startHub, using } from "./browsers.mjs";
 
 // The Hub generates the weights on request.
 const hub = all ? await startHub() : "";

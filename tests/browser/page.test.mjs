@@ -9,6 +9,7 @@ import { join, resolve } from "node:path";
 import { test } from "node:test";
 
 import {
+  all,
   checkpoint,
   countingGpu,
   inspect,
@@ -24,7 +25,6 @@ import {
 } from "./browsers.mjs";
 import { startRun } from "./start_run.mjs";
 
-const all = process.env.REWARDSCOPE_ALL === "1";
 const fixtures = new URL("../fixtures/", import.meta.url).pathname;
 const root = new URL("../../", import.meta.url).pathname;
 const target = resolve(root, process.env.REWARDSCOPE_TARGET || "target");

@@ -8,6 +8,7 @@ import { join, resolve } from "node:path";
 import { after, test } from "node:test";
 
 import {
+  all,
   checkpoint,
   isAccessible,
   loadFiles,
@@ -272,7 +273,7 @@ test("Chromium: comparisons on WebGPU are llm-blender's, and the page says who b
   });
 });
 
-test("Chromium: the sample's marks by comparisons are the command's", async () => {
+test("Chromium: the sample's marks by comparisons are the command's", { skip: !all && "with --all" }, async () => {
   await using("Chromium", "pairs-sample", async (browser) => {
     await loadFiles(browser, "cpu", checkpoint("pairrm", "kinds"));
     await markedAlike(browser, "kinds/pairrm", []);
@@ -308,7 +309,7 @@ test("Chromium: real models' word on a criterion is transformers'", async () => 
       await browser.select("#format", "tulu");
       await loadFiles(browser, "cpu", [join(root, ".cache/packages/gemma-3-270m.Q4_K_M.gguf")]);
     };
-    const models = process.env.REWARDSCOPE_ALL === "1" ? { smollm2, gemma3 } : { smollm2 };
+    const models = all ? { smollm2, gemma3 } : { smollm2 };
     for (const [model, load] of Object.entries(models)) {
       for (const reader of ["criterion", "criterion-digit"]) {
         await readBy(browser, reader, instruction);

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 
 import {
+  all,
   checkpoint,
   choose,
   inspect,
@@ -131,77 +132,73 @@ test("Chromium: every flow goes by the keyboard alone", async () => {
   });
 });
 
-test(
-  "Chromium: a tour of the page is recorded",
-  { skip: process.env.REWARDSCOPE_ALL !== "1" && "with --all" },
-  async () => {
-    await using("Chromium", "tour-record", async (browser) => {
-      await browser.page.setViewportSize({ width: 1280, height: 720 });
-      await loadReward(browser, "cpu");
-      await show(browser, "try");
-      const still = (ms) => new Promise((done) => setTimeout(done, ms));
-      const stop = await record(browser, { width: 1280, height: 720 });
-      await still(1000);
-      await browser.click("#score");
-      await scored(browser, 5);
-      await still(1500);
-      await browser.page.focus("#try li.card:last-child textarea");
-      await browser.page.keyboard.press("Control+A");
-      await browser.page.keyboard.type("Indigo, between blue and violet.", { delay: 40 });
-      await scored(browser, 5);
-      await browser.evaluate(() => document.activeElement.blur());
-      await still(2000);
-      const tokens = 'button[aria-label="Tokens of completion 1"]';
-      await browser.click(tokens);
-      const traced = '#try [id$="-tokens"]';
-      await browser.until("the trace", (traced) => document.querySelector(traced) !== null, traced);
-      await browser.page.focus(traced);
-      for (let i = 0; i < 3; i++) {
-        await still(400);
-        await browser.page.keyboard.press("ArrowRight");
-      }
-      await browser.evaluate(() => scrollTo(0, 0));
-      await browser.screenshot(join(shots, "readme-try.png"));
-      await show(browser, "benchmark");
+test("Chromium: a tour of the page is recorded", { skip: !all && "with --all" }, async () => {
+  await using("Chromium", "tour-record", async (browser) => {
+    await browser.page.setViewportSize({ width: 1280, height: 720 });
+    await loadReward(browser, "cpu");
+    await show(browser, "try");
+    const still = (ms) => new Promise((done) => setTimeout(done, ms));
+    const stop = await record(browser, { width: 1280, height: 720 });
+    await still(1000);
+    await browser.click("#score");
+    await scored(browser, 5);
+    await still(1500);
+    await browser.page.focus("#try li.card:last-child textarea");
+    await browser.page.keyboard.press("Control+A");
+    await browser.page.keyboard.type("Indigo, between blue and violet.", { delay: 40 });
+    await scored(browser, 5);
+    await browser.evaluate(() => document.activeElement.blur());
+    await still(2000);
+    const tokens = 'button[aria-label="Tokens of completion 1"]';
+    await browser.click(tokens);
+    const traced = '#try [id$="-tokens"]';
+    await browser.until("the trace", (traced) => document.querySelector(traced) !== null, traced);
+    await browser.page.focus(traced);
+    for (let i = 0; i < 3; i++) {
+      await still(400);
+      await browser.page.keyboard.press("ArrowRight");
+    }
+    await browser.evaluate(() => scrollTo(0, 0));
+    await browser.screenshot(join(shots, "readme-try.png"));
+    await show(browser, "benchmark");
+    await still(500);
+    await browser.click("#open-rows");
+    await browser.until(
+      "the rows",
+      () => document.querySelector("#dataset-report") !== null && !document.querySelector("#run-subset").disabled,
+    );
+    await browser.select("#run-subset", "Focus");
+    await startRun(browser);
+    await browser.until("the end", runIsOver);
+    await browser.until("the plots", () => document.querySelectorAll("#benchmark .chart svg").length >= 2);
+    await browser.evaluate(() => document.querySelector("#overall-percent").scrollIntoView({ block: "start" }));
+    await still(1500);
+    await browser.evaluate(() => document.querySelector(".charts").scrollIntoView({ block: "start" }));
+    await still(1500);
+    await browser.evaluate(() => scrollTo(0, 0));
+    await browser.screenshot(join(shots, "readme-benchmark.png"));
+    await inspect(browser, 0);
+    await browser.page.focus("#explore-list");
+    for (let i = 0; i < 3; i++) {
       await still(500);
-      await browser.click("#open-rows");
-      await browser.until(
-        "the rows",
-        () => document.querySelector("#dataset-report") !== null && !document.querySelector("#run-subset").disabled,
-      );
-      await browser.select("#run-subset", "Focus");
-      await startRun(browser);
-      await browser.until("the end", runIsOver);
-      await browser.until("the plots", () => document.querySelectorAll("#benchmark .chart svg").length >= 2);
-      await browser.evaluate(() => document.querySelector("#overall-percent").scrollIntoView({ block: "start" }));
-      await still(1500);
-      await browser.evaluate(() => document.querySelector(".charts").scrollIntoView({ block: "start" }));
-      await still(1500);
-      await browser.evaluate(() => scrollTo(0, 0));
-      await browser.screenshot(join(shots, "readme-benchmark.png"));
-      await inspect(browser, 0);
-      await browser.page.focus("#explore-list");
-      for (let i = 0; i < 3; i++) {
-        await still(500);
-        await browser.page.keyboard.press("ArrowDown");
-      }
-      await browser.click("#differences");
-      await browser.until("the differences", () => document.querySelector("#explore-item ins") !== null);
-      await still(1500);
-      await browser.evaluate(() => scrollTo(0, 0));
-      await browser.screenshot(join(shots, "readme-explore.png"));
-      await show(browser, "leaderboard");
-      await browser.until("the board", () => document.querySelector("#downstream-chart svg") !== null);
-      await still(2000);
-      const bytes = await stop(join(shots, "tour.webm"));
-      console.log(`the tour: ${bytes} bytes`);
-      assert.equal(statSync(join(shots, "tour.webm")).size, bytes);
-      // The file begins with the container's magic number and has content.
-      assert.equal(readFileSync(join(shots, "tour.webm")).readUInt32BE(0), 0x1a45dfa3);
-      assert.ok(bytes > 100_000 && bytes < 3e6, `${bytes} bytes`);
-    });
-  },
-);
+      await browser.page.keyboard.press("ArrowDown");
+    }
+    await browser.click("#differences");
+    await browser.until("the differences", () => document.querySelector("#explore-item ins") !== null);
+    await still(1500);
+    await browser.evaluate(() => scrollTo(0, 0));
+    await browser.screenshot(join(shots, "readme-explore.png"));
+    await show(browser, "leaderboard");
+    await browser.until("the board", () => document.querySelector("#downstream-chart svg") !== null);
+    await still(2000);
+    const bytes = await stop(join(shots, "tour.webm"));
+    console.log(`the tour: ${bytes} bytes`);
+    assert.equal(statSync(join(shots, "tour.webm")).size, bytes);
+    // The file begins with the container's magic number and has content.
+    assert.equal(readFileSync(join(shots, "tour.webm")).readUInt32BE(0), 0x1a45dfa3);
+    assert.ok(bytes > 100_000 && bytes < 3e6, `${bytes} bytes`);
+  });
+});
 
 test("Firefox: a text is scored, a run made and explored, and a link opens to the same view", async () => {
   const shared = {};
