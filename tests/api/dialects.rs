@@ -88,7 +88,10 @@ fn training_loops_get_raw_rewards_of_rendered_texts() {
     // NeMo Curator: the reward is a token's log-probability.
     let answer = server.ask(
         "/v1/chat/completions",
-        &json!({"model": "rm", "messages": [turn("user", QUESTION), turn("assistant", ANSWERS[0])]}),
+        &json!({"model": "rm", "stream": null, "messages": [
+            {"role": "user", "content": [{"type": "text", "text": QUESTION}]},
+            turn("assistant", ANSWERS[0]),
+        ]}),
     );
     let token = &answer["choices"][0]["logprobs"]["content"][0];
     assert_eq!(token["token"], "reward");
@@ -143,6 +146,11 @@ fn rerankers_are_asked_in_three_ways() {
             is_close(&found[0]["score"], sigmoid(score));
         }
         let alone = server.ask("/predict", &json!({"inputs": "Why?", "raw_scores": true}));
+        let at_root = server.ask("/", &json!({"inputs": "Why?", "raw_scores": true}));
+        // A list of lists.
+        is_close(&at_root[0][0]["score"], alone[0]["score"].as_f64().unwrap());
+        let at_root = server.ask("/", &json!({"query": QUESTION, "texts": ANSWERS}));
+        assert_eq!(at_root[0]["index"], order[0]);
         is_close(&alone[0]["score"], text_score(&scorer, "Why?", true));
     }
 }

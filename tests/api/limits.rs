@@ -47,6 +47,7 @@ fn wrong_bodies_get_a_sentence() {
         ("/get_reward", r#"{"queries": ["a"]}"#, "query"),
         ("/get_reward", r#"{"query": [1]}"#, "reading the body of /get_reward"),
         ("/get_reward", r#"{"query": [""]}"#, "token"),
+        ("/", r#"{"inputs": 3}"#, "reading the body of /"),
         ("/classify", r#"{"input": "a", "messages": []}"#, "either input or messages"),
         ("/classify", r#"{"input": [[99999999]]}"#, "99999999"),
         ("/classify", r#"{"messages": [{"role": "user", "content": "a"}]}"#, "ends with the assistant"),

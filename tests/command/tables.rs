@@ -156,7 +156,7 @@ fn shards_make_the_same_file_as_one_run_whatever_is_killed() {
     assert!(code == Some(0) && told.contains("is complete already"), "{told}");
     for more in [&["--shard", "1/3"][..], &["--shard", "2/3", "--max-length", "9"]] {
         let (code, told) = score(&input, parts[1], more);
-        assert!(code == Some(2) && told.contains("of another run"), "{told}");
+        assert!(code == Some(2) && told.contains("of another run or input"), "{told}");
     }
     // What does not make a whole is refused, and nothing is written.
     let other = folder.join("other.parquet");
@@ -174,6 +174,96 @@ fn shards_make_the_same_file_as_one_run_whatever_is_killed() {
     }
     let (code, told) = merge(&parts, &merged);
     assert!(code == Some(2) && told.contains("--overwrite"), "{told}");
+}
+
+#[test]
+fn other_inputs_and_other_columns_are_not_mixed() {
+    let folder = scratch("tables-mixed");
+    let input = two_files(&folder);
+    let out = folder.join("scores.parquet");
+    assert_eq!(score(&input, &out, &[]).0, Some(1));
+    let part = folder.join("part-1.parquet");
+    let (code, told) = score(&input, &part, &["--shard", "1/2"]);
+    assert!(code == Some(0) || code == Some(1), "{told}");
+    // What `filter` keeps of an output is no output of `score`.
+    let (shown, kept) = (out.display().to_string(), folder.join("kept.parquet").display().to_string());
+    let done = run(&["filter", "--by", "reward", "--input", &shown, "--output", &kept, "--top", "0.5"]);
+    assert_eq!(done.status.code(), Some(1), "{}", said(&done));
+    let (code, told) = score(&input, Path::new(&kept), &[]);
+    assert!(code == Some(2) && told.contains("it is there already; name another file"), "{told}");
+    // The same prompts, one other completion.
+    let mut rows: Vec<Value> = (50..PROMPTS * COMPLETIONS).map(|at| row(at % PROMPTS, at / PROMPTS)).collect();
+    rows[7]["completion"] = "Another answer.".into();
+    write_table(&folder.join("rows/2.parquet"), &rows);
+    let (code, told) = score(&input, &out, &[]);
+    assert!(code == Some(2) && told.contains("of another run or input"), "{told}");
+    let second = folder.join("part-2.parquet");
+    let (code, told) = score(&input, &second, &["--shard", "2/2"]);
+    assert!(code == Some(0) || code == Some(1), "{told}");
+    let merged = folder.join("merged.parquet");
+    let (code, told) = merge(&[&part, &second], &merged);
+    assert!(code == Some(2) && told.contains("of another input") && !merged.exists(), "{told}");
+    // A file with another type of a column, or one more, is refused before anything is scored.
+    let row_of = |at: i32, weight: Value| json!({"prompt": "b", "completion": format!("a {at}"), "weight": weight});
+    write_table(&folder.join("rows/1.parquet"), &(0..4).map(|at| row_of(at, 0.5.into())).collect::<Vec<_>>());
+    write_table(&folder.join("rows/2.parquet"), &(0..4).map(|at| row_of(at, 1.into())).collect::<Vec<_>>());
+    let third = folder.join("third.parquet");
+    let (code, told) = score(&input, &third, &[]);
+    assert!(
+        code == Some(2) && told.contains("2.parquet: the columns of the files before") && told.contains("weight"),
+        "{told}"
+    );
+    assert!(!told.contains("parameters in"), "nothing is loaded: {told}");
+    // `filter` mixes nothing either, and does not write over what it reads.
+    let model = model();
+    let own = folder.join("rows/1.parquet").display().to_string();
+    for (output, more, named) in [
+        (third.display().to_string(), &[][..], "the columns of the files before"),
+        (own.clone(), &["--overwrite"], "the output is the input"),
+    ] {
+        let all = [
+            "filter",
+            "--device",
+            "cpu",
+            "--model",
+            &model,
+            "--input",
+            &input,
+            "--min-score=-1e9",
+            "--output",
+            &output,
+        ];
+        let done = run(&[&all[..], more].concat());
+        assert!(done.status.code() == Some(2) && said(&done).contains(named), "{}", said(&done));
+    }
+    assert!(!third.exists() && read_table(Path::new(&own)).len() == 4);
+}
+
+#[test]
+fn an_input_without_rows_and_a_foreign_journal_are_met() {
+    let folder = scratch("tables-empty");
+    let input = two_files(&folder);
+    // An input without rows: `filter` makes one.
+    let (first, none) =
+        (folder.join("rows/1.parquet").display().to_string(), folder.join("none.parquet").display().to_string());
+    let by = ["filter", "--by", "weight", "--input", &first, "--output", &none, "--min-score", "1e9"];
+    assert_eq!(run(&by).status.code(), Some(0));
+    let (whole, merged) = (folder.join("whole.parquet"), folder.join("merged.parquet"));
+    let (code, told) = score(&none, &whole, &[]);
+    assert!(code == Some(0) && told.contains("0 of 0 rows"), "{told}");
+    let parts: Vec<PathBuf> = (1..=2).map(|number| folder.join(format!("part-{number}.parquet"))).collect();
+    for (number, part) in (1..=2).zip(&parts) {
+        assert_eq!(score(&none, part, &["--shard", &format!("{number}/2")]).0, Some(0));
+    }
+    let (code, told) = merge(&[&parts[0], &parts[1]], &merged);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(fs::read(&merged).unwrap() == fs::read(&whole).unwrap());
+    // A journal that is none of ours is left as it is.
+    let journal = folder.join("other.parquet.journal");
+    fs::write(&journal, "notes of mine, without an end").unwrap();
+    let (code, told) = score(&input, &folder.join("other.parquet"), &[]);
+    assert!(code == Some(2) && told.contains("it is no journal of rows"), "{told}");
+    assert_eq!(fs::read_to_string(&journal).unwrap(), "notes of mine, without an end");
 }
 
 /// Begins a shard, and kills it once its journal has some rows; a second process may not begin it meanwhile.
@@ -296,10 +386,10 @@ fn lines_have_shards_too_and_other_inputs_are_refused() {
     let folder = scratch("tables-lines");
     let input = two_files(&folder);
     let whole = folder.join("whole.jsonl");
-    assert_eq!(score(&input, &whole, &[]).0, Some(1));
+    assert_eq!(score(&input, &whole, &["--per-token"]).0, Some(1));
     let parts: Vec<PathBuf> = (1..=4).map(|number| folder.join(format!("part-{number}.jsonl"))).collect();
     for (number, part) in (1..=4).zip(&parts) {
-        let (code, told) = score(&input, part, &["--shard", &format!("{number}/4")]);
+        let (code, told) = score(&input, part, &["--per-token", "--shard", &format!("{number}/4")]);
         assert!(code == Some(0) || code == Some(1), "{told}");
     }
     let merged = folder.join("merged.jsonl");

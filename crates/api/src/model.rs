@@ -1,6 +1,6 @@
 //! What requests need to know of the model.
 
-use rewardscope_engine::ModelReport;
+use rewardscope_engine::{Combine, ModelReport};
 
 /// What requests need to know of the model.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +15,11 @@ pub struct Model {
     pub dtype: String,
     /// What its scores are, in words.
     pub scores: String,
+    /// Whether its score is a logit, whose sigmoid is a probability; others are probabilities, ratings or likelihoods
+    /// already, and are given as they are.
+    pub is_logit: bool,
+    /// Whether it compares the completions of a prompt with each other.
+    pub compares: bool,
     /// Whether its scores are those of steps.
     pub reads_steps: bool,
     /// Most tokens that it sees of a text.
@@ -33,9 +38,20 @@ impl Model {
             fingerprint: report.fingerprint.clone(),
             dtype: report.dtype.name().to_owned(),
             scores: report.scores().to_owned(),
+            is_logit: is_logit(report),
+            compares: report.pair_aggregate.is_some(),
             reads_steps: report.step_aggregate.is_some(),
             context_tokens: report.context_tokens,
             loaded_at: since.map_or(0, |since| since.as_secs()),
         }
+    }
+}
+
+/// Whether a model's score is a logit.
+fn is_logit(report: &ModelReport) -> bool {
+    let is_reader = report.reader.as_ref().map(|reader| &reader.spec.combine);
+    match is_reader {
+        Some(combine) => matches!(combine, Combine::Logit | Combine::Difference),
+        None => report.pair_aggregate.is_none() && report.aggregate.is_none(),
     }
 }

@@ -1,12 +1,13 @@
 //! What waits to be scored, and the loop that scores it. Texts of all requests go through the model in common batches:
 //! a batch begins a moment after its first text came, or as soon as it is full.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use rewardscope_engine::{Cancel, Detail, EngineError, Message, PrefixTree, Score, Scorer, TokenSequence};
+use rewardscope_engine::{Cancel, Clock, Detail, EngineError, Message, PrefixTree, Score, Scorer, TokenSequence};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::metrics::Metrics;
@@ -27,6 +28,18 @@ pub enum Work {
 }
 
 impl Work {
+    /// Bytes of the texts that it becomes: a prompt stands before each of its completions.
+    fn bytes(&self) -> usize {
+        let before = |prompt: &[Message]| prompt.iter().map(|turn| turn.content.len()).sum::<usize>();
+        let texts = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
+        match self {
+            Self::Conversation { prompt, completions } => before(prompt) * completions.len() + texts(completions),
+            Self::Steps { prompt, steps } => before(prompt) + texts(steps),
+            Self::Text { text, .. } => text.len(),
+            Self::Tokens(ids) => 4 * ids.len(),
+        }
+    }
+
     /// The number of scores that it gives.
     pub fn count(&self) -> usize {
         match self {
@@ -53,12 +66,13 @@ pub type Scores = Vec<Vec<Score>>;
 /// A request's work.
 struct Job {
     work: Vec<Work>,
-    detail: Detail,
+    /// How much detail its scores have; none where only the tokens are wanted.
+    detail: Option<Detail>,
     reply: oneshot::Sender<Result<Scores, Refusal>>,
     /// Whether the client went away.
     gone: Arc<AtomicBool>,
     /// Given back when the work is done.
-    _permit: OwnedSemaphorePermit,
+    _permits: [OwnedSemaphorePermit; 2],
 }
 
 impl Job {
@@ -77,8 +91,11 @@ impl Job {
 #[derive(Debug, Clone)]
 pub struct Queue {
     jobs: Sender<Job>,
-    room: Arc<Semaphore>,
-    most: usize,
+    /// Texts, and kibibytes of them.
+    room: [Arc<Semaphore>; 2],
+    most: [usize; 2],
+    /// How long a request may take.
+    limit: Duration,
     metrics: Arc<Metrics>,
 }
 
@@ -96,10 +113,28 @@ impl Drop for Gone {
 }
 
 impl Queue {
-    /// A queue of at most `most` texts.
-    pub fn new(most: usize, metrics: Arc<Metrics>) -> (Self, Waiting) {
+    /// A queue of at most so many texts and bytes of texts, in which a request may take `limit`.
+    pub fn new(texts: usize, bytes: usize, limit: Duration, metrics: Arc<Metrics>) -> (Self, Waiting) {
         let (jobs, waiting) = channel();
-        (Self { jobs, room: Arc::new(Semaphore::new(most)), most, metrics }, Waiting(waiting))
+        let most = [texts, bytes.div_ceil(1024)];
+        let room = most.map(|most| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))));
+        (Self { jobs, room, most, limit, metrics }, Waiting(waiting))
+    }
+
+    /// Room for texts and kibibytes of them.
+    fn take(&self, wanted: [usize; 2]) -> Result<[OwnedSemaphorePermit; 2], Refusal> {
+        let [texts, kibibytes] = self.most;
+        if wanted[0] > texts || wanted[1] > kibibytes {
+            return Err(Refusal::too_large(format!(
+                "scoring: at most {texts} texts of {kibibytes} KiB at once were expected, {} of {} KiB were found",
+                wanted[0], wanted[1]
+            )));
+        }
+        let take = |at: usize| {
+            let count = u32::try_from(wanted[at]).ok()?;
+            self.room[at].clone().try_acquire_many_owned(count).ok()
+        };
+        take(0).zip(take(1)).map(|(one, other)| [one, other]).ok_or_else(Refusal::full)
     }
 
     /// Scores work when its turn comes. Where this is dropped before, the work is not done.
@@ -107,26 +142,38 @@ impl Queue {
     /// # Errors
     /// When too much waits, the server ends, or the work cannot be scored.
     pub async fn score(&self, work: Vec<Work>, detail: Detail) -> Result<Scores, Refusal> {
+        self.ask(work, Some(detail)).await
+    }
+
+    /// The ids of the tokens that the model would see of work.
+    ///
+    /// # Errors
+    /// As [`Self::score`].
+    pub async fn tokenize(&self, work: Work) -> Result<Vec<u32>, Refusal> {
+        let scores = self.ask(vec![work], None).await?;
+        Ok(scores.into_iter().flatten().next().map(|score| score.input_ids).unwrap_or_default())
+    }
+
+    async fn ask(&self, work: Vec<Work>, detail: Option<Detail>) -> Result<Scores, Refusal> {
         let count: usize = work.iter().map(Work::count).sum();
         if count == 0 {
             return Ok(vec![Vec::new(); work.len()]);
         }
-        let too_many = || {
-            Refusal::too_large(format!(
-                "scoring: at most {} texts at once were expected, {count} were found",
-                self.most
-            ))
-        };
-        let permits = u32::try_from(count).ok().filter(|_| count <= self.most).ok_or_else(too_many)?;
-        let room = self.room.clone();
-        let permit = room.try_acquire_many_owned(permits).map_err(|_| Refusal::full(self.most))?;
+        let bytes: usize = work.iter().map(Work::bytes).sum();
+        let permits = self.take([count, bytes.div_ceil(1024)])?;
         let (reply, answer) = oneshot::channel();
         let gone = Gone(Arc::default());
         self.metrics.waiting.inc_by(count as i64);
-        let job = Job { work, detail, reply, gone: gone.0.clone(), _permit: permit };
+        let job = Job { work, detail, reply, gone: gone.0.clone(), _permits: permits };
         match self.jobs.send(job) {
-            Ok(()) => answer.await.unwrap_or_else(|_| Err(Refusal::ending())),
-            Err(_) => Err(Refusal::ending()),
+            Ok(()) => match tokio::time::timeout(self.limit, answer).await {
+                Ok(answer) => answer.unwrap_or_else(|_| Err(Refusal::ending())),
+                Err(_) => Err(Refusal::late(self.limit)),
+            },
+            Err(_) => {
+                self.metrics.waiting.dec_by(count as i64);
+                Err(Refusal::ending())
+            }
         }
     }
 }
@@ -139,7 +186,11 @@ struct Ready {
     sequences: Vec<TokenSequence>,
 }
 
-/// Scores what waits until every [`Queue`] is gone. `wait` is how long a batch that is not full waits for more.
+/// How much longer than it waits a batch may be gathered.
+const MOST_GATHERING: Duration = Duration::from_millis(50);
+
+/// Scores what waits until every [`Queue`] is gone. `wait` is how long a batch that is not full waits for more. `clock` is
+/// the time that chat templates are told, where it goes on.
 ///
 /// # Errors
 /// When the device failed: nothing can be scored any more.
@@ -149,17 +200,23 @@ pub fn work(
     metrics: &Metrics,
     (wait, batch_tokens): (Duration, usize),
     tree: &mut PrefixTree,
+    clock: Option<fn() -> Clock>,
 ) -> Result<(), EngineError> {
     while let Ok(first) = waiting.0.recv() {
         let (mut batch, mut tokens): (Vec<Ready>, usize) = (Vec::new(), 0);
         let until = Instant::now() + wait;
+        // What is refused or only tokenized fills no batch, and must not hold up those that wait for one.
+        let last = until + MOST_GATHERING;
+        if let Some(clock) = clock {
+            scorer.set_clock(clock());
+        }
         let mut next = Some(first);
         while let Some(job) = next.take() {
             if let Some(ready) = prepared(scorer, job, metrics) {
                 tokens += ready.sequences.iter().map(|sequence| sequence.input_ids.len()).sum::<usize>();
                 batch.push(ready);
             }
-            if tokens >= batch_tokens {
+            if tokens >= batch_tokens || Instant::now() >= last {
                 break;
             }
             next = waiting.0.recv_timeout(until.saturating_duration_since(Instant::now())).ok();
@@ -168,9 +225,9 @@ pub fn work(
         let (gone, mut batch): (Vec<Ready>, Vec<Ready>) = batch.into_iter().partition(|ready| ready.job.is_gone());
         gone.into_iter().for_each(|ready| dropped(metrics, ready.job));
         for detail in [Detail::Score, Detail::EveryToken] {
-            let (few, rest) = batch.into_iter().partition(|ready: &Ready| ready.job.detail == detail);
+            let (few, rest) = batch.into_iter().partition(|ready: &Ready| ready.job.detail == Some(detail));
             batch = rest;
-            score(scorer, few, detail, metrics, tree)?;
+            score(scorer, few, detail, metrics, (batch_tokens, &mut *tree))?;
         }
         metrics.kept_tokens.set(tree.tokens() as i64);
         metrics.kept_bytes.set(tree.bytes() as i64);
@@ -184,8 +241,38 @@ fn prepared(scorer: &Scorer, job: Job, metrics: &Metrics) -> Option<Ready> {
         dropped(metrics, job);
         return None;
     }
-    let found: Result<Vec<_>, EngineError> = job.work.iter().map(|work| work.sequences(scorer)).collect();
+    let mut found: Result<Vec<Vec<TokenSequence>>, EngineError> = Ok(Vec::with_capacity(job.work.len()));
+    for work in &job.work {
+        if job.is_gone() {
+            dropped(metrics, job);
+            return None;
+        }
+        // What cannot be scored is refused here, so that it does not spoil the batch of others.
+        let detail = job.detail;
+        let own = work.sequences(scorer).and_then(|own| {
+            detail.map_or(Ok(()), |detail| scorer.check(&own, detail))?;
+            Ok(own)
+        });
+        match (&mut found, own) {
+            (Ok(all), Ok(own)) => all.push(own),
+            (_, Err(error)) => {
+                found = Err(error);
+                break;
+            }
+            (Err(_), Ok(_)) => break,
+        }
+    }
     match found {
+        Ok(found) if job.detail.is_none() => {
+            let seen = |sequence: TokenSequence| Score {
+                tokens: sequence.input_ids.len(),
+                input_ids: sequence.input_ids,
+                ..Score::default()
+            };
+            let all = found.into_iter().map(|sequences| sequences.into_iter().map(seen).collect()).collect();
+            done(metrics, job, Ok(all));
+            None
+        }
         Ok(found) => {
             let counts = found.iter().map(Vec::len).collect();
             Some(Ready { job, counts, sequences: found.into_iter().flatten().collect() })
@@ -197,61 +284,116 @@ fn prepared(scorer: &Scorer, job: Job, metrics: &Metrics) -> Option<Ready> {
     }
 }
 
-/// Scores a batch and answers.
+/// Scores a batch and answers, a piece of at most `batch_tokens` tokens at a time: between two pieces, what nobody waits
+/// for any more is dropped.
 fn score(
+    scorer: &Scorer,
+    batch: Vec<Ready>,
+    detail: Detail,
+    metrics: &Metrics,
+    (batch_tokens, tree): (usize, &mut PrefixTree),
+) -> Result<(), EngineError> {
+    if scorer.compares() {
+        return compare(scorer, batch, detail, metrics, tree);
+    }
+    let mut left: VecDeque<Open> = batch.into_iter().map(Open::new).collect();
+    while !left.is_empty() {
+        let (gone, waiting): (Vec<Open>, Vec<Open>) = left.into_iter().partition(|open| open.ready.job.is_gone());
+        gone.into_iter().for_each(|open| dropped(metrics, open.ready.job));
+        left = waiting.into();
+        let (mut piece, mut counts, mut tokens) = (Vec::new(), Vec::new(), 0);
+        for open in &left {
+            let more = open.ready.sequences[open.scores.len()..].iter().take_while(|sequence| {
+                tokens += sequence.input_ids.len();
+                tokens <= batch_tokens || piece.is_empty() && tokens == sequence.input_ids.len()
+            });
+            let more: Vec<TokenSequence> = more.cloned().collect();
+            counts.push(more.len());
+            piece.extend(more);
+            if tokens > batch_tokens {
+                break;
+            }
+        }
+        if piece.is_empty() {
+            continue;
+        }
+        metrics.batch.observe(piece.len() as f64);
+        let scores = pollster::block_on(scorer.score_shared(&piece, detail, tree, &Cancel::default()));
+        let mut scores = match scores {
+            Ok(scores) => scores.into_iter(),
+            Err(error) => return failed(left.into_iter().map(|open| open.ready).collect(), metrics, error),
+        };
+        for (open, count) in left.iter_mut().zip(counts) {
+            open.scores.extend(scores.by_ref().take(count));
+        }
+        while left.front().is_some_and(Open::is_done)
+            && let Some(open) = left.pop_front()
+        {
+            open.answer(metrics);
+        }
+    }
+    Ok(())
+}
+
+/// A job some of whose sequences are scored.
+struct Open {
+    ready: Ready,
+    scores: Vec<Score>,
+}
+
+impl Open {
+    fn new(ready: Ready) -> Self {
+        Self { ready, scores: Vec::new() }
+    }
+
+    fn is_done(&self) -> bool {
+        self.scores.len() == self.ready.sequences.len()
+    }
+
+    /// Answers with the scores of each work.
+    fn answer(self, metrics: &Metrics) {
+        let mut scores = self.scores.into_iter();
+        let all = self.ready.counts.iter().map(|&count| scores.by_ref().take(count).collect()).collect();
+        done(metrics, self.ready.job, Ok(all));
+    }
+}
+
+/// Scores completions that are compared with those of their own prompt, request by request.
+fn compare(
     scorer: &Scorer,
     batch: Vec<Ready>,
     detail: Detail,
     metrics: &Metrics,
     tree: &mut PrefixTree,
 ) -> Result<(), EngineError> {
-    if batch.is_empty() {
-        return Ok(());
-    }
-    let cancel = Cancel::default();
-    let all: Vec<TokenSequence> = batch.iter().flat_map(|ready| ready.sequences.iter().cloned()).collect();
-    metrics.batch.observe(all.len() as f64);
-    let together = match scorer.compares() {
-        // Completions are compared with those of their own prompt.
-        true => None,
-        false => match pollster::block_on(scorer.score_shared(&all, detail, tree, &cancel)) {
-            Ok(scores) => Some(scores),
-            Err(error @ EngineError::DeviceFailed { .. }) => return failed(batch, metrics, error),
-            Err(_) => None,
-        },
-    };
-    let mut together = together.map(Vec::into_iter);
     let mut left = batch.into_iter();
     while let Some(ready) = left.next() {
-        let scores = match &mut together {
-            Some(scores) => Ok(ready.counts.iter().map(|&count| scores.by_ref().take(count).collect()).collect()),
-            // One by one, so that each request has its own error.
-            None => alone(scorer, &ready, detail, tree, &cancel),
-        };
+        let (mut scores, mut first): (Result<Scores, EngineError>, usize) = (Ok(Vec::new()), 0);
+        for count in &ready.counts {
+            let own = &ready.sequences[first..first + count];
+            first += count;
+            let found = match ready.job.is_gone() {
+                true => Err(EngineError::Cancelled),
+                false => pollster::block_on(scorer.score_shared(own, detail, tree, &Cancel::default())),
+            };
+            match (&mut scores, found) {
+                (Ok(all), Ok(found)) => all.push(found),
+                (_, Err(error)) => {
+                    scores = Err(error);
+                    break;
+                }
+                (Err(_), Ok(_)) => break,
+            }
+        }
         match scores {
             Err(error @ EngineError::DeviceFailed { .. }) => {
                 return failed(std::iter::once(ready).chain(left).collect(), metrics, error);
             }
+            Err(EngineError::Cancelled) => dropped(metrics, ready.job),
             scores => done(metrics, ready.job, scores.map_err(|error| Refusal::engine(&error))),
         }
     }
     Ok(())
-}
-
-fn alone(
-    scorer: &Scorer,
-    ready: &Ready,
-    detail: Detail,
-    tree: &mut PrefixTree,
-    cancel: &Cancel,
-) -> Result<Scores, EngineError> {
-    let (mut scores, mut first) = (Vec::new(), 0);
-    for count in &ready.counts {
-        let own = &ready.sequences[first..first + count];
-        first += count;
-        scores.push(pollster::block_on(scorer.score_shared(own, detail, tree, cancel))?);
-    }
-    Ok(scores)
 }
 
 /// Tells all clients of a batch that the device failed.
@@ -271,7 +413,7 @@ fn dropped(metrics: &Metrics, job: Job) {
 /// Gives a client its answer.
 fn done(metrics: &Metrics, job: Job, scores: Result<Scores, Refusal>) {
     metrics.waiting.dec_by(job.count() as i64);
-    if let Ok(scores) = &scores {
+    if let (Ok(scores), Some(_)) = (&scores, job.detail) {
         let all = || scores.iter().flatten();
         metrics.texts.inc_by(all().count() as u64);
         metrics.tokens.inc_by(all().map(|score| score.tokens as u64).sum());

@@ -29,10 +29,16 @@ impl Refusal {
         Self { status: StatusCode::PAYLOAD_TOO_LARGE, message: message.into() }
     }
 
-    /// As many texts wait as may.
-    pub fn full(most: usize) -> Self {
-        let message = format!("scoring: {most} texts wait already; ask again in a second");
+    /// As much waits as may.
+    pub fn full() -> Self {
+        let message = "scoring: as many texts wait as may; ask again in a second".to_owned();
         Self { status: StatusCode::TOO_MANY_REQUESTS, message }
+    }
+
+    /// The scores did not come in time.
+    pub fn late(limit: std::time::Duration) -> Self {
+        let message = format!("scoring: it took longer than {} s (--request-timeout); ask for less", limit.as_secs());
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, message }
     }
 
     /// The server ends.

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -10,11 +11,11 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use rewardscope_engine::{EngineError, PrefixTree, Scorer};
+use rewardscope_engine::{Clock, EngineError, PrefixTree, Scorer};
 use tokio::net::TcpListener;
 use tower::ServiceExt;
 use tower_http::timeout::TimeoutLayer;
-use tower_http::trace::{DefaultMakeSpan, DefaultOnResponse, TraceLayer};
+use tower_http::trace::{DefaultOnResponse, TraceLayer};
 use tracing::Level;
 
 use crate::guard::{self, Token};
@@ -31,6 +32,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Most texts that wait or are being scored, of all requests.
     pub texts: usize,
+    /// Most bytes of those texts, each with its prompt.
+    pub text_bytes: usize,
     /// Most tokens of a batch.
     pub batch_tokens: usize,
     /// How long a batch that is not full waits for more texts.
@@ -45,7 +48,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes: 16 << 20,
-            texts: 4096,
+            texts: 65_536,
+            text_bytes: 512 << 20,
             batch_tokens: 16_384,
             wait: Duration::from_millis(2),
             kept_bytes: 1 << 30,
@@ -53,6 +57,9 @@ impl Default for Limits {
         }
     }
 }
+
+/// How much longer than its scores a request may take, to be read and answered.
+const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// How the server is opened.
 #[derive(Debug, Clone)]
@@ -65,6 +72,8 @@ pub struct Settings {
     pub name: String,
     /// What requests must carry, if anything.
     pub token: Option<Token>,
+    /// The time that chat templates are told, for each batch anew; none where it stays that of the load.
+    pub clock: Option<fn() -> Clock>,
     /// How much it takes.
     pub limits: Limits,
 }
@@ -94,7 +103,7 @@ pub enum ApiError {
 /// # Errors
 /// When the port cannot be opened, or the device fails.
 pub fn serve(scorer: &Scorer, settings: Settings, opened: impl FnOnce(SocketAddr)) -> Result<(), ApiError> {
-    let Settings { host, port, name, token, limits } = settings;
+    let Settings { host, port, name, token, clock, limits } = settings;
     let address = SocketAddr::new(host, port);
     let listener = std::net::TcpListener::bind(address);
     let listener = listener.and_then(|listener| {
@@ -103,15 +112,17 @@ pub fn serve(scorer: &Scorer, settings: Settings, opened: impl FnOnce(SocketAddr
     });
     let (address, listener) = listener.map_err(|error| ApiError::Port { address, error })?;
     let metrics = Arc::new(Metrics::default());
-    let (queue, waiting) = Queue::new(limits.texts, metrics.clone());
+    let (queue, waiting) = Queue::new(limits.texts, limits.text_bytes, limits.request, metrics.clone());
     let api = Api { model: Arc::new(Model::new(name, scorer.report())), queue, metrics: metrics.clone() };
     let router = router(api, token, limits);
     let server = std::thread::Builder::new().name("rewardscope-api".to_owned());
-    let server = server.spawn(move || answer(listener, router)).map_err(|e| ApiError::Ended(e.to_string()))?;
+    let server = server
+        .spawn(move || answer(listener, router, limits.request + BODY_TIME))
+        .map_err(|e| ApiError::Ended(e.to_string()))?;
     opened(address);
     let mut tree = PrefixTree::new(limits.kept_bytes);
     // Ends when the server's thread has dropped its queue.
-    queue::work(scorer, &waiting, &metrics, (limits.wait, limits.batch_tokens), &mut tree)?;
+    queue::work(scorer, &waiting, &metrics, (limits.wait, limits.batch_tokens), &mut tree, clock)?;
     match server.join() {
         Ok(answered) => answered.map_err(|e| ApiError::Ended(e.to_string())),
         Err(_) => Err(ApiError::Ended("the server's thread ended".to_owned())),
@@ -125,12 +136,15 @@ pub(crate) fn router(api: Api, token: Option<Token>, limits: Limits) -> Router {
         .merge(docs::routes())
         .with_state(api)
         .layer(DefaultBodyLimit::max(limits.body_bytes))
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, limits.request))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, limits.request + BODY_TIME))
         .layer(middleware::from_fn_with_state(token, guard::check))
         .layer(counted)
         .layer(
             TraceLayer::new_for_http()
-                .make_span_with(DefaultMakeSpan::new().level(Level::INFO))
+                .make_span_with(|request: &Request| {
+                    // The path alone: a query may hold a text.
+                    tracing::info_span!("request", method = %request.method(), path = request.uri().path())
+                })
                 .on_response(DefaultOnResponse::new().level(Level::INFO)),
         )
 }
@@ -141,7 +155,7 @@ pub fn status_of_body(path: &str, body: &[u8]) -> u16 {
     let metrics = Arc::new(Metrics::default());
     let limits = Limits::default();
     // Nobody takes what is asked.
-    let (queue, _) = Queue::new(limits.texts, metrics.clone());
+    let (queue, _) = Queue::new(limits.texts, limits.text_bytes, limits.request, metrics.clone());
     let api = Api { model: Arc::default(), queue, metrics };
     let request = Request::post(path).header(header::CONTENT_TYPE, "application/json").body(Body::from(body.to_vec()));
     let Ok(request) = request else {
@@ -166,13 +180,32 @@ async fn count(
     response
 }
 
-/// Answers until the process is told to end.
-fn answer(listener: std::net::TcpListener, router: Router) -> std::io::Result<()> {
+/// Answers until the process is told to end, and then for at most `most` what was asked before: a client that sends or
+/// reads nothing more does not hold up the end.
+fn answer(listener: std::net::TcpListener, router: Router, most: Duration) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let answered = runtime.block_on(async {
         let listener = TcpListener::from_std(listener)?;
-        axum::serve(listener, router).with_graceful_shutdown(told_to_end()).await
-    })
+        let told = Arc::new(tokio::sync::Notify::new());
+        let ended = told.clone();
+        let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
+            told_to_end().await;
+            ended.notify_one();
+        });
+        let late = async {
+            told.notified().await;
+            tokio::time::sleep(most).await;
+        };
+        tokio::pin!(late);
+        let mut serving = std::pin::pin!(serving.into_future());
+        std::future::poll_fn(|context| match serving.as_mut().poll(context) {
+            Poll::Ready(done) => Poll::Ready(done),
+            Poll::Pending => late.as_mut().poll(context).map(|()| Ok(())),
+        })
+        .await
+    });
+    runtime.shutdown_background();
+    answered
 }
 
 /// Waits for SIGTERM or Ctrl-C.
@@ -190,7 +223,7 @@ async fn told_to_end() {
         std::future::poll_fn(|context| {
             let is_ready =
                 interrupted.as_mut().poll(context).is_ready() || terminated.as_mut().poll(context).is_ready();
-            if is_ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+            if is_ready { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }

@@ -226,7 +226,7 @@ pub fn named(name: &str) -> anyhow::Result<Named> {
     // The name of a file that is missing is no reason to ask the Hub for `rows/missing`.
     let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
     if FILES.contains(&ending.as_str()) && !name.contains(':') {
-        bail!("opening {name}: there is no such file");
+        bail!("opening {name}: there is no such file or folder");
     }
     match name.parse() {
         Ok(id) => Ok(Named::Hub(id)),

@@ -65,7 +65,7 @@ pub fn place_of(output: &Path) -> PathBuf {
 
 /// Refuses an output that would destroy something: one that is the input, or that exists with rows but without a
 /// journal and without `--overwrite`. Refuses a folder and a place that cannot be written, too.
-pub fn check_output(input: &Path, output: &Path, overwrite: bool) -> anyhow::Result<()> {
+fn check_output(input: &Path, output: &Path, overwrite: bool) -> anyhow::Result<()> {
     let shown = output.display();
     if matches!((input.canonicalize(), output.canonicalize()), (Ok(one), Ok(other)) if one == other) {
         bail!("writing {shown}: the output is the input; name another file");
@@ -82,6 +82,14 @@ pub fn check_output(input: &Path, output: &Path, overwrite: bool) -> anyhow::Res
         bail!("writing {shown}: it is there already; name another file, or replace it with --overwrite");
     }
     Ok(())
+}
+
+/// As [`check_output`], for an input of several files; none stand for a pipe.
+pub fn check_outputs(inputs: &[Source], output: &Path, overwrite: bool) -> anyhow::Result<()> {
+    if inputs.is_empty() {
+        return check_output(Path::new(""), output, overwrite);
+    }
+    inputs.iter().try_for_each(|input| check_output(Path::new(input.name()), output, overwrite))
 }
 
 impl RowJournal {

@@ -108,8 +108,8 @@ impl RowOut {
         let not_finite = rewards.iter().copied().find(|reward| !reward.is_finite());
         let error = self.error.take().or(not_finite.map(|reward| format!("expected a finite score, found {reward}")));
         let rewards = if not_finite.is_some() { Vec::new() } else { rewards };
-        let tokens = self.tokens.take().map(OneOrMany::into_list).unwrap_or_default();
-        let truncated = self.truncated.take().map(OneOrMany::into_list).unwrap_or_default();
+        let tokens = self.tokens.take().filter(|_| error.is_none()).map(OneOrMany::into_list).unwrap_or_default();
+        let truncated = self.truncated.take().filter(|_| error.is_none()).map(OneOrMany::into_list).unwrap_or_default();
         // Its id and subset are among its own columns.
         let rest = Self { id: Value::Null, subset: String::new(), row: None, shard: None, ..self };
         let mut details = serde_json::to_value(rest)?;

@@ -2,6 +2,8 @@
 //! a window of rows. A run that was stopped resumes from it and scores no row twice.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -12,6 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::Identity;
 use crate::row_journal::place_of;
+
+/// How the first line begins, and how long it may be.
+const BEGINNING: &str = r#"{"rewardscope_rows":"#;
+const MOST_HEADER_BYTES: u64 = 1 << 16;
 
 /// A line: what scoring a row gave.
 #[derive(Serialize, Deserialize)]
@@ -49,19 +55,21 @@ impl TableJournal {
     /// When it belongs to another run, is open elsewhere, or cannot be read or written.
     pub async fn open(output: &Path, identity: Identity, date: Option<Clock>, overwrite: bool) -> anyhow::Result<Self> {
         let place = place_of(output);
+        // Looked at before it is opened: to open a log cuts off what is no whole line.
+        let found = if overwrite { None } else { header_of(&place)? };
+        let identity = match found {
+            Some(found) => identity.resumed(found, &place, date)?,
+            None => identity,
+        };
         let mut log = Log::resume(&place, overwrite).await?;
         let (lines, _) = log.read(0)?;
-        let (identity, first) = match lines.first() {
+        let first = match lines.first() {
             None => {
                 let line = serde_json::to_string(&identity)?;
                 log.append(&line)?;
-                (identity, line.len() as u64 + 1)
+                line.len() as u64 + 1
             }
-            Some(line) => {
-                let found: Identity = serde_json::from_str(line)
-                    .with_context(|| format!("resuming {}: it is no journal; move it away", place.display()))?;
-                (identity.resumed(found, &place, date)?, line.len() as u64 + 1)
-            }
+            Some(line) => line.len() as u64 + 1,
         };
         let (ahead, pending) = (BTreeMap::new(), String::new());
         Ok(Self { log, place, identity, first, at: first, ahead, until: 0, is_read: false, pending })
@@ -148,6 +156,24 @@ impl TableJournal {
         std::fs::remove_file(&place).with_context(|| format!("removing {}", place.display()))?;
         drop(log);
         Ok(())
+    }
+}
+
+/// The run of the journal at `place`; none where there is none, or its first line was cut off.
+///
+/// # Errors
+/// When it is no journal.
+fn header_of(place: &Path) -> anyhow::Result<Option<Identity>> {
+    let mut start = String::new();
+    let no_journal = || format!("resuming {}: it is no journal of rows; move it away", place.display());
+    match File::open(place) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        file => BufReader::new(file?.take(MOST_HEADER_BYTES)).read_line(&mut start).with_context(no_journal)?,
+    };
+    match start.strip_suffix('\n') {
+        Some(line) => Ok(Some(serde_json::from_str(line).with_context(no_journal)?)),
+        None if BEGINNING.starts_with(&start) || start.starts_with(BEGINNING) => Ok(None),
+        None => bail!(no_journal()),
     }
 }
 

@@ -58,7 +58,7 @@ pub use merge::{LINE_FIELDS, merge_lines, merge_tables};
 pub use official::{COLUMNS, Row, read_rows, to_parquet};
 pub use reader::{Column, NonFinite, Opening, RawRow, RawRows, Reader, Stored, readable};
 pub use record::Record;
-pub use rewards::{AboutRewards, RewardColumns, RewardWriter, Rewarded};
+pub use rewards::{AboutRewards, RewardColumns, RewardWriter, Rewarded, TableShape};
 pub use rewardscope_conversation::Message;
 pub use row::DatasetRow;
 pub use rows::Rows;

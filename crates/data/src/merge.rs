@@ -9,13 +9,14 @@ use arrow_array::types::Int64Type;
 use arrow_array::{Array, Int64Array, RecordBatch};
 use arrow_schema::{Schema, SchemaRef};
 use arrow_select::interleave::interleave_record_batch;
-use rewardscope_store::{ByteStream, Source};
+use rewardscope_store::Source;
 use serde_json::{Map, Value};
 
 use crate::parquet_file::Batches;
-use crate::rewards::{AboutRewards, ROW};
-use crate::table::{BLOCK, TableWriter};
-use crate::{DataError, Opening, Reader, Rows, Shard, format_error};
+use crate::reader::Lines;
+use crate::rewards::{AboutRewards, ROW, unnamed};
+use crate::table::{BLOCK, GROUP_BYTES, TableWriter, refuse_others};
+use crate::{DataError, Rows, Shard, format_error};
 
 /// The fields of a line that say where its row belongs.
 pub const LINE_FIELDS: [&str; 2] = ["row", "shard"];
@@ -31,7 +32,7 @@ pub async fn merge_tables<W: Write + Send>(parts: &[Source], name: &str, to: W) 
         tables.push(Table::open(part).await?);
     }
     let (about, schema) = joined(&tables)?;
-    let mut out = TableWriter::new(name, to, &schema, about.in_footer()?)?;
+    let mut out = TableWriter::new(name, to, &schema, about.in_footer()?, GROUP_BYTES)?;
     let mut order = Order::default();
     for (at, table) in tables.iter().enumerate() {
         order.push(at, &table.name, table.row()?)?;
@@ -155,24 +156,21 @@ fn joined(tables: &[Table]) -> Result<(AboutRewards, SchemaRef), DataError> {
     all_there(tables.iter().map(|table| (table.name.as_str(), table.shard)), 0)?;
     for table in tables {
         let one = format!("another part of the run that {} is of", first.name);
-        if table.about.rows != first.about.rows {
-            let found = format!("a part of {} rows, not {}: of another input", table.about.rows, first.about.rows);
+        if table.about.rows != first.about.rows || table.about.input != first.about.input {
+            let found = format!("a part of another input, of {} rows and {}", table.about.rows, first.about.rows);
             return Err(format_error(&table.name, one, found));
         }
-        if table.about.run != first.about.run {
+        if !table.about.is_same_run(&first.about) {
             return Err(format_error(&table.name, one, difference(&first.about.run, &table.about.run)));
         }
-        if table.schema.fields() != first.schema.fields() {
-            return Err(format_error(&table.name, one, "other columns"));
-        }
+        refuse_others(&table.name, &first.schema, &table.schema)?;
     }
     Ok((AboutRewards { shard: None, ..first.about.clone() }, first.schema.clone()))
 }
 
 /// Names what differs between two runs.
 fn difference(one: &Value, other: &Value) -> String {
-    let empty = Map::new();
-    let (one, other) = (one.as_object().unwrap_or(&empty), other.as_object().unwrap_or(&empty));
+    let (one, other) = (&unnamed(one), &unnamed(other));
     let names: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
     let different: Vec<String> = names
         .into_iter()
@@ -202,8 +200,8 @@ fn all_there<'a>(found: impl Iterator<Item = (&'a str, Shard)>, empty: usize) ->
     let all = all.unwrap_or_default();
     if ((seen.len() + empty) as u64) < all {
         let missing = (1..=all).filter_map(|number| format!("{number}/{all}").parse::<Shard>().ok());
-        let missing: Vec<String> = missing.filter(|shard| !seen.contains(shard)).map(|s| s.to_string()).collect();
-        let shown = missing.iter().take(8).cloned().collect::<Vec<_>>().join(", ");
+        let missing = missing.filter(|shard| !seen.contains(shard)).map(|shard| shard.to_string());
+        let shown = missing.take(8).collect::<Vec<_>>().join(", ");
         return Err(format_error("the parts", format!("all {all} shards"), format!("{shown} missing")));
     }
     Ok(())
@@ -255,15 +253,16 @@ fn missing(row: usize) -> DataError {
     format_error("the parts", format!("row {row} of the input"), "none of the parts has it")
 }
 
-/// Joins files of JSON Lines that were written for shards. Gives the number of rows.
+/// Joins files of JSON Lines that were written for shards. Gives the number of rows. Unlike tables, lines do not say which
+/// model gave them, nor how many rows there are in all.
 ///
 /// # Errors
-/// As [`merge_tables`]; nothing tells whether rows are missing after the last one.
+/// As [`merge_tables`], as far as lines can tell.
 pub async fn merge_lines<W: Write>(parts: &[Source], name: &str, mut to: W) -> Result<usize, DataError> {
     let (mut files, mut shards, mut empty) = (Vec::new(), Vec::new(), 0);
     let mut order = Order::default();
     for part in parts {
-        let mut lines = Lines::open(part).await?;
+        let mut lines = Part::of(part);
         match lines.next().await? {
             Some((row, shard)) => {
                 order.push(files.len(), part.name(), Some(row))?;
@@ -273,14 +272,10 @@ pub async fn merge_lines<W: Write>(parts: &[Source], name: &str, mut to: W) -> R
             None => empty += 1,
         }
     }
-    if files.is_empty() {
-        return Err(format_error("the parts", "lines of `rewardscope score --shard`", "empty files"));
-    }
     all_there(shards.iter().copied(), empty)?;
     while let Some(at) = order.next()? {
         let file = &mut files[at];
-        let written = serde_json::to_writer(&mut to, &file.line).map_err(std::io::Error::from);
-        let written = written.and_then(|()| to.write_all(b"\n"));
+        let written = to.write_all(&file.line).and_then(|()| to.write_all(b"\n"));
         written.map_err(|e| format_error(name, "a file that can be written", e))?;
         let next = file.next().await?;
         if let Some((_, shard)) = next.filter(|(_, shard)| *shard != shards[at].1) {
@@ -292,43 +287,41 @@ pub async fn merge_lines<W: Write>(parts: &[Source], name: &str, mut to: W) -> R
     Ok(order.done)
 }
 
-/// The lines of a shard's file.
-struct Lines {
-    reader: Reader,
-    ahead: std::vec::IntoIter<crate::RawRow>,
-    /// The line at hand, without what says where it belongs.
-    line: Map<String, Value>,
+/// A shard's file of lines.
+struct Part {
+    name: String,
+    lines: Lines,
+    /// The number of the line at hand.
+    number: usize,
+    /// Its bytes, without what says where it belongs.
+    line: Vec<u8>,
 }
 
-impl Lines {
-    async fn open(source: &Source) -> Result<Self, DataError> {
-        // A file of one line is one row, whatever lists it has.
-        let opening = Opening { is_whole: true, ..Opening::default() };
-        let reader = Reader::open(ByteStream::of(source), opening).await?;
-        Ok(Self { reader, ahead: Vec::new().into_iter(), line: Map::new() })
+impl Part {
+    fn of(source: &Source) -> Self {
+        Self { name: source.name().to_owned(), lines: Lines::of(source), number: 0, line: Vec::new() }
     }
 
     /// The next line's row and shard; `None` at the end.
     async fn next(&mut self) -> Result<Option<(usize, Shard)>, DataError> {
-        let row = loop {
-            if let Some(row) = self.ahead.next() {
-                break row;
-            }
-            let Some(more) = self.reader.next().await? else {
-                return Ok(None);
-            };
-            self.ahead = more.rows.into_iter();
+        let Some((record, bytes)) = self.lines.next().await? else {
+            return Ok(None);
         };
-        let refuse = |found: String| {
+        self.number += 1;
+        let refuse = |found: &str| {
             let expected = format!("lines of `rewardscope score --shard` ({})", LINE_FIELDS.join(", "));
-            format_error(self.reader.name(), expected, format!("{found} in line {}", row.number))
+            format_error(&self.name, expected, format!("{found} in line {}", self.number))
         };
-        let mut line = row.record.map_err(&refuse)?;
-        let [place, shard] = LINE_FIELDS.map(|name| line.shift_remove(name));
-        let place = place.as_ref().and_then(Value::as_u64).and_then(|place| usize::try_from(place).ok());
-        let shard = shard.as_ref().and_then(Value::as_str).and_then(|shard| shard.parse().ok());
-        let found = place.zip(shard).ok_or_else(|| refuse("another row".to_owned()))?;
-        self.line = line;
-        Ok(Some(found))
+        let record = record.map_err(|found| refuse(&found))?;
+        let [place, shard] = LINE_FIELDS.map(|name| record.get(name));
+        let place = place.and_then(Value::as_u64).and_then(|place| usize::try_from(place).ok());
+        let shard = shard.and_then(Value::as_str).and_then(|shard| shard.parse::<Shard>().ok());
+        let (place, shard) = place.zip(shard).ok_or_else(|| refuse("another row"))?;
+        // As it was written: numbers keep their digits.
+        let [row, of] = LINE_FIELDS;
+        let before = format!("{{\"{row}\":{place},\"{of}\":\"{shard}\",");
+        let rest = bytes.strip_prefix(before.as_bytes()).ok_or_else(|| refuse("another order of fields"))?;
+        self.line = [b"{", rest].concat();
+        Ok(Some((place, shard)))
     }
 }

@@ -19,8 +19,8 @@ use serde_json::{Map, Value};
 use crate::guard::guarded;
 use crate::{DataError, Rows, format_error, thrift};
 
-/// Most rows that a file may promise: more than any benchmark here has. A larger promise is damage or malice.
-const MAX_ROWS: i64 = 50_000_000;
+/// Most rows that a file may promise: more than the corpora that people score. A larger promise is damage or malice.
+const MAX_ROWS: i64 = 1_000_000_000;
 
 /// Some columns of a parquet file, a batch of rows at a time.
 pub(crate) struct Batches {

@@ -7,20 +7,20 @@ use arrow_array::builder::{
     ArrayBuilder, BooleanBuilder, Float64Builder, Int64Builder, ListBuilder, PrimitiveBuilder, StringBuilder,
 };
 use arrow_array::types::ArrowPrimitiveType;
-use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
-use arrow_schema::{DataType, Field, Schema};
+use arrow_array::{ArrayRef, BooleanArray, Int64Array};
+use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
-use rewardscope_store::Source;
+use rewardscope_store::{ByteStream, Source};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::parquet_file::Batches;
 use crate::reader::Column;
-use crate::table::TableWriter;
-use crate::{DataError, Rows, Shard, Stored, format_error};
+use crate::table::{GROUP_BYTES, TableWriter, refuse_others};
+use crate::{DataError, Opening, Reader, Rows, Shard, Stored, format_error};
 
 /// The key of [`AboutRewards`] in a parquet file's footer.
-const ABOUT: &str = "rewardscope";
+pub(crate) const ABOUT: &str = "rewardscope";
 
 /// The column of a row's number in the whole input, which a shard's file has.
 pub(crate) const ROW: &str = "rewardscope_row";
@@ -70,7 +70,11 @@ impl RewardColumns {
     /// # Errors
     /// When it has; the error names them.
     pub fn refuse_taken(&self, file: &str, found: &[Column]) -> Result<(), DataError> {
-        let own = self.names().into_iter().chain([ROW.to_owned()]);
+        if found.iter().any(|column| column.name == ROW) {
+            let expected = "rows of a whole input (merge the parts of it first)";
+            return Err(format_error(file, expected, format!("a part of one: it has the column {ROW}")));
+        }
+        let own = self.names().into_iter();
         let taken: Vec<String> = own.filter(|name| found.iter().any(|column| column.name == *name)).collect();
         match taken.is_empty() {
             true => Ok(()),
@@ -88,6 +92,8 @@ impl RewardColumns {
 pub struct AboutRewards {
     /// The number of rows of the whole input.
     pub rows: usize,
+    /// A hash over the texts of all its rows, as they were read.
+    pub input: String,
     /// Which part of the input's rows the file has; none where it has all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shard: Option<Shard>,
@@ -104,6 +110,11 @@ impl AboutRewards {
         Ok(Self::in_schema(&Batches::open(source.clone(), Rows::ALL, true).await?.schema()))
     }
 
+    /// Whether two files are of one run: the same model and settings over the same input. The model's name may differ.
+    pub fn is_same_run(&self, other: &Self) -> bool {
+        self.rows == other.rows && self.input == other.input && unnamed(&self.run) == unnamed(&other.run)
+    }
+
     pub(crate) fn in_schema(schema: &Schema) -> Option<Self> {
         serde_json::from_str(schema.metadata().get(ABOUT)?).ok()
     }
@@ -116,6 +127,47 @@ impl AboutRewards {
     }
 }
 
+/// What is said of a run without the model's name: its fingerprint tells models apart.
+pub(crate) fn unnamed(run: &Value) -> Map<String, Value> {
+    let mut run = run.as_object().cloned().unwrap_or_default();
+    run.shift_remove("model");
+    run
+}
+
+/// The columns of files whose rows are written with their rewards.
+#[derive(Debug, Clone)]
+pub struct TableShape(SchemaRef);
+
+impl TableShape {
+    /// The columns of these files, which must be the same in all.
+    ///
+    /// # Errors
+    /// When a file does not store rows by columns, is damaged, has other columns than those before, or columns that
+    /// parquet or the rewards cannot have.
+    pub async fn of(sources: &[Source], rewards: &RewardColumns) -> Result<Self, DataError> {
+        let mut shape: Option<SchemaRef> = None;
+        for source in sources {
+            let file = source.name();
+            let opening = Opening { with_stored: true, ..Opening::default() };
+            let reader = Reader::open(ByteStream::of(source), opening).await?;
+            let Some(schema) = reader.schema()? else {
+                let expected = "rows of columns (parquet or Arrow) for a .parquet output; name the output .jsonl";
+                return Err(format_error(file, expected, "rows of text"));
+            };
+            rewards.refuse_taken(file, reader.columns())?;
+            match &shape {
+                Some(first) => refuse_others(file, first, &schema)?,
+                None => {
+                    // Found out now, not when all rows are scored.
+                    TableWriter::new(file, std::io::sink(), &schema, Vec::new(), GROUP_BYTES)?;
+                    shape = Some(schema);
+                }
+            }
+        }
+        Ok(Self(shape.unwrap_or_else(|| Arc::new(Schema::empty()))))
+    }
+}
+
 /// Writes rows, all columns as they came, and behind them what scoring them gave. In a shard's file each row has its
 /// number, too.
 pub struct RewardWriter<W: Write + Send> {
@@ -123,84 +175,88 @@ pub struct RewardWriter<W: Write + Send> {
     columns: RewardColumns,
     /// Whether any row of the input has several completions: then every row has lists.
     is_list: bool,
-    about: AboutRewards,
-    to: Option<W>,
-    table: Option<TableWriter<W>>,
+    is_part: bool,
+    /// The columns of the input.
+    shape: TableShape,
+    table: TableWriter<W>,
 }
 
 impl<W: Write + Send> RewardWriter<W> {
     /// Begins a file. `name` is for messages.
-    pub fn new(name: &str, to: W, columns: RewardColumns, is_list: bool, about: AboutRewards) -> Self {
-        Self { name: name.to_owned(), columns, is_list, about, to: Some(to), table: None }
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn new(
+        name: &str,
+        to: W,
+        shape: TableShape,
+        (columns, is_list): (RewardColumns, bool),
+        about: &AboutRewards,
+    ) -> Result<Self, DataError> {
+        let mut fields: Vec<FieldRef> = shape.0.fields().iter().cloned().collect();
+        let own = columns.names().into_iter().zip(arrays(&columns, is_list, &[]));
+        fields.extend(own.map(|(name, array)| Arc::new(Field::new(name, array.data_type().clone(), true))));
+        if about.shard.is_some() {
+            fields.push(Arc::new(Field::new(ROW, DataType::Int64, true)));
+        }
+        let schema = Schema::new(fields).with_metadata(shape.0.metadata().clone());
+        // Whoever joins parts holds a row group of each.
+        let group_bytes = about.shard.map_or(GROUP_BYTES, |shard| {
+            let all = usize::try_from(shard.all()).unwrap_or(usize::MAX);
+            (GROUP_BYTES / all).max(1 << 20)
+        });
+        let table = TableWriter::new(name, to, &schema, about.in_footer()?, group_bytes)?;
+        Ok(Self { name: name.to_owned(), columns, is_list, is_part: about.shard.is_some(), shape, table })
     }
 
     /// Writes those of the rows that have been scored. `first` is the number of the first of them, from 1.
     ///
     /// # Errors
-    /// When they cannot be written, are no rows of columns, or have other columns than the rows before.
+    /// When they cannot be written, are no rows of columns, or have other columns than the input.
     pub fn write(&mut self, rows: &Stored, rewarded: &[Option<Rewarded>], first: usize) -> Result<(), DataError> {
         let failed = |e: &dyn std::fmt::Display| format_error(&self.name, "a file that can be written", e);
         let Stored::Batch(batch) = rows else {
-            let expected = "a .jsonl output, or rows of columns as input (parquet or Arrow)";
-            return Err(format_error(&self.name, expected, "rows of text"));
+            return Err(failed(&"rows of text"));
         };
+        refuse_others(&self.name, &self.shape.0, &batch.schema())?;
         let keep: Vec<bool> = rewarded.iter().map(Option::is_some).collect();
         let kept = filter_record_batch(batch, &BooleanArray::from(keep)).map_err(|e| failed(&e))?;
-        let mut arrays = self.arrays(rewarded);
-        let mut fields: Vec<Field> = kept.schema().fields().iter().map(|field| field.as_ref().clone()).collect();
-        let own = self.columns.names().into_iter().zip(&arrays);
-        fields.extend(own.map(|(name, array)| Field::new(name, array.data_type().clone(), true)));
-        if self.about.shard.is_some() {
+        let mut all: Vec<ArrayRef> = kept.columns().to_vec();
+        all.extend(arrays(&self.columns, self.is_list, rewarded));
+        if self.is_part {
             let numbers = (first..).zip(rewarded).filter(|(_, row)| row.is_some()).map(|(number, _)| number as i64);
-            arrays.push(Arc::new(arrow_array::Int64Array::from_iter_values(numbers)));
-            fields.push(Field::new(ROW, DataType::Int64, true));
+            all.push(Arc::new(Int64Array::from_iter_values(numbers)));
         }
-        let schema = Schema::new_with_metadata(fields, kept.schema().metadata().clone());
-        let columns = kept.columns().iter().cloned().chain(arrays).collect();
-        let whole = RecordBatch::try_new(Arc::new(schema), columns).map_err(|e| failed(&e))?;
-        self.table(&whole.schema())?.write(&whole)
+        self.table.write_columns(all)
     }
 
     /// Ends the file.
     ///
     /// # Errors
     /// When its end cannot be written.
-    pub fn finish(mut self) -> Result<(), DataError> {
-        if self.table.is_none() {
-            // No row came: the columns are those of the rewards alone.
-            let fields = self.columns.names().into_iter().zip(self.arrays(&[]));
-            let fields = fields.map(|(name, array)| Field::new(name, array.data_type().clone(), true));
-            self.table(&Schema::new(fields.collect::<Vec<_>>()))?;
-        }
-        self.table.map_or(Ok(()), TableWriter::finish)
+    pub fn finish(self) -> Result<(), DataError> {
+        self.table.finish()
     }
+}
 
-    fn table(&mut self, schema: &Schema) -> Result<&mut TableWriter<W>, DataError> {
-        if let Some(to) = self.to.take() {
-            self.table = Some(TableWriter::new(&self.name, to, schema, self.about.in_footer()?)?);
-        }
-        self.table.as_mut().ok_or_else(|| format_error(&self.name, "a file that can be written", "one that failed"))
+/// The columns of the rows that have been scored.
+fn arrays(columns: &RewardColumns, is_list: bool, rewarded: &[Option<Rewarded>]) -> Vec<ArrayRef> {
+    let rows = || rewarded.iter().flatten();
+    let mut errors = StringBuilder::new();
+    let mut details = StringBuilder::new();
+    for row in rows() {
+        errors.append_option(row.error.as_deref());
+        details.append_option(row.details.as_deref());
     }
-
-    /// The columns of the rows that have been scored.
-    fn arrays(&self, rewarded: &[Option<Rewarded>]) -> Vec<ArrayRef> {
-        let rows = || rewarded.iter().flatten();
-        let mut errors = StringBuilder::new();
-        let mut details = StringBuilder::new();
-        for row in rows() {
-            errors.append_option(row.error.as_deref());
-            details.append_option(row.details.as_deref());
-        }
-        let rewards = numbers(Float64Builder::new(), rows().map(|row| row.rewards.iter().copied()), self.is_list);
-        let tokens = rows().map(|row| row.tokens.iter().map(|&tokens| tokens as i64));
-        let tokens = numbers(Int64Builder::new(), tokens, self.is_list);
-        let truncated = flags(rows().map(|row| row.truncated.as_slice()), self.is_list);
-        let mut arrays = vec![rewards, tokens, truncated, Arc::new(errors.finish())];
-        if self.columns.has_details {
-            arrays.push(Arc::new(details.finish()));
-        }
-        arrays
+    let rewards = numbers(Float64Builder::new(), rows().map(|row| row.rewards.iter().copied()), is_list);
+    let tokens = rows().map(|row| row.tokens.iter().map(|&tokens| tokens as i64));
+    let tokens = numbers(Int64Builder::new(), tokens, is_list);
+    let truncated = flags(rows().map(|row| row.truncated.as_slice()), is_list);
+    let mut arrays = vec![rewards, tokens, truncated, Arc::new(errors.finish())];
+    if columns.has_details {
+        arrays.push(Arc::new(details.finish()));
     }
+    arrays
 }
 
 /// A column of numbers, or of lists of them; null for a row without any.

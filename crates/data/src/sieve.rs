@@ -4,6 +4,7 @@ use std::io::Write;
 
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_ipc::writer::FileWriter;
+use arrow_schema::{Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
 use flate2::Compression as Level;
 use flate2::write::GzEncoder;
@@ -11,6 +12,8 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 
+use crate::rewards::ABOUT;
+use crate::table::refuse_others;
 use crate::{DataError, Stored, format_error};
 
 /// Writes the kept rows to a file in the form that they were read in: JSON Lines, a JSON list, CSV, parquet or Arrow.
@@ -26,7 +29,8 @@ enum Form<W: Write + Send> {
     /// The writer, whether the rows stand in a list, and whether one was written.
     Json(Packed<W>, bool, bool),
     Csv(Packed<W>),
-    Parquet(Box<ArrowWriter<W>>),
+    /// The writer, and the columns of the rows before.
+    Parquet(Box<ArrowWriter<W>>, Option<SchemaRef>),
     Arrow(Box<FileWriter<W>>),
 }
 
@@ -133,8 +137,9 @@ impl<W: Write + Send> RowWriter<W> {
             }
             Stored::Batch(batch) => {
                 let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
-                let writer = ArrowWriter::try_new(to, batch.schema(), Some(properties)).map_err(|e| failed(&e))?;
-                Form::Parquet(Box::new(writer))
+                let schema = without_about(&batch.schema());
+                let writer = ArrowWriter::try_new(to, schema, Some(properties)).map_err(|e| failed(&e))?;
+                Form::Parquet(Box::new(writer), None)
             }
         };
         Ok(())
@@ -177,8 +182,15 @@ impl<W: Write + Send> RowWriter<W> {
                 }
                 Ok(())
             }
-            (Form::Parquet(writer), Stored::Batch(batch)) => {
+            (Form::Parquet(writer, shape), Stored::Batch(batch)) => {
                 let kept = filtered(batch, keep).map_err(|e| failed(&e))?;
+                let schema = without_about(&kept.schema());
+                if let Some(first) = shape {
+                    refuse_others(name, first, &schema)?;
+                } else {
+                    *shape = Some(schema.clone());
+                }
+                let kept = RecordBatch::try_new(schema, kept.columns().to_vec()).map_err(|e| failed(&e))?;
                 writer.write(&kept).and_then(|()| writer.flush()).map_err(|e| failed(&e))
             }
             (Form::Arrow(writer), Stored::Batch(batch)) => {
@@ -206,10 +218,17 @@ impl<W: Write + Send> RowWriter<W> {
                 to.write_all(end).and_then(|()| to.finish()).map_err(|e| failed(&e))
             }
             Form::Csv(to) => to.finish().map_err(|e| failed(&e)),
-            Form::Parquet(writer) => writer.close().map(|_| ()).map_err(|e| failed(&e)),
+            Form::Parquet(writer, _) => writer.close().map(|_| ()).map_err(|e| failed(&e)),
             Form::Arrow(mut writer) => writer.finish().map_err(|e| failed(&e)),
         }
     }
+}
+
+/// Columns without what a file of rewards says of itself: of some of its rows it is not true.
+fn without_about(schema: &Schema) -> SchemaRef {
+    let mut metadata = schema.metadata().clone();
+    metadata.remove(ABOUT);
+    SchemaRef::new(schema.clone().with_metadata(metadata))
 }
 
 fn filtered(batch: &RecordBatch, keep: &[bool]) -> Result<RecordBatch, arrow_schema::ArrowError> {

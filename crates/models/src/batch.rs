@@ -187,12 +187,13 @@ impl State {
         self.layers.first().map_or(0, |[keys, _]| keys.dims()[0])
     }
 
-    /// A state of some of its rows, in this order.
+    /// A state of some of its rows, in this order. It is a copy: a view would keep all of this state in memory.
     #[must_use]
     pub fn select(&self, rows: &[Range<usize>]) -> Self {
+        let rows: Vec<i32> = rows.iter().cloned().flatten().map(|row| row as i32).collect();
         let of = |side: &Tensor<2>| {
-            let part = |range: &Range<usize>| side.clone().narrow(0, range.start, range.len());
-            Tensor::cat(rows.iter().filter(|range| !range.is_empty()).map(part).collect(), 0)
+            let rows = TensorData::new(rows.clone(), [rows.len()]);
+            side.clone().select(0, Tensor::<1, Int>::from_data(rows, &side.device()))
         };
         Self { layers: self.layers.iter().map(|[keys, values]| [of(keys), of(values)]).collect() }
     }

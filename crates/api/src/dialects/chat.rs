@@ -5,11 +5,11 @@
 use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
-use rewardscope_engine::{Detail, Message, Objective, Score};
+use rewardscope_engine::{Detail, Objective, Score};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Body, Usage, ended, id, now};
+use super::{Body, Turn, Usage, ended, id, now};
 use crate::queue::Work;
 use crate::refusal::Refusal;
 use crate::state::Api;
@@ -17,9 +17,9 @@ use crate::state::Api;
 #[derive(Deserialize)]
 struct Asked {
     model: String,
-    messages: Vec<Message>,
+    messages: Vec<Turn>,
     #[serde(default)]
-    stream: bool,
+    stream: Option<bool>,
 }
 
 pub(super) fn routes() -> Router<Api> {
@@ -33,12 +33,12 @@ async fn reward(State(api): State<Api>, Body(asked): Body<Asked>) -> Result<Json
             asked.model, api.model.name
         )));
     }
-    if asked.stream {
+    if asked.stream == Some(true) {
         return Err(Refusal::body("asking for a stream: a reward comes at once; leave out stream"));
     }
     let (prompt, completion) = ended(asked.messages)?;
     let work = vec![Work::Conversation { prompt, completions: vec![completion] }];
-    let scores: Vec<Score> = api.queue.score(work, Detail::Score).await?.into_iter().flatten().collect();
+    let scores: Vec<Score> = api.score(work, Detail::Score).await?.into_iter().flatten().collect();
     let values: Vec<(String, f64)> = scores.iter().flat_map(values).collect();
     let text = values.iter().map(|(name, value)| format!("{name}:{value}")).collect::<Vec<_>>().join(",");
     let token = |(name, value): &(String, f64)| json!({"token": name, "logprob": value, "bytes": name.as_bytes(), "top_logprobs": []});

@@ -4,11 +4,11 @@
 use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
-use rewardscope_engine::{Detail, Message, Score};
+use rewardscope_engine::{Detail, Score};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Body, OneOrMany, TextOrIds, Usage, activated, ended, id, now};
+use super::{Body, OneOrMany, TextOrIds, Turn, Usage, ended, id, now};
 use crate::queue::Work;
 use crate::refusal::Refusal;
 use crate::state::Api;
@@ -19,10 +19,10 @@ struct Asked {
     #[serde(default)]
     input: Option<OneOrMany<TextOrIds>>,
     #[serde(default)]
-    messages: Option<Vec<Message>>,
+    messages: Option<Vec<Turn>>,
     /// Whether the tokenizer's special tokens are put around texts.
-    #[serde(default = "yes")]
-    add_special_tokens: bool,
+    #[serde(default)]
+    add_special_tokens: Option<bool>,
     /// Whether scores go through the activation; the second is the earlier name.
     #[serde(default)]
     use_activation: Option<bool>,
@@ -33,10 +33,6 @@ struct Asked {
     task: Option<String>,
 }
 
-fn yes() -> bool {
-    true
-}
-
 impl Asked {
     fn is_raw(&self) -> bool {
         !self.use_activation.or(self.activation).unwrap_or(true)
@@ -45,7 +41,7 @@ impl Asked {
     fn work(self) -> Result<Vec<Work>, Refusal> {
         match (self.input, self.messages) {
             (Some(input), None) => {
-                let adds_special = self.add_special_tokens;
+                let adds_special = self.add_special_tokens.unwrap_or(true);
                 let of = |one| match one {
                     TextOrIds::Text(text) => Work::Text { text, adds_special },
                     TextOrIds::Ids(ids) => Work::Tokens(ids),
@@ -70,12 +66,12 @@ pub(super) fn routes() -> Router<Api> {
 
 async fn classify(State(api): State<Api>, Body(asked): Body<Asked>) -> Result<Json<Value>, Refusal> {
     let is_raw = asked.is_raw();
-    let scores: Vec<Score> = api.queue.score(asked.work()?, Detail::Score).await?.into_iter().flatten().collect();
+    let scores: Vec<Score> = api.score(asked.work()?, Detail::Score).await?.into_iter().flatten().collect();
     let data: Vec<Value> = scores
         .iter()
         .enumerate()
         .map(|(index, score)| {
-            json!({"index": index, "label": "LABEL_0", "probs": [activated(score.score, is_raw)], "num_classes": 1})
+            json!({"index": index, "label": "LABEL_0", "probs": [api.activated(score.score, is_raw)], "num_classes": 1})
         })
         .collect();
     Ok(Json(json!({
@@ -92,15 +88,17 @@ async fn pooling(State(api): State<Api>, Body(asked): Body<Asked>) -> Result<Jso
     let is_raw = asked.is_raw();
     let each = matches!(asked.task.as_deref(), Some("token_classify" | "encode" | "token_embed"));
     let detail = if each && !api.model.reads_steps { Detail::EveryToken } else { Detail::Score };
-    let scores: Vec<Score> = api.queue.score(asked.work()?, detail).await?.into_iter().flatten().collect();
+    let scores: Vec<Score> = api.score(asked.work()?, detail).await?.into_iter().flatten().collect();
     let data: Vec<Value> = scores
         .iter()
         .enumerate()
         .map(|(index, score)| {
             let values: Vec<f64> = match (&score.steps, each) {
                 (Some(steps), _) => steps.scores.clone(),
-                (None, true) => score.token_scores.iter().map(|&value| activated(f64::from(value), is_raw)).collect(),
-                (None, false) => vec![activated(score.score, is_raw)],
+                (None, true) => {
+                    score.token_scores.iter().map(|&value| api.activated(f64::from(value), is_raw)).collect()
+                }
+                (None, false) => vec![api.activated(score.score, is_raw)],
             };
             let is_each = each || score.steps.is_some();
             let data = if is_each { values.iter().map(|value| json!([value])).collect() } else { json!(values) };
@@ -119,7 +117,7 @@ async fn pooling(State(api): State<Api>, Body(asked): Body<Asked>) -> Result<Jso
 
 /// A reward as an embedding of one number, raw.
 async fn embeddings(State(api): State<Api>, Body(asked): Body<Asked>) -> Result<Json<Value>, Refusal> {
-    let scores: Vec<Score> = api.queue.score(asked.work()?, Detail::Score).await?.into_iter().flatten().collect();
+    let scores: Vec<Score> = api.score(asked.work()?, Detail::Score).await?.into_iter().flatten().collect();
     let data = scores.iter().enumerate();
     let data: Vec<Value> =
         data.map(|(index, score)| json!({"object": "embedding", "index": index, "embedding": [score.score]})).collect();

@@ -12,10 +12,11 @@ use axum::Router;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
-use rewardscope_engine::{Message, Score};
+use rewardscope_engine::{Detail, Message, Score};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::queue::{Scores, Work};
 use crate::refusal::Refusal;
 use crate::state::Api;
 
@@ -102,13 +103,61 @@ impl Usage {
     }
 }
 
-/// A score as a dialect gives it: after its activation, the sigmoid, or raw.
-pub(crate) fn activated(score: f64, is_raw: bool) -> f64 {
-    if is_raw { score } else { 1.0 / (1.0 + (-score).exp()) }
+/// Most completions that are compared with each other: the work grows with the square of their number.
+const MOST_COMPARED: usize = 128;
+
+impl Api {
+    /// Scores work when its turn comes.
+    ///
+    /// # Errors
+    /// As [`Queue::score`](crate::queue::Queue::score), and for too many completions to be compared.
+    async fn score(&self, work: Vec<Work>, detail: Detail) -> Result<Scores, Refusal> {
+        match work.iter().map(Work::count).find(|&count| self.model.compares && count > MOST_COMPARED) {
+            Some(count) => Err(Refusal::too_large(format!(
+                "comparing completions: at most {MOST_COMPARED} of a prompt were expected, {count} were found"
+            ))),
+            None => self.queue.score(work, detail).await,
+        }
+    }
+
+    /// A score as a dialect gives it: after its activation, the sigmoid of a logit, or raw.
+    fn activated(&self, score: f64, is_raw: bool) -> f64 {
+        if is_raw || !self.model.is_logit { score } else { 1.0 / (1.0 + (-score).exp()) }
+    }
+}
+
+/// A turn of a conversation, as OpenAI's clients send it: its content is a text, or parts of which texts are taken.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Turn {
+    role: String,
+    content: Content,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum Content {
+    Text(String),
+    Parts(Vec<TextPart>),
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct TextPart {
+    text: String,
+}
+
+impl From<Turn> for Message {
+    fn from(turn: Turn) -> Self {
+        let content = match turn.content {
+            Content::Text(text) => text,
+            Content::Parts(parts) => parts.into_iter().map(|part| part.text).collect::<Vec<_>>().join("\n"),
+        };
+        Self::new(turn.role, content)
+    }
 }
 
 /// Splits a conversation into the prompt and the completion that ends it.
-pub(crate) fn ended(mut messages: Vec<Message>) -> Result<(Vec<Message>, String), Refusal> {
+pub(crate) fn ended(turns: Vec<Turn>) -> Result<(Vec<Message>, String), Refusal> {
+    let mut messages: Vec<Message> = turns.into_iter().map(Message::from).collect();
     match messages.pop() {
         Some(last) if last.role == "assistant" => Ok((messages, last.content)),
         Some(last) => {

@@ -34,7 +34,7 @@ pub(super) fn routes() -> Router<Api> {
 async fn reward(State(api): State<Api>, Body(asked): Body<Asked>) -> Result<Json<Answer>, Refusal> {
     let texts = asked.query.into_list().into_iter();
     let work = texts.map(|text| Work::Text { text, adds_special: false }).collect();
-    let scores = api.queue.score(work, Detail::Score).await?;
+    let scores = api.score(work, Detail::Score).await?;
     let rewards: Vec<f64> = scores.iter().flatten().map(|score| score.score).collect();
     Ok(Json(Answer { scores: rewards.clone(), rewards, extra_logs: serde_json::Map::new() }))
 }

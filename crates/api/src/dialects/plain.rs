@@ -5,11 +5,10 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use rewardscope_engine::{Detail, Message};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Body, ended};
+use super::{Body, Turn, ended};
 use crate::queue::Work;
 use crate::refusal::Refusal;
 use crate::state::Api;
@@ -47,27 +46,22 @@ struct Tokenize {
     #[serde(default)]
     prompt: Option<String>,
     #[serde(default)]
-    messages: Option<Vec<Message>>,
-    #[serde(default = "yes")]
-    add_special_tokens: bool,
+    messages: Option<Vec<Turn>>,
+    #[serde(default)]
+    add_special_tokens: Option<bool>,
 }
 
-fn yes() -> bool {
-    true
-}
-
-/// The ids that the model would see; vLLM's route. They are computed as for a score, which is given, too.
+/// The ids that the model would see; vLLM's route.
 async fn tokenize(State(api): State<Api>, Body(asked): Body<Tokenize>) -> Result<Json<Value>, Refusal> {
     let work = match (asked.prompt, asked.messages) {
-        (Some(text), None) => Work::Text { text, adds_special: asked.add_special_tokens },
+        (Some(text), None) => Work::Text { text, adds_special: asked.add_special_tokens.unwrap_or(true) },
         (None, Some(messages)) => {
             let (prompt, completion) = ended(messages)?;
             Work::Conversation { prompt, completions: vec![completion] }
         }
         _ => return Err(Refusal::body("reading the body of /tokenize: either prompt or messages was expected")),
     };
-    let scores = api.queue.score(vec![work], Detail::Score).await?;
-    let ids = scores.iter().flatten().next().map(|score| score.input_ids.clone()).unwrap_or_default();
+    let ids = api.queue.tokenize(work).await?;
     let most = api.model.context_tokens;
     Ok(Json(json!({"count": ids.len(), "max_model_len": most, "tokens": ids, "token_strs": null})))
 }

@@ -8,7 +8,7 @@ use rewardscope_engine::{Detail, Message, Score};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Body, OneOrMany, Usage, activated, id, now};
+use super::{Body, OneOrMany, Usage, id, now};
 use crate::queue::Work;
 use crate::refusal::Refusal;
 use crate::state::Api;
@@ -30,7 +30,7 @@ impl Document {
 }
 
 #[derive(Deserialize)]
-struct Rerank {
+pub(super) struct Rerank {
     query: String,
     /// vLLM's, Jina's and Cohere's documents.
     #[serde(default)]
@@ -46,9 +46,9 @@ struct Rerank {
     #[serde(default)]
     use_activation: Option<bool>,
     #[serde(default)]
-    raw_scores: bool,
+    raw_scores: Option<bool>,
     #[serde(default)]
-    return_text: bool,
+    return_text: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -76,7 +76,7 @@ fn asked(query: String, documents: Vec<String>) -> Work {
     Work::Conversation { prompt: vec![Message::new("user", query)], completions: documents }
 }
 
-async fn rerank(State(api): State<Api>, Body(body): Body<Rerank>) -> Result<Json<Value>, Refusal> {
+pub(super) async fn rerank(State(api): State<Api>, Body(body): Body<Rerank>) -> Result<Json<Value>, Refusal> {
     match (body.documents, body.texts) {
         (Some(documents), None) => {
             let documents: Vec<String> = documents.into_list().into_iter().map(Document::into_text).collect();
@@ -98,8 +98,8 @@ async fn rerank(State(api): State<Api>, Body(body): Body<Rerank>) -> Result<Json
             })))
         }
         (None, Some(texts)) => {
-            let (order, _) = ranked(&api, body.query, texts.clone(), body.raw_scores).await?;
-            let of = |&(index, score): &(usize, f64)| match body.return_text {
+            let (order, _) = ranked(&api, body.query, texts.clone(), body.raw_scores == Some(true)).await?;
+            let of = |&(index, score): &(usize, f64)| match body.return_text == Some(true) {
                 true => json!({"index": index, "score": score, "text": texts[index]}),
                 false => json!({"index": index, "score": score}),
             };
@@ -120,9 +120,11 @@ async fn ranked(
     is_raw: bool,
 ) -> Result<(Vec<(usize, f64)>, Vec<Score>), Refusal> {
     let scores: Vec<Score> =
-        api.queue.score(vec![asked(query, documents)], Detail::Score).await?.into_iter().flatten().collect();
-    let mut order: Vec<(usize, f64)> = scores.iter().map(|score| activated(score.score, is_raw)).enumerate().collect();
+        api.score(vec![asked(query, documents)], Detail::Score).await?.into_iter().flatten().collect();
+    // Before the activation: large scores have one sigmoid.
+    let mut order: Vec<(usize, f64)> = scores.iter().map(|score| score.score).enumerate().collect();
     order.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    order.iter_mut().for_each(|(_, score)| *score = api.activated(*score, is_raw));
     Ok((order, scores))
 }
 
@@ -144,8 +146,8 @@ async fn score(State(api): State<Api>, Body(body): Body<Scored>) -> Result<Json<
             )));
         }
     };
-    let scores: Vec<Score> = api.queue.score(work, Detail::Score).await?.into_iter().flatten().collect();
-    let of = |(index, score): (usize, &Score)| json!({"index": index, "object": "score", "score": activated(score.score, is_raw)});
+    let scores: Vec<Score> = api.score(work, Detail::Score).await?.into_iter().flatten().collect();
+    let of = |(index, score): (usize, &Score)| json!({"index": index, "object": "score", "score": api.activated(score.score, is_raw)});
     let data: Vec<Value> = scores.iter().enumerate().map(of).collect();
     Ok(Json(json!({
         "id": id("score"),

@@ -14,7 +14,7 @@ use crate::state::Api;
 
 /// A turn of a conversation.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Turn {
+pub(crate) struct RewardTurn {
     /// `system`, `user` or `assistant`.
     #[schema(example = "user")]
     role: String,
@@ -28,7 +28,7 @@ pub(crate) struct Turn {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RewardItem {
     /// The conversation before the completion.
-    messages: Vec<Turn>,
+    messages: Vec<RewardTurn>,
     /// Completions, each scored on its own.
     #[serde(default)]
     completions: Vec<String>,
@@ -48,7 +48,7 @@ pub(crate) struct RewardsRequest {
     items: Vec<RewardItem>,
     /// Whether the tokens' ids and scores are given.
     #[serde(default)]
-    per_token: bool,
+    per_token: Option<bool>,
 }
 
 /// An objective that a score is made of.
@@ -163,10 +163,11 @@ pub(crate) async fn rewards(
         )));
     }
     let work: Vec<Work> = asked.items.into_iter().map(work).collect::<Result<_, _>>()?;
-    let detail = if asked.per_token { Detail::EveryToken } else { Detail::Score };
-    let scores = api.queue.score(work, detail).await?;
+    let per_token = asked.per_token == Some(true);
+    let detail = if per_token { Detail::EveryToken } else { Detail::Score };
+    let scores = api.score(work, detail).await?;
     let item = |scores: &Vec<Score>| RewardItemAnswer {
-        rewards: scores.iter().map(|score| Reward::of(score, asked.per_token)).collect(),
+        rewards: scores.iter().map(|score| Reward::of(score, per_token)).collect(),
     };
     let items = scores.iter().map(item).collect();
     Ok(Json(RewardsAnswer { model: api.model.name.clone(), scores: api.model.scores.clone(), items }))

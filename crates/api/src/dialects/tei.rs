@@ -7,7 +7,7 @@ use rewardscope_engine::{Detail, Message};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Body, activated};
+use super::Body;
 use crate::queue::Work;
 use crate::refusal::Refusal;
 use crate::state::Api;
@@ -25,11 +25,11 @@ enum Inputs {
 struct Predict {
     inputs: Inputs,
     #[serde(default)]
-    raw_scores: bool,
+    raw_scores: Option<bool>,
 }
 
 pub(super) fn routes() -> Router<Api> {
-    Router::new().route("/predict", post(predict)).route("/info", get(info))
+    Router::new().route("/predict", post(predict)).route("/", post(root)).route("/info", get(info))
 }
 
 /// A text by itself, or a pair of a prompt and a completion.
@@ -51,10 +51,22 @@ async fn predict(State(api): State<Api>, Body(body): Body<Predict>) -> Result<Js
         Inputs::Sequence(texts) => (vec![work(texts)?], false),
         Inputs::Batch(all) => (all.into_iter().map(work).collect::<Result<_, _>>()?, true),
     };
-    let scores = api.queue.score(work, Detail::Score).await?;
-    let one = |score: f64| json!([{"score": activated(score, body.raw_scores), "label": "LABEL_0"}]);
+    let scores = api.score(work, Detail::Score).await?;
+    let one = |score: f64| json!([{"score": api.activated(score, body.raw_scores == Some(true)), "label": "LABEL_0"}]);
     let mut all: Vec<Value> = scores.iter().flatten().map(|score| one(score.score)).collect();
     Ok(Json(if is_batch { Value::Array(all) } else { all.pop().unwrap_or_default() }))
+}
+
+/// What Hugging Face's clients ask where they are given no route: a rerank, or a prediction, whose answer is a list of
+/// lists there.
+async fn root(State(api): State<Api>, Body(body): Body<Value>) -> Result<Json<Value>, Refusal> {
+    let refuse = |e: serde_json::Error| Refusal::body(format!("reading the body of /: {e}"));
+    if body.get("query").is_some() {
+        return super::rerank::rerank(State(api), Body(serde_json::from_value(body).map_err(refuse)?)).await;
+    }
+    let Json(answer) = predict(State(api), Body(serde_json::from_value(body).map_err(refuse)?)).await?;
+    let is_single = answer.get(0).is_some_and(Value::is_object);
+    Ok(Json(if is_single { json!([answer]) } else { answer }))
 }
 
 async fn info(State(api): State<Api>) -> Json<Value> {

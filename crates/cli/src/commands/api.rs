@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use rewardscope_api::{Limits, Settings, Token};
+use rewardscope_engine::Clock;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::model;
@@ -39,6 +40,9 @@ pub struct Arguments {
     /// Most texts that may wait; more are refused with status 429
     #[arg(long, value_name = "TEXTS", default_value_t = Limits::default().texts)]
     max_waiting: usize,
+    /// Most seconds that the scores of a request may take
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().request.as_secs())]
+    request_timeout: u64,
     /// Most bytes of a request
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().body_bytes)]
     max_body: usize,
@@ -75,11 +79,14 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let limits = Limits {
         body_bytes: arguments.max_body,
         texts: arguments.max_waiting,
+        request: Duration::from_secs(arguments.request_timeout),
         wait: Duration::from_millis(arguments.batch_wait),
         kept_bytes: arguments.prefix_cache << 20,
         ..Limits::default()
     };
-    let settings = Settings { host: arguments.host, port: arguments.port, name, token, limits };
+    // A server outlives the day on which it was started.
+    let clock = arguments.model.date.is_none().then_some(model::now as fn() -> Clock);
+    let settings = Settings { host: arguments.host, port: arguments.port, name, token, clock, limits };
     rewardscope_api::serve(&scorer, settings, |address| {
         eprintln!("listening at http://{address}, described at http://{address}/docs; Ctrl-C ends");
     })?;

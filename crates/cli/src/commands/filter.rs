@@ -21,7 +21,7 @@ use serde_json::Value;
 use crate::dataset::{BadRows, RowOptions, datasets};
 use crate::identity::Identity;
 use crate::output::{Stopped, on_interrupt, part_of};
-use crate::row_journal::{CUT, FAILED, RowJournal, RowRecord, check_output, half, key_of};
+use crate::row_journal::{CUT, FAILED, RowJournal, RowRecord, check_outputs, half, key_of};
 use crate::{model, progress};
 
 #[derive(Args)]
@@ -202,11 +202,11 @@ fn number(value: &Value) -> Option<f64> {
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     arguments.rule.check()?;
     let is_stream = arguments.output == Path::new("-");
-    if !is_stream {
-        check_output(Path::new(&arguments.input), &arguments.output, arguments.overwrite)?;
-    }
     let cancel = on_interrupt();
     let sources = datasets(&arguments.input, Reading::Whole, arguments.rows.split.as_deref()).await?;
+    if !is_stream {
+        check_outputs(&sources, &arguments.output, arguments.overwrite)?;
+    }
     let input = Input { arguments, sources };
     input.check_form().await?;
     let loaded = match &arguments.by {
@@ -333,6 +333,9 @@ impl Input<'_> {
                 for row in rows {
                     let (number, key) = (row.number, row.key);
                     if let Err(skip) = &row.found {
+                        if self.arguments.strict {
+                            bail!("reading {name}: row {number}: {skip}");
+                        }
                         bad.push(&Skipped::of(name, number, skip));
                     }
                     if place < done {

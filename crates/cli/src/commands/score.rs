@@ -17,7 +17,7 @@ use crate::dataset::BadRows;
 use crate::model;
 use crate::output::{Closed, on_interrupt};
 use crate::reference_first;
-use crate::row_journal::{CUT, FAILED, RowJournal, RowRecord, check_output, place_of};
+use crate::row_journal::{CUT, FAILED, RowJournal, RowRecord, check_outputs, place_of};
 use crate::row_out::scored;
 
 /// Where output rows are written.
@@ -54,9 +54,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let is_stream = arguments.output == Path::new("-") || is_pipe(&arguments.output);
     let mut input = arguments.open(false).await?;
     if !is_stream {
-        for name in input.left() {
-            check_output(Path::new(name), &arguments.output, arguments.overwrite)?;
-        }
+        check_outputs(input.sources(), &arguments.output, arguments.overwrite)?;
     }
     let mut prepared = model::prepare(&arguments.model).await?;
     let kept = kept_reference(arguments, is_stream, &mut prepared, &cancel).await?;

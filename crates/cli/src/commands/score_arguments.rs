@@ -82,6 +82,11 @@ impl Arguments {
         self.input == "-" || is_pipe(Path::new(&self.input))
     }
 
+    /// Whether the reference is read before the model is loaded.
+    pub async fn reads_reference_first(&self, prepared: &model::Prepared<'_>) -> anyhow::Result<bool> {
+        Ok(self.reference_first || prepared.fits_alone().await?)
+    }
+
     /// The run that is recorded in a journal, beginning now.
     pub fn identity(&self, scorer: &Scorer, clock: Clock) -> Identity {
         let what = if self.per_token { "scores of every token" } else { "scores" };
@@ -109,7 +114,7 @@ pub async fn kept_reference(
     prepared: &mut model::Prepared<'_>,
     cancel: &Cancel,
 ) -> anyhow::Result<Option<KeptReference>> {
-    if !arguments.reference_first && !prepared.fits_alone().await? {
+    if !arguments.reads_reference_first(prepared).await? {
         return Ok(None);
     }
     if arguments.is_read_once() {

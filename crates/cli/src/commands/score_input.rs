@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use rewardscope_data::{
-    Column, DataError, DatasetRow, How, Intake, NonFinite, Opening, RawRow, Reader, Skip, Stored, TakenRow,
-    has_completions,
+    DataError, DatasetRow, How, Intake, NonFinite, Opening, RawRow, Reader, Skip, Stored, TakenRow, has_completions,
 };
 use rewardscope_engine::{Message, TokenSequence};
 use rewardscope_eval::Reading;
@@ -103,7 +102,10 @@ impl Work {
             Self::Steps(row) => turns(&row.prompt()),
             Self::Rendered(rendered) => text(rendered),
             Self::Tokens(sequence) => {
-                let until = sequence.first_completion_token.min(sequence.input_ids.len());
+                // Where nothing says where the completion begins, all of it is hashed.
+                let until =
+                    if sequence.first_completion_token > 1 { sequence.first_completion_token } else { usize::MAX };
+                let until = until.min(sequence.input_ids.len());
                 sequence.input_ids[..until].iter().for_each(|id| hash.update(&id.to_le_bytes()));
             }
         }
@@ -185,8 +187,7 @@ pub struct Input<'a> {
     left: VecDeque<Source>,
     has_several: bool,
     open: Option<(Form, Arc<str>)>,
-    columns: Vec<Column>,
-    is_table: bool,
+    sources: Vec<Source>,
     /// Number of rows that were read.
     rows: usize,
 }
@@ -205,8 +206,7 @@ impl<'a> Input<'a> {
             left: VecDeque::new(),
             has_several: false,
             open: None,
-            columns: Vec::new(),
-            is_table: false,
+            sources: Vec::new(),
             rows: 0,
         };
         if name == "-" {
@@ -215,27 +215,17 @@ impl<'a> Input<'a> {
             let pipe = File::open(name).with_context(|| format!("opening {name}"))?;
             input.begin(ByteStream::pipe(name, Box::new(pipe))).await?;
         } else {
-            input.left = datasets(name, Reading::Whole, options.split.as_deref()).await?.into();
-            input.has_several = input.left.len() > 1;
+            input.sources = datasets(name, Reading::Whole, options.split.as_deref()).await?;
+            input.left = input.sources.clone().into();
+            input.has_several = input.sources.len() > 1;
             input.open_next().await?;
         }
         Ok(input)
     }
 
-    /// The names of the files that were not read yet, which [`Self::open`] leaves all but the first.
-    pub fn left(&self) -> impl Iterator<Item = &str> {
-        let first = self.open.as_ref().map(|(_, name)| name.as_ref());
-        first.into_iter().chain(self.left.iter().map(Source::name))
-    }
-
-    /// The columns of the file that is open.
-    pub fn columns(&self) -> &[Column] {
-        &self.columns
-    }
-
-    /// Whether the file that is open stores rows by columns.
-    pub fn is_table(&self) -> bool {
-        self.is_table
+    /// Its files; none where it is a pipe.
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
     }
 
     async fn open_next(&mut self) -> anyhow::Result<bool> {
@@ -257,14 +247,13 @@ impl<'a> Input<'a> {
             ..Opening::default()
         };
         let reader = Reader::open(stream, opening).await?;
-        self.columns = reader.columns().to_vec();
-        self.is_table = reader.is_table();
-        let has = |name: &str| self.columns.iter().any(|column| column.name == name);
+        let columns = reader.columns().to_vec();
+        let has = |name: &str| columns.iter().any(|column| column.name == name);
         let form = if has("input_ids") {
             Form::Tokens(Box::new(reader))
         } else if has("steps") {
             Form::Steps(Box::new(reader))
-        } else if has("text") && self.options.columns.is_none() && !has_completions(&self.columns) {
+        } else if has("text") && self.options.columns.is_none() && !has_completions(&columns) {
             Form::Rendered(Box::new(reader))
         } else {
             // A bad row is written with its error, so that every row of the input has one in the output.

@@ -5,25 +5,25 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufWriter;
 use std::ops::Range;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use indicatif::ProgressBar;
-use rewardscope_data::{AboutRewards, RewardColumns, RewardWriter, Rewarded, Skipped};
-use rewardscope_engine::{Cancel, Detail, EngineError, Scorer};
-use rewardscope_store::Source;
+use rewardscope_data::{AboutRewards, RewardColumns, RewardWriter, Rewarded, Skipped, TableShape};
+use rewardscope_engine::{Cancel, Detail, EngineError, KeptReference, Scorer};
+use rewardscope_store::{Hasher, Source};
 use serde_json::Value;
 
 use crate::commands::score_arguments::{Arguments, kept_reference, stopped};
 use crate::commands::score_input::{FewRows, Input, RowIn, Work};
 use crate::dataset::BadRows;
 use crate::output::part_of;
-use crate::row_journal::{check_output, place_of};
+use crate::reference_first::{self, ReferenceFirst};
+use crate::row_journal::{check_outputs, place_of};
 use crate::row_out::{RowOut, scored, sequences};
 use crate::table_journal::TableJournal;
-use crate::{model, progress, reference_first};
+use crate::{model, progress};
 
 /// Most rows that are held at once. Rows of one prompt are scored together within them, counted in the whole input, so
 /// that a shard's rows are scored with the same others as without shards.
@@ -31,6 +31,9 @@ const WINDOW_ROWS: usize = 4096;
 
 /// Most bytes of their texts, about.
 const WINDOW_BYTES: usize = 64 << 20;
+
+/// Most rows that are scored together, and lost when a run is killed.
+const GROUP_ROWS: usize = 256;
 
 /// How long scores may wait to be written to the journal.
 const WAIT: Duration = Duration::from_secs(1);
@@ -42,6 +45,8 @@ struct Found {
     rows: usize,
     own: usize,
     failed: usize,
+    /// A hash over the texts of all rows.
+    input: String,
     /// Whether any row of the input has several completions.
     is_list: bool,
     /// Tokens of the texts that were scored now, and of them those that were computed.
@@ -60,21 +65,21 @@ pub async fn run(arguments: &Arguments, cancel: &Cancel) -> anyhow::Result<ExitC
     if arguments.is_read_once() {
         bail!("reading {}: rows are read twice for a table; give a file", arguments.input);
     }
-    for name in Windows::open(arguments, &columns).await?.input.left() {
-        // What is there already is looked at below.
-        check_output(Path::new(name), &arguments.output, true)?;
-    }
+    let input = arguments.open(false).await?;
+    // What is there already is looked at below.
+    check_outputs(input.sources(), &arguments.output, true)?;
+    let shape = TableShape::of(input.sources(), &columns).await?;
     let there = there(arguments).await?;
     let mut prepared = model::prepare(&arguments.model).await?;
     let kept = match &there {
-        Some(_) => None,
+        Some(_) => reference_alone(arguments, &mut prepared, cancel).await?,
         None => kept_reference(arguments, false, &mut prepared, cancel).await?,
     };
     let model::Loaded { scorer, clock, .. } = prepared.load(kept).await?;
     let identity = arguments.identity(&scorer, clock).with_columns(columns.clone());
     let tells_time = scorer.report().template_seconds.is_some();
     if let Some(there) = there {
-        return complete(arguments, &there, identity.about(tells_time)?);
+        return complete(arguments, &there, identity.about(tells_time)?).await;
     }
     let mut journal =
         TableJournal::open(&arguments.output, identity, arguments.model.date, arguments.overwrite).await?;
@@ -85,9 +90,9 @@ pub async fn run(arguments: &Arguments, cancel: &Cancel) -> anyhow::Result<ExitC
     journal.flush()?;
     all.map_err(|error| stopped(error, found.own, true))?;
     let run = journal.identity().about(tells_time)?;
-    let about = AboutRewards { rows: found.rows, shard: arguments.shard, run };
+    let about = AboutRewards { rows: found.rows, input: found.input.clone(), shard: arguments.shard, run };
     journal.rewind()?;
-    write(arguments, &columns, &mut journal, found.is_list, about).await?;
+    write(arguments, shape, (columns, found.is_list), &mut journal, &about).await?;
     journal.finish()?;
     reference_first::remove(&arguments.output)?;
     eprintln!(
@@ -104,32 +109,56 @@ async fn there(arguments: &Arguments) -> anyhow::Result<Option<AboutRewards>> {
     if arguments.overwrite || !has_rows || place_of(output).exists() {
         return Ok(None);
     }
-    match AboutRewards::of(&Source::file(output)?).await {
-        Ok(Some(about)) => Ok(Some(about)),
-        _ => bail!(
-            "writing {}: it is there already; name another file, or replace it with --overwrite",
-            output.display()
-        ),
+    let found = AboutRewards::of(&Source::file(output)?).await;
+    let is_other = || {
+        let shown = output.display();
+        format!("writing {shown}: it is there already; name another file, or replace it with --overwrite")
+    };
+    match found.with_context(is_other)? {
+        Some(about) => Ok(Some(about)),
+        None => bail!(is_other()),
     }
+}
+
+/// What a reference is, where it does not fit beside the model: to recognise a run, nothing of what it says is needed.
+async fn reference_alone(
+    arguments: &Arguments,
+    prepared: &mut model::Prepared<'_>,
+    cancel: &Cancel,
+) -> anyhow::Result<Option<KeptReference>> {
+    if !arguments.reads_reference_first(prepared).await? {
+        return Ok(None);
+    }
+    let date = arguments.model.date;
+    let reference = ReferenceFirst::begin(prepared, None, date, false, cancel.clone()).await?;
+    Ok(Some(reference.finish()))
 }
 
 /// Ends a run whose output is complete already.
 ///
 /// # Errors
-/// When the output is another run's.
-fn complete(arguments: &Arguments, there: &AboutRewards, mut run: Value) -> anyhow::Result<ExitCode> {
-    let mut found = there.run.clone();
+/// When the output is another run's, or of another input.
+async fn complete(arguments: &Arguments, there: &AboutRewards, mut run: Value) -> anyhow::Result<ExitCode> {
+    let mut found = there.clone();
     if arguments.model.date.is_none() {
         // The run may have begun on another day.
-        let both = [&mut found, &mut run].into_iter().filter_map(Value::as_object_mut);
+        let both = [&mut found.run, &mut run].into_iter().filter_map(Value::as_object_mut);
         both.for_each(|of| _ = of.shift_remove("template_date"));
     }
+    let (mut rows, mut input) = (0, Hasher::sha256());
+    let mut windows = Windows { input: arguments.open(false).await? };
+    while let Some(window) = windows.next().await? {
+        window.rows().for_each(|(_, row)| input.update(&row.key));
+        rows = window.last();
+    }
+    let own = AboutRewards { rows, input: input.finish().hex(), shard: arguments.shard, run };
     let shown = arguments.output.display();
-    if there.shard != arguments.shard || found != run {
+    if found.shard != own.shard || !found.is_same_run(&own) {
         bail!(
-            "writing {shown}: it is there already, of another run; name another file, or replace it with --overwrite"
+            "writing {shown}: it is there already, of another run or input; name another file, or replace it with --overwrite"
         );
     }
+    reference_first::remove(&arguments.output)?;
     eprintln!("{shown} is complete already; --overwrite scores its rows again.");
     Ok(ExitCode::SUCCESS)
 }
@@ -145,12 +174,30 @@ async fn score(
 ) -> anyhow::Result<()> {
     let bar = ProgressBar::new_spinner().with_style(progress::style("{spinner} {pos} rows")?);
     let mut bad = BadRows::create(arguments.rows.bad_rows.as_deref());
-    let (mut windows, mut flushed) = (Windows::open(arguments, columns).await?, Instant::now());
+    let scored = each_window(arguments, columns, scorer, cancel, journal, found, (&bar, &mut bad)).await;
+    bar.finish_and_clear();
+    bad.finish()?;
+    scored
+}
+
+#[allow(clippy::too_many_arguments, reason = "one caller, above, which says what each is")]
+async fn each_window(
+    arguments: &Arguments,
+    columns: &RewardColumns,
+    scorer: &Scorer,
+    cancel: &Cancel,
+    journal: &mut TableJournal,
+    found: &mut Found,
+    (bar, bad): (&ProgressBar, &mut BadRows<'_>),
+) -> anyhow::Result<()> {
+    let (mut windows, mut flushed) = (Windows { input: arguments.open(false).await? }, Instant::now());
+    let mut input = Hasher::sha256();
     while let Some(window) = windows.next().await? {
         found.rows = window.last();
         let mut groups = Groups::default();
         for (file, row) in window.rows() {
             found.is_list |= row.work.is_many();
+            input.update(&row.key);
             if !arguments.has(row) {
                 continue;
             }
@@ -180,8 +227,8 @@ async fn score(
             }
         }
     }
-    bar.finish_and_clear();
-    bad.finish()
+    found.input = input.finish().hex();
+    Ok(())
 }
 
 /// Rows of a window by their prompts, in the order in which these come first.
@@ -201,8 +248,10 @@ struct Group<'a> {
 
 impl<'a> Groups<'a> {
     fn push(&mut self, row: &'a RowIn, known: Option<&Rewarded>) {
-        let place = *self.places.entry(row.prompt).or_insert_with(|| {
+        let place = self.places.get(&row.prompt).copied().filter(|&place| self.all[place].rows.len() < GROUP_ROWS);
+        let place = place.unwrap_or_else(|| {
             self.all.push(Group { rows: Vec::new(), failed_earlier: Some(0) });
+            self.places.insert(row.prompt, self.all.len() - 1);
             self.all.len() - 1
         });
         let group = &mut self.all[place];
@@ -256,7 +305,12 @@ async fn together(
                 RowOut::of(row, own, per_token)
             }
             // Alone, so that each row has its own error.
-            _ => scored(scorer, row, per_token, cancel).await?,
+            _ => {
+                let own = sequences(scorer, &row.work).unwrap_or_default();
+                found.tokens += own.iter().map(|sequence| sequence.input_ids.len()).sum::<usize>();
+                found.computed += scorer.computed_tokens(&own).unwrap_or_default();
+                scored(scorer, row, per_token, cancel).await?
+            }
         });
     }
     Ok(outs)
@@ -265,18 +319,18 @@ async fn together(
 /// Writes all rows of the shard to a temporary file and renames it to the output.
 async fn write(
     arguments: &Arguments,
-    columns: &RewardColumns,
+    shape: TableShape,
+    columns: (RewardColumns, bool),
     journal: &mut TableJournal,
-    is_list: bool,
-    about: AboutRewards,
+    about: &AboutRewards,
 ) -> anyhow::Result<()> {
     let shown = arguments.output.display().to_string();
     let part = part_of(&arguments.output);
     let file = File::create(&part).with_context(|| format!("writing {}", part.display()))?;
     let written = async {
         let to = BufWriter::new(file.try_clone()?);
-        let mut out = RewardWriter::new(&shown, to, columns.clone(), is_list, about);
-        let mut windows = Windows::open(arguments, columns).await?;
+        let mut out = RewardWriter::new(&shown, to, shape, columns, about)?;
+        let mut windows = Windows { input: arguments.open(true).await? };
         while let Some(window) = windows.next().await? {
             for few in &window.parts {
                 let known = |row: &RowIn| -> anyhow::Result<Option<Rewarded>> {
@@ -322,40 +376,15 @@ impl Window {
 /// The input, a window at a time. Where one ends depends on the input alone.
 struct Windows<'a> {
     input: Input<'a>,
-    columns: &'a RewardColumns,
-    checked: String,
 }
 
-impl<'a> Windows<'a> {
-    async fn open(arguments: &'a Arguments, columns: &'a RewardColumns) -> anyhow::Result<Self> {
-        let input = arguments.open(true).await?;
-        let windows = Self { input, columns, checked: String::new() };
-        if let Some(name) = windows.input.left().next() {
-            windows.check(name)?;
-        }
-        Ok(windows)
-    }
-
-    /// Refuses a file whose rows cannot be written with their rewards.
-    fn check(&self, file: &str) -> anyhow::Result<()> {
-        if !self.input.is_table() {
-            bail!(
-                "reading {file}: for a .parquet output, rows of columns were expected (parquet or Arrow), rows of text were found; name the output .jsonl"
-            );
-        }
-        Ok(self.columns.refuse_taken(file, self.input.columns())?)
-    }
-
+impl Windows<'_> {
     async fn next(&mut self) -> anyhow::Result<Option<Window>> {
         let (mut window, mut rows, mut bytes) = (Window { parts: Vec::new() }, 0, 0);
         while rows < WINDOW_ROWS && bytes < WINDOW_BYTES {
             let Some(few) = self.input.next().await? else {
                 break;
             };
-            if few.file != self.checked {
-                self.check(&few.file)?;
-                self.checked.clone_from(&few.file);
-            }
             rows += few.rows.len();
             bytes += few.rows.iter().map(|row| row.work.bytes()).sum::<usize>();
             window.parts.push(few);

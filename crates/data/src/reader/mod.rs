@@ -10,7 +10,8 @@ mod look;
 mod signature;
 
 use arrow_array::RecordBatch;
-use rewardscope_store::ByteStream;
+use arrow_schema::SchemaRef;
+use rewardscope_store::{ByteStream, Source};
 use serde_json::{Map, Value};
 
 use self::arrow_file::ArrowBatches;
@@ -21,7 +22,7 @@ use self::json::{Scanner, rows_of};
 pub use self::look::Column;
 use self::look::{LOOKED_AT, LOOKED_AT_BYTES, columns_of, look_at, seen};
 pub(crate) use self::look::{columns_by_value, json_list};
-use self::signature::{Kind, kind_of};
+use self::signature::{Kind, Packing, kind_of};
 use crate::guard::guarded;
 use crate::{DataError, Rows, format_error, parquet_file};
 
@@ -167,9 +168,13 @@ impl Reader {
         matches!(self.form, Form::Csv(_))
     }
 
-    /// Whether the file stores rows by columns, as parquet and Arrow do.
-    pub fn is_table(&self) -> bool {
-        matches!(self.form, Form::Parquet(_) | Form::Arrow(_))
+    /// The columns with their types, where the file stores rows by columns.
+    pub(crate) fn schema(&self) -> Result<Option<SchemaRef>, DataError> {
+        match &self.form {
+            Form::Parquet(batches) => Ok(Some(batches.schema())),
+            Form::Arrow(batches) => batches.schema().map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// Reads only these columns, where the form stores columns apart. Call it before [`Self::next`].
@@ -300,12 +305,7 @@ impl Reader {
     }
 
     async fn look_at_columns(&mut self) -> Result<(), DataError> {
-        let schema = match &self.form {
-            Form::Parquet(batches) => Some(batches.schema()),
-            Form::Arrow(batches) => Some(batches.schema()?),
-            _ => None,
-        };
-        if let Some(schema) = schema {
+        if let Some(schema) = self.schema()? {
             self.columns = columns_of(&schema);
             return Ok(());
         }
@@ -423,9 +423,24 @@ async fn objects_form(mut buffer: Buffer, opening: &Opening) -> Result<Form, Dat
 }
 
 /// A row of a text, and its bytes.
-type TextRow = (Result<Map<String, Value>, String>, Vec<u8>);
+pub(crate) type TextRow = (Result<Map<String, Value>, String>, Vec<u8>);
 
-type Texts = Option<TextRow>;
+pub(crate) type Texts = Option<TextRow>;
+
+/// Lines of JSON objects, each with its bytes.
+pub(crate) struct Lines(Buffer);
+
+impl Lines {
+    /// The lines of a file that is not packed.
+    pub fn of(source: &Source) -> Self {
+        Self(Buffer::new(TextBytes::new(ByteStream::of(source), Packing::Plain)))
+    }
+
+    /// The next line: its object, or why it is none, and its bytes; `None` at the end.
+    pub async fn next(&mut self) -> Result<Texts, DataError> {
+        next_line(&mut self.0, NonFinite::Null).await
+    }
+}
 
 async fn next_line(buffer: &mut Buffer, non_finite: NonFinite) -> Result<Texts, DataError> {
     loop {

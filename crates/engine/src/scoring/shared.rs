@@ -1,6 +1,7 @@
 //! Texts of many prompts in common batches, in which each beginning is computed once: it is kept from an earlier call
 //! ([`PrefixTree`]), or it is that of a text before it in the batch.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use rewardscope_models::{Batch, State};
@@ -13,12 +14,17 @@ use crate::scoring::score::{Detail, Score};
 use crate::scoring::scorer::Scorer;
 use crate::scoring::sequence::TokenSequence;
 
+/// Tokens that are known and needed in a batch, at most, for each that may be computed in it.
+const KNOWN: usize = 4;
+
 /// Where the first tokens of a row come from.
 struct Source {
     /// What the tree has of it.
     known: Known,
     /// An earlier row of the batch, and how many tokens are the same; more than the tree has.
     like: Option<(usize, usize)>,
+    /// How many of its first tokens come from the tree, by way of the rows that it begins like.
+    root: usize,
 }
 
 impl Source {
@@ -80,6 +86,8 @@ impl Forward {
     /// Where the first tokens of the rows of the next batch come from; as many rows as fit.
     fn sources(&self, rows: &[Row<'_>], budget: usize, tree: &mut PrefixTree) -> Vec<Source> {
         let (mut sources, mut tokens): (Vec<Source>, usize) = (Vec::new(), 0);
+        // Nodes of the tree that are needed, with the number of their tokens that are.
+        let mut nodes: HashMap<usize, usize> = HashMap::new();
         for row in rows {
             let (known, like) = match self.may_share(row) {
                 false => (Known::default(), None),
@@ -92,9 +100,18 @@ impl Forward {
                 }
             };
             let like = like.filter(|(_, same)| *same > known.tokens);
-            let source = Source { known, like };
+            let root = like.map_or(known.tokens, |(other, same)| sources[other].root.min(same));
+            let source = Source { known, like, root };
             tokens += row.ids.len() - source.start();
-            if tokens > budget && !sources.is_empty() {
+            if source.like.is_none() {
+                for &(node, taken) in &source.known.nodes {
+                    let most = nodes.entry(node).or_default();
+                    *most = taken.max(*most);
+                }
+            }
+            // Keys and values that are known take memory, too, and so does each row.
+            let is_full = tokens > budget || sources.len() >= budget || nodes.values().sum::<usize>() > KNOWN * budget;
+            if is_full && !sources.is_empty() {
                 break;
             }
             sources.push(source);
@@ -104,23 +121,24 @@ impl Forward {
 
     /// The row among `earlier` that begins with the most tokens of `row`, whose states are read from `first` on.
     fn like(&self, row: &Row<'_>, first: usize, earlier: &[Row<'_>], sources: &[Source]) -> Option<(usize, usize)> {
-        let same = |(at, other): (usize, &Row<'_>)| {
+        let mut found: Option<(usize, usize)> = None;
+        for (at, other) in earlier.iter().enumerate().filter(|(_, other)| self.may_share(other)) {
+            let best = found.map_or(0, |(_, same)| same);
+            // Only one that also has the next token begins with more of it.
+            if other.ids.get(best) != row.ids.get(best) {
+                continue;
+            }
             let same = row.ids.iter().zip(other.ids).take_while(|(a, b)| a == b).count();
             // Of what the tree has of the other row, nothing can be read.
-            let kept = root(sources, at);
-            let same = if kept > first { same.min(first) } else { same };
-            (at, if self.may_share(other) { same } else { 0 })
-        };
-        let found = earlier.iter().enumerate().map(same).max_by_key(|&(at, same)| (same, std::cmp::Reverse(at)));
-        found.filter(|(_, same)| *same > 0)
-    }
-}
-
-/// How many of a row's first tokens come from the tree, by way of the rows that it begins like.
-fn root(sources: &[Source], at: usize) -> usize {
-    match sources[at].like {
-        Some((other, same)) => root(sources, other).min(same),
-        None => sources[at].known.tokens,
+            let same = if sources[at].root > first { same.min(first) } else { same };
+            if same > best {
+                found = Some((at, same));
+            }
+            if same == row.ids.len() {
+                break;
+            }
+        }
+        found
     }
 }
 
@@ -192,6 +210,17 @@ fn cut(runs: &[Run], positions: Range<usize>) -> Vec<Range<usize>> {
 }
 
 impl Scorer {
+    /// Checks that token sequences can be scored, before they are scored with others.
+    ///
+    /// # Errors
+    /// As [`Self::score_tokens`], but for the device.
+    pub fn check(&self, sequences: &[TokenSequence], detail: Detail) -> Result<(), EngineError> {
+        if self.compares() {
+            return Ok(());
+        }
+        self.rows(sequences, detail).map(|_| ())
+    }
+
     /// The scores of token sequences of many prompts, in their order, as [`Self::score_tokens`] gives them for one. They
     /// go through the model in common batches. The beginning of each, up to its completion, is kept in `tree`: it is not
     /// computed again for later sequences of the same prompt. A tree belongs to one model.

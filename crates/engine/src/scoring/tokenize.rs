@@ -72,15 +72,20 @@ impl Scorer {
     pub fn tokenize_text(&self, text: &str, adds_special: bool) -> Result<TokenSequence, EngineError> {
         let tokenizer = &self.text.tokenizer;
         let special = adds_special || self.forward.summary.head == Head::Pooled;
-        let (mut ids, cut_tokens) =
-            tokenizer.encode_cut(text, special, self.report.context_tokens, self.truncation())?;
+        let most = self.report.context_tokens;
+        let (mut ids, mut cut_tokens) = tokenizer.encode_cut(text, special, most, self.truncation())?;
         let bos = tokenizer.special_tokens().iter().find(|(name, _)| name == "bos_token");
         let bos = bos.and_then(|(_, token)| tokenizer.id(token));
         if special && bos.is_some_and(|bos| ids.starts_with(&[bos, bos])) {
             ids.remove(0);
         }
-        if ids.len() < self.report.context_tokens {
-            self.reading.append(&mut ids);
+        // The token that the score is read at stands at the end though the text is cut.
+        if self.reading.append(&mut ids) && ids.len() > most {
+            cut_tokens += 1;
+            match self.truncation() {
+                TruncationSide::Left => drop(ids.remove(0)),
+                TruncationSide::Right => drop(ids.remove(most - 1)),
+            }
         }
         Ok(TokenSequence { cut_tokens, ..self.whole(ids) })
     }
