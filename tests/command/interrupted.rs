@@ -331,7 +331,8 @@ fn readers_that_leave_and_rivals_and_growing_input_lose_nothing() {
     let other = ["score", "--device", "cpu", "--model", &model, "--input", &changed, "--output", &half_shown];
     let (code, said) = end(&other);
     assert!(code == Some(2) && said.contains("row 1") && said.contains("has changed"), "{said}");
-    assert!(fs::read(&half).unwrap().starts_with(&kept[..2000]));
+    // All but the row whose record the kill may have caught on its way.
+    assert!(fs::read(&half).unwrap().starts_with(&kept[..1000]));
     // Rows from a pipe are scored one by one, as they arrive.
     let mut run = command(&["score", "--device", "cpu", "--model", &model, "--input", "-", "--output", "-"])
         .stdin(Stdio::piped())

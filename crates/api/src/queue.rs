@@ -301,6 +301,11 @@ fn score(
         let (gone, waiting): (Vec<Open>, Vec<Open>) = left.into_iter().partition(|open| open.ready.job.is_gone());
         gone.into_iter().for_each(|open| dropped(metrics, open.ready.job));
         left = waiting.into();
+        while left.front().is_some_and(Open::is_done)
+            && let Some(open) = left.pop_front()
+        {
+            open.answer(metrics);
+        }
         let (mut piece, mut counts, mut tokens) = (Vec::new(), Vec::new(), 0);
         for open in &left {
             let more = open.ready.sequences[open.scores.len()..].iter().take_while(|sequence| {
@@ -321,15 +326,17 @@ fn score(
         let scores = pollster::block_on(scorer.score_shared(&piece, detail, tree, &Cancel::default()));
         let mut scores = match scores {
             Ok(scores) => scores.into_iter(),
-            Err(error) => return failed(left.into_iter().map(|open| open.ready).collect(), metrics, error),
+            Err(error @ EngineError::DeviceFailed { .. }) => {
+                return failed(left.into_iter().map(|open| open.ready).collect(), metrics, error);
+            }
+            // Each was checked before; whatever it is, others are served on.
+            Err(error) => {
+                left.into_iter().for_each(|open| done(metrics, open.ready.job, Err(Refusal::engine(&error))));
+                return Ok(());
+            }
         };
         for (open, count) in left.iter_mut().zip(counts) {
             open.scores.extend(scores.by_ref().take(count));
-        }
-        while left.front().is_some_and(Open::is_done)
-            && let Some(open) = left.pop_front()
-        {
-            open.answer(metrics);
         }
     }
     Ok(())
