@@ -9,19 +9,6 @@ use rewardscope_engine::{
 use rewardscope_store::Folder;
 use rewardscope_tests::fixture;
 
-/// A decoder of each kind, a language model, and an encoder, which shares nothing.
-const MODELS: [&str; 9] = [
-    "llama_plain",
-    "llama_gqa_tied",
-    "mistral_sliding",
-    "qwen2",
-    "gemma2",
-    "gemma3_text",
-    "gpt_neox",
-    "dpo_llama/policy",
-    "bert",
-];
-
 fn load(name: &str, device_choice: DeviceChoice, batch_tokens: Option<usize>) -> Scorer {
     let folder = Folder::open(&fixture(&format!("parity/{name}"))).unwrap();
     let files = ModelFiles::from_sources(name, folder.sources().cloned().collect()).unwrap();
@@ -92,7 +79,8 @@ fn worst(found: &[Score], expected: &[Score]) -> f64 {
 #[test]
 fn scores_do_not_depend_on_requests_batches_or_what_is_kept() {
     let all = sequences();
-    for name in MODELS {
+    // An encoder shares nothing.
+    for name in crate::prefixes::MODELS.into_iter().chain(["bert"]) {
         let scorer = load(name, DeviceChoice::Cpu, None);
         let alone: Vec<Score> = all
             .iter()

@@ -11,7 +11,7 @@ use rewardscope_tests::{fixture, root};
 
 /// A decoder of each kind: plain; with grouped queries; with a sliding window that is shorter or longer than the text;
 /// with its own norms and caps; with another order of heads. And a language model.
-const MODELS: [&str; 8] = [
+pub const MODELS: [&str; 8] = [
     "llama_plain",
     "llama_gqa_tied",
     "mistral_sliding",

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::packages::{MINILM, SMOLLM2};
 use crate::stage::{Stages, call, fingerprint, unless_current};
 use crate::test::{NATIVE, node_at};
-use crate::{browsers, oracle, setup};
+use crate::{browsers, oracle, python, setup};
 
 /// Folder of the peers' packages and of the page that they run in.
 const PEERS: &str = "tests/peers";
@@ -66,13 +66,7 @@ pub fn run(parts: &[String]) -> anyhow::Result<()> {
 
 /// Times each reader on a million rows, compared with DuckDB and polars.
 fn rows(stages: &mut Stages) -> anyhow::Result<()> {
-    let python = format!("{ROW_ENVIRONMENT}/bin/python");
-    stages.run("peers that read rows", || {
-        if !Path::new(&python).exists() {
-            call("python3", ["-m", "venv", ROW_ENVIRONMENT])?;
-        }
-        call(&python, ["-m", "pip", "install", "--quiet"].into_iter().chain(ROW_PACKAGES))
-    })?;
+    let python = stages.run("peers that read rows", || python::environment(ROW_ENVIRONMENT, ROW_PACKAGES))?;
     stages.run("release build of the reader", || {
         // Only the reader: the engine would take ten minutes to build.
         call("cargo", ["build", "--locked", "--release", "--example", "rows", "-p", "rewardscope-data"])

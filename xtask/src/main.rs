@@ -11,6 +11,7 @@ mod licences;
 mod oracle;
 mod packages;
 mod parts;
+mod python;
 mod setup;
 mod stage;
 mod test;

@@ -1,9 +1,8 @@
 //! `cargo xtask oracle`: computes the tests' expected values with pinned Python packages. Tests read the committed
 //! values and need no Python.
 
-use std::path::Path;
-
 use crate::packages::{self, Package};
+use crate::python;
 use crate::setup::target_folder;
 use crate::stage::{Stages, call};
 use crate::test::NATIVE;
@@ -29,10 +28,7 @@ pub const PYTHON: &str = ".cache/oracle/bin/python";
 
 /// Makes the Python environment with the oracle's packages and `others`. Gives its interpreter.
 pub fn environment(others: &[&str]) -> anyhow::Result<&'static str> {
-    if !Path::new(PYTHON).exists() {
-        call("python3", ["-m", "venv", ENVIRONMENT])?;
-    }
-    call(PYTHON, ["-m", "pip", "install", "--quiet"].into_iter().chain(PACKAGES).chain(others.iter().copied()))?;
+    python::environment(ENVIRONMENT, PACKAGES.into_iter().chain(others.iter().copied()))?;
     Ok(PYTHON)
 }
 

@@ -31,7 +31,6 @@ pub struct Model {
 impl Model {
     /// A loaded model under a name.
     pub fn new(name: String, report: &ModelReport) -> Self {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Self {
             name,
             root: report.origin.as_ref().unwrap_or(&report.name).clone(),
@@ -42,9 +41,14 @@ impl Model {
             compares: report.pair_aggregate.is_some(),
             reads_steps: report.step_aggregate.is_some(),
             context_tokens: report.context_tokens,
-            loaded_at: since.map_or(0, |since| since.as_secs()),
+            loaded_at: now(),
         }
     }
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Whether a model's score is a logit.

@@ -1,7 +1,6 @@
 //! What waits to be scored, and the loop that scores it. Texts of all requests go through the model in common batches:
 //! a batch begins a moment after its first text came, or as soon as it is full.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -221,9 +220,6 @@ pub fn work(
             }
             next = waiting.0.recv_timeout(until.saturating_duration_since(Instant::now())).ok();
         }
-        // Clients may have gone away while the batch waited.
-        let (gone, mut batch): (Vec<Ready>, Vec<Ready>) = batch.into_iter().partition(|ready| ready.job.is_gone());
-        gone.into_iter().for_each(|ready| dropped(metrics, ready.job));
         for detail in [Detail::Score, Detail::EveryToken] {
             let (few, rest) = batch.into_iter().partition(|ready: &Ready| ready.job.detail == Some(detail));
             batch = rest;
@@ -237,32 +233,7 @@ pub fn work(
 
 /// Tokenizes a job's texts; `None` where the client went away, or got its refusal.
 fn prepared(scorer: &Scorer, job: Job, metrics: &Metrics) -> Option<Ready> {
-    if job.is_gone() {
-        dropped(metrics, job);
-        return None;
-    }
-    let mut found: Result<Vec<Vec<TokenSequence>>, EngineError> = Ok(Vec::with_capacity(job.work.len()));
-    for work in &job.work {
-        if job.is_gone() {
-            dropped(metrics, job);
-            return None;
-        }
-        // What cannot be scored is refused here, so that it does not spoil the batch of others.
-        let detail = job.detail;
-        let own = work.sequences(scorer).and_then(|own| {
-            detail.map_or(Ok(()), |detail| scorer.check(&own, detail))?;
-            Ok(own)
-        });
-        match (&mut found, own) {
-            (Ok(all), Ok(own)) => all.push(own),
-            (_, Err(error)) => {
-                found = Err(error);
-                break;
-            }
-            (Err(_), Ok(_)) => break,
-        }
-    }
-    match found {
+    match tokenized(scorer, &job) {
         Ok(found) if job.detail.is_none() => {
             let seen = |sequence: TokenSequence| Score {
                 tokens: sequence.input_ids.len(),
@@ -277,11 +248,35 @@ fn prepared(scorer: &Scorer, job: Job, metrics: &Metrics) -> Option<Ready> {
             let counts = found.iter().map(Vec::len).collect();
             Some(Ready { job, counts, sequences: found.into_iter().flatten().collect() })
         }
+        Err(EngineError::Cancelled) => {
+            dropped(metrics, job);
+            None
+        }
         Err(error) => {
             done(metrics, job, Err(Refusal::engine(&error)));
             None
         }
     }
+}
+
+/// The sequences of each work of a job. What cannot be scored is refused here, so that it does not spoil the batch of
+/// others.
+///
+/// # Errors
+/// [`EngineError::Cancelled`] where the client went away; when a text cannot be tokenized or scored.
+fn tokenized(scorer: &Scorer, job: &Job) -> Result<Vec<Vec<TokenSequence>>, EngineError> {
+    let mut all = Vec::with_capacity(job.work.len());
+    for work in &job.work {
+        if job.is_gone() {
+            return Err(EngineError::Cancelled);
+        }
+        let own = work.sequences(scorer)?;
+        if let Some(detail) = job.detail {
+            scorer.check(&own, detail)?;
+        }
+        all.push(own);
+    }
+    Ok(all)
 }
 
 /// Scores a batch and answers, a piece of at most `batch_tokens` tokens at a time: between two pieces, what nobody waits
@@ -296,16 +291,17 @@ fn score(
     if scorer.compares() {
         return compare(scorer, batch, detail, metrics, tree);
     }
-    let mut left: VecDeque<Open> = batch.into_iter().map(Open::new).collect();
+    let mut left: Vec<Open> = batch.into_iter().map(Open::new).collect();
     while !left.is_empty() {
-        let (gone, waiting): (Vec<Open>, Vec<Open>) = left.into_iter().partition(|open| open.ready.job.is_gone());
-        gone.into_iter().for_each(|open| dropped(metrics, open.ready.job));
-        left = waiting.into();
-        while left.front().is_some_and(Open::is_done)
-            && let Some(open) = left.pop_front()
-        {
-            open.answer(metrics);
+        let mut waiting = Vec::with_capacity(left.len());
+        for open in left {
+            match (open.ready.job.is_gone(), open.is_done()) {
+                (true, _) => dropped(metrics, open.ready.job),
+                (false, true) => open.answer(metrics),
+                (false, false) => waiting.push(open),
+            }
         }
+        left = waiting;
         let (mut piece, mut counts, mut tokens) = (Vec::new(), Vec::new(), 0);
         for open in &left {
             let more = open.ready.sequences[open.scores.len()..].iter().take_while(|sequence| {
@@ -375,23 +371,7 @@ fn compare(
 ) -> Result<(), EngineError> {
     let mut left = batch.into_iter();
     while let Some(ready) = left.next() {
-        let (mut scores, mut first): (Result<Scores, EngineError>, usize) = (Ok(Vec::new()), 0);
-        for count in &ready.counts {
-            let own = &ready.sequences[first..first + count];
-            first += count;
-            let found = match ready.job.is_gone() {
-                true => Err(EngineError::Cancelled),
-                false => pollster::block_on(scorer.score_shared(own, detail, tree, &Cancel::default())),
-            };
-            match (&mut scores, found) {
-                (Ok(all), Ok(found)) => all.push(found),
-                (_, Err(error)) => {
-                    scores = Err(error);
-                    break;
-                }
-                (Err(_), Ok(_)) => break,
-            }
-        }
+        let scores = compared(scorer, &ready, detail, tree);
         match scores {
             Err(error @ EngineError::DeviceFailed { .. }) => {
                 return failed(std::iter::once(ready).chain(left).collect(), metrics, error);
@@ -401,6 +381,23 @@ fn compare(
         }
     }
     Ok(())
+}
+
+/// The scores of each work of a request.
+///
+/// # Errors
+/// [`EngineError::Cancelled`] where the client went away; when the device fails, or completions cannot be compared.
+fn compared(scorer: &Scorer, ready: &Ready, detail: Detail, tree: &mut PrefixTree) -> Result<Scores, EngineError> {
+    let (mut all, mut left) = (Vec::with_capacity(ready.counts.len()), ready.sequences.as_slice());
+    for &count in &ready.counts {
+        if ready.job.is_gone() {
+            return Err(EngineError::Cancelled);
+        }
+        let (own, rest) = left.split_at(count);
+        left = rest;
+        all.push(pollster::block_on(scorer.score_shared(own, detail, tree, &Cancel::default()))?);
+    }
+    Ok(all)
 }
 
 /// Tells all clients of a batch that the device failed.

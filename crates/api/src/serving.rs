@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -196,13 +195,10 @@ fn answer(listener: std::net::TcpListener, router: Router, most: Duration) -> st
             told.notified().await;
             tokio::time::sleep(most).await;
         };
-        tokio::pin!(late);
-        let mut serving = std::pin::pin!(serving.into_future());
-        std::future::poll_fn(|context| match serving.as_mut().poll(context) {
-            Poll::Ready(done) => Poll::Ready(done),
-            Poll::Pending => late.as_mut().poll(context).map(|()| Ok(())),
-        })
-        .await
+        tokio::select! {
+            answered = serving.into_future() => answered,
+            () = late => Ok(()),
+        }
     });
     runtime.shutdown_background();
     answered
@@ -219,13 +215,10 @@ async fn told_to_end() {
                 Err(_) => std::future::pending().await,
             }
         };
-        tokio::pin!(interrupted, terminated);
-        std::future::poll_fn(|context| {
-            let is_ready =
-                interrupted.as_mut().poll(context).is_ready() || terminated.as_mut().poll(context).is_ready();
-            if is_ready { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        tokio::select! {
+            _ = interrupted => {}
+            () = terminated => {}
+        }
     }
     #[cfg(not(unix))]
     {

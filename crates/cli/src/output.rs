@@ -1,7 +1,8 @@
 //! Printing and writing of files. A reader, such as `head`, may close the pipe early: that is not a failure.
 
 use std::fmt::{Arguments, Formatter};
-use std::io::{ErrorKind, Write, stdout};
+use std::fs::File;
+use std::io::{BufWriter, ErrorKind, Write, stdout};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -76,6 +77,38 @@ pub fn part_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".part");
     name.into()
+}
+
+/// Whether a path is that of a parquet file.
+pub fn is_table(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet"))
+}
+
+/// Writes a file by way of [`part_of`], a piece at a time: the old content stays until `write` is done, and the new file
+/// has its permissions.
+///
+/// # Errors
+/// Those of `write`, and when the file cannot be written; the temporary file is then removed.
+pub async fn replaced<T>(
+    path: &Path,
+    write: impl AsyncFnOnce(BufWriter<File>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let part = part_of(path);
+    let file = File::create(&part).with_context(|| format!("writing {}", part.display()))?;
+    let written = async {
+        let written = write(BufWriter::new(file.try_clone()?)).await?;
+        if let Ok(found) = std::fs::metadata(path) {
+            file.set_permissions(found.permissions())?;
+        }
+        file.sync_all()?;
+        std::fs::rename(&part, path)?;
+        anyhow::Ok(written)
+    }
+    .await;
+    if written.is_err() {
+        let _ = std::fs::remove_file(&part);
+    }
+    written
 }
 
 /// Writes a whole file by way of [`part_of`]: the old content stays until the new content is complete.

@@ -62,15 +62,15 @@ impl TableJournal {
             None => identity,
         };
         let mut log = Log::resume(&place, overwrite).await?;
-        let (lines, _) = log.read(0)?;
-        let first = match lines.first() {
+        let line = match log.read(0)?.0.into_iter().next() {
+            Some(line) => line,
             None => {
                 let line = serde_json::to_string(&identity)?;
                 log.append(&line)?;
-                line.len() as u64 + 1
+                line
             }
-            Some(line) => line.len() as u64 + 1,
         };
+        let first = line.len() as u64 + 1;
         let (ahead, pending) = (BTreeMap::new(), String::new());
         Ok(Self { log, place, identity, first, at: first, ahead, until: 0, is_read: false, pending })
     }

@@ -38,7 +38,7 @@ async fn reward(State(api): State<Api>, Body(asked): Body<Asked>) -> Result<Json
     }
     let (prompt, completion) = ended(asked.messages)?;
     let work = vec![Work::Conversation { prompt, completions: vec![completion] }];
-    let scores: Vec<Score> = api.score(work, Detail::Score).await?.into_iter().flatten().collect();
+    let scores = api.scores(work, Detail::Score).await?;
     let values: Vec<(String, f64)> = scores.iter().flat_map(values).collect();
     let text = values.iter().map(|(name, value)| format!("{name}:{value}")).collect::<Vec<_>>().join(",");
     let token = |(name, value): &(String, f64)| json!({"token": name, "logprob": value, "bytes": name.as_bytes(), "top_logprobs": []});

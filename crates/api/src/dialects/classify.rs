@@ -4,11 +4,11 @@
 use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
-use rewardscope_engine::{Detail, Score};
+use rewardscope_engine::Detail;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Body, OneOrMany, TextOrIds, Turn, Usage, ended, id, now};
+use super::{Body, OneOrMany, TextOrIds, Turn, Usage, ended};
 use crate::queue::Work;
 use crate::refusal::Refusal;
 use crate::state::Api;
@@ -66,7 +66,7 @@ pub(super) fn routes() -> Router<Api> {
 
 async fn classify(State(api): State<Api>, Body(asked): Body<Asked>) -> Result<Json<Value>, Refusal> {
     let is_raw = asked.is_raw();
-    let scores: Vec<Score> = api.score(asked.work()?, Detail::Score).await?.into_iter().flatten().collect();
+    let scores = api.scores(asked.work()?, Detail::Score).await?;
     let data: Vec<Value> = scores
         .iter()
         .enumerate()
@@ -74,21 +74,14 @@ async fn classify(State(api): State<Api>, Body(asked): Body<Asked>) -> Result<Js
             json!({"index": index, "label": "LABEL_0", "probs": [api.activated(score.score, is_raw)], "num_classes": 1})
         })
         .collect();
-    Ok(Json(json!({
-        "id": id("classify"),
-        "object": "list",
-        "created": now(),
-        "model": api.model.name,
-        "data": data,
-        "usage": Usage::of(&scores),
-    })))
+    Ok(api.listed("classify", data, &scores))
 }
 
 async fn pooling(State(api): State<Api>, Body(asked): Body<Asked>) -> Result<Json<Value>, Refusal> {
     let is_raw = asked.is_raw();
     let each = matches!(asked.task.as_deref(), Some("token_classify" | "encode" | "token_embed"));
     let detail = if each && !api.model.reads_steps { Detail::EveryToken } else { Detail::Score };
-    let scores: Vec<Score> = api.score(asked.work()?, detail).await?.into_iter().flatten().collect();
+    let scores = api.scores(asked.work()?, detail).await?;
     let data: Vec<Value> = scores
         .iter()
         .enumerate()
@@ -105,19 +98,12 @@ async fn pooling(State(api): State<Api>, Body(asked): Body<Asked>) -> Result<Jso
             json!({"index": index, "object": "pooling", "data": data})
         })
         .collect();
-    Ok(Json(json!({
-        "id": id("pool"),
-        "object": "list",
-        "created": now(),
-        "model": api.model.name,
-        "data": data,
-        "usage": Usage::of(&scores),
-    })))
+    Ok(api.listed("pool", data, &scores))
 }
 
 /// A reward as an embedding of one number, raw.
 async fn embeddings(State(api): State<Api>, Body(asked): Body<Asked>) -> Result<Json<Value>, Refusal> {
-    let scores: Vec<Score> = api.score(asked.work()?, Detail::Score).await?.into_iter().flatten().collect();
+    let scores = api.scores(asked.work()?, Detail::Score).await?;
     let data = scores.iter().enumerate();
     let data: Vec<Value> =
         data.map(|(index, score)| json!({"object": "embedding", "index": index, "embedding": [score.score]})).collect();

@@ -8,14 +8,16 @@ mod rerank;
 pub(crate) mod rewards;
 mod tei;
 
-use axum::Router;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
+use axum::{Json, Router};
 use rewardscope_engine::{Detail, Message, Score};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
+use crate::model::now;
 use crate::queue::{Scores, Work};
 use crate::refusal::Refusal;
 use crate::state::Api;
@@ -40,8 +42,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
         let path = request.uri().path().to_owned();
-        match axum::Json::<T>::from_request(request, state).await {
-            Ok(axum::Json(body)) => Ok(Self(body)),
+        match Json::<T>::from_request(request, state).await {
+            Ok(Json(body)) => Ok(Self(body)),
             Err(rejection) => {
                 let (found, given) = (said(&rejection), rejection.status());
                 let status = match given {
@@ -120,6 +122,23 @@ impl Api {
         }
     }
 
+    /// As [`Self::score`], the scores of all work one after the other.
+    async fn scores(&self, work: Vec<Work>, detail: Detail) -> Result<Vec<Score>, Refusal> {
+        Ok(self.score(work, detail).await?.into_iter().flatten().collect())
+    }
+
+    /// An answer of vLLM's: a list of what was made of scores.
+    fn listed(&self, kind: &str, data: Vec<Value>, scores: &[Score]) -> Json<Value> {
+        Json(json!({
+            "id": id(kind),
+            "object": "list",
+            "created": now(),
+            "model": self.model.name,
+            "data": data,
+            "usage": Usage::of(scores),
+        }))
+    }
+
     /// A score as a dialect gives it: after its activation, the sigmoid of a logit, or raw.
     fn activated(&self, score: f64, is_raw: bool) -> f64 {
         if is_raw || !self.model.is_logit { score } else { 1.0 / (1.0 + (-score).exp()) }
@@ -174,9 +193,4 @@ pub(crate) fn ended(turns: Vec<Turn>) -> Result<(Vec<Message>, String), Refusal>
 pub(crate) fn id(kind: &str) -> String {
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
     format!("{kind}-{}", NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
-}
-
-/// Seconds since 1970.
-pub(crate) fn now() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -8,7 +8,7 @@ use rewardscope_engine::{Detail, Message, Score};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Body, OneOrMany, Usage, id, now};
+use super::{Body, OneOrMany, Usage, id};
 use crate::queue::Work;
 use crate::refusal::Refusal;
 use crate::state::Api;
@@ -119,8 +119,7 @@ async fn ranked(
     documents: Vec<String>,
     is_raw: bool,
 ) -> Result<(Vec<(usize, f64)>, Vec<Score>), Refusal> {
-    let scores: Vec<Score> =
-        api.score(vec![asked(query, documents)], Detail::Score).await?.into_iter().flatten().collect();
+    let scores = api.scores(vec![asked(query, documents)], Detail::Score).await?;
     // Before the activation: large scores have one sigmoid.
     let mut order: Vec<(usize, f64)> = scores.iter().map(|score| score.score).enumerate().collect();
     order.sort_by(|(_, a), (_, b)| b.total_cmp(a));
@@ -146,15 +145,8 @@ async fn score(State(api): State<Api>, Body(body): Body<Scored>) -> Result<Json<
             )));
         }
     };
-    let scores: Vec<Score> = api.score(work, Detail::Score).await?.into_iter().flatten().collect();
+    let scores = api.scores(work, Detail::Score).await?;
     let of = |(index, score): (usize, &Score)| json!({"index": index, "object": "score", "score": api.activated(score.score, is_raw)});
     let data: Vec<Value> = scores.iter().enumerate().map(of).collect();
-    Ok(Json(json!({
-        "id": id("score"),
-        "object": "list",
-        "created": now(),
-        "model": api.model.name,
-        "data": data,
-        "usage": Usage::of(&scores),
-    })))
+    Ok(api.listed("score", data, &scores))
 }

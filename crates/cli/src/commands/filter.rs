@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::dataset::{BadRows, RowOptions, datasets};
 use crate::identity::Identity;
-use crate::output::{Stopped, on_interrupt, part_of};
+use crate::output::{Stopped, on_interrupt, replaced};
 use crate::row_journal::{CUT, FAILED, RowJournal, RowRecord, check_outputs, half, key_of};
 use crate::{model, progress};
 
@@ -276,22 +276,7 @@ async fn whole(
     cancel: &Cancel,
 ) -> anyhow::Result<usize> {
     let shown = output.display().to_string();
-    let part = part_of(output);
-    let file = File::create(&part).with_context(|| format!("writing {}", part.display()))?;
-    let kept = async {
-        let kept = input.keep(&shown, BufWriter::new(file.try_clone()?), journal, choice, cancel).await?;
-        // The new file gets the permissions of the file that it replaces.
-        if let Ok(found) = std::fs::metadata(output) {
-            file.set_permissions(found.permissions())?;
-        }
-        file.sync_all()?;
-        std::fs::rename(&part, output)?;
-        anyhow::Ok(kept)
-    }
-    .await;
-    if kept.is_err() {
-        let _ = std::fs::remove_file(&part);
-    }
+    let kept = replaced(output, async |to| input.keep(&shown, to, journal, choice, cancel).await).await;
     kept.with_context(|| format!("writing {shown}"))
 }
 

@@ -1,7 +1,5 @@
 //! `rewardscope merge` joins the outputs of shards to the output of one run.
 
-use std::fs::File;
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,7 +9,7 @@ use rewardscope_data::{merge_lines, merge_tables};
 use rewardscope_store::Source;
 
 use crate::dataset::matching;
-use crate::output::part_of;
+use crate::output::{is_table, replaced};
 use crate::row_journal::place_of;
 
 #[derive(Args)]
@@ -46,27 +44,15 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             parts.push(Source::file(&path)?);
         }
     }
-    let is_table = |name: &str| name.to_ascii_lowercase().ends_with(".parquet");
-    if let Some(other) = parts.iter().find(|part| is_table(part.name()) != is_table(&shown)) {
+    let as_table = is_table(&arguments.output);
+    if let Some(other) = parts.iter().find(|part| is_table(Path::new(part.name())) != as_table) {
         bail!("merging {}: parts and output of one form were expected, the output is {shown}", other.name());
     }
-    let part = part_of(&arguments.output);
-    let file = File::create(&part).with_context(|| format!("writing {}", part.display()))?;
-    let written = async {
-        let to = BufWriter::new(file.try_clone()?);
-        let rows = match is_table(&shown) {
-            true => merge_tables(&parts, &shown, to).await?,
-            false => merge_lines(&parts, &shown, to).await?,
-        };
-        file.sync_all()?;
-        std::fs::rename(&part, &arguments.output)?;
-        anyhow::Ok(rows)
-    }
-    .await;
-    if written.is_err() {
-        let _ = std::fs::remove_file(&part);
-    }
-    let rows = written.with_context(|| format!("merging to {shown}"))?;
+    let written = replaced(&arguments.output, async |to| match as_table {
+        true => Ok(merge_tables(&parts, &shown, to).await?),
+        false => Ok(merge_lines(&parts, &shown, to).await?),
+    });
+    let rows = written.await.with_context(|| format!("merging to {shown}"))?;
     eprintln!("{rows} rows of {} shards are in {shown}", parts.len());
     Ok(ExitCode::SUCCESS)
 }

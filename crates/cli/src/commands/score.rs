@@ -15,7 +15,7 @@ use crate::commands::score_input::{Input, is_pipe};
 use crate::commands::score_table;
 use crate::dataset::BadRows;
 use crate::model;
-use crate::output::{Closed, on_interrupt};
+use crate::output::{Closed, is_table, on_interrupt};
 use crate::reference_first;
 use crate::row_journal::{CUT, FAILED, RowJournal, RowRecord, check_outputs, place_of};
 use crate::row_out::scored;
@@ -42,7 +42,7 @@ impl Out {
 
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let cancel = on_interrupt();
-    if arguments.output.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet")) {
+    if is_table(&arguments.output) {
         return score_table::run(arguments, &cancel).await;
     }
     if !arguments.prefix.is_empty() || arguments.details {

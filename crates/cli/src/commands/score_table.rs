@@ -2,8 +2,6 @@
 //! prompt that lie near each other are scored together, so that the prompt is computed once.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::BufWriter;
 use std::ops::Range;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -18,7 +16,7 @@ use serde_json::Value;
 use crate::commands::score_arguments::{Arguments, kept_reference, stopped};
 use crate::commands::score_input::{FewRows, Input, RowIn, Work};
 use crate::dataset::BadRows;
-use crate::output::part_of;
+use crate::output::replaced;
 use crate::reference_first::{self, ReferenceFirst};
 use crate::row_journal::{check_outputs, place_of};
 use crate::row_out::{RowOut, scored, sequences};
@@ -86,7 +84,11 @@ pub async fn run(arguments: &Arguments, cancel: &Cancel) -> anyhow::Result<ExitC
     // A resumed run tells chat templates the same date as before, even on another day.
     scorer.set_clock(journal.identity().clock());
     let mut found = Found::default();
-    let all = score(arguments, &columns, &scorer, cancel, &mut journal, &mut found).await;
+    let bar = ProgressBar::new_spinner().with_style(progress::style("{spinner} {pos} rows")?);
+    let mut bad = BadRows::create(arguments.rows.bad_rows.as_deref());
+    let all = score(arguments, &columns, &scorer, cancel, &mut journal, &mut found, (&bar, &mut bad)).await;
+    bar.finish_and_clear();
+    let all = bad.finish().and(all);
     journal.flush()?;
     all.map_err(|error| stopped(error, found.own, true))?;
     let run = journal.identity().about(tells_time)?;
@@ -164,24 +166,8 @@ async fn complete(arguments: &Arguments, there: &AboutRewards, mut run: Value) -
 }
 
 /// Scores the rows that the journal does not have.
-async fn score(
-    arguments: &Arguments,
-    columns: &RewardColumns,
-    scorer: &Scorer,
-    cancel: &Cancel,
-    journal: &mut TableJournal,
-    found: &mut Found,
-) -> anyhow::Result<()> {
-    let bar = ProgressBar::new_spinner().with_style(progress::style("{spinner} {pos} rows")?);
-    let mut bad = BadRows::create(arguments.rows.bad_rows.as_deref());
-    let scored = each_window(arguments, columns, scorer, cancel, journal, found, (&bar, &mut bad)).await;
-    bar.finish_and_clear();
-    bad.finish()?;
-    scored
-}
-
 #[allow(clippy::too_many_arguments, reason = "one caller, above, which says what each is")]
-async fn each_window(
+async fn score(
     arguments: &Arguments,
     columns: &RewardColumns,
     scorer: &Scorer,
@@ -325,10 +311,7 @@ async fn write(
     about: &AboutRewards,
 ) -> anyhow::Result<()> {
     let shown = arguments.output.display().to_string();
-    let part = part_of(&arguments.output);
-    let file = File::create(&part).with_context(|| format!("writing {}", part.display()))?;
-    let written = async {
-        let to = BufWriter::new(file.try_clone()?);
+    let written = replaced(&arguments.output, async |to| {
         let mut out = RewardWriter::new(&shown, to, shape, columns, about)?;
         let mut windows = Windows { input: arguments.open(true).await? };
         while let Some(window) = windows.next().await? {
@@ -344,16 +327,9 @@ async fn write(
                 out.write(&few.stored, &rewarded, few.rows.first().map_or(1, |row| row.place))?;
             }
         }
-        out.finish()?;
-        file.sync_all()?;
-        std::fs::rename(&part, &arguments.output)?;
-        anyhow::Ok(())
-    }
-    .await;
-    if written.is_err() {
-        let _ = std::fs::remove_file(&part);
-    }
-    written.with_context(|| format!("writing {shown}"))
+        Ok(out.finish()?)
+    });
+    written.await.with_context(|| format!("writing {shown}"))
 }
 
 /// Rows that are held at once, with what their file stores.

@@ -12,7 +12,7 @@ use crate::loading::{LoadOptions, LoadProgress, LoadStage};
 use crate::reader::attach::{Attached, Judged, attach};
 use crate::reader::verdict::sigmoid;
 use crate::scoring::batching::{batch_tokens, bytes_a_token};
-use crate::scoring::forward::{Forward, PrefixCache, Row};
+use crate::scoring::forward::{Forward, PrefixCache, Readings, Row};
 use crate::scoring::implicit::Against;
 use crate::scoring::protocol::pooled_index;
 use crate::scoring::reading::{Outputs, Reading};
@@ -272,18 +272,27 @@ impl Scorer {
         let passes = self.passes();
         let half = &mut |done| told(done / passes);
         let readings = self.forward.read(&rows, self.report.layers, self.batch_tokens, own, cancel, half).await?;
-        let scored = sequences.iter().zip(&rows).zip(readings);
-        let mut scores: Vec<Score> = scored
-            .map(|((sequence, row), readings)| {
-                self.score_of(sequence, row.ids, &row.values, readings.values, readings.computed)
-            })
-            .collect();
+        let mut scores = self.scores_of(sequences, &rows, readings);
         if let Some(against) = &self.against {
             let half = &mut |done| told((rows.len() + done) / passes);
             let readings = against.read(&rows, other, cancel, half).await?;
             scores.iter_mut().zip(&readings).for_each(|(score, readings)| against.measure(score, readings));
         }
         Ok(scores)
+    }
+
+    /// The scores of token sequences by what was read of their rows.
+    pub(super) fn scores_of(
+        &self,
+        sequences: &[TokenSequence],
+        rows: &[Row<'_>],
+        readings: Vec<Readings>,
+    ) -> Vec<Score> {
+        let read = sequences.iter().zip(rows).zip(readings);
+        read.map(|((sequence, row), readings)| {
+            self.score_of(sequence, row.ids, &row.values, readings.values, readings.computed)
+        })
+        .collect()
     }
 
     /// What the forward pass reads of token sequences.
@@ -467,7 +476,7 @@ impl Scorer {
 
     /// The score of a sequence. `values` are the outputs of the tokens at `positions`, or a language model's
     /// log-probabilities.
-    pub(super) fn score_of(
+    fn score_of(
         &self,
         sequence: &TokenSequence,
         ids: &[u32],

@@ -247,10 +247,6 @@ impl Scorer {
             .map(|(row, sequence)| self.completion_start(sequence).min(self.forward.first_read(row)))
             .collect();
         let readings = self.forward.read_shared(&rows, &kept, self.batch_tokens, tree, cancel).await?;
-        let scored = sequences.iter().zip(&rows).zip(readings);
-        let of = |((sequence, row), readings): ((&TokenSequence, &Row<'_>), Readings)| {
-            self.score_of(sequence, row.ids, &row.values, readings.values, readings.computed)
-        };
-        Ok(scored.map(of).collect())
+        Ok(self.scores_of(sequences, &rows, readings))
     }
 }
